@@ -1,0 +1,136 @@
+//! Making mounts.
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use crate::error::meaning;
+use crate::options::{Parsed, describe, parse};
+use crate::{Error, Mount, overlay, unmount_all};
+
+/// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
+///
+/// A mount's own target is resolved as if `target` were the root directory, so that no symbolic
+/// link in what was mounted before leads out of it. If one fails, those made before are undone.
+///
+/// # Errors
+/// [`Error::Option`] before any system call; [`Error::Mount`] for the first call that failed.
+pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
+    let parsed = mounts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    for (done, (mount, parsed)) in mounts.iter().zip(&parsed).enumerate() {
+        if let Err(error) = mount_one(mount, parsed, target) {
+            // Those made before are on `target` or below it. The caller needs the first error;
+            // a mount that stays is seen and undone when the directory is removed.
+            if done > 0 {
+                let _ = unmount_all(target);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// One attempt's fixed parts, for its errors.
+pub(crate) struct Attempt<'a> {
+    pub mount: &'a Mount,
+    pub target: &'a Path,
+}
+
+impl Attempt<'_> {
+    /// The error of one step.
+    pub(crate) fn error(&self, step: impl Into<String>, errno: Errno) -> Error {
+        let hint = meaning(errno, &self.mount.kind);
+        self.error_saying(step, errno, hint)
+    }
+
+    /// The error of one step with the kernel's own words.
+    pub(crate) fn error_saying(
+        &self,
+        step: impl Into<String>,
+        errno: Errno,
+        hint: String,
+    ) -> Error {
+        Error::Mount {
+            mount: describe(self.mount),
+            target: self.target.to_owned(),
+            step: step.into(),
+            hint,
+            source: errno.into(),
+        }
+    }
+}
+
+fn mount_one(mount: &Mount, parsed: &Parsed, root: &Path) -> Result<(), Error> {
+    let attempt = Attempt { mount, target: &root.join(mount.target.trim_start_matches('/')) };
+    if mount.target.is_empty() {
+        return mount_at(&attempt, parsed, root);
+    }
+    let open = |path: &Path, flags| {
+        rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)
+    };
+    let root_fd = open(root, ResolveFlags::empty()).map_err(|e| attempt.error("open target", e))?;
+    let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let oflags = OFlags::PATH | OFlags::CLOEXEC;
+    let inner = rustix::fs::openat2(&root_fd, &*mount.target, oflags, Mode::empty(), flags)
+        .map_err(|e| attempt.error("open target below root", e))?;
+    // The link in /proc names exactly the directory that was opened, whatever its path says now.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", inner.as_raw_fd()));
+    mount_at(&attempt, parsed, &path)
+}
+
+fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+    let data = parsed.data.join(",");
+    if attempt.mount.kind == "overlay" && overlay::is_long(&data) {
+        overlay::mount_long(attempt, parsed, at)?;
+    } else if parsed.remount {
+        rustix::mount::mount_remount(at, parsed.flags.0, data)
+            .map_err(|e| attempt.error("remount", e))?;
+    } else {
+        classic(attempt, parsed, at, data)?;
+    }
+    if let Some(propagation) = parsed.propagation {
+        rustix::mount::mount_change(at, propagation)
+            .map_err(|e| attempt.error("change propagation", e))?;
+    }
+    Ok(())
+}
+
+/// mount(2). A bind mount takes its flags only from a second call.
+pub(crate) fn classic(
+    attempt: &Attempt<'_>,
+    parsed: &Parsed,
+    at: &Path,
+    data: String,
+) -> Result<(), Error> {
+    let data = CString::new(data).map_err(|_| attempt.error("mount", Errno::INVAL))?;
+    let (source, kind) = (attempt.mount.source.as_str(), attempt.mount.kind.as_str());
+    rustix::mount::mount(source, at, kind, parsed.flags.0, data.as_c_str())
+        .map_err(|e| attempt.error("mount", e))?;
+    if parsed.flags.0.contains(MountFlags::BIND) {
+        set_bind_flags(attempt, parsed, at)?;
+    }
+    Ok(())
+}
+
+fn set_bind_flags(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+    let settable = MountFlags::RDONLY
+        | MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC
+        | MountFlags::NOATIME
+        | MountFlags::NODIRATIME
+        | MountFlags::RELATIME;
+    let wanted = parsed.flags.0 & settable;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    // A flag that the source has is kept: in a user namespace the kernel would refuse to lose it.
+    let inherited = rustix::fs::statvfs(at).map(|fs| fs.f_flag.bits()).unwrap_or(0);
+    let inherited = MountFlags::from_bits_retain(u32::try_from(inherited).unwrap_or(0)) & settable;
+    rustix::mount::mount_remount(at, MountFlags::BIND | wanted | inherited, "")
+        .map_err(|e| attempt.error("set flags of bind", e))
+}

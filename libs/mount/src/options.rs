@@ -1,0 +1,164 @@
+//! fstab-like options, split into the kernel's flags and the file system's own data.
+
+use berth_errors::Code;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use crate::{Error, Mount};
+
+/// Options after parsing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    /// Flags of the mount and the superblock, `BIND` and `REC` among them.
+    pub flags: Flags,
+    /// A change of propagation to make afterwards.
+    pub propagation: Option<MountPropagationFlags>,
+    /// `remount`: change the mount that is there.
+    pub remount: bool,
+    /// What the file system itself reads.
+    pub data: Vec<String>,
+}
+
+/// [`MountFlags`] with a default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(pub MountFlags);
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self(MountFlags::empty())
+    }
+}
+
+/// What one word does.
+enum Effect {
+    Set(MountFlags),
+    Clear(MountFlags),
+    Propagate(MountPropagationFlags),
+    Remount,
+    Nothing,
+}
+
+fn effect(word: &str) -> Option<Effect> {
+    use Effect::{Clear, Nothing, Propagate, Remount, Set};
+    use MountFlags as F;
+    use MountPropagationFlags as P;
+    Some(match word {
+        "defaults" => Nothing,
+        "remount" => Remount,
+        "ro" => Set(F::RDONLY),
+        "rw" => Clear(F::RDONLY),
+        "bind" => Set(F::BIND),
+        "rbind" => Set(F::BIND | F::REC),
+        "nosuid" => Set(F::NOSUID),
+        "suid" => Clear(F::NOSUID),
+        "nodev" => Set(F::NODEV),
+        "dev" => Clear(F::NODEV),
+        "noexec" => Set(F::NOEXEC),
+        "exec" => Clear(F::NOEXEC),
+        "sync" => Set(F::SYNCHRONOUS),
+        "async" => Clear(F::SYNCHRONOUS),
+        "dirsync" => Set(F::DIRSYNC),
+        "mand" => Set(F::PERMIT_MANDATORY_FILE_LOCKING),
+        "nomand" => Clear(F::PERMIT_MANDATORY_FILE_LOCKING),
+        "noatime" => Set(F::NOATIME),
+        "atime" => Clear(F::NOATIME),
+        "nodiratime" => Set(F::NODIRATIME),
+        "diratime" => Clear(F::NODIRATIME),
+        "relatime" => Set(F::RELATIME),
+        "norelatime" => Clear(F::RELATIME),
+        "strictatime" => Set(F::STRICTATIME),
+        "nostrictatime" => Clear(F::STRICTATIME),
+        "private" => Propagate(P::PRIVATE),
+        "rprivate" => Propagate(P::PRIVATE | P::REC),
+        "shared" => Propagate(P::SHARED),
+        "rshared" => Propagate(P::SHARED | P::REC),
+        "slave" => Propagate(P::DOWNSTREAM),
+        "rslave" => Propagate(P::DOWNSTREAM | P::REC),
+        "unbindable" => Propagate(P::UNBINDABLE),
+        "runbindable" => Propagate(P::UNBINDABLE | P::REC),
+        _ => return None,
+    })
+}
+
+/// Why an option is refused before any system call, if it is.
+fn refusal(option: &str) -> Option<(&'static str, Code)> {
+    if option.starts_with("X-containerd.") {
+        return Some(("meant for the mount manager: activate the mount first", {
+            Code::InvalidArgument
+        }));
+    }
+    if option == "loop" {
+        return Some(("loop devices are not set up here: pass the device", Code::Unimplemented));
+    }
+    if option.starts_with("uidmap=") || option.starts_with("gidmap=") {
+        return Some(("ID-mapped mounts are not provided", Code::Unimplemented));
+    }
+    if option.contains('\0') {
+        return Some(("has a NUL byte", Code::InvalidArgument));
+    }
+    None
+}
+
+/// Parses the options of `mount`.
+pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
+    let mut parsed = Parsed::default();
+    if mount.kind == "bind" {
+        parsed.flags.0 |= MountFlags::BIND;
+    }
+    if mount.kind == "rbind" {
+        parsed.flags.0 |= MountFlags::BIND | MountFlags::REC;
+    }
+    for option in &mount.options {
+        if let Some((reason, code)) = refusal(option) {
+            let (mount, option) = (describe(mount), option.clone());
+            return Err(Error::Option { mount, option, reason, code });
+        }
+        match effect(option) {
+            Some(Effect::Set(flags)) => parsed.flags.0 |= flags,
+            Some(Effect::Clear(flags)) => parsed.flags.0 &= !flags,
+            Some(Effect::Propagate(flags)) => parsed.propagation = Some(flags),
+            Some(Effect::Remount) => parsed.remount = true,
+            Some(Effect::Nothing) => {}
+            None => parsed.data.push(option.clone()),
+        }
+    }
+    Ok(parsed)
+}
+
+/// `overlay`, or `bind of /source`: how messages call a mount.
+pub(crate) fn describe(mount: &Mount) -> String {
+    if mount.source.is_empty() || mount.source == mount.kind {
+        mount.kind.clone()
+    } else {
+        format!("{} of {}", mount.kind, mount.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, options: &[&str]) -> Mount {
+        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        Mount { kind: kind.into(), source: "src".into(), target: String::new(), options }
+    }
+
+    #[test]
+    fn words_become_flags_and_the_rest_is_data() {
+        let parsed =
+            parse(&mount("overlay", &["ro", "nosuid", "suid", "lowerdir=/a", "index=off"]))
+                .unwrap();
+        assert_eq!(parsed.flags.0, MountFlags::RDONLY);
+        assert_eq!(parsed.data, ["lowerdir=/a", "index=off"]);
+        let bind = parse(&mount("bind", &["rbind", "ro", "rslave"])).unwrap();
+        assert_eq!(bind.flags.0, MountFlags::BIND | MountFlags::REC | MountFlags::RDONLY);
+        assert!(bind.propagation.is_some() && bind.data.is_empty());
+    }
+
+    #[test]
+    fn what_somebody_else_must_handle_is_refused() {
+        for option in ["X-containerd.mkfs.fs=ext4", "loop", "uidmap=0:1:2", "a\0b"] {
+            let error = parse(&mount("ext4", &[option])).unwrap_err();
+            assert!(error.to_string().starts_with("mount ext4 of src: option"), "{error}");
+        }
+    }
+}

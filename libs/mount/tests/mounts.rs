@@ -1,0 +1,140 @@
+//! Real mounts. Needs root; without it the tests end early.
+
+use std::fs;
+use std::path::Path;
+
+use berth_errors::{Code, Coded};
+use berth_mount::{Mount, TempMount, mount_all, mountinfo, unmount_all, unmount_beneath};
+
+fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: mounting needs root");
+    }
+    root
+}
+
+fn mount(kind: &str, source: &Path, target: &str, options: &[&str]) -> Mount {
+    Mount {
+        kind: kind.into(),
+        source: source.display().to_string(),
+        target: target.into(),
+        options: options.iter().map(|o| (*o).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn a_read_only_bind_refuses_writes_and_is_undone() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("s"), dir.path().join("t"));
+    fs::create_dir(&source).unwrap();
+    fs::create_dir(&target).unwrap();
+    fs::write(source.join("f"), "x").unwrap();
+    mount_all(&[mount("bind", &source, "", &["rbind", "ro", "nosuid"])], &target).unwrap();
+    assert_eq!(fs::read(target.join("f")).unwrap(), b"x");
+    assert!(fs::write(target.join("g"), "y").is_err());
+    let info = mountinfo::beneath(&target).unwrap();
+    assert!(info[0].options.starts_with("ro,nosuid"), "{}", info[0].options);
+    unmount_all(&target).unwrap();
+    unmount_all(&target).unwrap();
+    assert!(!target.join("f").exists());
+}
+
+#[test]
+fn an_inner_target_cannot_leave_its_root() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target, outside) =
+        (dir.path().join("s"), dir.path().join("t"), dir.path().join("o"));
+    for path in [&source, &target, &outside] {
+        fs::create_dir(path).unwrap();
+    }
+    fs::write(source.join("f"), "x").unwrap();
+    std::os::unix::fs::symlink(&outside, target.join("link")).unwrap();
+    let escape = [mount("bind", &source, "link", &["bind"])];
+    let error = mount_all(&escape, &target).unwrap_err();
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+    assert!(!outside.join("f").exists());
+    fs::create_dir(target.join("in")).unwrap();
+    mount_all(&[mount("bind", &source, "/in", &["bind"])], &target).unwrap();
+    assert!(target.join("in/f").exists());
+    unmount_beneath(&target).unwrap();
+    assert!(!target.join("in/f").exists());
+}
+
+#[test]
+fn a_failed_list_leaves_no_mount() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mounts = [
+        mount("tmpfs", Path::new("tmpfs"), "", &["size=64k"]),
+        mount("bind", Path::new("/no/such/source"), "", &["bind"]),
+    ];
+    let error = mount_all(&mounts, dir.path()).unwrap_err();
+    assert!(error.to_string().contains("bind of /no/such/source"), "{error}");
+    assert!(mountinfo::beneath(dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn two_hundred_layers_do_not_fit_a_page_but_mount() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layers: Vec<String> = (0..200)
+        .map(|n| {
+            let layer = dir.path().join(format!("snapshots/{n}/fs"));
+            fs::create_dir_all(&layer).unwrap();
+            fs::write(layer.join("who"), n.to_string()).unwrap();
+            layer.to_str().unwrap().to_owned()
+        })
+        .collect();
+    for name in ["up", "work"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let options = [
+        format!("workdir={}", at("work")),
+        format!("upperdir={}", at("up")),
+        format!("lowerdir={}", layers.join(":")),
+        "index=off".to_owned(),
+    ];
+    let overlay = Mount {
+        kind: "overlay".into(),
+        source: "overlay".into(),
+        target: String::new(),
+        options: options.to_vec(),
+    };
+    let mounted = TempMount::new(std::slice::from_ref(&overlay), dir.path(), "m").unwrap();
+    assert_eq!(fs::read(mounted.path().join("who")).unwrap(), b"0");
+    fs::write(mounted.path().join("new"), "x").unwrap();
+    assert!(dir.path().join("up/new").exists());
+    let path = mounted.path().to_owned();
+    drop(mounted);
+    assert!(!path.exists());
+
+    let view = TempMount::new(&[overlay.read_only()], dir.path(), "v").unwrap();
+    assert!(view.path().join("new").exists());
+    assert!(fs::write(view.path().join("other"), "x").is_err());
+}
+
+#[test]
+fn a_busy_mount_is_detached() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tmpfs = mount("tmpfs", Path::new("tmpfs"), "", &["size=64k", "mode=0700"]);
+    mount_all(&[tmpfs], dir.path()).unwrap();
+    let held = fs::File::create(dir.path().join("held")).unwrap();
+    unmount_all(dir.path()).unwrap();
+    assert!(mountinfo::beneath(dir.path()).unwrap().is_empty());
+    drop(held);
+}
