@@ -12,7 +12,6 @@ mod names;
 #[expect(
     missing_docs,
     clippy::all,
-    clippy::disallowed_methods,
     reason = "generated: fields are documented by their names, and style is the generator's"
 )]
 mod generated {

@@ -19,7 +19,7 @@ fn expected() -> Facts {
 }
 
 fn ours() -> FileDescriptorSet {
-    FileDescriptorSet::decode(berth_proto::FILE_DESCRIPTOR_SET).unwrap()
+    FileDescriptorSet::decode(berth_proto::FILE_DESCRIPTOR_SET).expect("the build encoded it")
 }
 
 fn facts_of(set: &FileDescriptorSet) -> Facts {
