@@ -1,0 +1,14 @@
+//! Blobs: bytes named by their digest, and the ingests by which they arrive.
+//!
+//! Owns: the files below `blobs/` and `ingest/` of the service's root, and the records that say
+//! which namespace sees which blob. A blob's file is shared by the namespaces that have it.
+//! Must not know: any wire type, registries, images.
+//!
+//! Invariants: a blob's file is complete and durable before any record names it; a file that no
+//! record names is deleted; an ingest is written by one writer at a time.
+
+pub mod files;
+pub mod hash;
+pub mod info;
+
+pub use info::{Expected, Info, Status};
