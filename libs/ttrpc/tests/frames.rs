@@ -1,5 +1,7 @@
 //! Peers that do not keep to the protocol.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
