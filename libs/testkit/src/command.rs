@@ -1,0 +1,145 @@
+//! Running one command and saying everything about it when it fails.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// What a finished command printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// The command as one line.
+    pub line: String,
+    /// Exit code; 128 + signal when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output of a command that has to succeed.
+    ///
+    /// # Errors
+    /// The command, its code and all it printed.
+    pub fn ok(self) -> Result<String> {
+        if self.code == 0 { Ok(self.stdout) } else { bail!("{self}") }
+    }
+
+    /// All that was printed by a command that has to fail with `code`.
+    ///
+    /// # Errors
+    /// The command, its code and all it printed.
+    pub fn fails(self, code: i32) -> Result<String> {
+        if self.code == code {
+            Ok(format!("{}{}", self.stdout, self.stderr))
+        } else {
+            bail!("expected exit code {code}: {self}")
+        }
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` ended with {}\n{}{}", self.line, self.code, self.stdout, self.stderr)
+    }
+}
+
+/// A command under construction: program, arguments, environment, input.
+#[derive(Debug)]
+pub struct Run {
+    command: Command,
+    line: String,
+}
+
+/// Starts describing a command: a name on PATH or a path.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the tests' one place that makes commands")]
+pub fn program(name: impl AsRef<OsStr>) -> Run {
+    let line = name.as_ref().to_string_lossy().into_owned();
+    Run { command: Command::new(name), line }
+}
+
+impl Run {
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        for arg in args {
+            self.line.push(' ');
+            self.line.push_str(&arg.as_ref().to_string_lossy());
+            self.command.arg(arg);
+        }
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// The command itself, for those who keep it running.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
+    /// Runs it to its end without input. A minute is the most a client may take.
+    ///
+    /// # Errors
+    /// When it can't be started; not when it fails: see [`Output::ok`].
+    pub fn output(self) -> Result<Output> {
+        self.output_with(&[])
+    }
+
+    /// Runs it to its end with `input` on standard input.
+    ///
+    /// # Errors
+    /// When it can't be started; not when it fails: see [`Output::ok`].
+    pub fn output_with(mut self, input: &[u8]) -> Result<Output> {
+        use std::io::Write;
+        use std::os::unix::process::ExitStatusExt;
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start `{}`", self.line))?;
+        let mut stdin = child.stdin.take().context("child has no standard input")?;
+        let input = input.to_vec();
+        // A child that ends without reading all of it is judged by its exit code.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let out = child.wait_with_output().with_context(|| format!("wait for `{}`", self.line))?;
+        let _ = writer.join();
+        let code = out.status.code().or_else(|| out.status.signal().map(|s| 128 + s));
+        Ok(Output {
+            line: self.line,
+            code: code.unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+        })
+    }
+}
+
+/// Runs a command line split at spaces; it has to succeed.
+///
+/// # Errors
+/// The command, its code and all it printed.
+pub fn run(line: &str) -> Result<String> {
+    let mut words = line.split_whitespace();
+    program(words.next().context("empty command")?).args(words).output()?.ok()
+}
+
+/// The folder in which cargo puts this workspace's binaries for the running profile.
+pub(crate) fn binaries() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("BERTH_BIN_DIR") {
+        return Ok(dir.into());
+    }
+    let test = std::env::current_exe().context("find the test's own path")?;
+    let dir = test.parent().and_then(|deps| deps.parent()).context("test is not below target/")?;
+    Ok(dir.to_owned())
+}

@@ -1,0 +1,240 @@
+//! A whole node: berthd and its services on folders and a socket of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{Run, command::binaries, program, until};
+
+/// A running bundle. Clears away its containers, mounts and processes when dropped.
+#[derive(Debug)]
+pub struct Node {
+    dir: TempDir,
+    berthd: Option<Child>,
+}
+
+impl Node {
+    /// Starts a node with its defaults and waits until its gateway answers.
+    ///
+    /// # Errors
+    /// When a binary is missing or the node does not answer; with its log.
+    pub fn start() -> Result<Self> {
+        Self::start_with("")
+    }
+
+    /// Starts a node with this configuration file.
+    ///
+    /// # Errors
+    /// When a binary is missing or the node does not answer; with its log.
+    pub fn start_with(config: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("berth-").tempdir().context("make a folder")?;
+        fs_err::write(dir.path().join("berth.toml"), config)?;
+        let mut node = Self { dir, berthd: None };
+        node.start_berthd()?;
+        Ok(node)
+    }
+
+    /// Starts berthd (again) on the node's folders.
+    ///
+    /// # Errors
+    /// When it does not answer in time; with its log.
+    pub fn start_berthd(&mut self) -> Result<()> {
+        let log = fs_err::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
+        let log = log.into_parts().0;
+        let child = program(Self::binary("berthd")?)
+            .args(["--config"])
+            .args([self.path("berth.toml")])
+            .args(["--root"])
+            .args([self.path("root")])
+            .args(["--state"])
+            .args([self.path("state")])
+            .args(["--address"])
+            .args([self.address()])
+            .into_command()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start berthd (cargo build --workspace makes it)")?;
+        self.berthd = Some(child);
+        let answers = || matches!(self.berth("version").output(), Ok(out) if out.code == 0);
+        until("the node answers", Duration::from_secs(30), answers)
+            .with_context(|| self.log().unwrap_or_default())
+    }
+
+    /// A path below the node's folder: `root`, `state`, `log`.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The gateway's socket.
+    #[must_use]
+    pub fn address(&self) -> PathBuf {
+        self.path("berth.sock")
+    }
+
+    /// One of this workspace's binaries.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn binary(name: &str) -> Result<PathBuf> {
+        let path = binaries()?.join(name);
+        if path.exists() { Ok(path) } else { bail!("{} was not built", path.display()) }
+    }
+
+    /// `berth` on this node, with a command line split at spaces.
+    #[must_use]
+    pub fn berth(&self, line: &str) -> Run {
+        let path = Self::binary("berth").unwrap_or_else(|_| "berth".into());
+        program(path).args(["--address"]).args([self.address()]).args(line.split_whitespace())
+    }
+
+    /// Debian's `ctr` on this node, with a command line split at spaces.
+    #[must_use]
+    pub fn ctr(&self, line: &str) -> Run {
+        program("ctr").args(["--address"]).args([self.address()]).args(line.split_whitespace())
+    }
+
+    /// All that berthd and its services have logged.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs_err::read_to_string(self.path("log"))?)
+    }
+
+    /// berthd's process.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn berthd_pid(&self) -> Result<u32> {
+        Ok(self.berthd.as_ref().context("berthd is not running")?.id())
+    }
+
+    /// The process of a service (`berth-runtime`), a child of berthd.
+    ///
+    /// # Errors
+    /// When there is none at this moment.
+    pub fn service_pid(&self, service: &str) -> Result<u32> {
+        let berthd = self.berthd_pid()?;
+        let ours = |pid: &u32| parent_of(*pid) == Some(berthd) && program_of(*pid) == service;
+        processes().find(ours).with_context(|| format!("{service} is not running"))
+    }
+
+    /// Ends a service with SIGKILL; berthd is to start it again.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill_service(&self, service: &str) -> Result<()> {
+        signal(self.service_pid(service)?, Signal::KILL)
+    }
+
+    /// Ends berthd with SIGKILL and waits until it and its services are gone.
+    ///
+    /// # Errors
+    /// When it is not running or a service stays.
+    pub fn kill_berthd(&mut self) -> Result<()> {
+        let services: Vec<u32> = self.children();
+        let mut child = self.berthd.take().context("berthd is not running")?;
+        child.kill()?;
+        child.wait()?;
+        let gone = || services.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        until("services end with berthd", Duration::from_secs(15), gone)
+    }
+
+    /// Ends berthd with SIGTERM and waits for it; answers its exit code.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn stop(&mut self) -> Result<Option<i32>> {
+        let mut child = self.berthd.take().context("berthd is not running")?;
+        signal(child.id(), Signal::TERM)?;
+        let mut code = None;
+        until("berthd ends", Duration::from_secs(60), || match child.try_wait() {
+            Ok(Some(status)) => {
+                code = status.code();
+                true
+            }
+            _ => false,
+        })?;
+        Ok(code)
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let Ok(berthd) = self.berthd_pid() else { return vec![] };
+        processes().filter(|pid| parent_of(*pid) == Some(berthd)).collect()
+    }
+
+    /// Processes whose command line names this node's folder: its shims.
+    #[must_use]
+    pub fn shims(&self) -> Vec<u32> {
+        processes()
+            .filter(|pid| program_of(*pid) == "containerd-shim-runc-v2" && self.owns(*pid))
+            .collect()
+    }
+
+    fn owns(&self, pid: u32) -> bool {
+        let dir = self.dir.path().as_os_str().as_encoded_bytes();
+        let has = |file: &str| {
+            fs_err::read(format!("/proc/{pid}/{file}"))
+                .is_ok_and(|text| text.windows(dir.len()).any(|part| part == dir))
+        };
+        has("cmdline") || has("environ")
+    }
+
+    /// Mount points below the node's folder.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<String> {
+        let dir = self.dir.path().to_string_lossy().into_owned();
+        let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
+        mounts.lines().filter_map(point).filter(|at| at.starts_with(&dir)).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the node's log:\n{}", self.log().unwrap_or_default());
+        }
+        if self.berthd.is_some() {
+            let _ = self.kill_berthd();
+        }
+        for pid in self.shims() {
+            for child in processes().filter(|child| parent_of(*child) == Some(pid)) {
+                let _ = signal(child, Signal::KILL);
+            }
+            let _ = signal(pid, Signal::KILL);
+        }
+        for at in self.mounts().iter().rev() {
+            let _ = rustix::mount::unmount(at.as_str(), rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such pid")?;
+    kill_process(pid, signal).with_context(|| format!("send a signal to {pid:?}"))
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let names = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The parent of a process, from the fourth field of its stat line.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The file name of the program that a process runs.
+fn program_of(pid: u32) -> String {
+    let path = fs_err::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

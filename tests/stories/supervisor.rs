@@ -1,0 +1,74 @@
+//! The bundle as a whole: starting twice, stopping, what lives on.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use berth_testkit::{Image, Node, Registry, program, until};
+
+#[test]
+fn a_second_supervisor_on_the_same_root_is_refused() -> Result<()> {
+    let node = Node::start()?;
+    let second = program(Node::binary("berthd")?)
+        .args(["--root"])
+        .args([node.path("root")])
+        .args(["--state"])
+        .args([node.path("state")])
+        .args(["--address"])
+        .args([node.path("other.sock")])
+        .output()?;
+    assert_eq!(second.code, 1, "{second}");
+    assert!(second.stderr.contains(&node.berthd_pid()?.to_string()), "{second}");
+    node.berth("version").output()?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn containers_outlive_the_bundle_and_are_found_again() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let mut node = Node::start()?;
+    node.berth(&format!("run -d --name long {image} sleep 600")).output()?.ok()?;
+    node.berth(&format!("run -d --name short {image} sh -c"))
+        .args(["sleep 1; exit 3"])
+        .output()?
+        .ok()?;
+
+    assert_eq!(node.stop()?, Some(0));
+    assert_eq!(node.shims().len(), 2, "shims live on");
+    node.start_berthd()?;
+    assert_eq!(node.berth("exec long echo alive").output()?.ok()?, "alive\n");
+    assert_eq!(node.berth("wait short").output()?.ok()?.trim(), "3");
+
+    node.kill_berthd()?;
+    node.start_berthd()?;
+    assert_eq!(node.berth("exec long echo alive").output()?.ok()?, "alive\n");
+    node.berth("rm -f long short").output()?.ok()?;
+    until("shims end", Duration::from_secs(10), || node.shims().is_empty())
+}
+
+#[test]
+fn each_service_comes_back_alone() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let node = Node::start()?;
+    node.berth(&format!("run -d --name long {image} sleep 600")).output()?.ok()?;
+    for service in ["berth-distribution", "berth-bundle", "berth-runtime", "berth-gateway"] {
+        let before = node.service_pid(service)?;
+        node.kill_service(service)?;
+        until("it is started again", Duration::from_secs(10), || {
+            node.service_pid(service).is_ok_and(|pid| pid != before)
+        })?;
+        until(
+            "exec works",
+            Duration::from_secs(10),
+            || matches!(node.berth("exec long echo ok").output(), Ok(out) if out.stdout == "ok\n"),
+        )?;
+        assert_eq!(
+            node.berth(&format!("run --rm {image} echo new")).output()?.ok()?,
+            "new\n",
+            "{service}"
+        );
+    }
+    node.berth("rm -f long").output()?.ok()?;
+    Ok(())
+}
