@@ -1,0 +1,42 @@
+# berth: build, try, test and install. `make help` lists the targets.
+
+PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
+            containernetworking-plugins apache2-utils mold jq iproute2 xfsprogs
+PREFIX   ?= /usr/local
+PROFILE  ?= release
+BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
+TARGET   := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help setup build demo test lint bench install run
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: ## install the Debian packages that building and testing need, where they are missing
+	@deploy/setup.sh $(PACKAGES)
+
+build: setup ## build everything, optimised
+	cargo build --workspace --release --locked
+
+demo: build ## start a node, push an image to a loopback registry, pull it, run it, look at it, clean up
+	deploy/demo.sh "$(TARGET)/release" $(IMAGE)
+
+lint: ## formatting and lints; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: setup lint ## everything: lints, unit tests, whole-node stories with real clients (needs root)
+	cargo build --workspace --locked
+	cargo test --workspace --locked
+
+bench: setup ## criterion benches of the hot paths
+	cargo bench --workspace --locked
+
+install: build ## install the binaries, the unit and the documented configuration
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system
+	install -m 0755 $(addprefix $(TARGET)/release/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin
+	test -e $(DESTDIR)/etc/berth/berth.toml || install -m 0644 deploy/berth.toml $(DESTDIR)/etc/berth/berth.toml
+	install -m 0644 deploy/berth.service $(DESTDIR)/etc/systemd/system
+
+run: build ## run the bundle in the foreground on its default folders
+	"$(TARGET)/release/berthd"
