@@ -138,7 +138,7 @@ impl Location {
             {
                 self.io(source)
             }
-            other => self.damaged(other),
+            other => self.damaged_for(&other.to_string()),
         }
     }
 

@@ -11,6 +11,8 @@ use crate::Error;
 use crate::key::{ESCAPE, Key, KeyRef, Prefix};
 use crate::table::{Definition, Table};
 
+type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// One consistent state of the store.
 pub struct Read(pub(crate) redb::ReadTransaction);
 
@@ -57,7 +59,7 @@ impl Read {
     fn open<K: Key, V: Serialize + DeserializeOwned>(
         &self,
         table: &Table<K, V>,
-    ) -> Result<Option<redb::ReadOnlyTable<&'static [u8], &'static [u8]>>, Error> {
+    ) -> Result<Option<OpenTable>, Error> {
         let definition: Definition = table.definition();
         match self.0.open_table(definition) {
             Ok(open) => Ok(Some(open)),

@@ -71,4 +71,4 @@ fn attempt(database: &Database, jobs: &mut [Box<dyn Job>]) -> Result<Attempt, Bo
 
 /// Whether the file says by itself, after each commit, which of its pages are free. Measured and
 /// decided in docs/adr/0004-local-store.md.
-const QUICK_REPAIR: bool = true;
+const QUICK_REPAIR: bool = false;
