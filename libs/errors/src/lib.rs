@@ -86,6 +86,12 @@ pub trait Coded: std::error::Error {
     fn code(&self) -> Code;
 }
 
+impl<E: Coded + ?Sized> Coded for &E {
+    fn code(&self) -> Code {
+        (**self).code()
+    }
+}
+
 /// The code of a failed system call, for error enums that wrap [`std::io::Error`].
 ///
 /// A full disk or quota is RESOURCE_EXHAUSTED, a read-only one FAILED_PRECONDITION; what the
