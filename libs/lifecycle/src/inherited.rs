@@ -1,0 +1,78 @@
+//! The pipes that the supervisor hands down, taken from the environment once.
+
+use std::env;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::Error;
+
+/// Names the read end of the lifeline pipe.
+pub const LIFELINE_FD: &str = "BERTH_LIFELINE_FD";
+/// Names the write end of the ready pipe.
+pub const READY_FD: &str = "BERTH_READY_FD";
+
+/// Descriptors that were taken already: each belongs to its first taker.
+static TAKEN: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// Says that this process serves: to systemd if it asked, and to the supervisor if there is one.
+/// What was said once is not said again.
+///
+/// # Errors
+/// [`Error::Pipe`] when the supervisor's pipe is no pipe, [`Error::Notify`] when systemd asked to
+/// be told and could not be.
+pub fn notify_ready() -> Result<(), Error> {
+    if let Some(pipe) = take(READY_FD)? {
+        match rustix::io::write(&pipe, b"1") {
+            // A supervisor that is gone has no use for the byte; its lifeline ends us.
+            Ok(_) | Err(rustix::io::Errno::PIPE) => {}
+            Err(errno) => return Err(unusable(READY_FD, errno.into())),
+        }
+    }
+    if env::var_os("NOTIFY_SOCKET").is_some() {
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(Error::Notify)?;
+    }
+    Ok(())
+}
+
+/// Takes the descriptor that `variable` names, closed on exec from now on. None when the variable
+/// is not set or the descriptor was taken before.
+pub(crate) fn take(variable: &'static str) -> Result<Option<OwnedFd>, Error> {
+    let Some(value) = env::var_os(variable) else { return Ok(None) };
+    let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "not a descriptor's number");
+    let number: RawFd = value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|number| *number > 2)
+        .ok_or_else(|| unusable(variable, malformed()))?;
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if taken.contains(&number) {
+        return Ok(None);
+    }
+    is_pipe(number).map_err(|source| unusable(variable, source))?;
+    // SAFETY: the descriptor is open (checked above) and the supervisor's contract is that it is
+    // this process's to own; the list of taken ones makes sure that nobody else here owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    taken.push(number);
+    fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|errno| unusable(variable, errno.into()))?;
+    Ok(Some(fd))
+}
+
+fn is_pipe(number: RawFd) -> io::Result<()> {
+    use rustix::fs::FileType;
+    // SAFETY: borrowed for this one call; a number that is not open answers EBADF.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    let stat = rustix::fs::fstat(fd)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a pipe"))
+    }
+}
+
+fn unusable(variable: &'static str, source: io::Error) -> Error {
+    let value = env::var_os(variable).unwrap_or_default().to_string_lossy().into_owned();
+    Error::Pipe { variable, value, source }
+}

@@ -1,0 +1,25 @@
+//! How a process of berth lives: named tasks, shutdown, children, readiness.
+//!
+//! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
+//! service to the supervisor (lifeline, ready) and the blocking pool's front door ([`blocking`]).
+//! Must not know: what any task or program does, nor any wire type.
+//!
+//! Environment, set by `berthd` for its children and by nobody else:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `BERTH_LIFELINE_FD` | read end of a pipe; its closing is an order to end, as SIGTERM is |
+//! | `BERTH_READY_FD` | write end of a pipe; one byte is written when the service serves |
+
+mod blocking;
+pub mod child;
+mod error;
+mod inherited;
+mod shutdown;
+mod tasks;
+
+pub use blocking::blocking;
+pub use error::Error;
+pub use inherited::{LIFELINE_FD, READY_FD, notify_ready};
+pub use shutdown::shutdown_signal;
+pub use tasks::Tasks;

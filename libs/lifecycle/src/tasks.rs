@@ -1,0 +1,149 @@
+//! The tasks of a process: each has a name and a span, all are joined when draining.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// All tasks of one process. Cheap to clone; clones share everything.
+///
+/// Invariant: a task that was spawned here has ended when [`Tasks::drain`] returns.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    token: CancellationToken,
+    tracker: TaskTracker,
+    next: AtomicU64,
+    running: Mutex<BTreeMap<u64, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: &'static str,
+    abort: Option<AbortHandle>,
+}
+
+impl Tasks {
+    /// A process without tasks yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task under a span of its name. The handle may be dropped: the task goes on.
+    ///
+    /// A task that should end with the process watches [`Tasks::token`].
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry { shared: self.shared.clone(), id, name };
+        self.shared.lock().insert(id, Running { name, abort: None });
+        let span = tracing::info_span!("task", name);
+        let work = async move {
+            let _entry = entry;
+            future.await
+        };
+        let handle = self.shared.tracker.spawn(work.instrument(span));
+        // The task may have ended already; then there is no entry left to complete.
+        if let Some(running) = self.shared.lock().get_mut(&id) {
+            running.abort = Some(handle.abort_handle());
+        }
+        handle
+    }
+
+    /// Cancelled when the process begins to drain.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.shared.token.clone()
+    }
+
+    /// Cancels the token, waits until `deadline` for the tasks to end, aborts the rest and waits
+    /// for those too. Returns the names of what had to be aborted.
+    pub async fn drain(&self, deadline: Duration) -> Vec<&'static str> {
+        self.shared.token.cancel();
+        self.shared.tracker.close();
+        if tokio::time::timeout(deadline, self.shared.tracker.wait()).await.is_ok() {
+            return Vec::new();
+        }
+        let mut aborted = Vec::new();
+        for running in self.shared.lock().values() {
+            aborted.push(running.name);
+            if let Some(abort) = &running.abort {
+                abort.abort();
+            }
+        }
+        self.shared.tracker.wait().await;
+        aborted
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Running>> {
+        // The map is whole after every statement: a panic elsewhere cannot have torn it.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the task off the list however it ends.
+struct Entry {
+    shared: Arc<Shared>,
+    id: u64,
+    name: &'static str,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.id);
+        if std::thread::panicking() {
+            tracing::error!(name = self.name, "task panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn drain_waits_for_what_watches_the_token() {
+        let tasks = Tasks::new();
+        let token = tasks.token();
+        let handle = tasks.spawn("polite", async move {
+            token.cancelled().await;
+            tokio::task::yield_now().await;
+            7
+        });
+        assert_eq!(tasks.drain(Duration::from_secs(5)).await, Vec::<&str>::new());
+        assert_eq!(handle.await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn drain_aborts_what_does_not_end_and_names_it() {
+        let tasks = Tasks::new();
+        let handle = tasks.spawn("deaf", std::future::pending::<()>());
+        assert_eq!(tasks.drain(Duration::from_millis(20)).await, ["deaf"]);
+        assert!(handle.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn an_ended_task_leaves_no_trace() {
+        let tasks = Tasks::new();
+        tasks.spawn("quick", async {}).await.unwrap();
+        let crashed = tasks.spawn("crash", async { panic!("on purpose") });
+        assert!(crashed.await.unwrap_err().is_panic());
+        assert!(tasks.shared.lock().is_empty());
+    }
+}
