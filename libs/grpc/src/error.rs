@@ -1,0 +1,71 @@
+//! What can go wrong before a call reaches a handler.
+
+use std::io;
+use std::path::PathBuf;
+
+use berth_errors::{Code, Coded, code_of_io};
+
+/// A failure of the common gRPC machinery.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A socket could not be made.
+    #[error("{step} socket {path:?}: {source}")]
+    Socket {
+        /// What was being done.
+        step: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Somebody else answers on the socket.
+    #[error("listen on {0:?}: another process serves there, stop it or choose another path")]
+    InUse(PathBuf),
+    /// The call named no namespace.
+    #[error("namespace is required: failed precondition")]
+    NamespaceRequired,
+    /// The call named a namespace that cannot be one.
+    #[error("namespace validation: {0}")]
+    Namespace(#[from] berth_ids::Error),
+    /// A header was not text.
+    #[error("header {0:?} is not printable ASCII: invalid argument")]
+    Header(&'static str),
+    /// A message in an `Any` was of another type than the caller can take.
+    #[error("message is of type {found:?}, expected {expected:?}: invalid argument")]
+    AnyType {
+        /// The type that the `Any` names.
+        found: String,
+        /// The type that was asked for.
+        expected: String,
+    },
+    /// The bytes in an `Any` were not a message of its type.
+    #[error("decode {type_url:?}: {source}: invalid argument")]
+    AnyDecode {
+        /// The type that the `Any` names.
+        type_url: String,
+        /// What prost said.
+        source: prost::DecodeError,
+    },
+    /// An update's field mask named a field that cannot be updated.
+    #[error("cannot update {field:?} field of {object}: invalid argument")]
+    Mask {
+        /// The path in the mask.
+        field: String,
+        /// The object, with its kind.
+        object: String,
+    },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Socket { source, .. } => code_of_io(source),
+            Error::InUse(_) | Error::NamespaceRequired => Code::FailedPrecondition,
+            Error::Namespace(error) => error.code(),
+            Error::Header(_)
+            | Error::AnyType { .. }
+            | Error::AnyDecode { .. }
+            | Error::Mask { .. } => Code::InvalidArgument,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What every gRPC service and caller of berth shares.
+//!
+//! Owns: the mapping between [`berth_errors::Code`] and gRPC's status, containerd's metadata
+//! headers, the unix sockets that services listen on and call each other through, and the
+//! conversions of protobuf's well-known types. Must not know: any service's messages; this crate
+//! does not depend on berth-proto.
+
+pub mod any;
+mod channel;
+mod error;
+pub mod mask;
+mod metadata;
+pub mod server;
+mod status;
+pub mod time;
+
+pub use channel::{PEER_WAIT, channel};
+pub use error::Error;
+pub use metadata::{
+    LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,
+};
+pub use status::{code_of, status, wire_code};
+
+/// The largest message that is sent or taken, as containerd has it.
+///
+/// tonic's own limit for decoding is 4 MiB: give this to `max_decoding_message_size` and
+/// `max_encoding_message_size` of every generated server and client.
+pub const MAX_MESSAGE: usize = 16 << 20;
