@@ -1,0 +1,120 @@
+//! The one configuration file, read alike by every service.
+//!
+//! Owns: every key there is, its default, the folders and sockets that follow from them, and the
+//! wording of what is wrong with a file. Must not know: what a service does with its part.
+//!
+//! `deploy/berth.toml` documents each key; a test compares it with the types here. Unknown keys
+//! are refused before anything is bound or made.
+
+mod args;
+mod error;
+mod paths;
+mod sections;
+mod units;
+
+pub use args::{Args, Overrides};
+pub use error::Error;
+pub use paths::Service;
+pub use sections::{
+    Bundle, Distribution, Gateway, Gc, Log, LogFormat, Registry, Runtime, Telemetry, Timeouts,
+};
+pub use units::{ByteSize, HumanDuration};
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the file is looked for when nobody names one.
+pub const DEFAULT_PATH: &str = "/etc/berth/berth.toml";
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What must survive a reboot.
+    pub root: PathBuf,
+    /// What must not.
+    pub state: PathBuf,
+    /// The socket of clients. Empty in the file: `berth.sock` in `state`.
+    pub address: PathBuf,
+    /// What is logged.
+    pub log: Log,
+    /// Tracing and metrics.
+    pub telemetry: Telemetry,
+    /// The gateway's part.
+    pub gateway: Gateway,
+    /// Distribution's part.
+    pub distribution: Distribution,
+    /// Bundle's part.
+    pub bundle: Bundle,
+    /// Runtime's part.
+    pub runtime: Runtime,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root: "/var/lib/berth".into(),
+            state: "/run/berth".into(),
+            address: PathBuf::new(),
+            log: Log::default(),
+            telemetry: Telemetry::default(),
+            gateway: Gateway::default(),
+            distribution: Distribution::default(),
+            bundle: Bundle::default(),
+            runtime: Runtime::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`, or at [`DEFAULT_PATH`] if there is one, or takes the defaults;
+    /// then applies what the command line overrides.
+    ///
+    /// # Errors
+    /// [`Error`] names the file, the line and the key.
+    pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, Error> {
+        let mut config = match path {
+            Some(path) => Self::parse(&read(path)?, path)?,
+            None if Path::new(DEFAULT_PATH).exists() => {
+                let path = Path::new(DEFAULT_PATH);
+                Self::parse(&read(path)?, path)?
+            }
+            None => Self::default(),
+        };
+        overrides.apply(&mut config);
+        config.complete()?;
+        Ok(config)
+    }
+
+    /// Parses the text of the file at `path`, which is only named in errors.
+    ///
+    /// # Errors
+    /// [`Error::Parse`] with the line and, for an unknown key, the nearest known one.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| Error::parse(path, text, &error))
+    }
+
+    /// Fills in what follows from other keys and checks what must hold between them.
+    fn complete(&mut self) -> Result<(), Error> {
+        if self.address.as_os_str().is_empty() {
+            self.address = self.state.join("berth.sock");
+        }
+        for (key, path) in
+            [("root", &self.root), ("state", &self.state), ("address", &self.address)]
+        {
+            if !path.is_absolute() {
+                return Err(Error::RelativePath { key, path: path.clone() });
+            }
+        }
+        if self.root == self.state {
+            return Err(Error::SameFolder(self.root.clone()));
+        }
+        self.distribution.check()?;
+        self.runtime.check()
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}

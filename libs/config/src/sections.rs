@@ -1,0 +1,284 @@
+//! The tables of the file, one per service, with their defaults.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteSize, Error, HumanDuration};
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level, or targets with levels.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where spans are sent to (OTLP over gRPC). Nothing is traced without it.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// How long a call waits for a service that is being restarted.
+    pub wait: HumanDuration,
+    /// Owner of the clients' socket.
+    pub uid: u32,
+    /// Group of the clients' socket.
+    pub gid: u32,
+    /// Mode of the clients' socket, in octal.
+    #[serde(with = "octal")]
+    pub mode: u32,
+    /// The most connections of clients at once.
+    pub max_connections: usize,
+}
+
+/// `[distribution]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Distribution {
+    /// The most that the store keeps in memory.
+    pub store_cache: ByteSize,
+    /// Events that are kept for subscribers that come back.
+    pub events: usize,
+    /// Talking to registries.
+    pub registry: Registry,
+    /// Garbage collection.
+    pub gc: Gc,
+}
+
+/// `[distribution.registry]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Folders with a `HOST/hosts.toml` per registry; the first that has one is taken.
+    pub config_path: Vec<PathBuf>,
+    /// docker's config.json with credentials.
+    pub docker_config: Option<PathBuf>,
+    /// Layers that one pull downloads at once.
+    pub max_concurrent_downloads: usize,
+    /// Layers that one push uploads at once.
+    pub max_concurrent_uploads: usize,
+    /// Tries of a request that may be repeated.
+    pub max_tries: usize,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+}
+
+/// `[distribution.registry.timeouts]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// Until a connection is made.
+    pub connect: HumanDuration,
+    /// Until a request has been answered, its body apart.
+    pub response: HumanDuration,
+    /// Without a byte of a body.
+    pub stall: HumanDuration,
+    /// Until a credential helper has answered.
+    pub credentials: HumanDuration,
+}
+
+/// `[distribution.gc]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gc {
+    /// After the start.
+    pub startup_delay: HumanDuration,
+    /// After a deletion, so that several are collected at once.
+    pub schedule_delay: HumanDuration,
+    /// Deletions that cause a collection.
+    pub deletion_threshold: usize,
+    /// Writes that cause a collection; 0: none do.
+    pub mutation_threshold: usize,
+    /// The most that one collection may take.
+    pub deadline: HumanDuration,
+}
+
+/// `[bundle]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bundle {
+    /// The default snapshotter. Not set: overlayfs where the file system allows it, else native.
+    pub snapshotter: Option<String>,
+    /// Layers that are extracted at once; 0: one per core.
+    pub max_concurrent_unpacks: usize,
+    /// The most that the store keeps in memory.
+    pub store_cache: ByteSize,
+    /// Events that are kept for subscribers that come back.
+    pub events: usize,
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// The OCI runtime, a path or a name on PATH.
+    pub binary: PathBuf,
+    /// Where shims are looked for first. Not set: beside the service's own program.
+    pub shim_dir: Option<PathBuf>,
+    /// Until a shim has answered its start.
+    pub shim_start_timeout: HumanDuration,
+    /// Size at which a container's log is rotated.
+    pub log_max_size: ByteSize,
+    /// Files that are kept of a container's log, the current one among them.
+    pub log_max_files: usize,
+    /// How often the restart monitor looks.
+    pub restart_interval: HumanDuration,
+    /// The most that the store keeps in memory.
+    pub store_cache: ByteSize,
+    /// Events that are kept for subscribers that come back.
+    pub events: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { wait: HumanDuration::secs(10), uid: 0, gid: 0, mode: 0o660, max_connections: 1024 }
+    }
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self {
+            store_cache: ByteSize(1 << 20),
+            events: 4096,
+            registry: Registry::default(),
+            gc: Gc::default(),
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            config_path: vec![
+                "/etc/berth/certs.d".into(),
+                "/etc/containerd/certs.d".into(),
+                "/etc/docker/certs.d".into(),
+            ],
+            docker_config: None,
+            max_concurrent_downloads: 3,
+            max_concurrent_uploads: 3,
+            max_tries: 5,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: HumanDuration::secs(10),
+            response: HumanDuration::secs(30),
+            stall: HumanDuration::secs(30),
+            credentials: HumanDuration::secs(30),
+        }
+    }
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self {
+            startup_delay: HumanDuration::millis(100),
+            schedule_delay: HumanDuration::secs(0),
+            deletion_threshold: 1,
+            mutation_threshold: 100,
+            deadline: HumanDuration::secs(300),
+        }
+    }
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self {
+            snapshotter: None,
+            max_concurrent_unpacks: 0,
+            store_cache: ByteSize(1 << 20),
+            events: 4096,
+        }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            binary: "runc".into(),
+            shim_dir: None,
+            shim_start_timeout: HumanDuration::secs(30),
+            log_max_size: ByteSize(16 << 20),
+            log_max_files: 5,
+            restart_interval: HumanDuration::secs(10),
+            store_cache: ByteSize(1 << 20),
+            events: 4096,
+        }
+    }
+}
+
+impl Distribution {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let registry = &self.registry;
+        at_least_one(
+            "distribution.registry.max_concurrent_downloads",
+            registry.max_concurrent_downloads,
+        )?;
+        at_least_one(
+            "distribution.registry.max_concurrent_uploads",
+            registry.max_concurrent_uploads,
+        )?;
+        at_least_one("distribution.registry.max_tries", registry.max_tries)
+    }
+}
+
+impl Runtime {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        at_least_one("runtime.log_max_files", self.log_max_files)
+    }
+}
+
+fn at_least_one(key: &'static str, value: usize) -> Result<(), Error> {
+    if value > 0 {
+        return Ok(());
+    }
+    Err(Error::Range { key, value: value.to_string(), rule: "at least 1" })
+}
+
+/// Modes are written in octal, as text: a bare number in TOML would be decimal.
+mod octal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{mode:04o}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
+            D::Error::custom(format!("{text:?} is no mode, write it in octal as \"0660\""))
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The file that is shipped against the types, and what a wrong file is told.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use berth_config::{Args, Config, Error, Overrides, Service};
+use serde_json::Value;
+
+const SHIPPED: &str = include_str!("../../../deploy/berth.toml");
+
+/// The shipped file with its commented keys in force. A key that has no default is marked there
+/// with `(not set)` and stays out.
+fn uncommented() -> String {
+    let is_key = |line: &&str| {
+        line.split_once(" = ").is_some_and(|(key, value)| {
+            key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                && !value.ends_with("(not set)")
+        })
+    };
+    let lines = SHIPPED.lines().map(|line| line.strip_prefix("# ").filter(is_key).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Every key of the configuration, `table.key`, with its value as JSON.
+fn flatten(prefix: &str, value: &Value, keys: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                flatten(&format!("{prefix}.{name}"), value, keys);
+            }
+        }
+        value => {
+            keys.insert(prefix.trim_start_matches('.').to_owned(), value.clone());
+        }
+    }
+}
+
+/// The keys that the shipped file documents, `table.key`.
+fn documented() -> Vec<String> {
+    let mut table = String::new();
+    let mut keys = Vec::new();
+    for line in SHIPPED.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = format!("{}.", name.trim_end_matches(']'));
+        }
+        let key = line.strip_prefix("# ").and_then(|line| line.split_once(" = "));
+        if let Some((key, _)) = key.filter(|(key, _)| !key.contains(' ')) {
+            keys.push(format!("{table}{key}"));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_shipped_file_changes_nothing() {
+    let path = Path::new("deploy/berth.toml");
+    assert_eq!(Config::parse(SHIPPED, path).unwrap(), Config::default());
+    assert_eq!(Config::parse(&uncommented(), path).unwrap(), Config::default());
+}
+
+#[test]
+fn the_shipped_file_documents_every_key_and_no_other() {
+    let mut keys = BTreeMap::new();
+    flatten("", &serde_json::to_value(Config::default()).unwrap(), &mut keys);
+    let mut documented = documented();
+    documented.sort();
+    assert_eq!(documented, keys.into_keys().collect::<Vec<_>>());
+    // Those with a default are in force when uncommented, so their defaults were compared.
+    let table: toml::Table = toml::from_str(&uncommented()).unwrap();
+    let mut shown = BTreeMap::new();
+    flatten("", &serde_json::to_value(table).unwrap(), &mut shown);
+    let unset = SHIPPED.matches("(not set)").count();
+    assert_eq!(shown.len() + unset, documented.len());
+}
+
+fn refused(text: &str) -> String {
+    Config::parse(text, Path::new("/etc/berth/berth.toml")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_wrong_file_is_told_where_and_what() {
+    for (text, expected) in [
+        ("\nrooot = \"/x\"", ":2: unknown key `rooot`, did you mean `root`?"),
+        (
+            "[runtime]\nlog_max_sise = 1\n",
+            ":2: unknown key `log_max_sise`, did you mean `log_max_size`?",
+        ),
+        ("[zzzzzzzzzzzzzzzzzz]\n", ":1: unknown key `zzzzzzzzzzzzzzzzzz`, expected one of "),
+        ("[gateway]\nwait = \"soon\"", ":2: \"soon\" is no duration, write \"10s\""),
+        ("[runtime]\nlog_max_size = \"big\"", ":2: "),
+        ("[gateway]\nmode = \"rw\"", ":2: \"rw\" is no mode"),
+        ("root = ", ":1: "),
+    ] {
+        let error = refused(text);
+        let expected = format!("/etc/berth/berth.toml{expected}");
+        assert!(error.starts_with(&expected), "{error}\n{expected}");
+    }
+}
+
+#[test]
+fn the_command_line_overrides_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    std::fs::write(&path, "root = \"/a\"\nstate = \"/b\"\n[log]\nlevel = \"warn\"\n").unwrap();
+    let overrides = Overrides { root: Some("/c".into()), ..Overrides::default() };
+    let args = Args { config: Some(path), overrides };
+    let config = args.load().unwrap();
+    assert_eq!((config.root.as_path(), config.log.level.as_str()), (Path::new("/c"), "warn"));
+    assert_eq!(config.socket(Service::Gateway), Path::new("/b/berth.sock"));
+    assert_eq!(config.ttrpc_address(), Path::new("/b/berth.sock.ttrpc"));
+    assert_eq!(config.store(Service::Bundle), Path::new("/c/bundle/bundle.redb"));
+    let line = args.to_command_line();
+    assert_eq!((line.len(), line[2].to_str()), (4, Some("--root")));
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    let load = |overrides| Config::load(None, overrides);
+    let relative = Overrides { root: Some("x".into()), ..Overrides::default() };
+    assert!(matches!(load(relative), Err(Error::RelativePath { key: "root", .. })));
+    let same =
+        Overrides { root: Some("/x".into()), state: Some("/x".into()), ..Overrides::default() };
+    assert!(matches!(load(same), Err(Error::SameFolder(_))));
+    let missing = Config::load(Some(Path::new("/no/such.toml")), Overrides::default());
+    assert!(missing.unwrap_err().to_string().contains("/no/such.toml"));
+}
