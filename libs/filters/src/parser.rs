@@ -1,0 +1,157 @@
+//! The grammar. Blanks may stand before a field, an operator or a value, not before `,` or `.`.
+
+use regex_lite::Regex;
+
+use crate::quote::{self, Quoted};
+use crate::{Error, Selector, Test};
+
+/// The selectors of one filter, none for the empty text.
+pub(crate) fn parse(text: &str) -> Result<Vec<Selector>, Error> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut parser = Parser { text, at: 0 };
+    let mut selectors = vec![parser.selector()?];
+    while let Some(next) = parser.peek() {
+        if next != ',' {
+            return Err(parser.error(parser.at, format!("unexpected input: {next}")));
+        }
+        parser.at += 1;
+        selectors.push(parser.selector()?);
+    }
+    Ok(selectors)
+}
+
+enum Operator {
+    Equal,
+    NotEqual,
+    Matches,
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    /// Bytes that were consumed.
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn selector(&mut self) -> Result<Selector, Error> {
+        let path = self.path()?;
+        if matches!(self.peek(), None | Some(',')) {
+            return Ok(Selector { path, test: Test::Present });
+        }
+        let test = match self.operator()? {
+            Operator::Equal => Test::Equal(self.value(false)?),
+            Operator::NotEqual => Test::NotEqual(self.value(false)?),
+            Operator::Matches => Test::Matches(regex(self.value(true)?)?),
+        };
+        Ok(Selector { path, test })
+    }
+
+    fn path(&mut self) -> Result<Vec<String>, Error> {
+        let mut path = vec![self.field()?];
+        while self.peek() == Some('.') {
+            self.at += 1;
+            path.push(self.field()?);
+        }
+        Ok(path)
+    }
+
+    fn field(&mut self) -> Result<String, Error> {
+        self.skip_blanks();
+        match self.peek() {
+            Some(quote) if quote::opens(quote) => self.quoted(false),
+            Some(first) if is_field(first) => Ok(self.take_while(is_field).to_owned()),
+            _ => Err(self.error(self.at, "expected field or quoted")),
+        }
+    }
+
+    fn operator(&mut self) -> Result<Operator, Error> {
+        self.skip_blanks();
+        let start = self.at;
+        match self.take_while(is_operator) {
+            "==" => Ok(Operator::Equal),
+            "!=" => Ok(Operator::NotEqual),
+            "~=" => Ok(Operator::Matches),
+            "" => Err(self.error(start, self.no_operator())),
+            other => Err(self.error(start, format!("unsupported operator {other:?}"))),
+        }
+    }
+
+    /// What to say where an operator should be: an open quote is the likelier mistake.
+    fn no_operator(&self) -> &'static str {
+        let quoted = self.peek().is_some_and(quote::opens);
+        let unclosed = quoted.then(|| quote::read(&self.text[self.at..]).err()).flatten();
+        unclosed.unwrap_or(r#"expected an operator ("=="|"!="|"~=")"#)
+    }
+
+    fn value(&mut self, is_regex: bool) -> Result<String, Error> {
+        self.skip_blanks();
+        match self.peek() {
+            Some(quote) if quote::opens(quote) => self.quoted(is_regex),
+            Some(first) if !matches!(first, ',' | '.') && !is_operator(first) => {
+                let value = self.take_while(is_value);
+                if value.is_empty() {
+                    return Err(self.error(self.at, "expected value or quoted"));
+                }
+                Ok(value.to_owned())
+            }
+            _ => Err(self.error(self.at, "expected value or quoted")),
+        }
+    }
+
+    /// A quoted text. `/` and `|` are quotes for regular expressions only.
+    fn quoted(&mut self, alternative_quotes: bool) -> Result<String, Error> {
+        let start = self.at;
+        let literal = quote::read(&self.text[start..]);
+        let Quoted { text, quote, length } =
+            literal.map_err(|message| self.error(start, message))?;
+        if quote != '"' && !alternative_quotes {
+            return Err(self.error(start, "invalid quote encountered"));
+        }
+        self.at += length;
+        Ok(text)
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn skip_blanks(&mut self) {
+        self.take_while(char::is_whitespace);
+    }
+
+    fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
+        let rest = &self.text[self.at..];
+        let end = rest.find(|c| !wanted(c)).unwrap_or(rest.len());
+        self.at += end;
+        &rest[..end]
+    }
+
+    fn error(&self, at: usize, message: impl Into<String>) -> Error {
+        let text = self.text;
+        let place = match text[at..].chars().next() {
+            Some(there) => {
+                format!("[{} >|{there}|< {}]", &text[..at], &text[at + there.len_utf8()..])
+            }
+            None => format!("[{text}]"),
+        };
+        Error::Parse { place, message: message.into() }
+    }
+}
+
+fn regex(value: String) -> Result<Regex, Error> {
+    Regex::new(&value).map_err(|error| Error::Regex { value, message: error.to_string() })
+}
+
+fn is_field(c: char) -> bool {
+    c == '_' || c.is_ascii_alphanumeric()
+}
+
+fn is_operator(c: char) -> bool {
+    matches!(c, '=' | '!' | '~')
+}
+
+fn is_value(c: char) -> bool {
+    c != ',' && !c.is_whitespace() && !c.is_control()
+}
