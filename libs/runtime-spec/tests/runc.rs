@@ -88,17 +88,7 @@ fn read_only_means_it_and_a_bind_shows() {
     };
     let options = Options { read_only: true, binds: vec![bind], ..Default::default() };
     let script = "touch /x || echo root; touch /mnt/x || echo bind; cat /mnt/f";
-    let bundle_lacks_mnt = run("ro-fail", "true", options.clone());
-    assert!(!bundle_lacks_mnt.status.success(), "runc cannot make /mnt in a read-only root");
-    let options = Options {
-        binds: options
-            .binds
-            .into_iter()
-            .map(|b| BindMount { target: "/tmp".into(), ..b })
-            .collect(),
-        ..options
-    };
-    let text = printed("ro", &script.replace("/mnt", "/tmp"), options);
+    let text = printed("ro", script, options);
     assert_eq!(text, "root\nbind\nfrom the host");
 }
 
