@@ -7,8 +7,18 @@
 //! Invariants: a blob's file is complete and durable before any record names it; a file that no
 //! record names is deleted; an ingest is written by one writer at a time.
 
+mod commit;
 pub mod files;
+mod filter;
 pub mod hash;
-pub mod info;
+mod info;
+pub mod ingests;
+pub mod locks;
+mod recover;
+mod store;
+mod work;
+mod writer;
 
 pub use info::{Expected, Info, Status};
+pub use store::Content;
+pub use writer::Writer;

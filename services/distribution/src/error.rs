@@ -183,6 +183,29 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The store did not read or commit.
+    #[error(transparent)]
+    Store(#[from] berth_store::Error),
+    /// A neighbour did not do what it was asked for.
+    #[error("{service}: {step}: {message}")]
+    Neighbour {
+        /// Which one.
+        service: &'static str,
+        /// What was asked of it.
+        step: &'static str,
+        /// The code that it answered with.
+        code: Code,
+        /// What it said.
+        message: String,
+    },
+    /// A collection was given up before its end; nothing in use was dropped.
+    #[error("collection {epoch} was given up, {why}, try again: aborted")]
+    CollectionAborted {
+        /// Its epoch.
+        epoch: u64,
+        /// What happened.
+        why: &'static str,
+    },
     /// A worker thread ended before its work was done.
     #[error("{0} did not finish: internal")]
     Worker(&'static str),
@@ -225,6 +248,9 @@ impl Coded for Error {
             Self::ShortBlob { .. } => Code::DataLoss,
             Self::ResourceType(_) => Code::Unimplemented,
             Self::Io { source, .. } => code_of_io(source),
+            Self::Store(error) => error.code(),
+            Self::Neighbour { code, .. } => *code,
+            Self::CollectionAborted { .. } => Code::Aborted,
             Self::Worker(_) => Code::Internal,
         }
     }

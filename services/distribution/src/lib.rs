@@ -7,5 +7,17 @@
 
 pub mod content;
 pub mod error;
+pub mod events;
+pub mod gc;
+pub mod images;
+pub mod leases;
+pub mod namespaces;
+pub mod neighbour;
+mod node;
+pub mod records;
+pub mod scope;
+pub mod shared;
 
 pub use error::{Error, Result};
+pub use node::Distribution;
+pub use scope::Scope;

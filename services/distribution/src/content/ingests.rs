@@ -1,0 +1,239 @@
+//! The ingests of all namespaces: which there are and which are open.
+//!
+//! An ingest is a folder with its bytes and a small file that says what it is, so that it can be
+//! resumed by another run. Neither is durable before the blob is committed: what a power cut takes
+//! is hashed again and found missing.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use berth_ids::Namespace;
+use serde::{Deserialize, Serialize};
+
+use super::info::{Expected, Status};
+use crate::error::{Error, Result};
+use crate::scope::Scope;
+
+/// How long an ingest that no lease holds may lie unused.
+pub const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// All ingests.
+#[derive(Default)]
+pub struct Ingests(Mutex<HashMap<(Namespace, String), Arc<Ingest>>>);
+
+/// One ingest.
+pub struct Ingest {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What is written beside its bytes.
+    pub card: Card,
+    /// Bytes written.
+    offset: AtomicU64,
+    updated: Mutex<SystemTime>,
+    expected: Mutex<Expected>,
+    open_since: Mutex<Option<Instant>>,
+    gone: AtomicBool,
+}
+
+/// What an ingest's file says of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Card {
+    namespace: Namespace,
+    reference: String,
+    lease: Option<String>,
+    started: SystemTime,
+    expected: Expected,
+}
+
+impl Card {
+    /// The lease that holds the ingest.
+    #[must_use]
+    pub fn lease(&self) -> Option<&str> {
+        self.lease.as_deref()
+    }
+}
+
+/// An open ingest: nobody else can open it meanwhile.
+pub struct Open(Arc<Ingest>);
+
+impl Ingests {
+    /// Opens the ingest of this name, making it if there is none. The folder of a new one is made by
+    /// the caller.
+    ///
+    /// # Errors
+    /// [`Error::RefLocked`].
+    pub fn open(
+        &self,
+        folder: &Path,
+        scope: &Scope,
+        reference: &str,
+        expected: &Expected,
+    ) -> Result<Open> {
+        let key = (scope.namespace.clone(), reference.to_owned());
+        let mut all = self.all();
+        let ingest = all.entry(key).or_insert_with(|| {
+            let card = Card {
+                namespace: scope.namespace.clone(),
+                reference: reference.to_owned(),
+                lease: scope.lease.clone(),
+                started: SystemTime::now(),
+                expected: expected.clone(),
+            };
+            let folder = folder.join(uuid::Uuid::new_v4().simple().to_string());
+            Arc::new(Ingest::new(folder, card, 0, SystemTime::now()))
+        });
+        let mut since = lock(&ingest.open_since);
+        if let Some(since) = *since {
+            let held_ms = since.elapsed().as_millis();
+            return Err(Error::RefLocked { reference: reference.to_owned(), held_ms });
+        }
+        *since = Some(Instant::now());
+        drop(since);
+        if *expected != Expected::default() {
+            *lock(&ingest.expected) = expected.clone();
+        }
+        Ok(Open(ingest.clone()))
+    }
+
+    /// The ingest of this name.
+    ///
+    /// # Errors
+    /// [`Error::IngestNotFound`].
+    pub fn get(&self, namespace: &Namespace, reference: &str) -> Result<Arc<Ingest>> {
+        let key = (namespace.clone(), reference.to_owned());
+        self.all().get(&key).cloned().ok_or_else(|| Error::IngestNotFound(reference.to_owned()))
+    }
+
+    /// Those that `wanted` accepts.
+    pub fn list(&self, wanted: impl Fn(&Ingest) -> bool) -> Vec<Arc<Ingest>> {
+        self.all().values().filter(|ingest| wanted(ingest)).cloned().collect()
+    }
+
+    /// Forgets an ingest. Its folder is the caller's to delete; an open writer finds it gone.
+    pub fn remove(&self, ingest: &Arc<Ingest>) {
+        ingest.gone.store(true, Ordering::SeqCst);
+        let key = (ingest.card.namespace.clone(), ingest.card.reference.clone());
+        let mut all = self.all();
+        if all.get(&key).is_some_and(|found| Arc::ptr_eq(found, ingest)) {
+            all.remove(&key);
+        }
+    }
+
+    /// Forgets an ingest unless a writer has it open or `keep` says so; answers whether it went.
+    pub fn remove_idle(&self, ingest: &Arc<Ingest>, keep: impl Fn() -> bool) -> bool {
+        let key = (ingest.card.namespace.clone(), ingest.card.reference.clone());
+        let mut all = self.all();
+        if ingest.is_open() || keep() {
+            return false;
+        }
+        ingest.gone.store(true, Ordering::SeqCst);
+        all.remove(&key).is_some()
+    }
+
+    /// Takes in an ingest that an earlier run left.
+    pub fn adopt(&self, folder: PathBuf, card: Card, offset: u64, updated: SystemTime) {
+        let key = (card.namespace.clone(), card.reference.clone());
+        self.all().insert(key, Arc::new(Ingest::new(folder, card, offset, updated)));
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<(Namespace, String), Arc<Ingest>>> {
+        lock(&self.0)
+    }
+}
+
+impl Ingest {
+    fn new(folder: PathBuf, card: Card, offset: u64, updated: SystemTime) -> Self {
+        let expected = Mutex::new(card.expected.clone());
+        Self {
+            folder,
+            card,
+            offset: AtomicU64::new(offset),
+            updated: Mutex::new(updated),
+            expected,
+            open_since: Mutex::default(),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// The namespace that it belongs to.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.card.namespace
+    }
+
+    /// The name by which it is resumed.
+    #[must_use]
+    pub fn reference(&self) -> &str {
+        &self.card.reference
+    }
+
+    /// The lease that holds it.
+    #[must_use]
+    pub fn lease(&self) -> Option<&str> {
+        self.card.lease()
+    }
+
+    /// The file of its bytes.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            reference: self.card.reference.clone(),
+            offset: self.offset.load(Ordering::SeqCst),
+            expected: lock(&self.expected).clone(),
+            started: self.card.started,
+            updated: *lock(&self.updated),
+        }
+    }
+
+    /// Records how far its writer got.
+    pub fn advance(&self, offset: u64) {
+        self.offset.store(offset, Ordering::SeqCst);
+        *lock(&self.updated) = SystemTime::now();
+    }
+
+    /// Whether it was aborted or committed.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// Whether a writer has it open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        lock(&self.open_since).is_some()
+    }
+
+    /// Whether nobody holds it and it has not been written to for long.
+    #[must_use]
+    pub fn is_stale(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(*lock(&self.updated)).unwrap_or_default();
+        self.card.lease.is_none() && !self.is_open() && age > STALE
+    }
+}
+
+impl Open {
+    /// The ingest.
+    #[must_use]
+    pub fn ingest(&self) -> &Arc<Ingest> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        *lock(&self.0.open_since) = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

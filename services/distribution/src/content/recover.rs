@@ -1,0 +1,56 @@
+//! What a start does with what an earlier run left.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::ingests::{Card, STALE};
+use super::store::{Content, remove_folder};
+use crate::error::{Error, Result};
+use crate::shared::Shared;
+
+impl Content {
+    /// Takes in the ingests that can be resumed and deletes the others. Before anything is served.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) async fn adopt_ingests(&self) -> Result<()> {
+        let adopt = |shared: &Shared| {
+            let ingests = shared.files.ingests();
+            let entries =
+                fs_err::read_dir(&ingests).map_err(Error::io("list ingests in", &ingests))?;
+            for entry in entries {
+                let folder = entry.map_err(Error::io("list ingests in", &ingests))?.path();
+                match read(&folder) {
+                    Some((card, offset, updated)) => {
+                        shared.ingests.adopt(folder, card, offset, updated);
+                    }
+                    None => remove_folder(&folder)?,
+                }
+            }
+            Ok(())
+        };
+        self.0.blocking("adopt ingests", adopt).await
+    }
+
+    /// Deletes the files of blobs that no record names: their commits or deletions were cut short.
+    /// May run while others write.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub(crate) async fn delete_orphans(&self) -> Result<()> {
+        let all = self.0.blocking("list blobs", |shared| shared.files.list_blobs()).await?;
+        for digest in all {
+            self.reclaim(&digest).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An ingest that can be resumed; `None` when its start was cut short or it is too old.
+fn read(folder: &Path) -> Option<(Card, u64, SystemTime)> {
+    let card: Card = serde_json::from_slice(&fs_err::read(folder.join("ingest.json")).ok()?).ok()?;
+    let data = fs_err::metadata(folder.join("data")).ok()?;
+    let updated = data.modified().ok()?;
+    let age = SystemTime::now().duration_since(updated).unwrap_or_default();
+    (card.lease().is_some() || age < STALE).then_some((card, data.len(), updated))
+}

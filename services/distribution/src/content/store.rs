@@ -1,0 +1,303 @@
+//! The blobs and ingests of all namespaces.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use berth_filters::Filter;
+use berth_ids::{Algorithm, Digest, Namespace};
+use bytes::Bytes;
+
+use super::files::read_at;
+use super::info::{Expected, Info, Status};
+use super::ingests::Ingest;
+use super::work::Work;
+use super::writer::Writer;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::gc::node::{CONTENT as KIND, INGESTS, Id};
+use crate::records::{self, Blob, CONTENT, HOLDERS, Hold, LEASES};
+use crate::scope::Scope;
+use crate::shared::{LabelChange, Shared};
+
+/// The content store. Clones are the same store.
+#[derive(Clone)]
+pub struct Content(pub(crate) Arc<Shared>);
+
+impl Content {
+    /// What a namespace knows of a blob.
+    ///
+    /// # Errors
+    /// [`Error::ContentNotFound`], [`Error::Store`].
+    pub fn info(&self, namespace: &Namespace, digest: &Digest) -> Result<Info> {
+        self.find(namespace, digest)?.ok_or_else(|| Error::ContentNotFound(digest.clone()))
+    }
+
+    /// As [`Content::info`], `None` when there is no such blob.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn find(&self, namespace: &Namespace, digest: &Digest) -> Result<Option<Info>> {
+        let key = (namespace.as_str(), digest.as_str());
+        let blob = self.0.store.read(|txn| Ok::<_, Error>(txn.get(&CONTENT, &key)?))?;
+        Ok(blob.map(|blob| blob.into_info(digest.clone())))
+    }
+
+    /// The blobs of a namespace that match.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn list(&self, namespace: &Namespace, filter: Filter) -> Result<Vec<Info>> {
+        let namespace = namespace.clone();
+        let list = move |shared: &Shared| {
+            shared.store.read(|txn| {
+                let mut found = Vec::new();
+                for record in txn.range(&CONTENT, (namespace.as_str(),))? {
+                    let ((_, digest), blob) = record?;
+                    let info = blob.into_info(digest.parse()?);
+                    if filter.matches(&info) {
+                        found.push(info);
+                    }
+                }
+                Ok(found)
+            })
+        };
+        self.0.blocking("list content", list).await
+    }
+
+    /// Opens a blob's file, with its size.
+    ///
+    /// # Errors
+    /// [`Error::ContentNotFound`], [`Error::ShortBlob`], [`Error::Io`], [`Error::Store`].
+    pub fn open(&self, namespace: &Namespace, digest: &Digest) -> Result<(File, u64)> {
+        let info = self.info(namespace, digest)?;
+        Ok((self.0.files.open_blob(digest, info.size)?, info.size))
+    }
+
+    /// A whole blob of at most `max` bytes.
+    ///
+    /// # Errors
+    /// As [`Content::open`], and [`Error::TooLarge`].
+    pub async fn read_bounded(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+        max: u64,
+    ) -> Result<Bytes> {
+        let (file, size) = self.open(namespace, digest)?;
+        if size > max {
+            return Err(Error::TooLarge { digest: digest.clone(), size, max });
+        }
+        let path = self.0.files.blob(digest);
+        let read = move |_: &Shared| {
+            let length = usize::try_from(size).map_err(|_| Error::PastEnd(size))?;
+            read_at(&file, 0, length).map_err(Error::io("read blob", &path))
+        };
+        self.0.blocking("read blob", read).await
+    }
+
+    /// Opens a writer for the blob that goes by this reference, or resumes it.
+    ///
+    /// # Errors
+    /// [`Error::ContentExists`] when the namespace has the expected blob (the lease holds it then),
+    /// [`Error::RefLocked`], [`Error::LeaseNotFound`], [`Error::Io`], [`Error::Store`].
+    pub async fn writer(
+        &self,
+        scope: &Scope,
+        reference: &str,
+        expected: Expected,
+    ) -> Result<Writer> {
+        if reference.is_empty() {
+            return Err(Error::Required("ref must not be empty"));
+        }
+        self.check_lease(scope)?;
+        let mut present = None;
+        if let Some(digest) = &expected.digest {
+            let id = Id::new(&scope.namespace, KIND, digest.as_str());
+            let _change = self.0.change(scope, &[id], &Default::default()).await;
+            if self.find(&scope.namespace, digest)?.is_some() {
+                self.hold(scope, digest).await?;
+                return Err(Error::ContentExists(digest.clone()));
+            }
+            present = self.elsewhere(digest, expected.size)?;
+        }
+        let ingest = Id::new(&scope.namespace, INGESTS, reference);
+        let _change = self.0.change(scope, &[ingest], &Default::default()).await;
+        let folder = self.0.files.ingests();
+        let open = self.0.ingests.open(&folder, scope, reference, &expected)?;
+        if let (Some((file, size)), Some(digest), 0) =
+            (present, &expected.digest, open.ingest().status().offset)
+        {
+            let digest = digest.clone();
+            return Ok(Writer::shared(self.clone(), scope.clone(), open, file, digest, size));
+        }
+        let algorithm = expected.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm());
+        let ingest = open.ingest().clone();
+        let opened = self.0.blocking("open ingest", move |_| Work::open(&ingest, algorithm)).await;
+        match opened {
+            Ok(work) => Ok(Writer::new(self.clone(), scope.clone(), open, work)),
+            Err(error) => {
+                // Nothing could be written: as if the ingest had not begun.
+                self.discard(open.ingest()).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Changes a blob's labels.
+    ///
+    /// # Errors
+    /// [`Error::ContentNotFound`], [`Error::Label`], [`Error::Store`].
+    pub async fn update(
+        &self,
+        scope: &Scope,
+        digest: &Digest,
+        labels: LabelChange,
+    ) -> Result<Info> {
+        let new = crate::shared::clean_labels("info", labels.new_labels())?;
+        let id = Id::new(&scope.namespace, KIND, digest.as_str());
+        let _change = self.0.change(scope, &[id], &new).await;
+        let (namespace, digest) = (scope.namespace.clone(), digest.clone());
+        let info = self.0.store.commit("content.update", move |txn| {
+            let key = (namespace.as_str(), digest.as_str());
+            let Some(mut blob) = txn.get(&CONTENT, &key)? else {
+                return Err(Error::ContentNotFound(digest.clone()));
+            };
+            labels.apply(&mut blob.labels);
+            blob.updated = SystemTime::now();
+            txn.put(&CONTENT, &key, &blob)?;
+            Ok(blob.into_info(digest.clone()))
+        });
+        let info = info.await?;
+        self.0.demand.changed();
+        Ok(info)
+    }
+
+    /// Takes a blob from a namespace; its file goes with the last namespace that has it.
+    ///
+    /// # Errors
+    /// [`Error::ContentNotFound`], [`Error::Io`], [`Error::Store`].
+    pub async fn delete(&self, scope: &Scope, digest: &Digest) -> Result<()> {
+        let _change = self.0.epochs.enter();
+        let (at, gone) = (scope.clone(), digest.clone());
+        let deleted = self.0.store.commit("content.delete", move |txn| {
+            records::release(txn, &at, &Hold::new(KIND, gone.as_str()))?;
+            if records::drop_blob(txn, at.namespace.as_str(), gone.as_str())? {
+                Ok(())
+            } else {
+                Err(Error::ContentNotFound(gone.clone()))
+            }
+        });
+        deleted.await?;
+        self.0.tell(scope, &Event::ContentDeleted { digest: digest.clone() });
+        self.0.demand.deleted();
+        self.reclaim(digest).await
+    }
+
+    /// An ingest's state.
+    ///
+    /// # Errors
+    /// [`Error::IngestNotFound`].
+    pub fn status(&self, namespace: &Namespace, reference: &str) -> Result<Status> {
+        Ok(self.0.ingests.get(namespace, reference)?.status())
+    }
+
+    /// The ingests of a namespace that match, by reference.
+    #[must_use]
+    pub fn statuses(&self, namespace: &Namespace, filter: &Filter) -> Vec<Status> {
+        let ingests = self.0.ingests.list(|ingest| ingest.namespace() == namespace);
+        let mut found: Vec<_> = ingests.iter().map(|ingest| ingest.status()).collect();
+        found.retain(|status| filter.matches(status));
+        found.sort_by(|a, b| a.reference.cmp(&b.reference));
+        found
+    }
+
+    /// Ends an ingest and throws its bytes away. A writer that has it open cannot commit it any more.
+    ///
+    /// # Errors
+    /// [`Error::IngestNotFound`], [`Error::Io`].
+    pub async fn abort(&self, namespace: &Namespace, reference: &str) -> Result<()> {
+        let ingest = self.0.ingests.get(namespace, reference)?;
+        self.discard(&ingest).await
+    }
+
+    /// Forgets an ingest and deletes its folder.
+    pub(crate) async fn discard(&self, ingest: &Arc<Ingest>) -> Result<()> {
+        self.0.ingests.remove(ingest);
+        let folder = ingest.folder.clone();
+        self.0.blocking("delete ingest", move |_| remove_folder(&folder)).await
+    }
+
+    /// Puts a blob of the namespace under the scope's lease.
+    pub(crate) async fn hold(&self, scope: &Scope, digest: &Digest) -> Result<()> {
+        if scope.lease.is_none() {
+            return Ok(());
+        }
+        let (scope, digest) = (scope.clone(), digest.clone());
+        let held = self.0.store.commit("content.hold", move |txn| {
+            if txn.get(&CONTENT, &(scope.namespace.as_str(), digest.as_str()))?.is_none() {
+                return Err(Error::ContentNotFound(digest.clone()));
+            }
+            records::enter(txn, &scope, &[Hold::new(KIND, digest.as_str())])
+        });
+        held.await
+    }
+
+    /// Deletes a blob's file if no namespace has the blob.
+    pub(crate) async fn reclaim(&self, digest: &Digest) -> Result<()> {
+        let _lock = self.0.blob_locks.lock(digest).await;
+        self.unlink_if_unused(digest).await
+    }
+
+    /// As [`Content::reclaim`], for callers that hold the blob's lock.
+    pub(super) async fn unlink_if_unused(&self, digest: &Digest) -> Result<()> {
+        let digest = digest.clone();
+        let unlink = move |shared: &Shared| {
+            let held = shared.store.read(|txn| {
+                Ok::<_, Error>(txn.range(&HOLDERS, (digest.as_str(),))?.next().is_some())
+            })?;
+            if held { Ok(()) } else { shared.files.remove_blob(&digest) }
+        };
+        self.0.blocking("delete blob", unlink).await
+    }
+
+    /// The blob's file, if another namespace has the blob in the size wanted.
+    fn elsewhere(&self, digest: &Digest, size: u64) -> Result<Option<(File, u64)>> {
+        let held = self.0.store.read(|txn| {
+            let mut holders = txn.range(&HOLDERS, (digest.as_str(),))?;
+            Ok::<_, Error>(holders.next().transpose()?.map(|(_, size)| size))
+        })?;
+        let Some(held) = held.filter(|held| size == 0 || size == *held) else { return Ok(None) };
+        // Gone since it was read, or damaged: it is written anew.
+        Ok(self.0.files.open_blob(digest, held).ok().map(|file| (file, held)))
+    }
+
+    pub(super) fn check_lease(&self, scope: &Scope) -> Result<()> {
+        let Some(lease) = &scope.lease else { return Ok(()) };
+        let key = (scope.namespace.as_str(), lease.as_str());
+        let found = self.0.store.read(|txn| Ok::<_, Error>(txn.get(&LEASES, &key)?))?;
+        found.map(drop).ok_or_else(|| Error::LeaseNotFound(lease.clone()))
+    }
+}
+
+impl Blob {
+    fn into_info(self, digest: Digest) -> Info {
+        Info {
+            digest,
+            size: self.size,
+            created: self.created,
+            updated: self.updated,
+            labels: self.labels,
+        }
+    }
+}
+
+pub(super) fn remove_folder(folder: &Path) -> Result<()> {
+    match fs_err::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("delete ingest", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,243 @@
+//! The graph of references: what is dead, and in which order it may be dropped.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::node::{Id, LEASES, Node};
+
+/// Everything that was read, as numbers.
+pub struct Graph {
+    nodes: Vec<Entry>,
+    index: HashMap<Id, usize>,
+}
+
+struct Entry {
+    id: Id,
+    owner: usize,
+    root: bool,
+    flat: bool,
+    refs: Vec<usize>,
+}
+
+/// Dead things of one owner, in the order in which they may be dropped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Whose they are.
+    pub owner: usize,
+    /// They, in groups that refer to each other in circles: a group goes whole.
+    pub groups: Vec<Vec<Id>>,
+}
+
+impl Graph {
+    /// Builds the graph of what each owner read. The first that reports a thing owns it. What is
+    /// referred to but reported by nobody is not there.
+    #[must_use]
+    pub fn new(read: Vec<Vec<Node>>) -> Self {
+        let mut graph = Self { nodes: Vec::new(), index: HashMap::new() };
+        for (owner, nodes) in read.iter().enumerate() {
+            for node in nodes {
+                graph.enter(owner, node);
+            }
+        }
+        for node in read.into_iter().flatten() {
+            let at = graph.index[&node.id];
+            for id in &node.refs {
+                graph.link(at, id);
+            }
+            for id in &node.kept_by {
+                if let Some(far) = graph.index.get(id) {
+                    graph.nodes[*far].refs.push(at);
+                }
+            }
+        }
+        graph
+    }
+
+    fn enter(&mut self, owner: usize, node: &Node) {
+        let next = self.nodes.len();
+        let at = *self.index.entry(node.id.clone()).or_insert(next);
+        if at == next {
+            let (root, flat) = (false, false);
+            self.nodes.push(Entry { id: node.id.clone(), owner, root, flat, refs: vec![] });
+        }
+        let entry = &mut self.nodes[at];
+        // What another says of a lease does not make it live.
+        if entry.owner == owner {
+            entry.root |= node.root || node.touched;
+            entry.flat |= node.flat;
+        }
+    }
+
+    fn link(&mut self, from: usize, to: &Id) {
+        if let Some(to) = self.index.get(to) {
+            self.nodes[from].refs.push(*to);
+        }
+    }
+
+    /// The things that neither a root nor a touched thing reaches.
+    #[must_use]
+    pub fn dead(&self, touched: &[Id]) -> HashSet<usize> {
+        let mut live = vec![false; self.nodes.len()];
+        let mut seen = vec![false; self.nodes.len()];
+        let roots = (0..self.nodes.len()).filter(|at| self.nodes[*at].root);
+        let mut queue: Vec<(usize, bool)> = roots.map(|at| (at, self.nodes[at].flat)).collect();
+        queue.extend(touched.iter().filter_map(|id| self.index.get(id)).map(|at| (*at, false)));
+        while let Some((at, flat)) = queue.pop() {
+            live[at] = true;
+            if std::mem::replace(&mut seen[at], true) {
+                continue;
+            }
+            for to in &self.nodes[at].refs {
+                live[*to] = true;
+                if !flat {
+                    queue.push((*to, false));
+                } else if self.nodes[*to].id.kind == LEASES {
+                    // The rows that a neighbour has of a flat lease are as flat.
+                    queue.push((*to, true));
+                }
+            }
+        }
+        (0..self.nodes.len()).filter(|at| !live[*at]).collect()
+    }
+
+    /// Takes out of the dead all that these things reach.
+    pub fn revive(&self, dead: &mut HashSet<usize>, spared: impl IntoIterator<Item = Id>) {
+        let found = spared.into_iter().filter_map(|id| self.index.get(&id).copied());
+        let mut queue: Vec<usize> = found.collect();
+        let mut seen: HashSet<usize> = queue.iter().copied().collect();
+        while let Some(at) = queue.pop() {
+            dead.remove(&at);
+            queue.extend(self.nodes[at].refs.iter().copied().filter(|to| seen.insert(*to)));
+        }
+    }
+
+    /// Orders the dead: whatever refers to a thing is in an earlier batch or group. Circles through
+    /// several owners are left out, with all that they refer to: no owner could drop them whole.
+    #[must_use]
+    pub fn order(&self, dead: &HashSet<usize>) -> Vec<Batch> {
+        let groups = self.circles(dead);
+        let mut blocked: HashSet<usize> = HashSet::new();
+        let mut batches: Vec<Batch> = Vec::new();
+        for group in groups {
+            let owner = self.nodes[group[0]].owner;
+            let mixed = group.iter().any(|at| self.nodes[*at].owner != owner);
+            if mixed || group.iter().any(|at| blocked.contains(at)) {
+                blocked.extend(group.iter().flat_map(|at| self.nodes[*at].refs.iter().copied()));
+                continue;
+            }
+            let ids = group.iter().map(|at| self.nodes[*at].id.clone()).collect();
+            match batches.last_mut().filter(|batch| batch.owner == owner) {
+                Some(batch) => batch.groups.push(ids),
+                None => batches.push(Batch { owner, groups: vec![ids] }),
+            }
+        }
+        batches
+    }
+
+    /// What the dead refer to among themselves, by name.
+    #[must_use]
+    pub fn refs(&self, dead: &HashSet<usize>) -> Arc<HashMap<Id, Vec<Id>>> {
+        let named = |at: &usize| {
+            let entry = &self.nodes[*at];
+            let refs = entry.refs.iter().filter(|to| dead.contains(to));
+            (entry.id.clone(), refs.map(|to| self.nodes[*to].id.clone()).collect())
+        };
+        Arc::new(dead.iter().map(named).collect())
+    }
+
+    /// Whether a thing is dead.
+    #[must_use]
+    pub fn contains(&self, dead: &HashSet<usize>, id: &Id) -> bool {
+        self.index.get(id).is_some_and(|at| dead.contains(at))
+    }
+
+    /// Tarjan's strongly connected components of the dead, referrers first, without recursion.
+    fn circles(&self, dead: &HashSet<usize>) -> Vec<Vec<usize>> {
+        let mut walk = Walk::default();
+        let mut starts: Vec<usize> = dead.iter().copied().collect();
+        // By owner, so that the batches of one owner are few.
+        starts.sort_by_key(|at| (std::cmp::Reverse(self.nodes[*at].owner), *at));
+        for start in starts {
+            walk.from(start, |at| self.nodes[at].refs.as_slice(), dead);
+        }
+        walk.found.reverse();
+        walk.found
+    }
+}
+
+/// The state of Tarjan's walk.
+#[derive(Default)]
+struct Walk {
+    order: HashMap<usize, usize>,
+    low: HashMap<usize, usize>,
+    stack: Vec<usize>,
+    on_stack: HashSet<usize>,
+    found: Vec<Vec<usize>>,
+}
+
+impl Walk {
+    fn from<'a>(
+        &mut self,
+        start: usize,
+        refs: impl Fn(usize) -> &'a [usize],
+        dead: &HashSet<usize>,
+    ) {
+        if self.order.contains_key(&start) {
+            return;
+        }
+        let mut path = vec![(start, 0)];
+        self.visit(start);
+        while let Some((at, next)) = path.last_mut() {
+            let at = *at;
+            let Some(to) = refs(at).get(*next).copied() else {
+                path.pop();
+                self.leave(at, path.last().map(|(parent, _)| *parent));
+                continue;
+            };
+            *next += 1;
+            if !dead.contains(&to) {
+                continue;
+            }
+            if !self.order.contains_key(&to) {
+                self.visit(to);
+                path.push((to, 0));
+            } else if self.on_stack.contains(&to) {
+                self.lower(at, self.order[&to]);
+            }
+        }
+    }
+
+    fn visit(&mut self, at: usize) {
+        let number = self.order.len();
+        self.order.insert(at, number);
+        self.low.insert(at, number);
+        self.stack.push(at);
+        self.on_stack.insert(at);
+    }
+
+    fn lower(&mut self, at: usize, to: usize) {
+        let low = self.low.entry(at).or_insert(to);
+        *low = (*low).min(to);
+    }
+
+    fn leave(&mut self, at: usize, parent: Option<usize>) {
+        if self.low[&at] == self.order[&at] {
+            let mut group = Vec::new();
+            while let Some(top) = self.stack.pop() {
+                self.on_stack.remove(&top);
+                group.push(top);
+                if top == at {
+                    break;
+                }
+            }
+            self.found.push(group);
+        }
+        if let Some(parent) = parent {
+            self.lower(parent, self.low[&at]);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "graph_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! This service's own part of the graph: what it has, and the dropping of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use berth_ids::{Digest, Namespace};
+
+use super::epoch::Epoch;
+use super::labels;
+use super::node::{CONTENT, IMAGES, INGESTS, Id, LEASES, Node};
+use crate::content::Content;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::leases::drop_lease;
+use crate::records;
+use crate::scope::Scope;
+use crate::shared::Shared;
+
+/// Whether a kind is one of this service's.
+#[must_use]
+pub fn owns(kind: &str) -> bool {
+    matches!(kind, CONTENT | INGESTS | IMAGES | LEASES)
+}
+
+/// All nodes, from one consistent read.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn nodes(shared: &Arc<Shared>) -> Result<Vec<Node>> {
+    shared.blocking("read references", |shared| shared.store.read(|txn| read(shared, txn))).await
+}
+
+fn read(shared: &Shared, txn: &berth_store::Read) -> Result<Vec<Node>> {
+    let now = SystemTime::now();
+    let mut nodes = Vec::new();
+    let mut leases: HashMap<(String, String), usize> = HashMap::new();
+    for record in txn.range(&records::LEASES, ())? {
+        let ((namespace, id), lease) = record?;
+        leases.insert((namespace.clone(), id.clone()), nodes.len());
+        let mut node = Node::new(Id::new(&namespace.parse()?, LEASES, id));
+        node.root = !labels::expired(&lease.labels, now);
+        node.flat = labels::flat(&lease.labels);
+        // Neighbours name a lease's rows by its incarnation.
+        let rows = format!("{}@{}", node.id.key, lease.incarnation);
+        node.refs.push(Id::new(&node.id.namespace, LEASES, rows));
+        nodes.push(node);
+    }
+    for record in txn.range(&records::HOLDS, ())? {
+        let ((namespace, lease, _), hold) = record?;
+        if let Some(at) = leases.get(&(namespace, lease)) {
+            let id = Id::new(&nodes[*at].id.namespace, hold.kind, hold.id);
+            nodes[*at].refs.push(id);
+        }
+    }
+    for record in txn.range(&records::IMAGES, ())? {
+        let ((namespace, name), image) = record?;
+        let namespace: Namespace = namespace.parse()?;
+        let mut node = Node::new(Id::new(&namespace, IMAGES, name));
+        labels::apply(&mut node, &image.labels, now);
+        node.root = !labels::expired(&image.labels, now);
+        node.refs.push(Id::new(&namespace, CONTENT, image.target.digest.as_str()));
+        nodes.push(node);
+    }
+    for record in txn.range(&records::CONTENT, ())? {
+        let ((namespace, digest), blob) = record?;
+        let mut node = Node::new(Id::new(&namespace.parse()?, CONTENT, digest));
+        labels::apply(&mut node, &blob.labels, now);
+        nodes.push(node);
+    }
+    for ingest in shared.ingests.list(|_| true) {
+        let mut node = Node::new(Id::new(ingest.namespace(), INGESTS, ingest.reference()));
+        node.root = ingest.is_open() || (ingest.lease().is_none() && !ingest.is_stale(now));
+        if let Some(lease) = ingest.lease() {
+            node.kept_by.push(Id::new(ingest.namespace(), LEASES, lease));
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// Drops a batch of dead nodes, whole: first those that were touched are spared, with what they
+/// refer to in `refs`. Answers what was spared.
+///
+/// # Errors
+/// [`Error::Store`], [`Error::Io`].
+pub async fn sweep(
+    shared: &Arc<Shared>,
+    epoch: &Arc<Epoch>,
+    batch: Vec<Id>,
+    refs: Arc<HashMap<Id, Vec<Id>>>,
+) -> Result<Swept> {
+    let guard = epoch.clone();
+    let dropped = shared.store.commit("gc.sweep", move |txn| {
+        let spared = spared(&guard, &batch, &refs);
+        let mut dropped = Vec::new();
+        for id in batch.iter().filter(|id| !spared.contains(*id)) {
+            if drop_record(txn, id)? {
+                dropped.push(id.clone());
+            }
+        }
+        Ok::<_, Error>((dropped, spared))
+    });
+    let (mut dropped, mut spared) = dropped.await?;
+    sweep_ingests(shared, epoch, &mut dropped, &mut spared).await?;
+    let mut bytes = 0;
+    for id in &dropped {
+        bytes += finish(shared, id).await?;
+    }
+    Ok(Swept { dropped, spared, bytes })
+}
+
+/// What a sweep of a batch did.
+#[derive(Default)]
+pub struct Swept {
+    /// Gone.
+    pub dropped: Vec<Id>,
+    /// Touched, or referred to by what was touched.
+    pub spared: HashSet<Id>,
+    /// Bytes of files that went.
+    pub bytes: u64,
+}
+
+/// The touched ones of a batch and all of it that they refer to.
+fn spared(epoch: &Epoch, batch: &[Id], refs: &HashMap<Id, Vec<Id>>) -> HashSet<Id> {
+    let inside: HashSet<&Id> = batch.iter().collect();
+    let mut queue: Vec<Id> = batch.iter().filter(|id| epoch.is_touched(id)).cloned().collect();
+    let mut spared = HashSet::new();
+    while let Some(id) = queue.pop() {
+        let next = refs.get(&id).into_iter().flatten();
+        queue.extend(next.filter(|id| inside.contains(id) && !spared.contains(*id)).cloned());
+        spared.insert(id);
+    }
+    spared
+}
+
+fn drop_record(txn: &berth_store::Write, id: &Id) -> Result<bool> {
+    let key = (id.namespace.as_str(), id.key.as_str());
+    match id.kind.as_str() {
+        CONTENT => records::drop_blob(txn, key.0, key.1),
+        IMAGES => Ok(txn.delete(&records::IMAGES, &key)?),
+        LEASES => drop_lease(txn, key.0, key.1),
+        // Not in the store.
+        INGESTS => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+async fn sweep_ingests(
+    shared: &Arc<Shared>,
+    epoch: &Arc<Epoch>,
+    dropped: &mut Vec<Id>,
+    spared: &mut HashSet<Id>,
+) -> Result<()> {
+    let (ingests, rest): (Vec<_>, Vec<_>) =
+        std::mem::take(dropped).into_iter().partition(|id| id.kind == INGESTS);
+    *dropped = rest;
+    for id in ingests {
+        let Ok(ingest) = shared.ingests.get(&id.namespace, &id.key) else { continue };
+        if shared.ingests.remove_idle(&ingest, || epoch.is_touched(&id)) {
+            Content(shared.clone()).discard(&ingest).await?;
+            dropped.push(id);
+        } else {
+            spared.insert(id);
+        }
+    }
+    Ok(())
+}
+
+/// After its record is gone: the event, and the file of a blob.
+async fn finish(shared: &Arc<Shared>, id: &Id) -> Result<u64> {
+    let scope = Scope::new(id.namespace.clone());
+    match id.kind.as_str() {
+        IMAGES => shared.tell(&scope, &Event::ImageDeleted { name: id.key.clone() }),
+        CONTENT => {
+            let digest: Digest = id.key.parse()?;
+            shared.tell(&scope, &Event::ContentDeleted { digest: digest.clone() });
+            let path = shared.files.blob(&digest);
+            let size = fs_err::metadata(&path).map_or(0, |data| data.len());
+            Content(shared.clone()).reclaim(&digest).await?;
+            return Ok(if path.exists() { 0 } else { size });
+        }
+        _ => {}
+    }
+    Ok(0)
+}

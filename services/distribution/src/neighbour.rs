@@ -1,0 +1,71 @@
+//! The neighbours of this service, as its domain sees them.
+//!
+//! Owns: the questions asked of them. Must not know: how they are carried; `crate::peers` does.
+
+use std::sync::Arc;
+
+use berth_ids::Namespace;
+use futures::future::BoxFuture;
+
+use crate::error::Result;
+use crate::gc::node::{Id, Node};
+use crate::records::Hold;
+
+/// An answer on its way.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T>>;
+
+/// A lease as a neighbour is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Its id.
+    pub id: String,
+    /// Tells it from earlier ones of the same name.
+    pub incarnation: u64,
+}
+
+/// Another service of the node that keeps objects in namespaces, under leases, in the graph.
+pub trait Neighbour: Send + Sync {
+    /// Its name, for messages.
+    fn name(&self) -> &'static str;
+
+    /// Whether it owns things of this kind.
+    fn owns(&self, kind: &str) -> bool;
+
+    /// Raises or lowers the fence around a namespace that is being deleted.
+    fn fence<'a>(&'a self, namespace: &'a Namespace, up: bool) -> Answer<'a, ()>;
+
+    /// The kinds of objects that it has in a namespace.
+    fn usage<'a>(&'a self, namespace: &'a Namespace) -> Answer<'a, Vec<String>>;
+
+    /// Records that a lease holds something.
+    fn hold<'a>(&'a self, lease: &'a LeaseName, hold: &'a Hold) -> Answer<'a, ()>;
+
+    /// Takes the hold away.
+    fn release<'a>(&'a self, lease: &'a LeaseName, hold: &'a Hold) -> Answer<'a, ()>;
+
+    /// What the lease holds there.
+    fn holds<'a>(&'a self, lease: &'a LeaseName) -> Answer<'a, Vec<Hold>>;
+
+    /// Forgets a lease.
+    fn forget<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> Answer<'a, ()>;
+
+    /// Opens an epoch; answers which run of the neighbour this is.
+    fn begin(&self, epoch: u64) -> Answer<'_, u64>;
+
+    /// All its things, from one consistent read.
+    fn nodes(&self, epoch: u64) -> Answer<'_, Vec<Node>>;
+
+    /// Drops those of the dead that were not touched; answers which.
+    fn sweep(&self, epoch: u64, incarnation: u64, dead: Vec<Id>) -> Answer<'_, Vec<Id>>;
+
+    /// Closes the epoch.
+    fn end(&self, epoch: u64) -> Answer<'_, ()>;
+
+    /// Announces a reference. It is no error when there is no such thing.
+    fn pin<'a>(&'a self, id: &'a Id) -> Answer<'a, ()>;
+}
+
+/// All neighbours. Those that others refer to come first: bundle, then runtime.
+pub type Peers = Arc<[Arc<dyn Neighbour>]>;

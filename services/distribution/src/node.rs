@@ -1,0 +1,102 @@
+//! The parts of the domain, built once and handed around.
+
+use std::sync::Arc;
+
+use berth_config::{Config, Service};
+use berth_store::{Options, Store};
+
+use crate::content::Content;
+use crate::content::files::Files;
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::gc::collect::{Collector, Pace};
+use crate::gc::demand::Demand;
+use crate::images::Images;
+use crate::leases::Leases;
+use crate::namespaces::Namespaces;
+use crate::neighbour::Peers;
+use crate::records::META;
+use crate::shared::Shared;
+
+/// The version of the tables in [`crate::records`].
+const SCHEMA: u32 = 1;
+const UUID: &str = "uuid";
+
+/// All of the domain. Cheap to clone.
+#[derive(Clone)]
+pub struct Distribution {
+    /// Blobs and ingests.
+    pub content: Content,
+    /// Images.
+    pub images: Images,
+    /// Leases.
+    pub leases: Leases,
+    /// Namespaces.
+    pub namespaces: Namespaces,
+    /// The collection of what is not referred to.
+    pub collector: Collector,
+    /// Where events go.
+    pub events: Events,
+    /// The other services.
+    pub peers: Peers,
+    /// The node's configuration.
+    pub config: Arc<Config>,
+    /// The node's name for itself, the same in every run.
+    pub uuid: Arc<str>,
+}
+
+impl Distribution {
+    /// Opens the store and the files, and takes in what an earlier run left.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Io`].
+    pub async fn open(config: Arc<Config>, events: Events, peers: Peers) -> Result<Self> {
+        let root = config.service_root(Service::Distribution);
+        fs_err::create_dir_all(&root).map_err(Error::io("create root", &root))?;
+        let settings = &config.distribution;
+        let cache_bytes = usize::try_from(settings.store_cache.bytes()).unwrap_or(usize::MAX);
+        let options = Options { cache_bytes, schema: SCHEMA };
+        let store = Store::open(config.store(Service::Distribution), options)?;
+        let uuid = persistent_uuid(&store).await?;
+        let gc = &settings.gc;
+        let shared = Arc::new(Shared {
+            store,
+            files: Files::open(&root)?,
+            blob_locks: Default::default(),
+            ingests: Default::default(),
+            events: events.clone(),
+            epochs: Default::default(),
+            demand: Demand::new(gc.mutation_threshold, gc.deletion_threshold),
+            peers: peers.clone(),
+        });
+        let pace = Pace {
+            startup_delay: gc.startup_delay.0,
+            schedule_delay: gc.schedule_delay.0,
+            deadline: gc.deadline.0,
+        };
+        let collector = Collector::new(shared.clone(), pace);
+        let content = Content(shared.clone());
+        content.adopt_ingests().await?;
+        Ok(Self {
+            content,
+            images: Images::new(shared.clone(), collector.clone()),
+            leases: Leases::new(shared.clone(), collector.clone()),
+            namespaces: Namespaces::new(shared),
+            collector,
+            events,
+            peers,
+            config,
+            uuid,
+        })
+    }
+}
+
+async fn persistent_uuid(store: &Store) -> Result<Arc<str>> {
+    if let Some(known) = store.read(|txn| Ok::<_, Error>(txn.get(&META, UUID)?))? {
+        return Ok(known.into());
+    }
+    let made = uuid::Uuid::new_v4().to_string();
+    let kept = made.clone();
+    store.commit("uuid", move |txn| Ok::<_, Error>(txn.put(&META, UUID, &kept)?)).await?;
+    Ok(made.into())
+}

@@ -1,0 +1,127 @@
+//! What the parts of the domain share: one store, one set of files, one open epoch.
+
+use std::sync::Arc;
+
+use berth_ids::{Labels, validate_labels};
+use berth_store::Store;
+
+use crate::content::files::Files;
+use crate::content::ingests::Ingests;
+use crate::content::locks::Locks;
+use crate::error::{Error, Result};
+use crate::events::{Event, Events};
+use crate::gc::demand::Demand;
+use crate::gc::epoch::{Change, Epochs};
+use crate::gc::labels;
+use crate::gc::node::Id;
+use crate::neighbour::Peers;
+use crate::scope::Scope;
+
+/// The shared parts. Every domain handle has an `Arc` of it.
+pub struct Shared {
+    /// The records.
+    pub store: Store,
+    /// The blobs' files.
+    pub files: Files,
+    /// Which blobs' files are being committed or deleted.
+    pub blob_locks: Locks,
+    /// What is being written.
+    pub ingests: Ingests,
+    /// Where events go.
+    pub events: Events,
+    /// The gate of changes.
+    pub epochs: Epochs,
+    /// What asks for collections.
+    pub demand: Demand,
+    /// The other services.
+    pub peers: Peers,
+}
+
+impl Shared {
+    /// Enters a change that makes or refers to `ids`, and to what `labels` name.
+    pub async fn change(&self, scope: &Scope, ids: &[Id], labels: &Labels) -> Change {
+        let change = self.epochs.enter();
+        if change.epoch().is_none() {
+            return change;
+        }
+        ids.iter().for_each(|id| change.touch(id));
+        for id in labels::refs(&scope.namespace, labels) {
+            self.announce(&change, &id).await;
+        }
+        change
+    }
+
+    /// Tells the owner of a thing that the change refers to it. An owner that cannot be told voids
+    /// the epoch: nothing more is dropped in it.
+    pub async fn announce(&self, change: &Change, id: &Id) {
+        change.touch(id);
+        let Some(epoch) = change.epoch() else { return };
+        for peer in self.peers.iter().filter(|peer| peer.owns(&id.kind)) {
+            if let Err(error) = peer.pin(id).await {
+                tracing::warn!(service = peer.name(), %error, "pin reference, void collection");
+                epoch.spoil();
+            }
+        }
+    }
+
+    /// Tells an event.
+    pub fn tell(&self, scope: &Scope, event: &Event) {
+        self.events.publish(&scope.namespace, event);
+    }
+
+    /// Runs what blocks on a thread for that.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Worker`] when it panicked.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: &'static str,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        done.map_err(|_| Error::Worker(name))?
+    }
+}
+
+/// Checks labels and leaves out those without a value, as containerd does.
+///
+/// # Errors
+/// [`Error::Label`].
+pub fn clean_labels(object: &'static str, mut labels: Labels) -> Result<Labels> {
+    validate_labels(&labels).map_err(|source| Error::Label { object, source })?;
+    labels.retain(|_, value| !value.is_empty());
+    Ok(labels)
+}
+
+/// A change of a set of labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelChange {
+    /// Leave them.
+    Keep,
+    /// Put these in place of all.
+    Replace(Labels),
+    /// Set these; an empty value removes.
+    Set(Labels),
+}
+
+impl LabelChange {
+    /// Makes the change.
+    pub fn apply(&self, labels: &mut Labels) {
+        match self {
+            Self::Keep => {}
+            Self::Replace(new) => labels.clone_from(new),
+            Self::Set(some) => labels.extend(some.clone()),
+        }
+        labels.retain(|_, value| !value.is_empty());
+    }
+
+    /// What it brings in.
+    #[must_use]
+    pub fn new_labels(&self) -> Labels {
+        match self {
+            Self::Keep => Labels::new(),
+            Self::Replace(new) | Self::Set(new) => new.clone(),
+        }
+    }
+}
