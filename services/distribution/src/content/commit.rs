@@ -32,9 +32,8 @@ pub(super) async fn commit(
     }
     if let Some(file) = file {
         let (data, digest) = (ingest.data(), info.digest.clone());
-        let promote = move |shared: &crate::shared::Shared| {
-            shared.files.promote(&data, &file, &digest)
-        };
+        let promote =
+            move |shared: &crate::shared::Shared| shared.files.promote(&data, &file, &digest);
         shared.blocking("commit blob", promote).await?;
     }
     let recorded = record(content, scope, &info).await;

@@ -37,7 +37,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
-    pub(crate) async fn delete_orphans(&self) -> Result<()> {
+    pub async fn delete_orphans(&self) -> Result<()> {
         let all = self.0.blocking("list blobs", |shared| shared.files.list_blobs()).await?;
         for digest in all {
             self.reclaim(&digest).await?;
@@ -48,7 +48,8 @@ impl Content {
 
 /// An ingest that can be resumed; `None` when its start was cut short or it is too old.
 fn read(folder: &Path) -> Option<(Card, u64, SystemTime)> {
-    let card: Card = serde_json::from_slice(&fs_err::read(folder.join("ingest.json")).ok()?).ok()?;
+    let card: Card =
+        serde_json::from_slice(&fs_err::read(folder.join("ingest.json")).ok()?).ok()?;
     let data = fs_err::metadata(folder.join("data")).ok()?;
     let updated = data.modified().ok()?;
     let age = SystemTime::now().duration_since(updated).unwrap_or_default();

@@ -33,7 +33,11 @@ enum State {
     Idle(Work),
     Busy(JoinHandle<(Work, io::Result<()>)>),
     /// Another namespace has the blob: nothing needs to be written. Its open file.
-    Shared { file: File, digest: Digest, size: u64 },
+    Shared {
+        file: File,
+        digest: Digest,
+        size: u64,
+    },
     /// A thread that held the file panicked.
     Broken,
 }
@@ -160,8 +164,7 @@ impl Writer {
             return Err(Error::WrongDigest { reference, actual, expected });
         }
         let now = SystemTime::now();
-        let info =
-            Info { digest: actual, size: self.offset, created: now, updated: now, labels };
+        let info = Info { digest: actual, size: self.offset, created: now, updated: now, labels };
         self.place(info).await
     }
 
@@ -174,9 +177,9 @@ impl Writer {
             }
         }
         let file = match &self.state {
-            State::Idle(work) => {
-                Some(work.file.try_clone().map_err(Error::io("commit", &self.open.ingest().data()))?)
-            }
+            State::Idle(work) => Some(
+                work.file.try_clone().map_err(Error::io("commit", &self.open.ingest().data()))?,
+            ),
             _ => None,
         };
         commit::commit(&content, &self.scope, self.open.ingest(), file, info).await
@@ -269,4 +272,5 @@ impl Writer {
         let ingest = self.open.ingest();
         ingest.advance(self.offset);
         done.map_err(Error::io("write ingest", &ingest.data()))
-    }}
+    }
+}

@@ -1,6 +1,6 @@
 //! One collection, from the opening of the epoch to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -189,9 +189,11 @@ impl Collector {
                     None => local::sweep(shared, epoch, batch, refs.clone()).await?,
                     Some(at) => {
                         let (peer, incarnation) = (&shared.peers[at], incarnations[at]);
-                        let dropped = peer.sweep(epoch.number(), incarnation, batch.clone()).await?;
-                        let mut spared: std::collections::HashSet<Id> = batch.into_iter().collect();
-                        dropped.iter().for_each(|id| drop(spared.remove(id)));
+                        let asked = peer.sweep(epoch.number(), incarnation, batch.clone());
+                        let dropped: HashSet<Id> = asked.await?.into_iter().collect();
+                        let mut spared: HashSet<Id> = batch.into_iter().collect();
+                        spared.retain(|id| !dropped.contains(id));
+                        let dropped = dropped.into_iter().collect();
                         local::Swept { dropped, spared, bytes: 0 }
                     }
                 };

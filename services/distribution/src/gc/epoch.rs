@@ -47,11 +47,8 @@ impl Epochs {
 
     /// Opens an epoch. Changes that enter from now on are recorded.
     pub fn open(&self, number: u64) -> Arc<Epoch> {
-        let epoch = Arc::new(Epoch {
-            number,
-            touched: Mutex::default(),
-            spoiled: AtomicBool::new(false),
-        });
+        let epoch =
+            Arc::new(Epoch { number, touched: Mutex::default(), spoiled: AtomicBool::new(false) });
         let mut phase = self.lock();
         phase.open = Some(epoch.clone());
         phase.last = number;

@@ -32,7 +32,10 @@ fn referrers_are_dropped_before_what_they_refer_to() {
             node(CONTENT, "config", &[("snapshots/x", "top")]),
             node(CONTENT, "manifest", &[(CONTENT, "config"), (CONTENT, "layer")]),
         ],
-        vec![node("snapshots/x", "base", &[]), node("snapshots/x", "top", &[("snapshots/x", "base")])],
+        vec![
+            node("snapshots/x", "base", &[]),
+            node("snapshots/x", "top", &[("snapshots/x", "base")]),
+        ],
     ]);
     let dead = graph.dead(&[]);
     assert_eq!(dead.len(), 5);
@@ -60,7 +63,8 @@ fn what_a_spared_thing_reaches_is_spared_too() {
 
 #[test]
 fn circles_go_whole_unless_they_cross_owners() {
-    let circle = || vec![node(CONTENT, "a", &[(CONTENT, "b")]), node(CONTENT, "b", &[(CONTENT, "a")])];
+    let circle =
+        || vec![node(CONTENT, "a", &[(CONTENT, "b")]), node(CONTENT, "b", &[(CONTENT, "a")])];
     let graph = Graph::new(vec![circle()]);
     let batches = graph.order(&graph.dead(&[]));
     assert_eq!(batches[0].groups[0].len(), 2);

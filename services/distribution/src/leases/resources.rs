@@ -96,9 +96,10 @@ impl Leases {
             let holds = txn.range(&HOLDS, (namespace.as_str(), id))?;
             holds.map(|hold| Ok(hold?.1)).collect::<Result<Vec<_>>>()
         })?;
-        let ingests = self.shared.ingests.list(|ingest| {
-            ingest.namespace() == namespace && ingest.lease() == Some(id)
-        });
+        let ingests = self
+            .shared
+            .ingests
+            .list(|ingest| ingest.namespace() == namespace && ingest.lease() == Some(id));
         found.extend(ingests.iter().map(|ingest| Hold::new(INGESTS, ingest.reference())));
         found.sort_by_key(|hold| rank(&hold.kind));
         found.dedup();
