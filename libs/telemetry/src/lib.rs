@@ -1,0 +1,137 @@
+//! Logs to standard error, spans to a collector if one is configured.
+//!
+//! Owns: how a log line looks, what is let through, and the exporter. Must not know: what is
+//! logged. A process calls [`init`] once, and [`Guard::finish`] when it has drained.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use berth_config::{Log, LogFormat, Telemetry};
+use berth_errors::{Code, Coded};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, fmt};
+
+/// How long one batch of spans may take on its way to the collector.
+const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Telemetry that could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The level is none.
+    #[error(
+        "log.level is {level:?}: {source}; write error, warn, info, debug, trace or \"info,h2=warn\""
+    )]
+    Level {
+        /// As configured.
+        level: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The exporter could not be made.
+    #[error("send spans to telemetry.otlp_endpoint {endpoint:?}: {source}")]
+    Exporter {
+        /// As configured.
+        endpoint: String,
+        /// What is wrong with it.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Another subscriber is in place.
+    #[error("set up logging a second time: {0}")]
+    Twice(#[from] TryInitError),
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Level { .. } | Error::Exporter { .. } => Code::InvalidArgument,
+            Error::Twice(_) => Code::Internal,
+        }
+    }
+}
+
+/// What must be flushed before the process ends.
+#[derive(Debug)]
+#[must_use = "call finish when the process has drained"]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Sets up logging, and tracing if it is configured, for the whole process. Must be called inside
+/// the runtime when spans are exported.
+///
+/// # Errors
+/// [`Error`] names the key of the configuration.
+pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<Guard, Error> {
+    let targets: Targets =
+        log.level.parse().map_err(|source| Error::Level { level: log.level.clone(), source })?;
+    let provider = match &telemetry.otlp_endpoint {
+        Some(endpoint) => Some(provider(service, endpoint)?),
+        None => None,
+    };
+    let spans = provider.as_ref().map(|provider| {
+        let tracer: SdkTracer = provider.tracer(service);
+        // The exporter's own calls would be traced and exported without end.
+        let own = Targets::new()
+            .with_default(tracing::Level::DEBUG)
+            .with_target("h2", tracing::Level::ERROR)
+            .with_target("hyper", tracing::Level::ERROR)
+            .with_target("tonic", tracing::Level::ERROR)
+            .with_target("tower", tracing::Level::ERROR);
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own)
+    });
+    tracing_subscriber::registry()
+        .with(lines(log.format).with_filter(targets))
+        .with(spans)
+        .try_init()?;
+    Ok(Guard { provider })
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal())),
+        LogFormat::Json => Box::new(lines.json().with_ansi(false)),
+    }
+}
+
+fn provider(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, Error> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_DEADLINE)
+        .build()
+        .map_err(|source| Error::Exporter { endpoint: endpoint.to_owned(), source })?;
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.namespace", "berth"))
+        .build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+impl Guard {
+    /// Sends the last spans. Bounded by the export's own deadline.
+    ///
+    /// # Errors
+    /// What the exporter said, as text for the log: nobody can do more about it.
+    pub async fn finish(mut self) -> Result<(), String> {
+        let Some(provider) = self.provider.take() else { return Ok(()) };
+        // The exporter's calls run on this runtime: waiting must not block its thread.
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+        match flushed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
