@@ -1,0 +1,42 @@
+#!/bin/sh
+# The story of a container on a machine that has only cgroup v2. Each line that starts with STORY
+# is compared by the test.
+export PATH=/bin:/usr/bin:/usr/sbin:/opt/berth
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+insmod /overlay.ko
+ip link set lo up
+
+berthd >/tmp/log 2>&1 &
+berthd=$!
+tries=0
+until berth version >/dev/null 2>&1; do
+  tries=$((tries + 1))
+  [ $tries -lt 300 ] || { echo "the node does not answer"; cat /tmp/log; poweroff -f; }
+  sleep 0.2
+done
+
+image=local/busybox:1
+berth import /image.tar || cat /tmp/log
+echo "STORY hello=$(berth run --rm $image echo hello 2>&1)"
+echo "STORY memory=$(berth run --rm -m 64m $image cat /sys/fs/cgroup/memory.max 2>&1)"
+echo "STORY cpus=$(berth run --rm --cpus 0.5 $image cat /sys/fs/cgroup/cpu.max 2>&1)"
+echo "STORY pids=$(berth run --rm --pids-limit 33 $image cat /sys/fs/cgroup/pids.max 2>&1)"
+berth run --rm -m 16m $image sh -c 'x=a; while :; do x=$x$x; done' >/dev/null 2>&1
+echo "STORY oom=$?"
+berth run -d --name box $image sleep 600 >/dev/null 2>&1
+berth pause box
+echo "STORY frozen=$(grep -c 'frozen 1' /sys/fs/cgroup/default/box/cgroup.events)"
+berth unpause box
+echo "STORY exec=$(berth exec box echo inside 2>&1)"
+echo "STORY stats=$(berth stats --no-stream 2>&1 | grep -c box)"
+berth rm -f box
+kill $berthd
+wait $berthd
+echo "STORY stopped=$?"
+echo "STORY end=yes"
+poweroff -f

@@ -1,0 +1,97 @@
+//! cgroup v2: a container's life on a Debian cloud kernel in an emulated machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use berth_testkit::{Image, Node, program, run};
+
+#[test]
+fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let kernel = kernel()?;
+    let initrd = initrd(dir.path(), &kernel)?;
+    let printed = program("timeout")
+        .args(["300", "qemu-system-x86_64", "-accel", "tcg", "-smp", "2", "-m", "3072"])
+        .args(["-nographic", "-no-reboot", "-nic", "none"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"])
+        .args([Path::new("-kernel"), &kernel.join("vmlinuz"), Path::new("-initrd"), &initrd])
+        .output()?
+        .ok()?;
+    let told = |key: &str| {
+        let start = format!("STORY {key}=");
+        printed.lines().find_map(|line| line.trim().strip_prefix(&start).map(str::to_owned))
+    };
+    for (key, value) in [
+        ("hello", "hello"),
+        ("memory", "67108864"),
+        ("cpus", "50000 100000"),
+        ("pids", "33"),
+        ("oom", "137"),
+        ("frozen", "1"),
+        ("exec", "inside"),
+        ("stats", "1"),
+        ("stopped", "0"),
+        ("end", "yes"),
+    ] {
+        ensure!(told(key).as_deref() == Some(value), "{key} is not {value}:\n{printed}");
+    }
+    Ok(())
+}
+
+/// The folder with Debian's kernel, unpacked on first use.
+fn kernel() -> Result<PathBuf> {
+    let binary = Node::binary("berthd")?;
+    let target = binary.parent().and_then(Path::parent).context("no target folder")?;
+    let kernel = target.join("kernel");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/machine/kernel.sh");
+    program(script).args([&kernel]).output()?.ok()?;
+    Ok(kernel)
+}
+
+/// The machine's first file system: our binaries, runc, busybox, what they link, an image.
+fn initrd(dir: &Path, kernel: &Path) -> Result<PathBuf> {
+    let root = dir.join("root");
+    for folder in ["bin", "opt/berth", "usr/sbin", "etc"] {
+        fs_err::create_dir_all(root.join(folder))?;
+    }
+    let own = ["berth", "berthd", "berth-gateway", "berth-distribution", "berth-bundle"]
+        .into_iter()
+        .chain(["berth-runtime", "containerd-shim-runc-v2"]);
+    for name in own {
+        let binary = Node::binary(name)?;
+        let copy = root.join("opt/berth").join(name);
+        program("strip").args([Path::new("-o"), &copy, &binary]).output()?.ok()?;
+        copy_libraries(&binary, &root)?;
+    }
+    let runc = Path::new("/usr/sbin/runc");
+    fs_err::copy(runc, root.join("usr/sbin/runc"))?;
+    copy_libraries(runc, &root)?;
+    fs_err::copy("/bin/busybox", root.join("bin/busybox"))?;
+    fs_err::copy(kernel.join("overlay.ko"), root.join("overlay.ko"))?;
+    let machine = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/machine"));
+    fs_err::copy(machine.join("init"), root.join("init"))?;
+    fs_err::copy(machine.join("cgroup2.sh"), root.join("story"))?;
+    fs_err::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
+    let layout = Image::busybox()?;
+    program("skopeo")
+        .args(["copy", "--insecure-policy", "-q"])
+        .args([format!("oci:{}", layout.layout().display())])
+        .args([format!("docker-archive:{}:local/busybox:1", root.join("image.tar").display())])
+        .output()?
+        .ok()?;
+    let initrd = dir.join("initrd");
+    let pack = "cd \"$0\" && find . | cpio -o -H newc --quiet > \"$1\"";
+    program("sh").args(["-c", pack]).args([&root, &initrd]).output()?.ok()?;
+    Ok(initrd)
+}
+
+/// Copies the shared libraries that `binary` links, with the loader, to the same paths.
+fn copy_libraries(binary: &Path, root: &Path) -> Result<()> {
+    let list = run(&format!("ldd {}", binary.display()))?;
+    for path in list.split_whitespace().filter(|word| word.starts_with('/')) {
+        let to = root.join(path.trim_start_matches('/'));
+        fs_err::create_dir_all(to.parent().context("library without a folder")?)?;
+        fs_err::copy(path, to)?;
+    }
+    Ok(())
+}
