@@ -5,6 +5,7 @@
 //! service follows. Must not know: snapshots, containers, tasks beyond their names in the reference
 //! graph.
 
+pub mod archive;
 pub mod content;
 pub mod error;
 pub mod events;
@@ -15,8 +16,11 @@ pub mod namespaces;
 pub mod neighbour;
 mod node;
 pub mod records;
+pub mod registry;
 pub mod scope;
 pub mod shared;
+pub mod transfer;
+pub mod unpack;
 
 pub use error::{Error, Result};
 pub use node::Distribution;

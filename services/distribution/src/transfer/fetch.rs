@@ -1,0 +1,125 @@
+//! One blob from the registry into the store, and on its way into bundle.
+
+use std::sync::Arc;
+
+use berth_ids::Labels;
+
+use super::progress::BlobProgress;
+use super::store::Store;
+use super::{Error, Result, labels};
+use crate::Error as StoreError;
+use crate::content::Writer;
+use crate::registry::{Descriptor, Download, Repository};
+use crate::unpack::Feed;
+
+/// Where missing blobs come from.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// A registry.
+    Registry(Arc<Repository>),
+    /// Nowhere: all are here.
+    Here,
+}
+
+impl Source {
+    pub(super) fn registry(&self, missing: &Descriptor) -> Result<&Arc<Repository>> {
+        match self {
+            Source::Registry(repository) => Ok(repository),
+            Source::Here => Err(Error::Missing(missing.digest.clone())),
+        }
+    }
+
+    pub(super) fn reference(&self) -> Option<&crate::registry::Reference> {
+        match self {
+            Source::Registry(repository) => Some(repository.reference()),
+            Source::Here => None,
+        }
+    }
+
+    /// The label of a blob that came from it.
+    pub(super) fn labels(&self) -> Labels {
+        let label = self.reference().and_then(|reference| {
+            let value = labels::source_value(&Labels::new(), reference)?;
+            Some((labels::source_key(reference), value))
+        });
+        label.into_iter().collect()
+    }
+}
+
+/// Sees to it that a blob is here. What arrives is also given to `feed`, which is finished only if
+/// it was given every byte.
+pub(super) async fn blob(
+    store: &Store,
+    source: &Source,
+    descriptor: &Descriptor,
+    feed: Option<Feed>,
+    progress: &BlobProgress,
+) -> Result<()> {
+    if let Some(info) = store.find(&descriptor.digest)? {
+        store.label_present(&info, Labels::new(), source.reference()).await?;
+        progress.done("already exists");
+        return Ok(());
+    }
+    let mut feed = feed;
+    loop {
+        let Some(writer) = store.writer(descriptor).await? else {
+            progress.done("already exists");
+            return Ok(());
+        };
+        let resumed = writer.offset() > 0 && writer.offset() < descriptor.size;
+        let done = receive(store, source, descriptor, writer, feed.take(), progress).await;
+        match done {
+            Err(error) if spoilt(&error) => {
+                store.abort(descriptor).await?;
+                // What an earlier transfer left may have been bad; its own bytes get no second try.
+                if !resumed {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                progress.done("complete");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether what was written cannot become the blob.
+fn spoilt(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Store(StoreError::WrongDigest { .. } | StoreError::WrongSize { .. })
+            | Error::Registry(crate::registry::Error::WrongSize { .. })
+    )
+}
+
+async fn receive(
+    store: &Store,
+    source: &Source,
+    descriptor: &Descriptor,
+    mut writer: Writer,
+    feed: Option<Feed>,
+    progress: &BlobProgress,
+) -> Result<()> {
+    let offset = writer.offset();
+    if offset < descriptor.size {
+        let mut feed = feed.filter(|_| offset == 0);
+        let repository = Arc::clone(source.registry(descriptor)?);
+        let mut download = Download::new(repository, descriptor.clone(), offset);
+        while let Some(bytes) = download.next().await? {
+            writer.write(bytes.clone()).await?;
+            if let Some(reader) = &mut feed
+                && reader.write(&bytes).await.is_err()
+            {
+                feed = None;
+            }
+            progress.tick("downloading", download.offset());
+        }
+        // The reader is done while the file is made durable.
+        if let Some(feed) = feed {
+            feed.finish();
+        }
+    }
+    store.commit(writer, descriptor, source.labels()).await
+}

@@ -1,0 +1,127 @@
+//! The labels that keep an image together: what refers to what, and where it came from.
+
+use std::collections::BTreeMap;
+
+use berth_ids::{Labels, MAX_LABEL};
+
+use crate::registry::{Descriptor, Document, Reference, media};
+
+/// On a layer's blob: the digest of its plain tar.
+pub const UNCOMPRESSED: &str = "containerd.io/uncompressed";
+const CONTENT: &str = "containerd.io/gc.ref.content";
+
+/// The references of a document to what it lists, in its order.
+pub fn references(document: &Document) -> Labels {
+    let children: Vec<&Descriptor> = match document {
+        Document::Index(index) => index.manifests.iter().collect(),
+        Document::Manifest(manifest) => {
+            std::iter::once(&manifest.config).chain(&manifest.layers).collect()
+        }
+    };
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut labels = Labels::new();
+    for child in children {
+        let kind = kind(&child.media_type);
+        let count = counts.entry(kind).or_default();
+        let key = match (kind, *count) {
+            (".config", 0) => format!("{CONTENT}{kind}"),
+            (_, number) => format!("{CONTENT}{kind}{number}"),
+        };
+        *count += 1;
+        labels.insert(key, child.digest.to_string());
+    }
+    labels
+}
+
+fn kind(media_type: &str) -> &'static str {
+    if media::is_config(media_type) {
+        ".config"
+    } else if media::is_manifest(media_type) {
+        ".m."
+    } else if media::is_layer(media_type) {
+        ".l."
+    } else {
+        "."
+    }
+}
+
+/// On an image's configuration: the snapshot that was made of it.
+pub fn snapshot(snapshotter: &str, chain_id: &str) -> (String, String) {
+    (format!("containerd.io/gc.ref.snapshot.{snapshotter}"), chain_id.to_owned())
+}
+
+/// The label that says where a blob came from.
+pub fn source_key(reference: &Reference) -> String {
+    format!("containerd.io/distribution.source.{}", reference.host())
+}
+
+/// Its value with the reference's repository added to those it has, `None` if nothing changes.
+/// The oldest are dropped when a label would be too long.
+pub fn source_value(labels: &Labels, reference: &Reference) -> Option<String> {
+    let key = source_key(reference);
+    let before = labels.get(&key).map(String::as_str).unwrap_or_default();
+    let mut repositories: Vec<&str> = before.split(',').filter(|r| !r.is_empty()).collect();
+    if repositories.contains(&reference.repository()) {
+        return None;
+    }
+    repositories.push(reference.repository());
+    while repositories.len() > 1 && repositories.join(",").len() + key.len() > MAX_LABEL {
+        repositories.remove(0);
+    }
+    Some(repositories.join(","))
+}
+
+/// Another repository of the same registry that has the blob.
+pub fn mountable(labels: &Labels, reference: &Reference) -> Option<String> {
+    let repositories = labels.get(&source_key(reference))?;
+    let other = |repository: &&str| !repository.is_empty() && *repository != reference.repository();
+    repositories.split(',').find(other).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::hash::sha256;
+    use crate::registry::{Index, Manifest};
+
+    fn descriptor(media_type: &str, bytes: &str) -> Descriptor {
+        Descriptor::new(media_type, sha256(bytes.as_bytes()), 1)
+    }
+
+    #[test]
+    fn references_are_counted_by_kind() {
+        let layer = |name: &str| descriptor("application/vnd.oci.image.layer.v1.tar+gzip", name);
+        let labels = references(&Document::Manifest(Manifest {
+            schema_version: 2,
+            media_type: None,
+            config: descriptor(media::OCI_CONFIG, "c"),
+            layers: vec![layer("a"), layer("b"), descriptor("x/y", "z")],
+        }));
+        let keys: Vec<_> = labels.keys().map(|key| &key[CONTENT.len()..]).collect();
+        assert_eq!(keys, [".0", ".config", ".l.0", ".l.1"]);
+        let labels = references(&Document::Index(Index {
+            schema_version: 2,
+            media_type: None,
+            manifests: vec![
+                descriptor(media::OCI_MANIFEST, "m"),
+                descriptor(media::OCI_INDEX, "i"),
+            ],
+        }));
+        let keys: Vec<_> = labels.keys().map(|key| &key[CONTENT.len()..]).collect();
+        assert_eq!(keys, [".0", ".m.0"]);
+    }
+
+    #[test]
+    fn sources_add_up() {
+        let reference = |text| Reference::parse(text).unwrap();
+        let mut labels = Labels::new();
+        let first = reference("h:1/a:1");
+        labels.insert(source_key(&first), source_value(&labels, &first).unwrap());
+        assert_eq!(source_value(&labels, &first), None);
+        assert_eq!(mountable(&labels, &first), None);
+        let second = reference("h:1/b:1");
+        assert_eq!(source_value(&labels, &second).unwrap(), "a,b");
+        assert_eq!(mountable(&labels, &second).unwrap(), "a");
+        assert_eq!(mountable(&labels, &reference("h:2/b:1")), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a transfer tells its caller while it goes on.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::registry::Descriptor;
+
+/// How many events may wait for a slow caller.
+const QUEUE: usize = 4096;
+/// Byte counts are left out when fewer places than this are free: state changes matter more.
+const RESERVED: usize = 2048;
+/// How often a blob's byte count is told.
+const TICK: Duration = Duration::from_millis(100);
+
+/// One event. The words are containerd's; its clients draw their bars by them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// `downloading`, `complete`, `saved`, …
+    pub event: String,
+    /// The object: an ingest's reference, or an image's name.
+    pub name: String,
+    /// The objects that led to it.
+    pub parents: Vec<String>,
+    /// Bytes so far.
+    pub progress: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// The object's descriptor.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// Where events go. Telling never waits: a transfer does not depend on who watches it.
+#[derive(Clone, Default)]
+pub struct Reporter {
+    to: Option<mpsc::Sender<Progress>>,
+}
+
+impl Reporter {
+    /// A reporter and the events it will tell.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::Receiver<Progress>) {
+        let (to, from) = mpsc::channel(QUEUE);
+        (Self { to: Some(to) }, from)
+    }
+
+    /// Tells of a step of the transfer as a whole.
+    pub fn step(&self, event: impl Into<String>) {
+        self.tell(event.into(), String::new(), None);
+    }
+
+    /// Tells of an image.
+    pub fn image(&self, event: &str, name: &str, target: &Descriptor) {
+        self.tell(event.to_owned(), name.to_owned(), Some(target.clone()));
+    }
+
+    fn tell(&self, event: String, name: String, descriptor: Option<Descriptor>) {
+        self.send(Progress { event, name, parents: Vec::new(), progress: 0, total: 0, descriptor });
+    }
+
+    fn send(&self, progress: Progress) {
+        // A caller that is gone or hopelessly behind misses events; the transfer goes on.
+        let _ = self.to.as_ref().map(|to| to.try_send(progress));
+    }
+
+    fn has_room(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| to.capacity() > RESERVED)
+    }
+
+    /// Begins to tell of a blob, as `waiting`.
+    #[must_use]
+    pub fn blob(&self, descriptor: &Descriptor, parents: &[String]) -> BlobProgress {
+        let blob = BlobProgress {
+            reporter: self.clone(),
+            name: ingest_key(descriptor),
+            parents: parents.to_vec(),
+            descriptor: descriptor.clone(),
+            told: Mutex::new(Instant::now()),
+        };
+        blob.tell("waiting", 0);
+        blob
+    }
+}
+
+/// Tells of one blob.
+pub struct BlobProgress {
+    reporter: Reporter,
+    name: String,
+    parents: Vec<String>,
+    descriptor: Descriptor,
+    told: Mutex<Instant>,
+}
+
+impl BlobProgress {
+    /// Tells of a change of state: at `progress` of the blob's bytes.
+    pub fn tell(&self, event: &str, progress: u64) {
+        self.reporter.send(Progress {
+            event: event.to_owned(),
+            name: self.name.clone(),
+            parents: self.parents.clone(),
+            progress,
+            total: self.descriptor.size,
+            descriptor: Some(self.descriptor.clone()),
+        });
+    }
+
+    /// Tells of a state in which the blob is complete.
+    pub fn done(&self, event: &str) {
+        self.tell(event, self.descriptor.size);
+    }
+
+    /// Tells how far it is, if that was not told just now.
+    pub fn tick(&self, event: &str, progress: u64) {
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.elapsed() >= TICK && self.reporter.has_room() {
+            *told = Instant::now();
+            self.tell(event, progress);
+        }
+    }
+}
+
+/// The name of a blob's ingest, by which concurrent transfers of it find each other: containerd's.
+#[must_use]
+pub fn ingest_key(descriptor: &Descriptor) -> String {
+    use crate::registry::media;
+    let kind = match descriptor.media_type.as_str() {
+        media_type if media::is_manifest(media_type) => "manifest",
+        media_type if media::is_index(media_type) => "index",
+        media_type if media::is_layer(media_type) => "layer",
+        media_type if media::is_config(media_type) => "config",
+        _ => "unknown",
+    };
+    format!("{kind}-{}", descriptor.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_stops_nobody() {
+        let (reporter, mut events) = Reporter::channel();
+        for number in 0..QUEUE + 10 {
+            reporter.step(number.to_string());
+        }
+        assert!(!reporter.has_room());
+        assert_eq!(events.try_recv().unwrap().event, "0");
+        Reporter::default().step("nobody hears");
+    }
+}
