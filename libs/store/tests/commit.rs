@@ -1,4 +1,5 @@
 //! Groups: one flush for many, whole or not at all, and no harm to neighbours.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,5 @@
 //! Kills, damage and full disks: nothing acknowledged is lost, nothing damaged is taken for empty.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{BufRead, BufReader, Seek, Write as _};
 use std::path::Path;

@@ -1,0 +1,89 @@
+//! What this service answers: one file per gRPC or ttrpc service. Each takes the namespace, turns
+//! the request into the domain's terms, makes one call and turns its answer back.
+
+mod collector;
+mod containers;
+mod events;
+mod introspection;
+mod leases;
+mod namespaces;
+mod node_events;
+mod sandboxes;
+mod tasks;
+mod wire;
+
+pub use events::{Forwarder, RingSink};
+
+use std::sync::Arc;
+
+use berth_events::Ring;
+use berth_grpc::MAX_MESSAGE;
+use berth_proto::berth::node::v1::collector_server::CollectorServer;
+use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
+use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
+use berth_proto::berth::node::v1::node_events_server::NodeEventsServer;
+use berth_proto::containerd::services::containers::v1::containers_server::ContainersServer;
+use berth_proto::containerd::services::events::v1::events_server::EventsServer;
+use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
+use berth_proto::containerd::services::sandbox::v1::controller_server::ControllerServer;
+use berth_proto::containerd::services::sandbox::v1::store_server::StoreServer;
+use berth_proto::containerd::services::tasks::v1::tasks_server::TasksServer;
+use tonic::service::Routes;
+
+use crate::containers::Containers;
+use crate::gate::Gate;
+use crate::sandboxes::Sandboxes;
+use crate::shims::Launcher;
+use crate::tasks::Tasks;
+
+/// What the services are made of.
+#[derive(Clone)]
+pub struct Domain {
+    /// Containers.
+    pub containers: Containers,
+    /// Tasks.
+    pub tasks: Tasks,
+    /// Sandboxes.
+    pub sandboxes: Sandboxes,
+    /// Fences and epochs.
+    pub gate: Arc<Gate>,
+    /// Events.
+    pub ring: Ring,
+    /// Programs of shims.
+    pub launcher: Launcher,
+}
+
+/// All gRPC services, on one port.
+#[must_use]
+pub fn routes(domain: &Domain) -> Routes {
+    macro_rules! service {
+        ($server:ident, $served:expr) => {
+            $server::new($served)
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE)
+        };
+    }
+    let Domain { containers, tasks, sandboxes, gate, ring, launcher } = domain.clone();
+    let counted = namespaces::Service {
+        gate: gate.clone(),
+        containers: containers.clone(),
+        sandboxes: sandboxes.clone(),
+        tasks: tasks.clone(),
+    };
+    let collected = collector::Service {
+        gate: gate.clone(),
+        containers: containers.clone(),
+        sandboxes: sandboxes.clone(),
+    };
+    let told = node_events::Service { ring: ring.clone(), incarnation: gate.incarnation() };
+    Routes::new(service!(ContainersServer, containers::Service(containers)))
+        .add_service(service!(TasksServer, tasks::Service(tasks)))
+        .add_service(service!(StoreServer, sandboxes::Service(sandboxes.clone())))
+        .add_service(service!(ControllerServer, sandboxes::Service(sandboxes)))
+        .add_service(service!(EventsServer, events::Service(ring)))
+        .add_service(service!(IntrospectionServer, introspection::Service(launcher)))
+        .add_service(service!(NamespaceMemberServer, counted))
+        .add_service(service!(LeaseMemberServer, leases::Service))
+        .add_service(service!(CollectorServer, collected))
+        .add_service(service!(NodeEventsServer, told))
+}

@@ -1,0 +1,140 @@
+//! `containerd.services.containers.v1.Containers`.
+
+use std::time::SystemTime;
+
+use berth_grpc::{namespace, status};
+use berth_proto::containerd::services::containers::v1 as wire;
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+use wire::container::Runtime as WireRuntime;
+use wire::containers_server::Containers as Api;
+
+use super::wire::{any, anys, runtime, time, wire_any, wire_anys};
+use crate::containers::{Containers, Update};
+use crate::error::Error;
+use crate::records::Container;
+
+/// Serves containers.
+pub(super) struct Service(pub(super) Containers);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Containers that wait for a slow reader of a streamed list.
+const AHEAD: usize = 16;
+
+#[tonic::async_trait]
+impl Api for Service {
+    async fn get(
+        &self,
+        request: Request<wire::GetContainerRequest>,
+    ) -> Answer<wire::GetContainerResponse> {
+        let ns = namespace(&request)?;
+        let found = self.0.get(&ns, &request.into_inner().id).map_err(status)?;
+        Ok(Response::new(wire::GetContainerResponse { container: Some(to_wire(&found)) }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<wire::ListContainersRequest>,
+    ) -> Answer<wire::ListContainersResponse> {
+        let ns = namespace(&request)?;
+        let mut containers = Vec::new();
+        let keep = |container: Container| {
+            containers.push(to_wire(&container));
+            true
+        };
+        self.0.list(&ns, &request.into_inner().filters, keep).map_err(status)?;
+        Ok(Response::new(wire::ListContainersResponse { containers }))
+    }
+
+    type ListStreamStream = BoxStream<'static, Result<wire::ListContainerMessage, Status>>;
+
+    async fn list_stream(
+        &self,
+        request: Request<wire::ListContainersRequest>,
+    ) -> Answer<Self::ListStreamStream> {
+        let ns = namespace(&request)?;
+        let filters = request.into_inner().filters;
+        berth_filters::Filter::parse_any(&filters).map_err(|e| status(Error::from(e)))?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let containers = self.0.clone();
+        // Reading waits for a slow client: on a thread that may.
+        drop(tokio::task::spawn_blocking(move || {
+            let send = |container: Container| {
+                let container = Some(to_wire(&container));
+                sender.blocking_send(Ok(wire::ListContainerMessage { container })).is_ok()
+            };
+            if let Err(error) = containers.list(&ns, &filters, send) {
+                // A client that went away does not want to know.
+                let _ = sender.blocking_send(Err(status(error)));
+            }
+        }));
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))))
+    }
+
+    async fn create(
+        &self,
+        request: Request<wire::CreateContainerRequest>,
+    ) -> Answer<wire::CreateContainerResponse> {
+        let ns = namespace(&request)?;
+        let container = from_wire(request.into_inner().container)?;
+        let made = self.0.create(&ns, container).await.map_err(status)?;
+        Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(&made)) }))
+    }
+
+    async fn update(
+        &self,
+        request: Request<wire::UpdateContainerRequest>,
+    ) -> Answer<wire::UpdateContainerResponse> {
+        let ns = namespace(&request)?;
+        let request = request.into_inner();
+        let paths = request.update_mask.unwrap_or_default().paths;
+        let update = Update { new: from_wire(request.container)?, paths };
+        let updated = self.0.update(&ns, update).await.map_err(status)?;
+        Ok(Response::new(wire::UpdateContainerResponse { container: Some(to_wire(&updated)) }))
+    }
+
+    async fn delete(&self, request: Request<wire::DeleteContainerRequest>) -> Answer<()> {
+        let ns = namespace(&request)?;
+        self.0.delete(&ns, &request.into_inner().id).await.map_err(status)?;
+        Ok(Response::new(()))
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
+fn from_wire(container: Option<wire::Container>) -> Result<Container, Status> {
+    let missing = || status(Error::Invalid("container must be set".into()));
+    let container = container.ok_or_else(missing)?;
+    let given = container.runtime.unwrap_or_default();
+    Ok(Container {
+        id: container.id,
+        labels: container.labels.into_iter().collect(),
+        image: container.image,
+        runtime: runtime(given.name, given.options),
+        spec: container.spec.map(any),
+        snapshotter: container.snapshotter,
+        snapshot_key: container.snapshot_key,
+        sandbox: container.sandbox,
+        extensions: anys(container.extensions),
+        created: SystemTime::UNIX_EPOCH,
+        updated: SystemTime::UNIX_EPOCH,
+    })
+}
+
+fn to_wire(container: &Container) -> wire::Container {
+    let Container { runtime, .. } = container;
+    let options = runtime.options.as_ref().map(wire_any);
+    wire::Container {
+        id: container.id.clone(),
+        labels: container.labels.clone().into_iter().collect(),
+        image: container.image.clone(),
+        runtime: Some(WireRuntime { name: runtime.name.clone(), options }),
+        spec: container.spec.as_ref().map(wire_any),
+        snapshotter: container.snapshotter.clone(),
+        snapshot_key: container.snapshot_key.clone(),
+        created_at: time(container.created),
+        updated_at: time(container.updated),
+        extensions: wire_anys(&container.extensions),
+        sandbox: container.sandbox.clone(),
+    }
+}

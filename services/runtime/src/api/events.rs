@@ -1,0 +1,263 @@
+//! Events in and out: the domain's are encoded here, a shim's are decoded here.
+//!
+//! Serves `containerd.services.events.v1.Events` Publish and Forward over gRPC (Subscribe is the
+//! gateway's, which merges all services) and `containerd.services.events.ttrpc.v1.Events` over
+//! ttrpc for shims.
+
+use std::time::SystemTime;
+
+use berth_events::Ring;
+use berth_grpc::{namespace, status, time::from_wire};
+use berth_ids::Namespace;
+use berth_proto::containerd::events as wire;
+use berth_proto::containerd::services::events::ttrpc::v1::ForwardRequest as TtrpcForward;
+use berth_proto::containerd::services::events::v1 as api;
+use berth_proto::containerd::types::Envelope;
+use berth_proto::{type_url, unpack};
+use berth_ttrpc::{Call, reply};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use prost::{Message, Name};
+use tonic::{Request, Response, Status};
+
+use super::wire::{any, time, wire_any, wire_mount};
+use crate::error::Error;
+use crate::events::{Event, Sink};
+use crate::tasks::{Exit, Step, Tasks};
+
+/// The ring as the domain sees it.
+pub struct RingSink(pub Ring);
+
+impl Sink for RingSink {
+    fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event) {
+        let Encoded { topic, type_url, value } = encode(event);
+        self.0.publish_at(at, namespace.clone(), topic, type_url, value);
+    }
+}
+
+struct Encoded {
+    topic: String,
+    type_url: String,
+    value: Bytes,
+}
+
+fn encoded<M: Message + Name>(topic: &str, message: &M) -> Encoded {
+    let value = message.encode_to_vec().into();
+    Encoded { topic: topic.to_owned(), type_url: type_url::<M>(), value }
+}
+
+fn encode(event: Event) -> Encoded {
+    match event {
+        Event::Foreign { topic, event } => {
+            Encoded { topic, type_url: event.type_url, value: event.value }
+        }
+        Event::ContainerCreated { id, image, runtime } => {
+            let options = runtime.options.as_ref().map(wire_any);
+            let runtime = wire::container_create::Runtime { name: runtime.name, options };
+            let message = wire::ContainerCreate { id, image, runtime: Some(runtime) };
+            encoded("/containers/create", &message)
+        }
+        Event::ContainerUpdated { id, image, labels, snapshot_key } => {
+            let labels = labels.into_iter().collect();
+            let message = wire::ContainerUpdate { id, image, labels, snapshot_key };
+            encoded("/containers/update", &message)
+        }
+        Event::ContainerDeleted { id } => {
+            encoded("/containers/delete", &wire::ContainerDelete { id })
+        }
+        other => encode_task(other),
+    }
+}
+
+fn encode_task(event: Event) -> Encoded {
+    match event {
+        Event::TaskCreated { id, bundle, rootfs, io, checkpoint, pid } => {
+            let rootfs = rootfs.iter().map(wire_mount).collect();
+            let io = wire::TaskIo {
+                stdin: io.stdin,
+                stdout: io.stdout,
+                stderr: io.stderr,
+                terminal: io.terminal,
+            };
+            let (container_id, io) = (id, Some(io));
+            let message = wire::TaskCreate { container_id, bundle, rootfs, io, checkpoint, pid };
+            encoded("/tasks/create", &message)
+        }
+        Event::TaskStarted { id, pid } => {
+            encoded("/tasks/start", &wire::TaskStart { container_id: id, pid })
+        }
+        Event::ExecAdded { id, exec } => {
+            let message = wire::TaskExecAdded { container_id: id, exec_id: exec };
+            encoded("/tasks/exec-added", &message)
+        }
+        Event::ExecStarted { id, exec, pid } => {
+            let message = wire::TaskExecStarted { container_id: id, exec_id: exec, pid };
+            encoded("/tasks/exec-started", &message)
+        }
+        Event::Exited { id, process, exit } => {
+            let message = wire::TaskExit {
+                container_id: id,
+                id: process,
+                pid: exit.pid,
+                exit_status: exit.status,
+                exited_at: time(exit.at),
+            };
+            encoded("/tasks/exit", &message)
+        }
+        Event::TaskDeleted { id, exit } => {
+            let message = wire::TaskDelete {
+                container_id: id,
+                pid: exit.pid,
+                exit_status: exit.status,
+                exited_at: time(exit.at),
+                id: String::new(),
+            };
+            encoded("/tasks/delete", &message)
+        }
+        Event::Foreign { .. }
+        | Event::ContainerCreated { .. }
+        | Event::ContainerUpdated { .. }
+        | Event::ContainerDeleted { .. } => encode(event),
+    }
+}
+
+/// The step of a task that a shim's event tells, with the container.
+fn step(event: &prost_types::Any) -> Option<(String, Step)> {
+    if let Some(Ok(e)) = unpack::<wire::TaskCreate>(event) {
+        return Some((e.container_id, Step::Created { pid: e.pid }));
+    }
+    if let Some(Ok(e)) = unpack::<wire::TaskStart>(event) {
+        return Some((e.container_id, Step::Started { exec: String::new(), pid: e.pid }));
+    }
+    if let Some(Ok(e)) = unpack::<wire::TaskExecAdded>(event) {
+        return Some((e.container_id, Step::Added { exec: e.exec_id }));
+    }
+    if let Some(Ok(e)) = unpack::<wire::TaskExecStarted>(event) {
+        return Some((e.container_id, Step::Started { exec: e.exec_id, pid: e.pid }));
+    }
+    if let Some(Ok(e)) = unpack::<wire::TaskExit>(event) {
+        let exec = if e.id == e.container_id { String::new() } else { e.id };
+        let at = from_wire(e.exited_at.as_ref()).unwrap_or_else(SystemTime::now);
+        let exit = Exit { pid: e.pid, status: e.exit_status, at };
+        return Some((e.container_id, Step::Exited { exec, exit }));
+    }
+    if let Some(Ok(e)) = unpack::<wire::TaskDelete>(event)
+        && (e.id.is_empty() || e.id == e.container_id)
+    {
+        let at = from_wire(e.exited_at.as_ref()).unwrap_or_else(SystemTime::now);
+        let exit = Exit { pid: e.pid, status: e.exit_status, at };
+        return Some((e.container_id, Step::Deleted { exit }));
+    }
+    None
+}
+
+/// Takes events from shims.
+pub struct Forwarder {
+    /// The tasks that they are about.
+    pub tasks: Tasks,
+    /// Where events go that are not about the life of a task.
+    pub ring: Ring,
+}
+
+impl Forwarder {
+    fn forward(&self, envelope: Option<Envelope>) -> Result<(), Error> {
+        let missing = || Error::Invalid("envelope must be set".into());
+        let envelope = envelope.ok_or_else(missing)?;
+        let ns = envelope.namespace.parse::<Namespace>();
+        let ns = ns.map_err(|source| Error::Name { what: "envelope.namespace", source })?;
+        let event = envelope.event.ok_or_else(|| Error::Invalid("event must be set".into()))?;
+        let at = from_wire(envelope.timestamp.as_ref()).unwrap_or_else(SystemTime::now);
+        if let Some((id, step)) = step(&event)
+            && self.tasks.note(at, &ns, &id, step)
+        {
+            return Ok(());
+        }
+        validate_topic(&envelope.topic)?;
+        let event = Event::Foreign { topic: envelope.topic, event: any(event) };
+        RingSink(self.ring.clone()).publish_at(at, &ns, event);
+        Ok(())
+    }
+}
+
+impl berth_ttrpc::Handler for Forwarder {
+    async fn call(&self, call: Call) -> Result<Bytes, berth_ttrpc::Status> {
+        let refused = |error: Error| {
+            let code = berth_errors::Coded::code(&error);
+            berth_ttrpc::Status::new(code, berth_errors::chain(&error))
+        };
+        match (call.service.as_str(), call.method.as_str()) {
+            ("containerd.services.events.ttrpc.v1.Events", "Forward") => {
+                let request: TtrpcForward = call.decode()?;
+                self.forward(request.envelope).map_err(refused)?;
+                Ok(reply(&()))
+            }
+            (service, method) => Err(berth_ttrpc::Status::unimplemented(service, method)),
+        }
+    }
+}
+
+/// Serves events over gRPC.
+pub(super) struct Service(pub(super) Ring);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl api::events_server::Events for Service {
+    async fn publish(&self, request: Request<api::PublishRequest>) -> Answer<()> {
+        let ns = namespace(&request)?;
+        let api::PublishRequest { topic, event } = request.into_inner();
+        self.tell(SystemTime::now(), &ns, topic, event)
+    }
+
+    async fn forward(&self, request: Request<api::ForwardRequest>) -> Answer<()> {
+        let missing = || status(Error::Invalid("envelope must be set".into()));
+        let envelope = request.into_inner().envelope.ok_or_else(missing)?;
+        let ns = envelope.namespace.parse::<Namespace>();
+        let named = |source| status(Error::Name { what: "envelope.namespace", source });
+        let at = from_wire(envelope.timestamp.as_ref()).unwrap_or_else(SystemTime::now);
+        self.tell(at, &ns.map_err(named)?, envelope.topic, envelope.event)
+    }
+
+    type SubscribeStream = BoxStream<'static, Result<Envelope, Status>>;
+
+    async fn subscribe(
+        &self,
+        _request: Request<api::SubscribeRequest>,
+    ) -> Answer<Self::SubscribeStream> {
+        let text = "subscribe to the events of one service, use the gateway's socket";
+        Err(status(Error::Unimplemented(text)))
+    }
+}
+
+impl Service {
+    #[allow(clippy::result_large_err, reason = "handlers return Status")]
+    fn tell(
+        &self,
+        at: SystemTime,
+        ns: &Namespace,
+        topic: String,
+        event: Option<prost_types::Any>,
+    ) -> Answer<()> {
+        validate_topic(&topic).map_err(status)?;
+        let missing = || status(Error::Invalid("event must be set".into()));
+        let event = any(event.ok_or_else(missing)?);
+        RingSink(self.0.clone()).publish_at(at, ns, Event::Foreign { topic, event });
+        Ok(Response::new(()))
+    }
+}
+
+/// containerd's rule: `/a/b`, each part an identifier.
+fn validate_topic(topic: &str) -> Result<(), Error> {
+    let invalid = |why: &str| Err(Error::Invalid(format!("topic {topic:?} {why}")));
+    match topic.strip_prefix('/') {
+        None => invalid("must start with '/'"),
+        Some("") => invalid("must have at least one component"),
+        Some(rest) => {
+            let parts = rest.split('/');
+            if parts.map(berth_ids::validate_identifier).all(|part| part.is_ok()) {
+                return Ok(());
+            }
+            invalid("has a component that is no identifier")
+        }
+    }
+}

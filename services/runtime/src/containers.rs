@@ -1,0 +1,172 @@
+//! Containers: records of what tasks are made of. Nothing here runs.
+
+mod filter;
+mod update;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use berth_filters::Filter;
+use berth_ids::{Namespace, validate_identifier, validate_labels};
+use berth_store::Store;
+
+use crate::error::{Error, Result};
+use crate::events::{Event, Events};
+use crate::gate::Gate;
+use crate::records::{CONTAINERS, Container};
+use crate::refs;
+
+pub use update::Update;
+
+/// The containers of the node.
+#[derive(Clone)]
+pub struct Containers {
+    store: Store,
+    gate: Arc<Gate>,
+    events: Events,
+}
+
+impl Containers {
+    /// The containers in `store`.
+    #[must_use]
+    pub fn new(store: Store, gate: Arc<Gate>, events: Events) -> Self {
+        Self { store, gate, events }
+    }
+
+    /// Records a container. Its times are set here.
+    ///
+    /// # Errors
+    /// [`Error::ContainerExists`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
+    pub async fn create(&self, ns: &Namespace, mut container: Container) -> Result<Container> {
+        validate(&container)?;
+        container.labels.retain(|_, value| !value.is_empty());
+        container.created = SystemTime::now();
+        container.updated = container.created;
+        let pass = self.gate.enter(ns, &refs::own(&container), &container.labels).await?;
+        let (key, record) = ((ns.to_string(), container.id.clone()), container.clone());
+        let work = move |txn: &berth_store::Write| {
+            if txn.get(&CONTAINERS, &key)?.is_some() {
+                return Err(Error::ContainerExists(key.1.clone()));
+            }
+            Ok(txn.put(&CONTAINERS, &key, &record)?)
+        };
+        self.store.commit("containers.create", work).await?;
+        drop(pass);
+        let Container { id, image, runtime, .. } = container.clone();
+        self.events.publish(ns, Event::ContainerCreated { id, image, runtime });
+        Ok(container)
+    }
+
+    /// One container.
+    ///
+    /// # Errors
+    /// [`Error::ContainerNotFound`].
+    pub fn get(&self, ns: &Namespace, id: &str) -> Result<Container> {
+        let found = self.store.read(|txn| txn.get(&CONTAINERS, &(ns.as_str(), id)))?;
+        found.ok_or_else(|| not_found(ns.as_str(), id))
+    }
+
+    /// Hands every container that matches to `each`, in the order of their ids, until it answers
+    /// false. All are of one consistent state.
+    ///
+    /// # Errors
+    /// [`Error::Filter`], [`Error::Store`].
+    pub fn list(
+        &self,
+        ns: &Namespace,
+        filters: &[String],
+        mut each: impl FnMut(Container) -> bool,
+    ) -> Result<()> {
+        let filter = Filter::parse_any(filters)?;
+        self.store.read(|txn| {
+            for record in txn.range(&CONTAINERS, (ns.as_str(),))? {
+                let (_, container) = record?;
+                if filter.matches(&filter::View(&container)) && !each(container) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands every container of every namespace to `each`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn every(&self, mut each: impl FnMut(String, Container)) -> Result<()> {
+        self.store.read(|txn| {
+            for record in txn.range(&CONTAINERS, ())? {
+                let ((namespace, _), container) = record?;
+                each(namespace, container);
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes a container.
+    ///
+    /// # Errors
+    /// [`Error::ContainerNotFound`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
+    pub async fn update(&self, ns: &Namespace, update: Update) -> Result<Container> {
+        if update.new.id.is_empty() {
+            return Err(Error::Invalid("must specify a container id".into()));
+        }
+        let pass = self.gate.enter(ns, &refs::own(&update.new), &update.new.labels).await?;
+        let key = (ns.to_string(), update.new.id.clone());
+        let work = move |txn: &berth_store::Write| {
+            let current = txn.get(&CONTAINERS, &key)?.ok_or_else(|| not_found(&key.0, &key.1))?;
+            let mut updated = update.apply(current)?;
+            validate(&updated)?;
+            updated.updated = SystemTime::now();
+            txn.put(&CONTAINERS, &key, &updated)?;
+            Ok::<_, Error>(updated)
+        };
+        let updated = self.store.commit("containers.update", work).await?;
+        drop(pass);
+        let Container { id, image, labels, snapshot_key, .. } = updated.clone();
+        self.events.publish(ns, Event::ContainerUpdated { id, image, labels, snapshot_key });
+        Ok(updated)
+    }
+
+    /// Forgets a container.
+    ///
+    /// # Errors
+    /// [`Error::ContainerNotFound`].
+    pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<()> {
+        let key = (ns.to_string(), id.to_owned());
+        let work = move |txn: &berth_store::Write| {
+            if txn.delete(&CONTAINERS, &key)? {
+                return Ok(());
+            }
+            Err(not_found(&key.0, &key.1))
+        };
+        self.store.commit("containers.delete", work).await?;
+        self.events.publish(ns, Event::ContainerDeleted { id: id.to_owned() });
+        Ok(())
+    }
+}
+
+fn not_found(namespace: &str, id: &str) -> Error {
+    Error::ContainerNotFound { id: id.to_owned(), namespace: namespace.to_owned() }
+}
+
+fn validate(container: &Container) -> Result<()> {
+    let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
+    validate_identifier(&container.id)
+        .map_err(|source| Error::Name { what: "container.ID", source })?;
+    validate_labels(&container.labels)
+        .map_err(|source| Error::Name { what: "containers.Labels", source })?;
+    if container.extensions.contains_key("") {
+        return invalid("container.Extension keys must not be zero-length");
+    }
+    if container.runtime.name.is_empty() {
+        return invalid("container.Runtime.Name must be set");
+    }
+    if container.spec.is_none() {
+        return invalid("container.Spec must be set");
+    }
+    if !container.snapshot_key.is_empty() && container.snapshotter.is_empty() {
+        return invalid("container.Snapshotter must be set if container.SnapshotKey is set");
+    }
+    Ok(())
+}

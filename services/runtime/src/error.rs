@@ -1,0 +1,175 @@
+//! What can go wrong here, and the code a caller sees. The wording is containerd's where a client
+//! may compare it.
+
+use std::path::PathBuf;
+
+use berth_errors::{Code, Coded, code_of_io};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the runtime service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such container.
+    #[error("container {id:?} in namespace {namespace:?}: not found")]
+    ContainerNotFound {
+        /// Its name.
+        id: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// The name of a container is taken.
+    #[error("container {0:?}: already exists")]
+    ContainerExists(String),
+    /// No such sandbox.
+    #[error("sandbox {0:?}: not found")]
+    SandboxNotFound(String),
+    /// The name of a sandbox is taken.
+    #[error("sandbox {0:?}: already exists")]
+    SandboxExists(String),
+    /// A name or a label is not allowed.
+    #[error("{what}: {source}")]
+    Name {
+        /// Which part of the request.
+        what: &'static str,
+        /// Why not.
+        source: berth_ids::Error,
+    },
+    /// A field that must be set is not, or one that must not change would.
+    #[error("{0}: invalid argument")]
+    Invalid(String),
+    /// A filter cannot be understood.
+    #[error(transparent)]
+    Filter(#[from] berth_filters::Error),
+    /// The container has no task.
+    #[error("task {0} not found")]
+    TaskNotFound(String),
+    /// The container has a task already, or one is being made.
+    #[error("task {0}: already exists")]
+    TaskExists(String),
+    /// The task's process is running.
+    #[error("failed to delete task: cannot delete a running process: failed precondition")]
+    Running,
+    /// The namespace is being deleted.
+    #[error("namespace {0:?} is being deleted, try again later: unavailable")]
+    Fenced(String),
+    /// The runtime's name leads to no shim.
+    #[error("failed to resolve runtime path: {0}")]
+    NoRuntime(String),
+    /// A shim did not start or did not answer as it must.
+    #[error("failed to start shim: {program}: {why}")]
+    ShimStart {
+        /// The shim's program.
+        program: PathBuf,
+        /// What it said.
+        why: String,
+    },
+    /// A program could not be run.
+    #[error("{step}")]
+    Child {
+        /// What it was run for.
+        step: &'static str,
+        /// What went wrong.
+        #[source]
+        source: berth_lifecycle::Error,
+    },
+    /// A call of a shim failed.
+    #[error("{step}{source}")]
+    Shim {
+        /// containerd's prefix of the message, with its colon, or nothing.
+        step: &'static str,
+        /// The shim's answer or why there is none.
+        source: berth_ttrpc::Error,
+    },
+    /// Nobody holds the connection to the task's shim.
+    #[error("shim of task {0} is gone, its end is being recorded: unavailable")]
+    ShimGone(String),
+    /// Something in a task's folder failed.
+    #[error("{step} {path}", path = path.display())]
+    Bundle {
+        /// What was done.
+        step: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A rootfs could not be unmounted.
+    #[error("unmount rootfs of task {id}")]
+    Unmount {
+        /// The task.
+        id: String,
+        /// Why.
+        #[source]
+        source: berth_mount::Error,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] berth_store::Error),
+    /// Another service refused or is away.
+    #[error("{step}: {message}")]
+    Peer {
+        /// What was asked.
+        step: &'static str,
+        /// Its answer.
+        message: String,
+        /// Its code.
+        code: Code,
+    },
+    /// A task of ours was cut off.
+    #[error("{0} was cut off, the service is stopping: unavailable")]
+    Stopping(&'static str),
+    /// Not provided yet.
+    #[error("{0}: not implemented")]
+    Unimplemented(&'static str),
+}
+
+impl Error {
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Code::NotFound
+    }
+
+    /// Whether the connection to the shim has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        use berth_ttrpc::Error as Ttrpc;
+        let ended = |e: &Ttrpc| {
+            matches!(
+                e,
+                Ttrpc::Closed { .. } | Ttrpc::Connect { .. } | Ttrpc::Io(_) | Ttrpc::Hung(_)
+            )
+        };
+        matches!(self, Error::Shim { source, .. } if ended(source))
+            || matches!(self, Error::ShimGone(_))
+    }
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::ContainerNotFound { .. }
+            | Error::SandboxNotFound(_)
+            | Error::TaskNotFound(_) => Code::NotFound,
+            Error::ContainerExists(_) | Error::SandboxExists(_) | Error::TaskExists(_) => {
+                Code::AlreadyExists
+            }
+            Error::Name { source, .. } => source.code(),
+            Error::Invalid(_) | Error::NoRuntime(_) => Code::InvalidArgument,
+            Error::Filter(error) => error.code(),
+            Error::Running => Code::FailedPrecondition,
+            Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
+            Error::ShimStart { .. } => Code::Unknown,
+            Error::Child { source, .. } => source.code(),
+            Error::Shim { source, .. } => source.code(),
+            Error::Bundle { source, .. } => code_of_io(source),
+            Error::Unmount { source, .. } => source.code(),
+            Error::Store(error) => error.code(),
+            Error::Peer { code, .. } => *code,
+            Error::Unimplemented(_) => Code::Unimplemented,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The runtime service: containers, tasks, sandboxes and the shims behind them.
+//!
+//! Owns: `root/runtime` and its store, the tasks' folders under `state/runtime`, the shims'
+//! connections, `ADDRESS.ttrpc` where shims send their events. Must not know: images, blobs,
+//! snapshots beyond their names; runc beyond its options.
+//!
+//! Invariant: this process may be killed at any time. Containers run on, and the next run finds
+//! their shims by the folders and tells what happened meanwhile.
+
+pub mod api;
+pub mod containers;
+pub mod error;
+pub mod events;
+pub mod gate;
+pub mod peers;
+pub mod records;
+pub mod refs;
+pub mod sandboxes;
+pub mod shims;
+pub mod tasks;
+
+mod serve;
+
+pub use error::{Error, Result};
+pub use serve::serve;

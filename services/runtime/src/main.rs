@@ -1,0 +1,32 @@
+//! berth-runtime: see the library.
+
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Keeps containers and runs their tasks.
+#[derive(Debug, Parser)]
+#[command(name = "berth-runtime", version)]
+struct Cli {
+    #[command(flatten)]
+    args: berth_config::Args,
+}
+
+/// How long calls that are under way may take once the process is told to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let config = Cli::parse().args.load()?;
+    let telemetry = berth_telemetry::init("berth-runtime", &config.log, &config.telemetry)?;
+    let jobs = berth_lifecycle::Tasks::new();
+    berth_runtime::serve(&config, &jobs).await?;
+    berth_lifecycle::notify_ready()?;
+    let signal = berth_lifecycle::shutdown_signal().await?;
+    tracing::info!(signal, "stopping, containers run on");
+    let aborted = jobs.drain(DRAIN).await;
+    if !aborted.is_empty() {
+        tracing::warn!(?aborted, "cut off what did not end in time");
+    }
+    telemetry.finish().await.map_err(anyhow::Error::msg)
+}

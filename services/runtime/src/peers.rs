@@ -1,0 +1,10 @@
+//! Calls of other processes: shims by ttrpc, other services by gRPC. Only this module and the API
+//! know the wire's types.
+
+mod options;
+mod services;
+mod shim;
+
+pub use options::{TaskOptions, task_options};
+pub use services::Services;
+pub use shim::{ShimClient, deleted};

@@ -1,0 +1,274 @@
+//! A shim's task service.
+
+use std::time::Duration;
+
+use berth_mount::Mount;
+use berth_proto::containerd::task::v3 as wire;
+use berth_proto::containerd::types;
+use berth_proto::containerd::v1::types::Status as WireStatus;
+use berth_ttrpc::Client;
+use prost::Message;
+
+use super::options::{domain, wire as wire_any};
+use crate::error::{Error, Result};
+use crate::records::Any;
+use crate::shims::Bootstrap;
+use crate::tasks::{Exit, Io, Pid, State, Status};
+
+/// Until a connection to a shim's socket is made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Calls that runc is run for.
+const SLOW: Duration = Duration::from_secs(120);
+/// Calls that touch the kernel alone.
+const QUICK: Duration = Duration::from_secs(20);
+/// Questions that a list asks of every shim.
+const STATE: Duration = Duration::from_secs(2);
+/// A dump of a container's memory.
+const CHECKPOINT: Duration = Duration::from_secs(600);
+const SHUTDOWN: Duration = Duration::from_secs(3);
+/// Waiting has no end of its own.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// A connection to one shim, for one task.
+#[derive(Clone)]
+pub struct ShimClient {
+    client: Client,
+    service: &'static str,
+    id: String,
+}
+
+impl ShimClient {
+    /// Connects to the shim of task `id`.
+    ///
+    /// # Errors
+    /// [`Error::Shim`].
+    pub async fn connect(bootstrap: &Bootstrap, id: &str) -> Result<Self> {
+        let client = Client::connect(bootstrap.socket(), CONNECT).await;
+        let client = client.map_err(|source| Error::Shim { step: "", source })?;
+        let service = match bootstrap.version {
+            3.. => "containerd.task.v3.Task",
+            _ => "containerd.task.v2.Task",
+        };
+        Ok(Self { client, service, id: id.to_owned() })
+    }
+
+    /// Returns when the connection has ended.
+    pub async fn closed(&self) {
+        self.client.closed().await;
+    }
+
+    async fn call<M: Message + Default>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        deadline: Duration,
+    ) -> Result<M> {
+        let answer = self.client.call(self.service, method, request, deadline).await;
+        answer.map_err(|source| Error::Shim { step: "", source })
+    }
+
+    /// Makes the task; answers its first process.
+    ///
+    /// # Errors
+    /// [`Error::Shim`], as of every call here.
+    pub async fn create(
+        &self,
+        bundle: &str,
+        rootfs: &[Mount],
+        io: &Io,
+        checkpoint: &str,
+        options: Option<&Any>,
+    ) -> Result<u32> {
+        let request = wire::CreateTaskRequest {
+            id: self.id.clone(),
+            bundle: bundle.to_owned(),
+            rootfs: rootfs.iter().map(wire_mount).collect(),
+            terminal: io.terminal,
+            stdin: io.stdin.clone(),
+            stdout: io.stdout.clone(),
+            stderr: io.stderr.clone(),
+            checkpoint: checkpoint.to_owned(),
+            parent_checkpoint: String::new(),
+            options: options.map(wire_any),
+        };
+        let answer: wire::CreateTaskResponse = self.call("Create", &request, SLOW).await?;
+        Ok(answer.pid)
+    }
+
+    /// Starts the first process, or an added one.
+    pub async fn start(&self, exec: &str) -> Result<u32> {
+        let request = wire::StartRequest { id: self.id.clone(), exec_id: exec.to_owned() };
+        let answer: wire::StartResponse = self.call("Start", &request, SLOW).await?;
+        Ok(answer.pid)
+    }
+
+    /// The state of a process, asked with a short deadline.
+    pub async fn state(&self, exec: &str) -> Result<State> {
+        self.state_within(exec, STATE).await
+    }
+
+    /// The state of a process, however long the shim takes.
+    pub async fn state_at_last(&self, exec: &str) -> Result<State> {
+        self.state_within(exec, FOREVER).await
+    }
+
+    async fn state_within(&self, exec: &str, deadline: Duration) -> Result<State> {
+        let request = wire::StateRequest { id: self.id.clone(), exec_id: exec.to_owned() };
+        let answer: wire::StateResponse = self.call("State", &request, deadline).await?;
+        Ok(State {
+            pid: answer.pid,
+            status: status(answer.status),
+            io: Io {
+                stdin: answer.stdin,
+                stdout: answer.stdout,
+                stderr: answer.stderr,
+                terminal: answer.terminal,
+            },
+            exit_status: answer.exit_status,
+            exited: berth_grpc::time::from_wire(answer.exited_at.as_ref()),
+        })
+    }
+
+    /// Deletes a process that has ended, or the task with its first one.
+    pub async fn delete(&self, exec: &str) -> Result<Exit> {
+        let request = wire::DeleteRequest { id: self.id.clone(), exec_id: exec.to_owned() };
+        let answer: wire::DeleteResponse = self.call("Delete", &request, SLOW).await?;
+        Ok(exit(&answer))
+    }
+
+    /// Signals a process, or all of the task.
+    pub async fn kill(&self, exec: &str, signal: u32, all: bool) -> Result<()> {
+        let request =
+            wire::KillRequest { id: self.id.clone(), exec_id: exec.to_owned(), signal, all };
+        self.call("Kill", &request, QUICK).await
+    }
+
+    /// Adds a process.
+    pub async fn exec(&self, exec: &str, io: &Io, spec: Option<&Any>) -> Result<()> {
+        let request = wire::ExecProcessRequest {
+            id: self.id.clone(),
+            exec_id: exec.to_owned(),
+            terminal: io.terminal,
+            stdin: io.stdin.clone(),
+            stdout: io.stdout.clone(),
+            stderr: io.stderr.clone(),
+            spec: spec.map(wire_any),
+        };
+        self.call("Exec", &request, SLOW).await
+    }
+
+    /// The processes in the task.
+    pub async fn pids(&self) -> Result<Vec<Pid>> {
+        let request = wire::PidsRequest { id: self.id.clone() };
+        let answer: wire::PidsResponse = self.call("Pids", &request, QUICK).await?;
+        let pid = |p: berth_proto::containerd::v1::types::ProcessInfo| Pid {
+            pid: p.pid,
+            info: p.info.map(domain),
+        };
+        Ok(answer.processes.into_iter().map(pid).collect())
+    }
+
+    /// Freezes the task.
+    pub async fn pause(&self) -> Result<()> {
+        self.call("Pause", &wire::PauseRequest { id: self.id.clone() }, QUICK).await
+    }
+
+    /// Thaws the task.
+    pub async fn resume(&self) -> Result<()> {
+        self.call("Resume", &wire::ResumeRequest { id: self.id.clone() }, QUICK).await
+    }
+
+    /// Measures the task.
+    pub async fn stats(&self) -> Result<Option<Any>> {
+        let request = wire::StatsRequest { id: self.id.clone() };
+        let answer: wire::StatsResponse = self.call("Stats", &request, STATE).await?;
+        Ok(answer.stats.map(domain))
+    }
+
+    /// Resizes a terminal.
+    pub async fn resize(&self, exec: &str, width: u32, height: u32) -> Result<()> {
+        let (id, exec_id) = (self.id.clone(), exec.to_owned());
+        let request = wire::ResizePtyRequest { id, exec_id, width, height };
+        self.call("ResizePty", &request, QUICK).await
+    }
+
+    /// Closes a process's standard input.
+    pub async fn close_stdin(&self, exec: &str) -> Result<()> {
+        let (id, exec_id) = (self.id.clone(), exec.to_owned());
+        self.call("CloseIO", &wire::CloseIoRequest { id, exec_id, stdin: true }, QUICK).await
+    }
+
+    /// Changes the task's limits.
+    pub async fn update(
+        &self,
+        resources: Option<&Any>,
+        annotations: std::collections::HashMap<String, String>,
+    ) -> Result<()> {
+        let (id, resources) = (self.id.clone(), resources.map(wire_any));
+        let request = wire::UpdateTaskRequest { id, resources, annotations };
+        self.call("Update", &request, QUICK).await
+    }
+
+    /// Dumps the task.
+    pub async fn checkpoint(&self, path: &str, options: Option<&Any>) -> Result<()> {
+        let (id, path) = (self.id.clone(), path.to_owned());
+        let request = wire::CheckpointTaskRequest { id, path, options: options.map(wire_any) };
+        self.call("Checkpoint", &request, CHECKPOINT).await
+    }
+
+    /// Waits for the end of a process. The answer has no number of the process.
+    pub async fn wait(&self, exec: &str) -> Result<Exit> {
+        let request = wire::WaitRequest { id: self.id.clone(), exec_id: exec.to_owned() };
+        let answer: wire::WaitResponse = self.call("Wait", &request, FOREVER).await?;
+        let at = berth_grpc::time::from_wire(answer.exited_at.as_ref());
+        Ok(Exit { pid: 0, status: answer.exit_status, at: at.unwrap_or_else(now) })
+    }
+
+    /// Has the shim end if it serves no task any more.
+    pub async fn shutdown(&self) -> Result<()> {
+        let request = wire::ShutdownRequest { id: self.id.clone(), now: false };
+        match self.call("Shutdown", &request, SHUTDOWN).await {
+            Err(error) if error.is_closed() => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// What a shim's program has printed after it cleaned up.
+///
+/// # Errors
+/// [`Error::Invalid`] when it is not that.
+pub fn deleted(printed: &[u8]) -> Result<Exit> {
+    let answer = wire::DeleteResponse::decode(printed);
+    let answer = answer.map_err(|e| Error::Invalid(format!("decode answer of dead shim: {e}")))?;
+    Ok(exit(&answer))
+}
+
+fn exit(answer: &wire::DeleteResponse) -> Exit {
+    let at = berth_grpc::time::from_wire(answer.exited_at.as_ref()).unwrap_or_else(now);
+    Exit { pid: answer.pid, status: answer.exit_status, at }
+}
+
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+fn wire_mount(mount: &Mount) -> types::Mount {
+    types::Mount {
+        r#type: mount.kind.clone(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        options: mount.options.clone(),
+    }
+}
+
+fn status(status: i32) -> Status {
+    match WireStatus::try_from(status) {
+        Ok(WireStatus::Created) => Status::Created,
+        Ok(WireStatus::Running) => Status::Running,
+        Ok(WireStatus::Stopped) => Status::Stopped,
+        Ok(WireStatus::Paused) => Status::Paused,
+        Ok(WireStatus::Pausing) => Status::Pausing,
+        Ok(WireStatus::Unknown) | Err(_) => Status::Unknown,
+    }
+}

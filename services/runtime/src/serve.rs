@@ -1,0 +1,100 @@
+//! Putting the parts together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use berth_config::{Config, Service};
+use berth_events::Ring;
+use berth_lifecycle::Tasks as Jobs;
+use berth_store::{Options, Store};
+
+use crate::api::{Domain, Forwarder, RingSink, routes};
+use crate::containers::Containers;
+use crate::events::Events;
+use crate::gate::Gate;
+use crate::peers::Services;
+use crate::sandboxes::Sandboxes;
+use crate::shims::{Launcher, Settings};
+use crate::tasks::{Parts, Tasks};
+
+/// The version of this service's tables.
+const SCHEMA: u32 = 1;
+/// How long a shim's event that has arrived may take.
+const EVENT_DRAIN: Duration = Duration::from_secs(2);
+
+/// Opens the store, takes over the tasks that are there and serves. Returns when all sockets
+/// answer; what runs on is in `jobs`.
+///
+/// # Errors
+/// What could not be opened, bound or read.
+pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<()> {
+    let settings = &config.runtime;
+    let cache_bytes = usize::try_from(settings.store_cache.bytes()).unwrap_or(usize::MAX);
+    let store =
+        Store::open(config.store(Service::Runtime), Options { cache_bytes, schema: SCHEMA })?;
+    let folder = config.service_state(Service::Runtime);
+    make_folder(&folder)?;
+    let ring = Ring::new(settings.events);
+    let events = Events::new(Arc::new(RingSink(ring.clone())));
+    let (distribution, bundle) =
+        (config.socket(Service::Distribution), config.socket(Service::Bundle));
+    let gate = Arc::new(Gate::new(Arc::new(Services::new(&distribution, &bundle))));
+    let containers = Containers::new(store.clone(), gate.clone(), events.clone());
+    let sandboxes = Sandboxes::new(store, gate.clone());
+    let launcher = Launcher::new(shim_settings(config));
+    let tasks = Tasks::new(Parts {
+        containers: containers.clone(),
+        launcher: launcher.clone(),
+        events,
+        jobs: jobs.clone(),
+        folder,
+        binary: settings.binary.to_string_lossy().into_owned(),
+    });
+    let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
+    let recovered = tasks.recover().await?;
+    if recovered > 0 {
+        tracing::info!(tasks = recovered, "took over the tasks of an earlier run");
+    }
+    serve_shims(&config.ttrpc_address(), forwarder, jobs)?;
+    let domain = Domain { containers, tasks, sandboxes, gate, ring, launcher };
+    berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
+    Ok(())
+}
+
+fn serve_shims(path: &Path, forwarder: Forwarder, jobs: &Jobs) -> anyhow::Result<()> {
+    let listener = berth_grpc::server::bind(path, 0o600)?;
+    let stop = jobs.token();
+    jobs.spawn("shim-events", async move {
+        let server = berth_ttrpc::Server::new(Arc::new(forwarder));
+        if let Err(error) = server.serve(listener, stop.cancelled_owned(), EVENT_DRAIN).await {
+            tracing::error!(error = berth_errors::chain(&error), "serve events of shims");
+        }
+    });
+    Ok(())
+}
+
+fn shim_settings(config: &Config) -> Settings {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.parent().map(Path::to_owned);
+    let publish: Option<PathBuf> = beside.as_ref().map(|folder| folder.join("berth"));
+    Settings {
+        folder: config.runtime.shim_dir.clone().or(beside),
+        address: config.address.clone(),
+        ttrpc_address: config.ttrpc_address(),
+        publish_binary: publish.unwrap_or_else(|| "berth".into()),
+        start_deadline: config.runtime.shim_start_timeout.0,
+        debug: matches!(config.log.level.as_str(), "debug" | "trace"),
+    }
+}
+
+/// Passable for users that containers are remapped to.
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(folder)
+        .with_context(|| format!("make {}", folder.display()))
+}

@@ -1,0 +1,209 @@
+//! Starting a shim as containerd does, and calling its program to clean up after one that died.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use berth_ids::Namespace;
+use berth_lifecycle::child;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::resolve::resolve;
+use crate::error::{Error, Result};
+
+/// How long a shim's program may take to clean up after a shim that died.
+const DELETE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a shim's program may take to describe itself.
+const INFO_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where a shim answers, as its `start` has printed it and as a task's folder keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Version of the task service: 2 or 3.
+    pub version: u32,
+    /// Its socket, `unix:///…`.
+    pub address: String,
+    /// Always `ttrpc` here.
+    pub protocol: String,
+}
+
+impl Bootstrap {
+    /// Reads what `start` printed: JSON, or with older shims the address alone.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let text = String::from_utf8_lossy(text);
+        let text = text.trim();
+        let bootstrap = match serde_json::from_str::<Bootstrap>(text) {
+            Ok(bootstrap) if bootstrap.version >= 2 => bootstrap,
+            _ => Bootstrap { version: 2, address: text.to_owned(), protocol: "ttrpc".into() },
+        };
+        if bootstrap.version > 3 {
+            return Err(format!("unsupported shim version ({})", bootstrap.version));
+        }
+        if bootstrap.protocol != "ttrpc" {
+            return Err(format!("unsupported protocol {:?}, use a ttrpc shim", bootstrap.protocol));
+        }
+        if !bootstrap.socket().is_absolute() {
+            return Err(format!("it printed no address of a socket: {text:?}"));
+        }
+        Ok(bootstrap)
+    }
+
+    /// The path of the shim's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        Path::new(self.address.strip_prefix("unix://").unwrap_or(&self.address))
+    }
+}
+
+/// What all shims of this node are told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where shims are looked for before PATH.
+    pub folder: Option<PathBuf>,
+    /// The clients' socket.
+    pub address: PathBuf,
+    /// Where shims send their events.
+    pub ttrpc_address: PathBuf,
+    /// The program with `publish`.
+    pub publish_binary: PathBuf,
+    /// Until a shim has answered its start.
+    pub start_deadline: Duration,
+    /// Whether shims log more.
+    pub debug: bool,
+}
+
+/// Runs the programs of shims.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    settings: Settings,
+}
+
+impl Launcher {
+    /// A launcher.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Finds the program of a runtime.
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`].
+    pub fn resolve(&self, runtime: &str) -> Result<PathBuf> {
+        resolve(runtime, self.settings.folder.as_deref())
+    }
+
+    /// Starts a shim for `id` in its folder. `input` is what its standard input gets.
+    ///
+    /// # Errors
+    /// [`Error::Child`], [`Error::ShimStart`].
+    pub async fn start(
+        &self,
+        program: &Path,
+        ns: &Namespace,
+        id: &str,
+        bundle: &Path,
+        input: &[u8],
+    ) -> Result<Bootstrap> {
+        let mut command = self.command(program, ns, id, bundle);
+        command.arg("start");
+        let deadline = self.settings.start_deadline;
+        let output = child::output_with_input(command, input, deadline)
+            .await
+            .map_err(|source| Error::Child { step: "failed to start shim", source })?;
+        let refused = |why: String| Error::ShimStart { program: program.to_owned(), why };
+        if !output.status.success() {
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text);
+            return Err(refused(format!("{}: {}", text.trim(), output.status)));
+        }
+        Bootstrap::parse(&output.stdout).map_err(refused)
+    }
+
+    /// Has the program of a shim that died clean up; answers what it printed.
+    ///
+    /// # Errors
+    /// [`Error::Child`], [`Error::ShimStart`].
+    pub async fn delete(
+        &self,
+        program: &Path,
+        ns: &Namespace,
+        id: &str,
+        bundle: &Path,
+    ) -> Result<Bytes> {
+        let mut command = self.command(program, ns, id, bundle);
+        command.arg("-bundle").arg(bundle).arg("delete");
+        let output = child::output(command, DELETE_DEADLINE)
+            .await
+            .map_err(|source| Error::Child { step: "clean up after dead shim", source })?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::ShimStart { program: program.to_owned(), why });
+        }
+        Ok(output.stdout.into())
+    }
+
+    /// What a runtime's shim says of itself, as it printed it.
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`], [`Error::Child`], [`Error::ShimStart`].
+    pub async fn info(&self, runtime: &str, options: &[u8]) -> Result<Bytes> {
+        let program = self.resolve(runtime)?;
+        let mut command = child::command(&program);
+        command.arg("-info");
+        let output = child::output_with_input(command, options, INFO_DEADLINE)
+            .await
+            .map_err(|source| Error::Child { step: "ask shim about itself", source })?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::ShimStart { program, why });
+        }
+        Ok(output.stdout.into())
+    }
+
+    fn command(&self, program: &Path, ns: &Namespace, id: &str, bundle: &Path) -> Command {
+        let Settings { address, ttrpc_address, publish_binary, debug, .. } = &self.settings;
+        let mut command = child::command(program);
+        command.current_dir(bundle).process_group(0);
+        command.arg("-namespace").arg(ns.as_str()).arg("-address").arg(address);
+        command.arg("-publish-binary").arg(publish_binary).arg("-id").arg(id);
+        if *debug {
+            command.arg("-debug");
+        }
+        command.env("GOMAXPROCS", "2").env("MAX_SHIM_VERSION", "2");
+        command.env("TTRPC_ADDRESS", ttrpc_address).env("GRPC_ADDRESS", address);
+        command.env("NAMESPACE", ns.as_str());
+        // Those are between the supervisor and this process.
+        for own in [berth_lifecycle::LIFELINE_FD, berth_lifecycle::READY_FD, "NOTIFY_SOCKET"] {
+            command.env_remove(own);
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_answers_are_understood() {
+        let plain = Bootstrap::parse(b"unix:///run/containerd/s/ab\n").unwrap();
+        assert_eq!((plain.version, plain.socket()), (2, Path::new("/run/containerd/s/ab")));
+        let json = br#"{"version":3,"address":"unix:///run/b/s/c","protocol":"ttrpc"}"#;
+        let json = Bootstrap::parse(json).unwrap();
+        assert_eq!((json.version, json.socket()), (3, Path::new("/run/b/s/c")));
+        for bad in [
+            &b""[..],
+            b"panic: no",
+            br#"{"version":4,"address":"unix:///a","protocol":"ttrpc"}"#,
+            br#"{"version":3,"address":"unix:///a","protocol":"grpc"}"#,
+        ] {
+            Bootstrap::parse(bad).unwrap_err();
+        }
+    }
+}

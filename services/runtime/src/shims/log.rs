@@ -1,0 +1,47 @@
+//! The fifo in a task's folder that its shim logs to.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe::{OpenOptions, Receiver};
+
+use crate::error::{Error, Result};
+
+/// The longest line that is copied whole.
+const MAX_LINE: u64 = 8 << 10;
+
+/// Makes the fifo if it is not there, and opens it so that no end of it makes anybody wait.
+///
+/// # Errors
+/// [`Error::Bundle`].
+pub fn make_log(path: &Path) -> Result<Receiver> {
+    let failed = |step, source: io::Error| Error::Bundle { step, path: path.to_owned(), source };
+    match mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(failed("make log pipe", error.into())),
+    }
+    let opened = OpenOptions::new().read_write(true).open_receiver(path);
+    opened.map_err(|source| failed("open log pipe", source))
+}
+
+/// Copies a shim's lines to our log until the fifo cannot be read any more.
+pub async fn copy_log(log: Receiver, namespace: String, id: String) {
+    let mut lines = BufReader::new(log);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut lines).take(MAX_LINE).read_until(b'\n', &mut line).await {
+            Ok(1..) => {
+                let text = String::from_utf8_lossy(&line);
+                tracing::info!(target: "shim", namespace, id, "{}", text.trim_end());
+            }
+            Ok(0) => return,
+            Err(error) => {
+                tracing::warn!(namespace, id, %error, "read shim's log");
+                return;
+            }
+        }
+    }
+}

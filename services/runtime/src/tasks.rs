@@ -1,0 +1,174 @@
+//! Tasks: containers that run, each behind a shim.
+//!
+//! Owns: which tasks there are, their folders under `state/runtime/NAMESPACE/ID`, the connections
+//! to their shims and the order of their events. Must not know: the wire; runc.
+//!
+//! Invariants:
+//! - A task is in the map from the moment its shim has made it until its folder is gone.
+//! - A verb that changes a task runs to its end even if its caller goes away.
+//! - Of each process every step is told once, in order: created, started, exited, deleted
+//!   ([`life::Life`]).
+
+mod bundle;
+mod create;
+mod life;
+mod list;
+mod recover;
+mod state;
+mod verbs;
+mod watch;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_ids::Namespace;
+use tokio_util::sync::CancellationToken;
+
+use crate::containers::Containers;
+use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::peers::ShimClient;
+use crate::shims::Launcher;
+use bundle::Bundle;
+use life::Life;
+
+pub use create::Create;
+pub use life::Step;
+pub use list::Listed;
+pub use state::{Exit, Io, Pid, State, Status};
+
+/// How many ended tasks are remembered, so that what their shims still have to say is not told
+/// again.
+const REMEMBERED: usize = 4096;
+
+type Key = (Namespace, String);
+
+/// The tasks of the node. Clones share them.
+#[derive(Clone)]
+pub struct Tasks(Arc<Shared>);
+
+/// What tasks are made with.
+pub struct Parts {
+    /// What they are made of.
+    pub containers: Containers,
+    /// Runs the shims' programs.
+    pub launcher: Launcher,
+    /// Where events go.
+    pub events: Events,
+    /// The tasks of this process.
+    pub jobs: berth_lifecycle::Tasks,
+    /// The folder of the tasks' folders.
+    pub folder: PathBuf,
+    /// The OCI runtime that shims run unless told otherwise.
+    pub binary: String,
+}
+
+struct Shared {
+    parts: Parts,
+    map: Mutex<Map>,
+}
+
+#[derive(Default)]
+struct Map {
+    tasks: HashMap<Key, Arc<Task>>,
+    /// Tasks that are being made.
+    making: HashSet<Key>,
+    lives: HashMap<Key, Arc<Life>>,
+    /// The latest of the tasks that ended, with their first processes.
+    ended: VecDeque<(Key, u32)>,
+}
+
+/// One task.
+struct Task {
+    ns: Namespace,
+    id: String,
+    bundle: Bundle,
+    program: PathBuf,
+    client: Mutex<Option<ShimClient>>,
+    life: Arc<Life>,
+    /// Set by a delete that the shim has agreed to: the end of its connection is no accident.
+    leaving: AtomicBool,
+    /// Cancelled when the task is gone.
+    gone: CancellationToken,
+}
+
+impl Task {
+    fn client(&self) -> Result<ShimClient> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        client.ok_or_else(|| Error::ShimGone(self.id.clone()))
+    }
+
+    fn set_client(&self, client: Option<ShimClient>) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+}
+
+impl Tasks {
+    /// No tasks yet: [`Tasks::recover`] finds those of an earlier run.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared { parts, map: Mutex::default() }))
+    }
+
+    /// Takes in a step that a shim tells of. What was told already is dropped; what is missing
+    /// before it is told first. False when no task of ours is meant.
+    pub fn note(&self, at: std::time::SystemTime, ns: &Namespace, id: &str, step: Step) -> bool {
+        let key = (ns.clone(), id.to_owned());
+        let life = {
+            let map = self.map();
+            if let Some(pid) = step.pid()
+                && map.ended.iter().any(|(ended, first)| *ended == key && *first == pid)
+            {
+                return true;
+            }
+            map.lives.get(&key).cloned()
+        };
+        match life {
+            Some(life) => {
+                life.note(at, step);
+                true
+            }
+            None => step.is_of_exec(),
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, Map> {
+        // Its maps are changed by single calls: a panic cannot leave them half changed.
+        self.0.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, ns: &Namespace, id: &str) -> Result<Arc<Task>> {
+        self.0.parts.containers.get(ns, id)?;
+        self.find_task(ns, id).ok_or_else(|| Error::TaskNotFound(id.to_owned()))
+    }
+
+    fn find_task(&self, ns: &Namespace, id: &str) -> Option<Arc<Task>> {
+        self.map().tasks.get(&(ns.clone(), id.to_owned())).cloned()
+    }
+
+    /// Takes a task whose folder is gone off the map.
+    fn forget(&self, task: &Task) {
+        let key = (task.ns.clone(), task.id.clone());
+        let mut map = self.map();
+        map.tasks.remove(&key);
+        map.lives.remove(&key);
+        map.ended.push_back((key, task.life.first_pid()));
+        if map.ended.len() > REMEMBERED {
+            map.ended.pop_front();
+        }
+        drop(map);
+        task.gone.cancel();
+    }
+
+    /// Runs a verb to its end, whatever becomes of its caller.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let done = self.0.parts.jobs.spawn(name, work).await;
+        done.map_err(|_| Error::Stopping(name))?
+    }
+}

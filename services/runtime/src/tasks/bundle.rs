@@ -1,0 +1,115 @@
+//! A task's folder: what the shim and runc find there, and what a later run of this service needs.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::shims::Bootstrap;
+
+const BOOTSTRAP: &str = "bootstrap.json";
+const PROGRAM: &str = "shim-binary-path";
+
+/// A task's folder.
+#[derive(Clone, Debug)]
+pub(super) struct Bundle {
+    path: PathBuf,
+}
+
+impl Bundle {
+    /// The folder of task `id`, which need not be there.
+    pub(super) fn at(folder: &Path, namespace: &str, id: &str) -> Self {
+        Self { path: folder.join(namespace).join(id) }
+    }
+
+    /// Makes it, in place of what a task that was never made left behind.
+    pub(super) fn create(&self, spec: &[u8]) -> Result<()> {
+        self.remove()?;
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        self.did("make", std::fs::DirBuilder::new().recursive(true).mode(0o711).create(parent))?;
+        self.did("make", std::fs::DirBuilder::new().mode(0o700).create(&self.path))?;
+        for (name, mode) in [("rootfs", 0o711), ("work", 0o711)] {
+            let made = std::fs::DirBuilder::new().mode(mode).create(self.path.join(name));
+            self.did("make folders in", made)?;
+        }
+        self.did("write the spec in", fs_err::write(self.path.join("config.json"), spec))
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the root file system is mounted.
+    pub(super) fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    /// The shim's log.
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Keeps which program is the shim; before it is started.
+    pub(super) fn write_program(&self, program: &Path) -> Result<()> {
+        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(program.as_os_str());
+        self.write(PROGRAM, bytes)
+    }
+
+    /// Keeps where the shim answers.
+    pub(super) fn write_bootstrap(&self, bootstrap: &Bootstrap) -> Result<()> {
+        let text = serde_json::to_vec(bootstrap).map_err(io::Error::other);
+        self.write(BOOTSTRAP, &self.did("write", text)?)
+    }
+
+    /// The shim's program, if it was kept.
+    pub(super) fn program(&self) -> Option<PathBuf> {
+        fs_err::read_to_string(self.path.join(PROGRAM)).ok().map(PathBuf::from)
+    }
+
+    /// Where the shim answers, if it was kept.
+    pub(super) fn bootstrap(&self) -> Option<Bootstrap> {
+        let text = fs_err::read(self.path.join(BOOTSTRAP)).ok()?;
+        Bootstrap::parse(&text).ok()
+    }
+
+    /// Unmounts the root file system and removes the folder. It is renamed first: half a folder
+    /// is never taken for a task.
+    pub(super) fn remove(&self) -> Result<()> {
+        let rootfs = self.rootfs();
+        if rootfs.exists() {
+            berth_mount::unmount_beneath(&rootfs)
+                .map_err(|source| Error::Unmount { id: self.name().to_owned(), source })?;
+        }
+        let hidden = self.path.with_file_name(format!(".{}", self.name()));
+        // Left by a removal that was cut off.
+        self.did("remove", gone(std::fs::remove_dir_all(&hidden)))?;
+        match std::fs::rename(&self.path, &hidden) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => self.did("rename", renamed)?,
+        }
+        self.did("remove", gone(std::fs::remove_dir_all(&hidden)))
+    }
+
+    fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// Writes a file whole or not at all.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let (path, fresh) = (self.path.join(name), self.path.join(format!(".{name}")));
+        self.did("write to", fs_err::write(&fresh, bytes))?;
+        self.did("write to", std::fs::rename(&fresh, &path))
+    }
+
+    fn did<T>(&self, step: &'static str, done: io::Result<T>) -> Result<T> {
+        done.map_err(|source| Error::Bundle { step, path: self.path.clone(), source })
+    }
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

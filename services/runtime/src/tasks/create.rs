@@ -1,0 +1,240 @@
+//! Making a task: folder, shim, container.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use berth_ids::Namespace;
+use berth_lifecycle::blocking;
+use berth_mount::Mount;
+use tokio_util::sync::CancellationToken;
+
+use super::bundle::Bundle;
+use super::life::{Life, Step};
+use super::state::Io;
+use super::{Key, Task, Tasks};
+use crate::error::{Error, Result};
+use crate::peers::{ShimClient, TaskOptions, task_options};
+use crate::records::{Any, Container};
+use crate::shims::{Bootstrap, copy_log, make_log};
+
+/// What a task is made with, beside its container.
+#[derive(Clone, Debug, Default)]
+pub struct Create {
+    /// The container.
+    pub id: String,
+    /// What the root file system is mounted from. The shim mounts it.
+    pub rootfs: Vec<Mount>,
+    /// The streams.
+    pub io: Io,
+    /// The runtime's options; the container's if there are none.
+    pub options: Option<Any>,
+    /// A shim instead of the container's.
+    pub runtime_path: String,
+    /// A folder with a checkpoint to restore.
+    pub checkpoint: String,
+}
+
+impl Tasks {
+    /// Makes a task; answers its first process, which waits to be started.
+    ///
+    /// # Errors
+    /// [`Error::ContainerNotFound`], [`Error::TaskExists`], [`Error::NoRuntime`], what the shim
+    /// says. Nothing of the task is left then.
+    pub async fn create(&self, ns: Namespace, create: Create) -> Result<u32> {
+        let tasks = self.clone();
+        self.to_the_end("task-create", async move { tasks.make(&ns, create).await }).await
+    }
+
+    async fn make(&self, ns: &Namespace, create: Create) -> Result<u32> {
+        let container = self.0.parts.containers.get(ns, &create.id)?;
+        let making = Making::begin(self, (ns.clone(), create.id.clone()))?;
+        let runtime = match create.runtime_path.as_str() {
+            "" => container.runtime.name.as_str(),
+            path => path,
+        };
+        let program = self.0.parts.launcher.resolve(runtime)?;
+        let given = create.options.as_ref().filter(|any| !any.value.is_empty());
+        let given = given.or(container.runtime.options.as_ref()).or(create.options.as_ref());
+        let runc_root = self.0.parts.folder.join(".runc");
+        let mut options = task_options(given, &runc_root, &self.0.parts.binary)?;
+        if !create.checkpoint.is_empty() {
+            options.checkpoint.clone_from(&create.checkpoint);
+        }
+        let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
+        let attempt = Attempt { tasks: self, ns, create: &create, program: &program, bundle };
+        let (task, pid) = attempt.run(&container, &options).await?;
+        self.watch(&task);
+        making.done(task);
+        Ok(pid)
+    }
+}
+
+/// One attempt to make a task. What it has made is undone when a step fails.
+struct Attempt<'a> {
+    tasks: &'a Tasks,
+    ns: &'a Namespace,
+    create: &'a Create,
+    program: &'a Path,
+    bundle: Bundle,
+}
+
+impl Attempt<'_> {
+    async fn run(self, container: &Container, options: &TaskOptions) -> Result<(Arc<Task>, u32)> {
+        let spec = container.spec.clone().unwrap_or_default().value;
+        let (bundle, program) = (self.bundle.clone(), self.program.to_owned());
+        let made = blocking("task-folder", move || {
+            bundle.create(&spec)?;
+            bundle.write_program(&program)
+        });
+        cut_off(made.await)?;
+        let gone = CancellationToken::new();
+        let made = self.start(options, &gone).await;
+        if made.is_err() {
+            gone.cancel();
+            self.undo().await;
+        }
+        made
+    }
+
+    async fn start(
+        &self,
+        options: &TaskOptions,
+        gone: &CancellationToken,
+    ) -> Result<(Arc<Task>, u32)> {
+        let Attempt { tasks, ns, create, program, bundle } = self;
+        tasks.read_log(bundle, ns, &create.id, gone)?;
+        let launcher = &tasks.0.parts.launcher;
+        let started =
+            launcher.start(program, ns, &create.id, bundle.path(), &options.start).await?;
+        bundle.write_bootstrap(&started)?;
+        let life = tasks.life(ns, &create.id, bundle);
+        life.made_with(&create.rootfs, &create.io, &options.checkpoint);
+        let client = ShimClient::connect(&started, &create.id).await?;
+        let pid = self.create_in(&client, options, &started).await?;
+        life.note(SystemTime::now(), Step::Created { pid });
+        let task = Task {
+            ns: (*ns).clone(),
+            id: create.id.clone(),
+            bundle: bundle.clone(),
+            program: (*program).to_owned(),
+            client: Mutex::new(Some(client)),
+            life,
+            leaving: AtomicBool::new(false),
+            gone: gone.clone(),
+        };
+        Ok((Arc::new(task), pid))
+    }
+
+    async fn create_in(
+        &self,
+        client: &ShimClient,
+        options: &TaskOptions,
+        started: &Bootstrap,
+    ) -> Result<u32> {
+        let Create { rootfs, io, .. } = self.create;
+        let folder = self.bundle.path().to_string_lossy();
+        let (checkpoint, create) = (&options.checkpoint, options.create.as_ref());
+        let made = client.create(&folder, rootfs, io, checkpoint, create).await;
+        let Err(error) = made else { return made };
+        let id = &self.create.id;
+        tracing::info!(id, address = started.address, "shim did not make the task, ending it");
+        // The shim may have made half of it: what it says now changes nothing for the caller.
+        let _ = client.delete("").await;
+        let _ = client.shutdown().await;
+        match error {
+            Error::Shim { source, .. } => {
+                Err(Error::Shim { step: "failed to create shim task: ", source })
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Takes away what a failed attempt has left.
+    async fn undo(&self) {
+        let Attempt { tasks, ns, create, program, bundle } = self;
+        let id = &create.id;
+        if bundle.bootstrap().is_none() {
+            // The shim did not say that it runs; its program knows how to make sure.
+            let launcher = &tasks.0.parts.launcher;
+            if let Err(error) = launcher.delete(program, ns, id, bundle.path()).await {
+                tracing::debug!(id, error = berth_errors::chain(&error), "clean up failed start");
+            }
+        }
+        let folder = bundle.clone();
+        if let Err(error) = cut_off(blocking("task-undo", move || folder.remove()).await) {
+            let error = berth_errors::chain(&error);
+            tracing::error!(namespace = %ns, id, error, "remove folder of failed task");
+        }
+    }
+}
+
+impl Tasks {
+    /// The life of a task, known to [`Tasks::note`] from now on.
+    pub(super) fn life(&self, ns: &Namespace, id: &str, bundle: &Bundle) -> Arc<Life> {
+        let life = Life::new(ns, id, bundle.path(), self.0.parts.events.clone());
+        let life = Arc::new(life);
+        self.map().lives.insert((ns.clone(), id.to_owned()), life.clone());
+        life
+    }
+
+    /// Copies the log of a task's shim to ours until the task is gone.
+    pub(super) fn read_log(
+        &self,
+        bundle: &Bundle,
+        ns: &Namespace,
+        id: &str,
+        gone: &CancellationToken,
+    ) -> Result<()> {
+        let log = make_log(&bundle.log())?;
+        let copy = copy_log(log, ns.to_string(), id.to_owned());
+        let (gone, stop) = (gone.clone(), self.0.parts.jobs.token());
+        self.0.parts.jobs.spawn("shim-log", async move {
+            tokio::select! {
+                () = copy => {}
+                () = gone.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+}
+
+/// A name that is taken while a task is being made.
+struct Making<'a> {
+    tasks: &'a Tasks,
+    key: Key,
+    made: bool,
+}
+
+impl<'a> Making<'a> {
+    fn begin(tasks: &'a Tasks, key: Key) -> Result<Self> {
+        let mut map = tasks.map();
+        if map.tasks.contains_key(&key) || !map.making.insert(key.clone()) {
+            return Err(Error::TaskExists(key.1));
+        }
+        drop(map);
+        Ok(Self { tasks, key, made: false })
+    }
+
+    fn done(mut self, task: Arc<Task>) {
+        self.made = true;
+        self.tasks.map().tasks.insert(self.key.clone(), task);
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let mut map = self.tasks.map();
+        map.making.remove(&self.key);
+        if !self.made {
+            map.lives.remove(&self.key);
+        }
+    }
+}
+
+/// A worker's result, or that the process is stopping.
+pub(super) fn cut_off<T>(done: Result<Result<T>, berth_lifecycle::Error>) -> Result<T> {
+    done.map_err(|source| Error::Child { step: "work on task folder", source })?
+}

@@ -1,0 +1,212 @@
+//! What is done to tasks that are there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use berth_ids::{Namespace, validate_identifier};
+use berth_lifecycle::blocking;
+
+use super::create::cut_off;
+use super::life::Step;
+use super::state::{Exit, Io, Pid, Status};
+use super::{Task, Tasks};
+use crate::error::{Error, Result};
+use crate::records::Any;
+
+impl Tasks {
+    /// Starts a task's first process, or an added one; answers its number.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn start(&self, ns: &Namespace, id: &str, exec: &str) -> Result<u32> {
+        let (task, exec) = (self.find(ns, id)?, exec.to_owned());
+        let work = async move { task.client()?.start(&exec).await };
+        self.to_the_end("task-start", work).await
+    }
+
+    /// Deletes a task that has ended, with its shim and its folder.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`]; [`Error::Running`]; what the shim says.
+    pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<Exit> {
+        let (task, tasks) = (self.find(ns, id)?, self.clone());
+        self.to_the_end("task-delete", async move { tasks.delete_task(task).await }).await
+    }
+
+    async fn delete_task(&self, task: Arc<Task>) -> Result<Exit> {
+        let client = task.client()?;
+        let exit = match client.delete("").await {
+            Ok(exit) => exit,
+            // The shim died under the call, or had deleted it before: who watches it cleans up.
+            Err(error) if error.is_closed() => {
+                task.gone.cancelled().await;
+                return task.life.exit_of("").ok_or(error);
+            }
+            Err(error) => {
+                let state = client.state("").await;
+                let running = |s: Status| matches!(s, Status::Running | Status::Paused);
+                return Err(match (state, error) {
+                    (Ok(state), _) if running(state.status) => Error::Running,
+                    (_, Error::Shim { source, .. }) => {
+                        Error::Shim { step: "failed to delete task: ", source }
+                    }
+                    (_, other) => other,
+                });
+            }
+        };
+        task.leaving.store(true, Ordering::Release);
+        task.life.note(SystemTime::now(), Step::Deleted { exit });
+        if let Err(error) = client.shutdown().await {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(id = task.id, error, "end shim of deleted task");
+        }
+        self.remove(&task).await?;
+        Ok(exit)
+    }
+
+    /// Removes what is left of a task that was deleted.
+    pub(super) async fn remove(&self, task: &Task) -> Result<()> {
+        let bundle = task.bundle.clone();
+        let removed = cut_off(blocking("task-remove", move || bundle.remove()).await);
+        task.set_client(None);
+        self.forget(task);
+        removed
+    }
+
+    /// Deletes an added process that has ended.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn delete_process(&self, ns: &Namespace, id: &str, exec: &str) -> Result<Exit> {
+        if exec.is_empty() {
+            return Err(Error::Invalid("exec id cannot be empty".into()));
+        }
+        let (task, exec) = (self.find(ns, id)?, exec.to_owned());
+        let work = async move {
+            let exit = task.client()?.delete(&exec).await?;
+            task.life.note(exit.at, Step::Exited { exec: exec.clone(), exit });
+            task.life.note(exit.at, Step::Dropped { exec });
+            Ok(exit)
+        };
+        self.to_the_end("exec-delete", work).await
+    }
+
+    /// Signals a process, or all of a task.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn kill(
+        &self,
+        ns: &Namespace,
+        id: &str,
+        exec: &str,
+        signal: u32,
+        all: bool,
+    ) -> Result<()> {
+        self.find(ns, id)?.client()?.kill(exec, signal, all).await
+    }
+
+    /// Adds a process to a task.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], [`Error::Name`], what the shim says.
+    pub async fn exec(
+        &self,
+        ns: &Namespace,
+        id: &str,
+        exec: &str,
+        io: Io,
+        spec: Option<Any>,
+    ) -> Result<()> {
+        if exec.is_empty() {
+            return Err(Error::Invalid("exec id cannot be empty".into()));
+        }
+        validate_identifier(exec)
+            .map_err(|source| Error::Name { what: "invalid exec id", source })?;
+        let (task, exec) = (self.find(ns, id)?, exec.to_owned());
+        let work = async move {
+            task.client()?.exec(&exec, &io, spec.as_ref()).await?;
+            task.life.added(&exec);
+            Ok(())
+        };
+        self.to_the_end("exec-add", work).await
+    }
+
+    /// The processes in a task.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn pids(&self, ns: &Namespace, id: &str) -> Result<Vec<Pid>> {
+        self.find(ns, id)?.client()?.pids().await
+    }
+
+    /// Freezes a task.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn pause(&self, ns: &Namespace, id: &str) -> Result<()> {
+        self.find(ns, id)?.client()?.pause().await
+    }
+
+    /// Thaws a task.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn resume(&self, ns: &Namespace, id: &str) -> Result<()> {
+        self.find(ns, id)?.client()?.resume().await
+    }
+
+    /// Resizes a process's terminal.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn resize(
+        &self,
+        ns: &Namespace,
+        id: &str,
+        exec: &str,
+        size: (u32, u32),
+    ) -> Result<()> {
+        self.find(ns, id)?.client()?.resize(exec, size.0, size.1).await
+    }
+
+    /// Closes a process's standard input.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn close_stdin(&self, ns: &Namespace, id: &str, exec: &str) -> Result<()> {
+        self.find(ns, id)?.client()?.close_stdin(exec).await
+    }
+
+    /// Changes a task's limits.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn update(
+        &self,
+        ns: &Namespace,
+        id: &str,
+        resources: Option<Any>,
+        annotations: HashMap<String, String>,
+    ) -> Result<()> {
+        self.find(ns, id)?.client()?.update(resources.as_ref(), annotations).await
+    }
+
+    /// Dumps a task to a folder.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`], what the shim says.
+    pub async fn checkpoint(
+        &self,
+        ns: &Namespace,
+        id: &str,
+        path: String,
+        options: Option<Any>,
+    ) -> Result<()> {
+        let task = self.find(ns, id)?;
+        let work = async move { task.client()?.checkpoint(&path, options.as_ref()).await };
+        self.to_the_end("task-checkpoint", work).await
+    }
+}

@@ -1,0 +1,161 @@
+//! Watching over a task's shim: when its connection ends, it is made again or the task is over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use super::life::Step;
+use super::state::{Exit, State, Status};
+use super::{Task, Tasks};
+use crate::error::Result;
+use crate::peers::{ShimClient, deleted};
+
+/// The status of a process that was killed with its shim.
+const KILLED: u32 = 137;
+/// Between two connections to a shim that accepts and hangs up.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Tasks {
+    /// Watches over a task until it is gone or this process stops.
+    pub(super) fn watch(&self, task: &Arc<Task>) {
+        let (tasks, task) = (self.clone(), task.clone());
+        let stop = self.0.parts.jobs.token();
+        self.0.parts.jobs.spawn("shim-watch", async move {
+            tokio::select! {
+                () = tasks.keep(&task) => {}
+                () = task.gone.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    async fn keep(&self, task: &Arc<Task>) {
+        while let Ok(client) = task.client() {
+            client.closed().await;
+            if task.leaving.load(Ordering::Acquire) {
+                // Who deletes it removes the rest.
+                return;
+            }
+            if !self.reconnect(task).await {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        tracing::info!(namespace = %task.ns, id = task.id, "shim is gone, cleaning up after it");
+        task.set_client(None);
+        // Killing the process that waits for runc half way would leave its container behind.
+        let (tasks, task) = (self.clone(), task.clone());
+        let cleaning = async move {
+            tasks.bury(&task).await;
+            Ok(())
+        };
+        // The process is stopping: the next run finds the folder and does it.
+        let _ = self.to_the_end("shim-cleanup", cleaning).await;
+    }
+
+    /// Connects to the shim again; false when nobody listens.
+    async fn reconnect(&self, task: &Arc<Task>) -> bool {
+        let Some(bootstrap) = task.bundle.bootstrap() else { return false };
+        let Ok(client) = ShimClient::connect(&bootstrap, &task.id).await else { return false };
+        task.set_client(Some(client.clone()));
+        self.catch_up(task, &client).await;
+        true
+    }
+
+    /// Tells what a shim's processes did while nobody was connected. Waits for a shim that is
+    /// stuck as long as the connection lasts.
+    pub(super) async fn catch_up(&self, task: &Arc<Task>, client: &ShimClient) {
+        match client.state_at_last("").await {
+            Ok(state) => {
+                for (exec, _) in task.life.live_execs() {
+                    if let Ok(state) = client.state_at_last(&exec).await {
+                        tell(task, &exec, &state);
+                    }
+                }
+                tell(task, "", &state);
+            }
+            Err(error) if error.is_not_found() => self.abandon(task, client).await,
+            // The connection ended: who watches it sees that.
+            Err(error) => {
+                let error = berth_errors::chain(&error);
+                tracing::debug!(id = task.id, error, "ask shim what happened");
+            }
+        }
+    }
+
+    /// Ends a shim that has no task: this service was killed before the task was made, or while
+    /// it was being deleted.
+    async fn abandon(&self, task: &Arc<Task>, client: &ShimClient) {
+        task.leaving.store(true, Ordering::Release);
+        if task.life.began() {
+            let exit = task.life.exit_of("").unwrap_or_else(|| killed(task));
+            task.life.note(exit.at, Step::Deleted { exit });
+        }
+        if let Err(error) = client.shutdown().await {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(id = task.id, error, "end shim without a task");
+        }
+        if let Err(error) = self.remove(task).await {
+            let error = berth_errors::chain(&error);
+            tracing::error!(id = task.id, error, "remove folder of a shim without a task");
+        }
+    }
+
+    /// Cleans up after a shim that died, tells the ends of its processes, removes the task.
+    pub(super) async fn bury(&self, task: &Arc<Task>) {
+        let exit = self.clean_up(task).await.unwrap_or_else(|error| {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(id = task.id, error, "clean up after dead shim");
+            killed(task)
+        });
+        if task.life.began() {
+            let now = SystemTime::now();
+            for (exec, pid) in task.life.live_execs() {
+                let exit = Exit { pid, status: KILLED, at: exit.at };
+                task.life.note(now, Step::Exited { exec, exit });
+            }
+            task.life.note(now, Step::Exited { exec: String::new(), exit });
+            let exit = task.life.exit_of("").unwrap_or(exit);
+            task.life.note(now, Step::Deleted { exit });
+        }
+        if let Err(error) = self.remove(task).await {
+            let error = berth_errors::chain(&error);
+            tracing::error!(id = task.id, error, "remove folder of dead task");
+        }
+    }
+
+    async fn clean_up(&self, task: &Arc<Task>) -> Result<Exit> {
+        let launcher = &self.0.parts.launcher;
+        let path = task.bundle.path();
+        let printed = launcher.delete(&task.program, &task.ns, &task.id, path).await?;
+        if let Some(bootstrap) = task.bundle.bootstrap() {
+            // Its owner is gone; when another shim has taken its place it is not there.
+            let _ = fs_err::remove_file(bootstrap.socket());
+        }
+        let mut exit = deleted(&printed)?;
+        let pid = task.life.first_pid();
+        if pid != 0 {
+            exit.pid = pid;
+        }
+        Ok(exit)
+    }
+}
+
+fn killed(task: &Task) -> Exit {
+    Exit { pid: task.life.first_pid(), status: KILLED, at: SystemTime::now() }
+}
+
+/// Tells what a state says of the steps before it.
+fn tell(task: &Task, exec: &str, state: &State) {
+    let (now, pid, exec) = (SystemTime::now(), state.pid, exec.to_owned());
+    let step = match state.status {
+        Status::Created if exec.is_empty() => Step::Created { pid },
+        Status::Created | Status::Unknown => return,
+        Status::Running | Status::Paused | Status::Pausing => Step::Started { exec, pid },
+        Status::Stopped => {
+            let at = state.exited.unwrap_or(now);
+            Step::Exited { exec, exit: Exit { pid, status: state.exit_status, at } }
+        }
+    };
+    task.life.note(now, step);
+}

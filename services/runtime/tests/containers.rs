@@ -1,0 +1,141 @@
+//! Container records through the real service.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use berth_proto::berth::node::v1 as node_api;
+use berth_proto::containerd::services::containers::v1 as wire;
+use support::{Node, container, ns};
+use tonic::Code;
+
+fn create(container: wire::Container) -> tonic::Request<wire::CreateContainerRequest> {
+    ns(wire::CreateContainerRequest { container: Some(container) })
+}
+
+fn get(id: &str) -> tonic::Request<wire::GetContainerRequest> {
+    ns(wire::GetContainerRequest { id: id.into() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_follow_containerds_rules_and_survive_kills() {
+    let mut node = Node::start().await;
+    let mut first = container("io.containerd.runc.v2", "a", "true");
+    first.labels.insert("x.y/z".into(), "1".into());
+    node.containers().create(create(first.clone())).await.unwrap();
+    let again = node.containers().create(create(first)).await.unwrap_err();
+    assert_eq!(
+        (again.code(), again.message()),
+        (Code::AlreadyExists, "container \"a\": already exists")
+    );
+    for bad in ["", "a/b", ".."] {
+        let refused = node.containers().create(create(container("r.v1", bad, "true"))).await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{bad:?}");
+    }
+    let no_runtime = node.containers().create(create(container("", "b", "true"))).await;
+    assert_eq!(
+        no_runtime.unwrap_err().message(),
+        "container.Runtime.Name must be set: invalid argument"
+    );
+    node.kill_and_restart().await;
+    let found = node.containers().get(get("a")).await.unwrap().into_inner().container.unwrap();
+    assert_eq!(found.labels["x.y/z"], "1");
+    let missing = node.containers().get(get("b")).await.unwrap_err();
+    let text = "container \"b\" in namespace \"test\": not found";
+    assert_eq!((missing.code(), missing.message()), (Code::NotFound, text));
+    assert_eq!(*node.neighbours.registered.lock().unwrap(), ["test"], "asked once and kept");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn updates_touch_what_the_mask_names() {
+    let node = Node::start().await;
+    node.container("r.v1", "u", "true").await;
+    let mut new = container("r.v1", "u", "true");
+    new.image = "docker.io/library/x:1".into();
+    new.labels.insert("a.b".into(), "2".into());
+    let update = |paths: &[&str], container: &wire::Container| {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(prost_types::FieldMask { paths });
+        ns(wire::UpdateContainerRequest { container: Some(container.clone()), update_mask })
+    };
+    let masked = node.containers().update(update(&["labels.a.b"], &new)).await.unwrap();
+    let masked = masked.into_inner().container.unwrap();
+    assert_eq!((masked.labels["a.b"].as_str(), masked.image.as_str()), ("2", ""));
+    let whole = node.containers().update(update(&[], &new)).await.unwrap().into_inner();
+    assert_eq!(whole.container.unwrap().image, "docker.io/library/x:1");
+    let fixed = node.containers().update(update(&["runtime"], &new)).await.unwrap_err();
+    assert_eq!(fixed.message(), "cannot update \"runtime\" field on \"u\": invalid argument");
+    new.snapshotter = "native".into();
+    let fixed = node.containers().update(update(&[], &new)).await.unwrap_err();
+    assert_eq!(fixed.message(), "container.Snapshotter field is immutable: invalid argument");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_filter_and_stream() {
+    let node = Node::start().await;
+    for n in 0..40 {
+        let mut one = container("r.v1", &format!("c{n:02}"), "true");
+        one.labels.insert("app".into(), if n % 2 == 0 { "even" } else { "odd" }.into());
+        node.containers().create(create(one)).await.unwrap();
+    }
+    let list = |filters: &[&str]| {
+        ns(wire::ListContainersRequest { filters: filters.iter().map(|f| (*f).into()).collect() })
+    };
+    let all = node.containers().list(list(&[])).await.unwrap().into_inner().containers;
+    assert_eq!(all.len(), 40);
+    assert!(all.is_sorted_by(|a, b| a.id < b.id));
+    let filter = ["labels.app==even,id~=c0.", "id==c39"];
+    let some = node.containers().list(list(&filter)).await.unwrap().into_inner().containers;
+    assert_eq!(some.len(), 6);
+    let mut stream = node.containers().list_stream(list(&[])).await.unwrap().into_inner();
+    let mut streamed = 0;
+    while let Some(message) = stream.message().await.unwrap() {
+        assert!(message.container.is_some());
+        streamed += 1;
+    }
+    assert_eq!(streamed, 40);
+    let bad = node.containers().list(list(&["=="])).await.unwrap_err();
+    assert_eq!(bad.code(), Code::InvalidArgument);
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fences_and_epochs_are_heeded() {
+    let node = Node::start().await;
+    let mut members =
+        node_api::namespace_member_client::NamespaceMemberClient::new(node.channel.clone());
+    let mut collector = node_api::collector_client::CollectorClient::new(node.channel.clone());
+    let mut kept = container("r.v1", "kept", "true");
+    (kept.snapshotter, kept.snapshot_key) = ("native".into(), "rootfs".into());
+    node.containers().create(create(kept)).await.unwrap();
+    assert!(node.neighbours.pinned.lock().unwrap().is_empty(), "nobody collects");
+    collector.begin(node_api::BeginRequest { epoch: 7 }).await.unwrap();
+    let mut during = container("r.v1", "during", "true");
+    (during.snapshotter, during.snapshot_key) = ("native".into(), "other".into());
+    during.labels.insert("containerd.io/gc.ref.content.0".into(), "sha256:aa".into());
+    node.containers().create(create(during)).await.unwrap();
+    let pinned = node.neighbours.pinned.lock().unwrap().clone();
+    let expected = [("snapshots/native", "other"), ("content", "sha256:aa")];
+    assert_eq!(pinned, expected.map(|(kind, key)| (kind.to_owned(), key.to_owned())));
+    let mut nodes =
+        collector.nodes(node_api::NodesRequest { epoch: 7 }).await.unwrap().into_inner();
+    let mut found = Vec::new();
+    while let Some(node) = nodes.message().await.unwrap() {
+        assert!(node.root);
+        found.push((node.key, node.refs.len()));
+    }
+    assert_eq!(found, [("during".to_owned(), 2), ("kept".to_owned(), 1)]);
+    collector.end(node_api::EndRequest { epoch: 7 }).await.unwrap();
+
+    let usage = node_api::NamespaceUsageRequest { namespace: "test".into() };
+    assert_eq!(members.usage(usage).await.unwrap().into_inner().counts["containers"], 2);
+    let fence = |up| node_api::FenceRequest { namespace: "test".into(), up };
+    members.fence(fence(true)).await.unwrap();
+    let fenced = node.containers().create(create(container("r.v1", "late", "true"))).await;
+    assert_eq!(fenced.unwrap_err().code(), Code::Unavailable);
+    members.fence(fence(false)).await.unwrap();
+    node.containers().create(create(container("r.v1", "late", "true"))).await.unwrap();
+    assert_eq!(node.neighbours.registered.lock().unwrap().len(), 3, "a fence forgets");
+    node.finish().await;
+}

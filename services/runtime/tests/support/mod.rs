@@ -1,0 +1,351 @@
+//! The real service's program on temporary folders, with a stand-in for the services that it asks.
+#![allow(clippy::unwrap_used, dead_code, reason = "shared by test programs, each uses a part")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use berth_ids::Namespace;
+use berth_lifecycle::{Tasks as Jobs, child};
+use berth_proto::berth::node::v1 as node;
+use berth_proto::containerd::services::containers::v1 as containers;
+use berth_proto::containerd::services::tasks::v1 as tasks;
+use berth_proto::containerd::types::Mount;
+use containers::containers_client::ContainersClient;
+use tasks::tasks_client::TasksClient;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+/// The longest that anything here may take.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A running service.
+pub struct Node {
+    pub folder: tempfile::TempDir,
+    pub channel: Channel,
+    pub neighbours: Neighbours,
+    process: tokio::process::Child,
+    jobs: Jobs,
+}
+
+/// What the stand-in was told.
+#[derive(Clone, Default)]
+pub struct Neighbours {
+    pub registered: Arc<Mutex<Vec<String>>>,
+    pub pinned: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+#[tonic::async_trait]
+impl node::namespaces_server::Namespaces for Neighbours {
+    async fn register(
+        &self,
+        request: Request<node::RegisterNamespaceRequest>,
+    ) -> Result<Response<node::RegisterNamespaceResponse>, Status> {
+        self.registered.lock().unwrap().push(request.into_inner().namespace);
+        Ok(Response::new(node::RegisterNamespaceResponse {}))
+    }
+}
+
+macro_rules! unasked {
+    ($($method:ident($request:ident) -> $response:ty;)*) => {
+        $(async fn $method(
+            &self,
+            _: Request<node::$request>,
+        ) -> Result<Response<$response>, Status> {
+            Err(Status::unimplemented("nobody asks this here"))
+        })*
+    };
+}
+
+#[tonic::async_trait]
+impl node::collector_server::Collector for Neighbours {
+    type NodesStream = futures::stream::Empty<Result<node::Node, Status>>;
+    unasked! {
+        begin(BeginRequest) -> node::BeginResponse;
+        nodes(NodesRequest) -> Self::NodesStream;
+        sweep(SweepRequest) -> node::SweepResponse;
+        end(EndRequest) -> node::EndResponse;
+    }
+    async fn pin(
+        &self,
+        request: Request<node::PinRequest>,
+    ) -> Result<Response<node::PinResponse>, Status> {
+        let pin = request.into_inner();
+        self.pinned.lock().unwrap().push((pin.kind, pin.key));
+        Ok(Response::new(node::PinResponse {}))
+    }
+}
+
+impl Node {
+    pub async fn start() -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("run")).unwrap();
+        let (jobs, neighbours) = (Jobs::new(), Neighbours::default());
+        for name in ["distribution", "bundle"] {
+            let routes = tonic::service::Routes::new(
+                node::namespaces_server::NamespacesServer::new(neighbours.clone()),
+            );
+            let collector = node::collector_server::CollectorServer::new(neighbours.clone());
+            let socket = folder.path().join(format!("run/{name}.sock"));
+            berth_grpc::server::serve(&socket, 0o600, routes.add_service(collector), &jobs)
+                .unwrap();
+        }
+        let process = spawn(folder.path());
+        let channel = berth_grpc::channel(&folder.path().join("run/runtime.sock"));
+        make_rootfs(&folder.path().join("image"));
+        Node { folder, channel, neighbours, process, jobs }
+    }
+
+    pub fn containers(&self) -> ContainersClient<Channel> {
+        ContainersClient::new(self.channel.clone())
+    }
+
+    pub fn tasks(&self) -> TasksClient<Channel> {
+        TasksClient::new(self.channel.clone())
+    }
+
+    /// Kills the service with SIGKILL.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self) {
+        self.process = spawn(self.folder.path());
+    }
+
+    /// Kills the service and starts it again.
+    pub async fn kill_and_restart(&mut self) {
+        self.kill().await;
+        self.restart();
+    }
+
+    /// Records a container of busybox that runs `script`.
+    pub async fn container(&self, shim: &str, id: &str, script: &str) {
+        let container = container(shim, id, script);
+        let request = containers::CreateContainerRequest { container: Some(container) };
+        self.containers().create(ns(request)).await.unwrap();
+    }
+
+    pub async fn create(&self, id: &str) -> Result<u32, Status> {
+        let image = self.folder.path().join("image").to_string_lossy().into_owned();
+        let rootfs = Mount {
+            r#type: "bind".into(),
+            source: image,
+            target: String::new(),
+            options: vec!["rbind".into(), "rw".into()],
+        };
+        let request = tasks::CreateTaskRequest {
+            container_id: id.into(),
+            rootfs: vec![rootfs],
+            ..Default::default()
+        };
+        Ok(self.tasks().create(ns(request)).await?.into_inner().pid)
+    }
+
+    pub async fn start_task(&self, id: &str, exec: &str) -> Result<u32, Status> {
+        let request = tasks::StartRequest { container_id: id.into(), exec_id: exec.into() };
+        Ok(self.tasks().start(ns(request)).await?.into_inner().pid)
+    }
+
+    /// Records, makes and starts.
+    pub async fn run(&self, shim: &str, id: &str, script: &str) -> u32 {
+        self.container(shim, id, script).await;
+        let pid = self.create(id).await.unwrap();
+        assert_eq!(self.start_task(id, "").await.unwrap(), pid);
+        pid
+    }
+
+    pub async fn wait(&self, id: &str, exec: &str) -> Result<u32, Status> {
+        let request = tasks::WaitRequest { container_id: id.into(), exec_id: exec.into() };
+        let mut client = self.tasks();
+        let waited = tokio::time::timeout(SOON, client.wait(ns(request))).await;
+        Ok(waited.expect("nobody says how it ended")?.into_inner().exit_status)
+    }
+
+    pub async fn kill_task(&self, id: &str, exec: &str, signal: u32) -> Result<(), Status> {
+        let (container_id, exec_id) = (id.into(), exec.into());
+        let request = tasks::KillRequest { container_id, exec_id, signal, all: false };
+        self.tasks().kill(ns(request)).await.map(|_| ())
+    }
+
+    pub async fn delete(&self, id: &str) -> Result<u32, Status> {
+        let request = tasks::DeleteTaskRequest { container_id: id.into() };
+        Ok(self.tasks().delete(ns(request)).await?.into_inner().exit_status)
+    }
+
+    pub async fn list(&self) -> Vec<(String, i32)> {
+        let request = ns(tasks::ListTasksRequest::default());
+        let listed = self.tasks().list(request).await.unwrap().into_inner().tasks;
+        listed.into_iter().map(|task| (task.id, task.status)).collect()
+    }
+
+    /// The topics of the events so far, with what tells them apart, of one container.
+    pub async fn events(&self, id: &str) -> Vec<String> {
+        let mut client = node::node_events_client::NodeEventsClient::new(self.channel.clone());
+        let request = node::NodeSubscribeRequest { from_start: true, ..Default::default() };
+        let mut stream = client.subscribe(request).await.unwrap().into_inner();
+        let mut told = Vec::new();
+        // What is kept comes at once; the pause tells that it has ended.
+        let quiet = Duration::from_millis(300);
+        while let Ok(Ok(Some(event))) = tokio::time::timeout(quiet, stream.message()).await {
+            told.extend(event.event.and_then(|any| describe(&any, id)));
+        }
+        told
+    }
+
+    /// Waits until the events of a container end with `last`.
+    pub async fn events_until(&self, id: &str, last: &str) -> Vec<String> {
+        let until = tokio::time::Instant::now() + SOON;
+        loop {
+            let told = self.events(id).await;
+            if told.last().is_some_and(|event| event == last) {
+                return told;
+            }
+            assert!(tokio::time::Instant::now() < until, "no {last} in {told:?}");
+        }
+    }
+
+    pub fn bundle(&self, id: &str) -> PathBuf {
+        self.folder.path().join("run/runtime/test").join(id)
+    }
+
+    /// The shim's process that serves a task.
+    pub fn shim_pid(&self, id: &str) -> i32 {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            let own = self.folder.path().to_string_lossy().into_owned();
+            if line.contains("shim-runc")
+                && line.contains(&format!("-id {id} "))
+                && line.contains(&own)
+            {
+                return pid;
+            }
+        }
+        panic!("no shim of {id}");
+    }
+
+    /// Ends the service; nothing of it may be left.
+    pub async fn finish(mut self) {
+        let pid = self.process.id().unwrap();
+        signal(i32::try_from(pid).unwrap(), libc::SIGTERM);
+        let ended = tokio::time::timeout(SOON, self.process.wait()).await;
+        assert!(ended.expect("it ends when told to").unwrap().success());
+        self.jobs.drain(SOON).await;
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = self.folder.path().to_string_lossy().into_owned();
+        let left: Vec<_> = mounts.lines().filter(|line| line.contains(&own)).collect();
+        assert!(left.is_empty(), "mounts are left: {left:?}");
+    }
+}
+
+fn describe(any: &prost_types::Any, id: &str) -> Option<String> {
+    use berth_proto::containerd::events::{TaskCreate, TaskDelete, TaskExit, TaskStart};
+    use berth_proto::containerd::events::{TaskExecAdded, TaskExecStarted};
+    use berth_proto::unpack;
+    let (of, text) = if let Some(Ok(e)) = unpack::<TaskCreate>(any) {
+        (e.container_id, "create".to_owned())
+    } else if let Some(Ok(e)) = unpack::<TaskStart>(any) {
+        (e.container_id, "start".to_owned())
+    } else if let Some(Ok(e)) = unpack::<TaskExecAdded>(any) {
+        (e.container_id, format!("exec-added {}", e.exec_id))
+    } else if let Some(Ok(e)) = unpack::<TaskExecStarted>(any) {
+        (e.container_id, format!("exec-started {}", e.exec_id))
+    } else if let Some(Ok(e)) = unpack::<TaskExit>(any) {
+        (e.container_id, format!("exit {} {}", e.id, e.exit_status))
+    } else if let Some(Ok(e)) = unpack::<TaskDelete>(any) {
+        (e.container_id, format!("delete {}", e.exit_status))
+    } else {
+        return None;
+    };
+    (of == id).then_some(text)
+}
+
+/// Sends a signal.
+pub fn signal(pid: i32, signal: i32) {
+    // SAFETY: no memory is involved; the process is a child of this test or of its shim.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+/// Waits until a condition holds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + SOON;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < end, "not {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A request in the tests' namespace.
+pub fn ns<T>(message: T) -> Request<T> {
+    let namespace: Namespace = "test".parse().unwrap();
+    berth_grpc::with_namespace(message, &namespace)
+}
+
+/// The shims that every test runs with: Debian's, and ours where it is built.
+pub fn shims() -> Vec<String> {
+    let ours = Path::new(env!("CARGO_BIN_EXE_berth-runtime")).with_file_name(SHIM);
+    let all = [Path::new("/usr/bin").join(SHIM), ours];
+    let there: Vec<_> = all.iter().filter(|path| path.exists()).collect();
+    assert!(!there.is_empty(), "no shim is installed: apt-get install containerd");
+    there.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
+const SHIM: &str = "containerd-shim-runc-v2";
+
+fn spawn(folder: &Path) -> tokio::process::Child {
+    let mut command = child::command(env!("CARGO_BIN_EXE_berth-runtime"));
+    let state = folder.join("run");
+    command.arg("--root").arg(folder.join("lib")).arg("--state").arg(&state);
+    command.arg("--address").arg(state.join("berth.sock")).args(["--log-level", "info"]);
+    command.stdout(Stdio::null()).stderr(Stdio::inherit());
+    command.spawn().unwrap()
+}
+
+fn make_rootfs(folder: &Path) {
+    for name in ["bin", "proc", "dev", "tmp"] {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", folder.join("bin/busybox")).unwrap();
+    std::os::unix::fs::symlink("busybox", folder.join("bin/sh")).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A container's record.
+pub fn container(shim: &str, id: &str, script: &str) -> containers::Container {
+    let spec = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "process": process(script),
+        "root": { "path": "rootfs" },
+        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "linux": {
+            "cgroupsPath": format!("/berth-test/{id}"),
+            "namespaces": [
+                { "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }
+            ]
+        }
+    });
+    containers::Container {
+        id: id.into(),
+        runtime: Some(containers::container::Runtime { name: shim.into(), options: None }),
+        spec: Some(prost_types::Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Spec".into(),
+            value: spec.to_string().into_bytes(),
+        }),
+        ..Default::default()
+    }
+}
+
+/// A process that runs `script`.
+pub fn process(script: &str) -> serde_json::Value {
+    serde_json::json!({
+        "user": { "uid": 0, "gid": 0 },
+        "args": ["/bin/busybox", "sh", "-c", script],
+        "env": ["PATH=/bin"],
+        "cwd": "/"
+    })
+}

@@ -1,0 +1,200 @@
+//! Tasks through the real service, real shims and real runc. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_proto::containerd::v1::types::Status;
+use support::{Node, SOON, ns, process, shims, signal, until};
+use tonic::Code;
+
+const RUNNING: i32 = Status::Running as i32;
+const SLEEP: &str = "trap 'exit 5' TERM; while :; do busybox sleep 0.05; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_life_in_order() {
+    for shim in shims() {
+        let node = Node::start().await;
+        node.container(&shim, "life", SLEEP).await;
+        let missing = node.start_task("life", "").await.unwrap_err();
+        assert_eq!((missing.code(), missing.message()), (Code::NotFound, "task life not found"));
+        node.create("life").await.unwrap();
+        assert_eq!(node.list().await, [("life".to_owned(), Status::Created as i32)]);
+        let again = node.create("life").await.unwrap_err();
+        assert_eq!(
+            (again.code(), again.message()),
+            (Code::AlreadyExists, "task life: already exists")
+        );
+        node.start_task("life", "").await.unwrap();
+        assert_eq!(node.list().await, [("life".to_owned(), RUNNING)]);
+        let running = node.delete("life").await.unwrap_err();
+        assert_eq!(running.code(), Code::FailedPrecondition, "{running}");
+        assert!(running.message().contains("cannot delete a running process"), "{running}");
+        node.kill_task("life", "", 15).await.unwrap();
+        assert_eq!(node.wait("life", "").await.unwrap(), 5);
+        assert_eq!(node.delete("life").await.unwrap(), 5);
+        assert!(!node.bundle("life").exists());
+        let told = node.events_until("life", "delete 5").await;
+        assert_eq!(told, ["create", "start", "exit life 5", "delete 5"], "{shim}");
+        node.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_are_added_and_deleted() {
+    for shim in shims() {
+        let node = Node::start().await;
+        node.run(&shim, "host", SLEEP).await;
+        for _ in 0..2 {
+            let spec = prost_types::Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
+                value: process("exit 7").to_string().into_bytes(),
+            };
+            let request = wire::ExecProcessRequest {
+                container_id: "host".into(),
+                exec_id: "e".into(),
+                spec: Some(spec),
+                ..Default::default()
+            };
+            node.tasks().exec(ns(request)).await.unwrap();
+            node.start_task("host", "e").await.unwrap();
+            assert_eq!(node.wait("host", "e").await.unwrap(), 7);
+            let (container_id, exec_id) = ("host".into(), "e".into());
+            let request = ns(wire::DeleteProcessRequest { container_id, exec_id });
+            let deleted = node.tasks().delete_process(request).await.unwrap().into_inner();
+            assert_eq!((deleted.id.as_str(), deleted.exit_status), ("e", 7));
+        }
+        let pids = ns(wire::ListPidsRequest { container_id: "host".into() });
+        assert!(!node.tasks().list_pids(pids).await.unwrap().into_inner().processes.is_empty());
+        let metrics = ns(wire::MetricsRequest { filters: vec!["id==host".into()] });
+        let metrics = node.tasks().metrics(metrics).await.unwrap().into_inner().metrics;
+        assert_eq!(metrics.len(), 1);
+        node.kill_task("host", "", 9).await.unwrap();
+        assert_eq!(node.wait("host", "").await.unwrap(), 137);
+        node.delete("host").await.unwrap();
+        let told = node.events_until("host", "delete 137").await;
+        let once = ["exec-added e", "exec-started e", "exit e 7"];
+        let all = [&["create", "start"], &once[..], &once[..], &["exit host 137", "delete 137"]];
+        assert_eq!(told, all.concat(), "{shim}");
+        node.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_service_finds_its_tasks_again() {
+    for shim in shims() {
+        let mut node = Node::start().await;
+        node.run(&shim, "stays", SLEEP).await;
+        node.run(&shim, "ends", "busybox sleep 1; exit 3").await;
+        node.events_until("ends", "start").await;
+        node.kill().await;
+        // It ends while nobody is there to hear of it.
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        node.restart();
+        assert_eq!(node.wait("ends", "").await.unwrap(), 3);
+        assert_eq!(node.events_until("ends", "exit ends 3").await, ["exit ends 3"], "{shim}");
+        assert_eq!(node.list().await.iter().find(|t| t.0 == "stays").unwrap().1, RUNNING);
+        // What the shim itself still has to say is not told again.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert_eq!(node.events("ends").await, ["exit ends 3"], "{shim}");
+        node.kill_and_restart().await;
+        assert_eq!(node.wait("ends", "").await.unwrap(), 3);
+        assert_eq!(node.delete("ends").await.unwrap(), 3);
+        assert_eq!(node.events_until("ends", "delete 3").await, ["delete 3"], "{shim}");
+        node.kill_task("stays", "", 9).await.unwrap();
+        assert_eq!(node.wait("stays", "").await.unwrap(), 137);
+        node.delete("stays").await.unwrap();
+        node.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_shim_ends_its_task() {
+    for shim in shims() {
+        let mut node = Node::start().await;
+        let pid = node.run(&shim, "orphan", SLEEP).await;
+        let waiting = node.tasks();
+        let waiting = async move {
+            let (container_id, exec_id) = ("orphan".into(), String::new());
+            let mut waiting = waiting;
+            waiting.wait(ns(wire::WaitRequest { container_id, exec_id })).await
+        };
+        let killing = async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            signal(node.shim_pid("orphan"), libc::SIGKILL);
+        };
+        let both = async { tokio::join!(waiting, killing) };
+        let (waited, ()) = tokio::time::timeout(SOON, both).await.unwrap();
+        assert_eq!(waited.unwrap().into_inner().exit_status, 137, "{shim}");
+        let told = node.events_until("orphan", "delete 137").await;
+        assert_eq!(told, ["create", "start", "exit orphan 137", "delete 137"], "{shim}");
+        until("cleaned up", || !node.bundle("orphan").exists()).await;
+        until("dead", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
+        assert_eq!(node.list().await, []);
+        // The name is free, and a shim that dies while nobody is there is buried as well.
+        node.create("orphan").await.unwrap();
+        node.start_task("orphan", "").await.unwrap();
+        node.events_until("orphan", "start").await;
+        node.kill().await;
+        signal(node.shim_pid("orphan"), libc::SIGKILL);
+        node.restart();
+        let told = node.events_until("orphan", "delete 137").await;
+        assert_eq!(told, ["exit orphan 137", "delete 137"], "{shim}");
+        until("cleaned up", || !node.bundle("orphan").exists()).await;
+        node.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_shim_holds_up_nobody() {
+    for shim in shims() {
+        let mut node = Node::start().await;
+        node.run(&shim, "stuck", SLEEP).await;
+        node.run(&shim, "well", SLEEP).await;
+        let shim_pid = node.shim_pid("stuck");
+        signal(shim_pid, libc::SIGSTOP);
+        let expected = [("stuck".to_owned(), Status::Unknown as i32), ("well".to_owned(), RUNNING)];
+        let listed = tokio::time::timeout(SOON, node.list()).await.unwrap();
+        assert_eq!(listed, expected, "{shim}");
+        node.kill_and_restart().await;
+        let listed = tokio::time::timeout(SOON, node.list()).await.unwrap();
+        assert_eq!(listed, expected, "{shim}");
+        signal(shim_pid, libc::SIGCONT);
+        for id in ["stuck", "well"] {
+            node.kill_task(id, "", 9).await.unwrap();
+            assert_eq!(node.wait(id, "").await.unwrap(), 137);
+            node.delete(id).await.unwrap();
+        }
+        node.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_start_leaves_nothing_and_the_name_free() {
+    for shim in shims() {
+        let node = Node::start().await;
+        let mut broken = support::container(&shim, "again", SLEEP);
+        broken.spec.as_mut().unwrap().value = b"{ not json".to_vec();
+        let request = berth_proto::containerd::services::containers::v1::CreateContainerRequest {
+            container: Some(broken),
+        };
+        node.containers().create(ns(request)).await.unwrap();
+        node.create("again").await.unwrap_err();
+        assert!(!node.bundle("again").exists());
+        assert_eq!(node.list().await, []);
+        let delete = berth_proto::containerd::services::containers::v1::DeleteContainerRequest {
+            id: "again".into(),
+        };
+        node.containers().delete(ns(delete)).await.unwrap();
+        node.run(&shim, "again", "exit 0").await;
+        assert_eq!(node.wait("again", "").await.unwrap(), 0);
+        node.delete("again").await.unwrap();
+        node.finish().await;
+    }
+    let node = Node::start().await;
+    node.container("io.example.nowhere.v1", "lost", SLEEP).await;
+    let lost = node.create("lost").await.unwrap_err();
+    assert_eq!(lost.code(), Code::InvalidArgument);
+    assert!(lost.message().contains("not installed"), "{lost}");
+    node.finish().await;
+}
