@@ -1,0 +1,164 @@
+//! Image records and what they point at.
+
+use anyhow::{Context, Result, bail};
+use berth_ids::Digest;
+use berth_proto::containerd::services::content::v1::ReadContentRequest;
+use berth_proto::containerd::services::images::v1::{GetImageRequest, Image, ListImagesRequest};
+use berth_runtime_spec::ImageConfig;
+
+use crate::client::{Client, Step};
+use crate::manifest::{self, Descriptor, Manifest, Platform};
+use crate::reference;
+
+/// The most that a manifest or config may have.
+const MAX_BLOB: i64 = 8 << 20;
+
+/// An image for one platform.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The image's whole name.
+    pub name: String,
+    /// The manifest.
+    pub manifest: String,
+    /// The config's name.
+    pub config: String,
+    /// The config as it is.
+    pub config_blob: Vec<u8>,
+    /// How to run it.
+    pub run: ImageConfig,
+    /// The packed layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// What the layers contain.
+    pub diff_ids: Vec<Digest>,
+    /// The chain IDs of the layers.
+    pub chain: Vec<Digest>,
+    /// Bytes of manifest, config and layers.
+    pub size: u64,
+}
+
+/// The image that was typed: by whole name, by short name, or by the start of its digest.
+pub async fn find(client: &Client, typed: &str) -> Result<Option<Image>> {
+    for name in [Some(typed.to_owned()), reference::normalise(typed).ok()].into_iter().flatten() {
+        let request = client.request(GetImageRequest { name: name.clone() });
+        let answer = client.images().get(request).await.optional();
+        if let Some(answer) = answer.step(|| format!("look for image {name}"))? {
+            return Ok(answer.into_inner().image);
+        }
+    }
+    let hex = typed.strip_prefix("sha256:").unwrap_or(typed);
+    if hex.len() < 4 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    let digest = |image: &Image| image.target.as_ref().map(|of| of.digest.clone());
+    let starts = |image: &Image| {
+        digest(image).is_some_and(|of| of.trim_start_matches("sha256:").starts_with(hex))
+    };
+    let mut matching: Vec<_> = list(client).await?.into_iter().filter(starts).collect();
+    let first = matching.first().and_then(digest);
+    if matching.iter().any(|image| digest(image) != first) {
+        bail!("image {typed} is ambiguous, type more digits");
+    }
+    Ok(matching.pop())
+}
+
+/// The image that was typed; it is an error that it does not exist.
+pub async fn get(client: &Client, typed: &str) -> Result<Image> {
+    match find(client, typed).await? {
+        Some(image) => Ok(image),
+        None => bail!(
+            "image {typed:?}: not found in namespace {}, fetch it with `berth pull {typed}`",
+            client.namespace()
+        ),
+    }
+}
+
+/// All images of the namespace.
+pub async fn list(client: &Client) -> Result<Vec<Image>> {
+    let request = client.request(ListImagesRequest::default());
+    let answer = client.images().list(request).await.step(|| "list images".to_owned())?;
+    Ok(answer.into_inner().images)
+}
+
+/// Follows an image record to the manifest and config for `platform`.
+pub async fn resolve(client: &Client, image: &Image, platform: &Platform) -> Result<Resolved> {
+    let target = image.target.as_ref().with_context(|| format!("image {} is empty", image.name))?;
+    let mut digest = target.digest.clone();
+    let mut blob = read(client, &digest).await?;
+    let mut parsed = parse(&digest, &blob)?;
+    if parsed.config.is_none()
+        && (manifest::is_index(&target.media_type) || !parsed.manifests.is_empty())
+    {
+        (digest, blob) = choose(client, &image.name, &parsed, platform).await?;
+        parsed = parse(&digest, &blob)?;
+    }
+    let Some(config) = parsed.config else {
+        bail!("manifest {digest} of image {} names no config, it is no image to run", image.name);
+    };
+    let config_blob = read(client, &config.digest).await?;
+    let contents: manifest::Config = serde_json::from_slice(&config_blob)
+        .with_context(|| format!("parse config {} of image {}", config.digest, image.name))?;
+    let run = ImageConfig::parse(&config_blob)
+        .with_context(|| format!("config {} of image {}", config.digest, image.name))?;
+    let diff_ids = contents.rootfs.diff_ids;
+    let sizes = parsed.layers.iter().map(|layer| layer.size).chain([config.size]);
+    let size = sizes.filter_map(|size| u64::try_from(size).ok()).sum::<u64>() + blob.len() as u64;
+    Ok(Resolved {
+        name: image.name.clone(),
+        manifest: digest,
+        config: config.digest,
+        config_blob,
+        run,
+        layers: parsed.layers,
+        chain: manifest::chain_ids(&diff_ids)?,
+        diff_ids,
+        size,
+    })
+}
+
+/// The best manifest of an index that is here.
+async fn choose(
+    client: &Client,
+    name: &str,
+    index: &Manifest,
+    platform: &Platform,
+) -> Result<(String, Vec<u8>)> {
+    for candidate in manifest::candidates(index, platform) {
+        if let Some(blob) = read_if_there(client, &candidate.digest).await? {
+            return Ok((candidate.digest.clone(), blob));
+        }
+    }
+    let Platform { os, architecture, .. } = platform;
+    bail!(
+        "image {name} has nothing here for {os}/{architecture}, \
+         fetch it with `berth pull --platform {os}/{architecture}`"
+    )
+}
+
+fn parse(digest: &str, blob: &[u8]) -> Result<Manifest> {
+    serde_json::from_slice(blob).with_context(|| format!("parse manifest {digest}"))
+}
+
+/// A small blob.
+async fn read(client: &Client, digest: &str) -> Result<Vec<u8>> {
+    let blob = read_if_there(client, digest).await?;
+    blob.with_context(|| format!("blob {digest} is missing, pull the image again"))
+}
+
+async fn read_if_there(client: &Client, digest: &str) -> Result<Option<Vec<u8>>> {
+    let doing = || format!("read blob {digest}");
+    let request = ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
+    let answer = client.content().read(client.request(request)).await.optional().step(doing)?;
+    let Some(answer) = answer else { return Ok(None) };
+    let mut pieces = answer.into_inner();
+    let mut blob = Vec::new();
+    loop {
+        match pieces.message().await.optional().step(doing)? {
+            Some(Some(piece)) => blob.extend_from_slice(&piece.data),
+            Some(None) => return Ok(Some(blob)),
+            None => return Ok(None),
+        }
+        if blob.len() as i64 > MAX_BLOB {
+            bail!("blob {digest} is larger than {MAX_BLOB} bytes, no manifest or config is");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! From an image to a container, and from a container to a running task.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use berth_proto::containerd::services::containers::v1::{
+    Container, CreateContainerRequest, GetContainerRequest, container::Runtime,
+};
+use berth_proto::containerd::services::images::v1::Image;
+use berth_proto::containerd::services::leases::v1 as leases;
+use berth_proto::containerd::services::snapshots::v1::{
+    PrepareSnapshotRequest, RemoveSnapshotRequest,
+};
+use berth_proto::containerd::services::tasks::v1::{CreateTaskRequest, StartRequest};
+use berth_proto::containerd::types::Mount;
+use berth_runtime_spec::{Options, SPEC_TYPE_URL, build};
+use prost_types::Any;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::client::{Client, Step};
+use crate::container::{LOG_LABEL, STOP_SIGNAL_LABEL};
+use crate::image::{self, Resolved};
+use crate::manifest::Platform;
+use crate::progress::Show;
+use crate::transfer::{self, RegistryFlags, Wanted};
+use crate::verbs::create::{Args, Pull};
+use crate::{container, logs, parse, reference, unpack};
+
+/// The runtime that containers are recorded with.
+const RUNTIME: &str = "io.containerd.runc.v2";
+
+/// When what a creation has made so far is collected should we die in the middle.
+const LEASE_FOR: Duration = Duration::from_secs(3600);
+
+/// Creates a container as typed; what was pulled and prepared for it is held meanwhile.
+pub async fn create(client: &Client, args: &Args) -> Result<Container> {
+    let mut options = args.options(client.namespace())?;
+    options.id = args.name.clone().unwrap_or_else(random_name);
+    berth_ids::validate_identifier(&options.id).context("read the flag --name")?;
+    refuse_taken(client, &options.id).await?;
+    let lease = hold(client).await?;
+    let outcome = create_held(&client.under(&lease), args, options).await;
+    let delete = leases::DeleteRequest { id: lease.clone(), ..Default::default() };
+    let released = client.leases().delete(client.request(delete)).await;
+    let container = outcome?;
+    released.step(|| format!("release lease {lease}"))?;
+    Ok(container)
+}
+
+async fn create_held(client: &Client, args: &Args, mut options: Options) -> Result<Container> {
+    let snapshotter = unpack::snapshotter(client, args.snapshotter.as_deref()).await?;
+    let platform = match &args.platform {
+        Some(text) => Platform::parse(text)?,
+        None => Platform::host(),
+    };
+    let image = provide(client, args, &platform, &snapshotter).await?;
+    let resolved = image::resolve(client, &image, &platform).await?;
+    let parent = unpack::ensure(client, &resolved, &snapshotter).await?;
+    if options.hostname.is_none() {
+        // The kernel takes 64 bytes.
+        options.hostname = Some(options.id.chars().take(63).collect());
+    }
+    let prepare = PrepareSnapshotRequest {
+        snapshotter: snapshotter.clone(),
+        key: options.id.clone(),
+        parent,
+        ..Default::default()
+    };
+    let doing = || format!("prepare a root file system for container {}", options.id);
+    let prepared = client.snapshots().prepare(client.request(prepare)).await.step(doing)?;
+    let mounts = prepared.into_inner().mounts;
+    let recorded = record(client, args, &options, &resolved, &snapshotter, &mounts).await;
+    if recorded.is_err() {
+        let remove = RemoveSnapshotRequest { snapshotter, key: options.id.clone() };
+        // The failure itself is what is told; without a lease the collector takes the snapshot.
+        let _ = client.snapshots().remove(client.request(remove)).await;
+    }
+    recorded
+}
+
+/// Writes the container's record.
+async fn record(
+    client: &Client,
+    args: &Args,
+    options: &Options,
+    image: &Resolved,
+    snapshotter: &str,
+    mounts: &[Mount],
+) -> Result<Container> {
+    let doing = || format!("create container {}", options.id);
+    let spec = build(&image.run, options, &container::view(mounts)?).with_context(doing)?;
+    let value = serde_json::to_vec(&spec).with_context(doing)?;
+    let mut labels: std::collections::HashMap<_, _> = args.labels.iter().cloned().collect();
+    if let Some(signal) = args.stop_signal(&image.run.stop_signal)? {
+        labels.insert(STOP_SIGNAL_LABEL.to_owned(), signal.to_string());
+    }
+    let log = match &args.log_path {
+        Some(path) => std::path::absolute(path).with_context(doing)?,
+        None => logs::path(client, &options.id),
+    };
+    labels.insert(LOG_LABEL.to_owned(), log.to_string_lossy().into_owned());
+    let record = Container {
+        id: options.id.clone(),
+        labels,
+        image: image.name.clone(),
+        runtime: Some(Runtime { name: args.runtime(RUNTIME), options: None }),
+        spec: Some(Any { type_url: SPEC_TYPE_URL.to_owned(), value }),
+        snapshotter: snapshotter.to_owned(),
+        snapshot_key: options.id.clone(),
+        ..Default::default()
+    };
+    let request = client.request(CreateContainerRequest { container: Some(record) });
+    let answer = client.containers().create(request).await.step(doing)?;
+    answer.into_inner().container.with_context(|| format!("{}: no record came back", doing()))
+}
+
+/// The image to run, pulled if it has to be.
+async fn provide(
+    client: &Client,
+    args: &Args,
+    platform: &Platform,
+    snapshotter: &str,
+) -> Result<Image> {
+    if args.pull != Pull::Always {
+        match image::find(client, &args.image).await? {
+            Some(image) => return Ok(image),
+            None if args.pull == Pull::Never => return image::get(client, &args.image).await,
+            None => {}
+        }
+    }
+    let name = reference::normalise(&args.image)?;
+    let flags = RegistryFlags { plain_http: args.plain_http, ..Default::default() };
+    let wanted = Wanted {
+        platforms: vec![platform.into()],
+        unpack: Some(snapshotter.to_owned()),
+        labels: Vec::new(),
+    };
+    transfer::pull(client, &name, &flags, &wanted, Show::new(false)).await?;
+    image::get(client, &name).await
+}
+
+async fn refuse_taken(client: &Client, id: &str) -> Result<()> {
+    let request = client.request(GetContainerRequest { id: id.to_owned() });
+    let found = client.containers().get(request).await.optional();
+    if found.step(|| format!("look for container {id}"))?.is_some() {
+        bail!(
+            "container {id:?}: already exists, remove it with `berth rm {id}` or take another --name"
+        );
+    }
+    Ok(())
+}
+
+/// Makes a lease for the time of a creation.
+async fn hold(client: &Client) -> Result<String> {
+    let until = OffsetDateTime::now_utc() + LEASE_FOR;
+    let until = until.format(&Rfc3339).context("tell the time")?;
+    let request = leases::CreateRequest {
+        id: format!("berth-{}", uuid::Uuid::new_v4().simple()),
+        labels: [("containerd.io/gc.expire".to_owned(), until)].into(),
+    };
+    let id = request.id.clone();
+    let answer = client.leases().create(client.request(request)).await;
+    answer.step(|| "make a lease".to_owned()).map(|_| id)
+}
+
+fn random_name() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..12].to_owned()
+}
+
+/// What a task's standard streams are connected to; empty is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Stdio {
+    /// Input.
+    pub stdin: String,
+    /// Output.
+    pub stdout: String,
+    /// Errors; empty on a terminal.
+    pub stderr: String,
+    /// Whether the program has a terminal.
+    pub terminal: bool,
+}
+
+impl Stdio {
+    /// Output to the container's log.
+    pub fn logged(container: &Container, terminal: bool, max_size: u64, max_files: u32) -> Self {
+        let path = container.labels.get(LOG_LABEL).map(String::as_str).unwrap_or_default();
+        if path.is_empty() {
+            return Self { terminal, ..Default::default() };
+        }
+        let address = logs::address(path.as_ref(), max_size, max_files);
+        let stderr = if terminal { String::new() } else { address.clone() };
+        Self { stdin: String::new(), stdout: address, stderr, terminal }
+    }
+
+    /// The pipes of a program in the foreground.
+    pub fn piped(pipes: &crate::attach::Pipes) -> Self {
+        Self {
+            stdin: pipes.path("stdin"),
+            stdout: pipes.path("stdout"),
+            stderr: pipes.path("stderr"),
+            terminal: pipes.terminal,
+        }
+    }
+}
+
+/// Makes the container's task; its program waits to be started.
+pub async fn create_task(client: &Client, container: &Container, stdio: Stdio) -> Result<u32> {
+    let request = CreateTaskRequest {
+        container_id: container.id.clone(),
+        rootfs: container::mounts(client, container).await?,
+        stdin: stdio.stdin,
+        stdout: stdio.stdout,
+        stderr: stdio.stderr,
+        terminal: stdio.terminal,
+        ..Default::default()
+    };
+    let answer = client.tasks().create(client.request(request)).await;
+    let answer = answer.step(|| format!("create the task of container {}", container.id))?;
+    Ok(answer.into_inner().pid)
+}
+
+/// Lets a task's or exec's program go.
+pub async fn start(client: &Client, id: &str, exec: &str) -> Result<u32> {
+    let request = StartRequest { container_id: id.to_owned(), exec_id: exec.to_owned() };
+    let answer = client.tasks().start(client.request(request)).await;
+    Ok(answer.step(|| format!("start the program of container {id}"))?.into_inner().pid)
+}
+
+/// The signal's number that a name stands for.
+pub fn signal_number(name: &str) -> Result<u32> {
+    parse::signal(name).map_err(anyhow::Error::msg)
+}

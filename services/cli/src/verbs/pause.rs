@@ -1,0 +1,30 @@
+//! `berth pause`
+
+use anyhow::Result;
+use berth_proto::containerd::services::tasks::v1::PauseTaskRequest;
+
+use crate::cli::Global;
+use crate::client::{Client, Step};
+use crate::{container, output, verbs};
+
+/// What can be typed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// Does it.
+pub async fn run(args: Args, global: &Global) -> Result<()> {
+    let client = Client::connect(global).await?;
+    verbs::each(&args.containers, async |name| {
+        let record = container::get(&client, name).await?;
+        container::running(&client, &record.id).await?;
+        let request = PauseTaskRequest { container_id: record.id.clone() };
+        let answer = client.tasks().pause(client.request(request)).await;
+        answer.step(|| format!("pause container {}", record.id))?;
+        output::line(&record.id)
+    })
+    .await
+}

@@ -1,0 +1,155 @@
+//! `berth ps`
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use berth_proto::containerd::services::containers::v1::Container;
+use berth_proto::containerd::v1::types::{Process, Status};
+use serde_json::{Value, json};
+
+use crate::cli::Global;
+use crate::client::Client;
+use crate::container::{self, EXIT_LABEL, EXITED_LABEL};
+use crate::{output, reference};
+
+/// What can be typed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show containers that are not running too.
+    #[arg(short, long)]
+    all: bool,
+    /// Print names only.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Do not cut long commands.
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+/// Does it.
+pub async fn run(args: Args, global: &Global) -> Result<()> {
+    let client = Client::connect(global).await?;
+    let (records, tasks) = futures::try_join!(container::list(&client), container::tasks(&client))?;
+    let tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+    let mut shown: Vec<(Container, Option<&Process>)> = records
+        .into_iter()
+        .map(|record| {
+            let task = tasks.get(&record.id);
+            (record, task)
+        })
+        .filter(|(_, task)| args.all || task.is_some_and(container::is_alive))
+        .collect();
+    // Newest first.
+    let moment = |of: &Container| of.created_at.as_ref().map(|t| (t.seconds, t.nanos));
+    shown.sort_by_key(|(record, _)| std::cmp::Reverse(moment(record)));
+    if args.quiet {
+        return shown.iter().try_for_each(|(record, _)| output::line(&record.id));
+    }
+    if global.json {
+        let list: Vec<Value> = shown.iter().map(|(record, task)| as_json(record, *task)).collect();
+        return output::json(&list);
+    }
+    let rows: Vec<_> = shown
+        .iter()
+        .map(|(record, task)| {
+            [
+                record.id.clone(),
+                reference::familiar(&record.image).to_owned(),
+                shortened(&command(record), args.no_trunc),
+                output::age(record.created_at.as_ref()),
+                status(record, *task),
+                task.filter(|of| container::is_alive(of))
+                    .map_or("-".into(), |of| of.pid.to_string()),
+            ]
+        })
+        .collect();
+    output::table(["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PID"], &rows)
+}
+
+/// The container's command as one line.
+fn command(record: &Container) -> String {
+    let spec = container::spec(record).ok();
+    let process = spec.as_ref().and_then(|spec| spec.process().as_ref());
+    process.and_then(|of| of.args().as_ref()).map(|args| args.join(" ")).unwrap_or_default()
+}
+
+fn shortened(command: &str, whole: bool) -> String {
+    let line: String = command.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if whole || line.chars().count() <= 30 {
+        return line;
+    }
+    format!("{}…", line.chars().take(29).collect::<String>())
+}
+
+/// What the container does, in one word.
+pub fn state(record: &Container, task: Option<&Process>) -> &'static str {
+    match task.map(Process::status) {
+        Some(Status::Running) => "running",
+        Some(Status::Paused | Status::Pausing) => "paused",
+        Some(Status::Created) => "created",
+        Some(Status::Stopped) => "exited",
+        Some(Status::Unknown) => "unknown",
+        None if record.labels.contains_key(EXIT_LABEL) => "exited",
+        None => "created",
+    }
+}
+
+/// What the last program ended with, if it has ended.
+pub fn exit_code(record: &Container, task: Option<&Process>) -> Option<u32> {
+    match task {
+        Some(task) if task.status() == Status::Stopped => Some(task.exit_status),
+        Some(_) => None,
+        None => record.labels.get(EXIT_LABEL).and_then(|code| code.parse().ok()),
+    }
+}
+
+fn status(record: &Container, task: Option<&Process>) -> String {
+    match (state(record, task), exit_code(record, task)) {
+        ("running", _) => "up".to_owned(),
+        (state, Some(code)) => format!("{state} ({code})"),
+        (state, None) => state.to_owned(),
+    }
+}
+
+fn as_json(record: &Container, task: Option<&Process>) -> Value {
+    let exited_at = match task {
+        Some(task) => output::moment(task.exited_at.as_ref()),
+        None => record.labels.get(EXITED_LABEL).cloned().unwrap_or_default(),
+    };
+    json!({
+        "id": record.id,
+        "image": record.image,
+        "command": command(record),
+        "created_at": output::moment(record.created_at.as_ref()),
+        "state": state(record, task),
+        "pid": task.filter(|of| container::is_alive(of)).map(|of| of.pid),
+        "exit_code": exit_code(record, task),
+        "exited_at": exited_at,
+        "labels": record.labels,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_how_it_ended() {
+        let mut record = Container { id: "c".into(), ..Default::default() };
+        assert_eq!(status(&record, None), "created");
+        record.labels.insert(EXIT_LABEL.into(), "7".into());
+        assert_eq!(status(&record, None), "exited (7)");
+        let mut task = Process { exit_status: 3, ..Default::default() };
+        task.set_status(Status::Stopped);
+        assert_eq!(status(&record, Some(&task)), "exited (3)");
+        task.set_status(Status::Running);
+        assert_eq!(status(&record, Some(&task)), "up");
+    }
+
+    #[test]
+    fn a_long_command_is_cut_and_kept_on_one_line() {
+        assert_eq!(shortened("sh -c a\nb", false), "sh -c a b");
+        assert_eq!(shortened(&"x".repeat(31), false).chars().count(), 30);
+        assert_eq!(shortened(&"x".repeat(31), true).len(), 31);
+    }
+}

@@ -1,0 +1,29 @@
+//! `berth rm`
+
+use anyhow::Result;
+
+use crate::cli::Global;
+use crate::client::Client;
+use crate::{container, output, verbs};
+
+/// What can be typed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kill what is running.
+    #[arg(short, long)]
+    force: bool,
+    /// The containers.
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// Does it.
+pub async fn run(args: Args, global: &Global) -> Result<()> {
+    let client = Client::connect(global).await?;
+    verbs::each(&args.containers, async |name| {
+        let record = container::get(&client, name).await?;
+        container::remove(&client, &record, args.force).await?;
+        output::line(&record.id)
+    })
+    .await
+}

@@ -1,0 +1,40 @@
+//! `berth rmi`
+
+use anyhow::{Result, bail};
+use berth_proto::containerd::services::images::v1::DeleteImageRequest;
+
+use crate::cli::Global;
+use crate::client::{Client, Step};
+use crate::{container, image, output, verbs};
+
+/// What can be typed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Remove what containers were made of too; they go on.
+    #[arg(short, long)]
+    force: bool,
+    /// Wait until the space is free.
+    #[arg(long)]
+    sync: bool,
+    /// The images.
+    #[arg(required = true)]
+    images: Vec<String>,
+}
+
+/// Does it.
+pub async fn run(args: Args, global: &Global) -> Result<()> {
+    let client = Client::connect(global).await?;
+    let containers = if args.force { Vec::new() } else { container::list(&client).await? };
+    verbs::each(&args.images, async |typed| {
+        let image = image::get(&client, typed).await?;
+        if let Some(user) = containers.iter().find(|of| of.image == image.name) {
+            bail!("image {} is used by container {}, remove that or give -f", image.name, user.id);
+        }
+        let request =
+            DeleteImageRequest { name: image.name.clone(), sync: args.sync, target: None };
+        let answer = client.images().delete(client.request(request)).await;
+        answer.step(|| format!("delete image {}", image.name))?;
+        output::line(&image.name)
+    })
+    .await
+}
