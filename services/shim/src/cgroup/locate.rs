@@ -1,0 +1,102 @@
+//! Where control groups are mounted, and which are a process's.
+
+use std::path::{Path, PathBuf};
+
+use super::Cgroup;
+use crate::Error;
+
+const ROOT: &str = "/sys/fs/cgroup";
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// Whether there is only the second hierarchy.
+pub(super) fn unified() -> bool {
+    rustix::fs::statfs(ROOT).is_ok_and(|stat| i64::from(stat.f_type) == CGROUP2_MAGIC)
+}
+
+/// The control groups of a process.
+pub(crate) fn of_process(pid: i32) -> Result<Cgroup, Error> {
+    let groups = fs_err::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    if unified() {
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = path.ok_or(Error::State("the process has no control group"))?;
+        return Ok(Cgroup::V2(below(Path::new(ROOT), path)));
+    }
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
+    let mut found = Vec::new();
+    for (controller, root, folder) in hierarchies(&mounts) {
+        let path = groups.lines().find_map(|line| path_of(line, controller));
+        if let Some(path) = path.and_then(|path| path.strip_prefix(root)) {
+            found.push((controller.to_owned(), below(Path::new(folder), path)));
+        }
+    }
+    Ok(Cgroup::V1(found))
+}
+
+fn below(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path.trim_start_matches('/'))
+}
+
+/// The path in a line `number:controllers:path` that has the controller.
+fn path_of<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(':')?;
+    let (controllers, path) = rest.split_once(':')?;
+    controllers.split(',').any(|one| one == controller).then_some(path)
+}
+
+/// Controller, root within the hierarchy and mount point of each mounted v1 hierarchy.
+fn hierarchies(mounts: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    mounts.lines().flat_map(|line| {
+        let (front, back) = line.split_once(" - ").unwrap_or((line, ""));
+        let mut front = front.split(' ').skip(3);
+        let (root, folder) = (front.next().unwrap_or("/"), front.next().unwrap_or_default());
+        let mut back = back.split(' ');
+        let options = match back.next() {
+            Some("cgroup") => back.nth(1).unwrap_or_default(),
+            _ => "",
+        };
+        let root = if root == "/" { "" } else { root };
+        let named = options.split(',').filter(|one| !matches!(*one, "rw" | "ro" | ""));
+        named.map(move |controller| (controller, root, folder))
+    })
+}
+
+/// Moves a process into a control group that exists, given below the root of the hierarchies.
+pub(crate) fn join(pid: u32, path: &str) -> Result<(), Error> {
+    if unified() {
+        fs_err::write(below(Path::new(ROOT), path).join("cgroup.procs"), pid.to_string())?;
+        return Ok(());
+    }
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
+    for (_, _, folder) in hierarchies(&mounts) {
+        let procs = below(Path::new(folder), path).join("cgroup.procs");
+        if procs.exists() {
+            fs_err::write(procs, pid.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_found_with_their_roots() {
+        let mounts = "\
+            30 24 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+            31 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+            32 30 0:29 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            33 30 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let found: Vec<_> = hierarchies(mounts).collect();
+        assert_eq!(
+            found,
+            [
+                ("cpu", "", "/sys/fs/cgroup/cpu,cpuacct"),
+                ("cpuacct", "", "/sys/fs/cgroup/cpu,cpuacct"),
+                ("memory", "/docker/x", "/sys/fs/cgroup/memory"),
+            ]
+        );
+        assert_eq!(path_of("4:cpu,cpuacct:/a/b", "cpuacct"), Some("/a/b"));
+        assert_eq!(path_of("4:cpu,cpuacct:/a/b", "cpus"), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The shim itself: serves until its last container is gone and it is told to end.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_ttrpc::{Limits, Server};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::Api;
+use crate::children::Children;
+use crate::publisher::{Destination, queue};
+use crate::task::Shim;
+use crate::{Args, Error, log};
+
+/// The descriptor at which `start` leaves the listening socket.
+const INHERITED: i32 = 3;
+/// How long calls and events may take to end with the shim.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves.
+pub(crate) async fn serve(args: &Args) -> Result<(), Error> {
+    log::open(&std::env::current_dir().map_err(Error::io("find the bundle"))?);
+    // The bundle is removed while a pod's shim goes on.
+    std::env::set_current_dir("/").map_err(Error::io("leave the bundle"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|errno| Error::io("become the reaper")(errno.into()))?;
+    let listener = listen(args)?;
+    let socket = listener.local_addr().ok().and_then(|at| at.as_pathname().map(PathBuf::from));
+    let (stop, children) = (watch::Sender::new(false), Arc::new(Children::default()));
+    let (publisher, events) = queue(&args.namespace, destination(args));
+    let shim = Arc::new(Shim::new(&args.namespace, children.clone(), publisher, stop));
+    let limits = Limits { connections: 64, ..Limits::default() };
+    let server = Server::new(Arc::new(Api::new(shim.clone()))).with_limits(limits);
+    let sending = events.run(&children);
+    tokio::pin!(sending);
+    let served = tokio::select! {
+        served = server.serve(listener, shim.stopped(), DRAIN) => served.map_err(Error::from),
+        failed = watch_signals(&shim) => failed,
+        // It goes on as long as there is a publisher, which we hold.
+        () = &mut sending => Ok(()),
+    };
+    drop(server);
+    shim.tasks.drain(DRAIN).await;
+    drop(shim);
+    if tokio::time::timeout(DRAIN, sending).await.is_err() {
+        log::warn("events are lost: nobody took them before the end");
+    }
+    if let Some(socket) = socket {
+        // A newer shim of the group cannot have bound it while we listened.
+        let _ = std::fs::remove_file(socket);
+    }
+    served
+}
+
+fn listen(args: &Args) -> Result<UnixListener, Error> {
+    let step = || Error::io("listen");
+    let listener = match &args.socket {
+        Some(path) => std::os::unix::net::UnixListener::bind(path).map_err(step())?,
+        None => {
+            // SAFETY: `start` left the socket there for us and nothing else uses the number.
+            let fd = unsafe { OwnedFd::from_raw_fd(INHERITED) };
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)
+                .map_err(|errno| step()(errno.into()))?;
+            fd.into()
+        }
+    };
+    listener.set_nonblocking(true).map_err(step())?;
+    UnixListener::from_std(listener).map_err(step())
+}
+
+fn destination(args: &Args) -> Destination {
+    match std::env::var("TTRPC_ADDRESS") {
+        Ok(address) if !address.is_empty() => {
+            let path = address.strip_prefix("unix://").unwrap_or(&address);
+            Destination::Socket(path.into())
+        }
+        _ => Destination::Program {
+            program: args.publish_binary.clone(),
+            address: args.address.clone(),
+        },
+    }
+}
+
+/// Reaps children, and stops the server when a signal says so and nothing runs any more.
+/// Returns only if it cannot.
+///
+/// A shim does not leave running containers without their parent: the last of them to end takes
+/// it along.
+async fn watch_signals(shim: &Arc<Shim>) -> Result<(), Error> {
+    let watch = |kind| signal(kind).map_err(Error::io("watch signals"));
+    let mut child = watch(SignalKind::child())?;
+    let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            _ = child.recv() => {
+                for (pid, exit) in shim.children.reap() {
+                    shim.exited(pid, exit);
+                }
+            }
+            _ = term.recv() => ending = true,
+            _ = int.recv() => ending = true,
+        }
+        if ending && !shim.busy() {
+            shim.stop();
+        }
+    }
+}

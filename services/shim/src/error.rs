@@ -1,0 +1,112 @@
+//! What can go wrong, each with its code; the wording is containerd's where clients compare it.
+
+use std::time::Duration;
+
+use berth_errors::{Code, Coded};
+
+/// An error of the shim.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// What arrived on standard input, or in a request, cannot be read.
+    #[error("{what}: {reason}: invalid argument")]
+    Invalid {
+        /// The thing.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The container has not been created here.
+    #[error("container {0:?} not created: not found")]
+    NoContainer(String),
+    /// The container has no such process.
+    #[error("process does not exist {0}: not found")]
+    NoProcess(String),
+    /// The identifier is in use.
+    #[error("id {0}: already exists")]
+    Exists(String),
+    /// The process has ended, there is nothing to signal.
+    #[error("process already finished: not found")]
+    Finished,
+    /// The state of the process does not allow this.
+    #[error("{0}: failed precondition")]
+    State(&'static str),
+    /// The container has no process of that identifier yet.
+    #[error("container {0} init process is not running: failed precondition")]
+    InitExited(String),
+    /// The OCI runtime refused; its own words follow what was asked of it.
+    #[error("{what}: {message}: unknown")]
+    Runtime {
+        /// Such as `OCI runtime create failed`.
+        what: &'static str,
+        /// The runtime's words.
+        message: String,
+    },
+    /// A program did not end in time and was killed.
+    #[error("{program} did not end within {after:?}: context deadline exceeded")]
+    Deadline {
+        /// The program.
+        program: String,
+        /// The bound.
+        after: Duration,
+    },
+    /// A feature that this shim does not have.
+    #[error("{0}: not implemented")]
+    Unimplemented(&'static str),
+    /// Something on the file system or in the kernel failed.
+    #[error("{step}: {source}")]
+    Io {
+        /// What was being done, with the object.
+        step: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The root file system cannot be mounted or unmounted.
+    #[error("rootfs: {0}")]
+    Mount(#[from] berth_mount::Error),
+    /// Serving or calling failed.
+    #[error(transparent)]
+    Ttrpc(#[from] berth_ttrpc::Error),
+}
+
+impl Error {
+    /// For `map_err`: an error of the operating system in a step.
+    pub(crate) fn io(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+        let step = step.into();
+        move |source| Error::Io { step, source }
+    }
+
+    /// For `map_err`: a thing that cannot be read.
+    pub(crate) fn invalid<E: std::fmt::Display>(
+        what: impl Into<String>,
+    ) -> impl FnOnce(E) -> Error {
+        let what = what.into();
+        move |reason| Error::Invalid { what, reason: reason.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    /// For errors of `fs_err`, which name file and step themselves.
+    fn from(source: std::io::Error) -> Error {
+        Error::Io { step: "bundle".into(), source }
+    }
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Usage(_) | Error::Invalid { .. } => Code::InvalidArgument,
+            Error::NoContainer(_) | Error::NoProcess(_) | Error::Finished => Code::NotFound,
+            Error::Exists(_) => Code::AlreadyExists,
+            Error::State(_) | Error::InitExited(_) => Code::FailedPrecondition,
+            Error::Runtime { .. } => Code::Unknown,
+            Error::Deadline { .. } => Code::DeadlineExceeded,
+            Error::Unimplemented(_) => Code::Unimplemented,
+            Error::Io { source, .. } => berth_errors::code_of_io(source),
+            Error::Mount(error) => error.code(),
+            Error::Ttrpc(error) => error.code(),
+        }
+    }
+}

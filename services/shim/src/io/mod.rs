@@ -1,0 +1,13 @@
+//! The streams of a process: where they come from and go to.
+
+mod console;
+mod copy;
+mod cri;
+mod logger;
+mod sink;
+mod streams;
+mod target;
+
+pub(crate) use console::ConsoleSocket;
+pub(crate) use streams::{Owner, Streams, attach_console, prepare};
+pub(crate) use target::Stdio;

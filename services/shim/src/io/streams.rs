@@ -1,0 +1,206 @@
+//! Putting a process's streams together.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::process::{Gid, Uid};
+use tokio::net::unix::pipe;
+use tokio::task::JoinSet;
+
+use super::console::Console;
+use super::copy;
+use super::cri::{CriLog, Partial};
+use super::logger::Logger;
+use super::sink::Sink;
+use super::target::{Stdio, Target};
+use crate::children::Children;
+use crate::{Error, log};
+
+/// Whose streams they are, and who may open the pipes.
+pub(crate) struct Owner<'a> {
+    pub namespace: &'a str,
+    /// The container's, or the exec's.
+    pub id: &'a str,
+    pub uid: u32,
+    pub gid: u32,
+    pub children: Arc<Children>,
+}
+
+/// What runs and what is held open for a process's streams.
+#[derive(Default)]
+pub(crate) struct Streams {
+    outputs: JoinSet<()>,
+    input: JoinSet<()>,
+    /// Keeps a standard input open that a client detached from.
+    stdin: Option<File>,
+    console: Option<Console>,
+    logger: Option<Logger>,
+}
+
+/// Two outputs and what has to be kept for them.
+struct Outputs {
+    stdout: Option<Sink>,
+    stderr: Option<Sink>,
+    logger: Option<Logger>,
+}
+
+/// Makes the pipes of a process without a terminal and starts copying.
+pub(crate) async fn prepare(
+    stdio: &Stdio,
+    owner: &Owner<'_>,
+) -> Result<(Streams, [std::process::Stdio; 3]), Error> {
+    let mut streams = Streams::default();
+    let outputs = outputs(stdio, owner).await?;
+    streams.logger = outputs.logger;
+    let stdout = streams.output(outputs.stdout, owner, "stdout")?;
+    let stderr = streams.output(outputs.stderr, owner, "stderr")?;
+    let stdin = if stdio.stdin.is_empty() {
+        std::process::Stdio::null()
+    } else {
+        let (to, from) = pipe::pipe().map_err(Error::io("make pipe for stdin"))?;
+        let end = own(from.into_blocking_fd(), owner)?;
+        let fifo = streams.open_stdin(&stdio.stdin)?;
+        streams.input.spawn(async move { copy::input(fifo, to).await });
+        end.into()
+    };
+    Ok((streams, [stdin, stdout, stderr]))
+}
+
+/// Starts copying to and from a terminal.
+pub(crate) async fn attach_console(
+    stdio: &Stdio,
+    owner: &Owner<'_>,
+    console: Console,
+) -> Result<Streams, Error> {
+    let mut streams = Streams::default();
+    let outputs = outputs(stdio, owner).await?;
+    streams.logger = outputs.logger;
+    if !stdio.stdin.is_empty() {
+        let fifo = streams.open_stdin(&stdio.stdin)?;
+        let to = console.clone();
+        streams.input.spawn(async move { copy::input(fifo, to).await });
+    }
+    if let Some(sink) = outputs.stdout {
+        streams.outputs.spawn(copy::output(console.clone(), sink, owner.id.to_owned()));
+    }
+    streams.console = Some(console);
+    Ok(streams)
+}
+
+async fn outputs(stdio: &Stdio, owner: &Owner<'_>) -> Result<Outputs, Error> {
+    let both =
+        |stdout, stderr| Outputs { stdout: Some(stdout), stderr: Some(stderr), logger: None };
+    Ok(match Target::parse(&stdio.stdout)? {
+        Target::Null => Outputs { stdout: None, stderr: sink(&stdio.stderr)?, logger: None },
+        Target::Path(path) => {
+            Outputs { stdout: Some(Sink::open(&path)?), stderr: sink(&stdio.stderr)?, logger: None }
+        }
+        Target::File(path) => {
+            let file = Arc::new(create(&path)?);
+            both(Sink::File(file.clone()), Sink::File(file))
+        }
+        Target::Cri { path, max_size, max_files } => {
+            let log = Arc::new(Mutex::new(CriLog::open(&path, max_size, max_files)?));
+            let sink = |stream| Sink::Cri { log: log.clone(), stream, partial: Partial::default() };
+            both(sink("stdout"), sink("stderr"))
+        }
+        Target::Program { path, args, strict } => {
+            let of = (owner.namespace, owner.id);
+            let (logger, stdout, stderr) =
+                Logger::start(&path, &args, strict, of, owner.children.clone()).await?;
+            let (stdout, stderr) = (Sink::Pipe(stdout), Sink::Pipe(stderr));
+            Outputs { stdout: Some(stdout), stderr: Some(stderr), logger: Some(logger) }
+        }
+    })
+}
+
+/// Standard error's own address, when standard output's does not say it for both.
+fn sink(address: &str) -> Result<Option<Sink>, Error> {
+    match Target::parse(address)? {
+        Target::Null => Ok(None),
+        Target::Path(path) => Sink::open(&path).map(Some),
+        Target::File(path) => Ok(Some(Sink::File(Arc::new(create(&path)?)))),
+        Target::Cri { .. } | Target::Program { .. } => Err(Error::Invalid {
+            what: format!("stderr address {address:?}"),
+            reason: "give it for stdout, it takes both".into(),
+        }),
+    }
+}
+
+fn create(path: &Path) -> Result<File, Error> {
+    if let Some(folder) = path.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    File::options()
+        .create(true)
+        .append(true)
+        .mode(0o644)
+        .open(path)
+        .map_err(Error::io(format!("open {}", path.display())))
+}
+
+/// Gives a pipe's end to the user whom the process runs as, so that it may reopen it by name.
+fn own(end: std::io::Result<OwnedFd>, owner: &Owner<'_>) -> Result<OwnedFd, Error> {
+    let end = end.map_err(Error::io("make pipe"))?;
+    if (owner.uid, owner.gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        rustix::fs::fchown(end.as_fd(), Some(uid), Some(gid))
+            .map_err(|errno| Error::io("give pipe to its user")(errno.into()))?;
+    }
+    Ok(end)
+}
+
+impl Streams {
+    fn output(
+        &mut self,
+        sink: Option<Sink>,
+        owner: &Owner<'_>,
+        name: &str,
+    ) -> Result<std::process::Stdio, Error> {
+        let Some(sink) = sink else { return Ok(std::process::Stdio::null()) };
+        let (to, from) = pipe::pipe().map_err(Error::io(format!("make pipe for {name}")))?;
+        let end = own(to.into_blocking_fd(), owner)?;
+        self.outputs.spawn(copy::output(from, sink, format!("{} {name}", owner.id)));
+        Ok(end.into())
+    }
+
+    /// Opens a client's pipe for reading, and holds it open for writing.
+    fn open_stdin(&mut self, path: &str) -> Result<pipe::Receiver, Error> {
+        let step = || Error::io(format!("open stdin {path}"));
+        let fifo = pipe::OpenOptions::new().open_receiver(path).map_err(step())?;
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let hold = File::options().write(true).custom_flags(flags).open(path).map_err(step())?;
+        self.stdin = Some(hold);
+        Ok(fifo)
+    }
+
+    /// Lets standard input end when the client's side has.
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(crate) fn console(&self) -> Option<&Console> {
+        self.console.as_ref()
+    }
+
+    /// Waits until all output has been copied, for at most `bound`, and ends what is left.
+    pub(crate) async fn drain(mut self, bound: Duration, id: &str) {
+        self.input.shutdown().await;
+        self.console = None;
+        let copied = async { while self.outputs.join_next().await.is_some() {} };
+        if tokio::time::timeout(bound, copied).await.is_err() {
+            log::warn(format_args!("output of {id} is still open after {bound:?}; it is cut off"));
+        }
+        self.outputs.shutdown().await;
+        if let Some(logger) = self.logger
+            && let Err(error) = logger.end().await
+        {
+            log::warn(format_args!("end log program of {id}: {error}"));
+        }
+    }
+}

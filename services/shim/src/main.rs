@@ -1,0 +1,16 @@
+//! containerd-shim-runc-v2: see the library.
+
+use std::process::ExitCode;
+
+use berth_shim::Args;
+
+fn main() -> ExitCode {
+    let done = Args::parse(std::env::args_os().skip(1)).and_then(|args| berth_shim::run(&args));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("containerd-shim-runc-v2: {}", berth_errors::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! One container and what is running in it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::process::{Process, View};
+use crate::Error;
+use crate::cgroup::Cgroup;
+use crate::children::{Children, Exit};
+use crate::io::Owner;
+use crate::runc::Runc;
+use crate::tasks::lock;
+
+/// A container that runc has created.
+pub(crate) struct Container {
+    pub id: String,
+    pub namespace: String,
+    pub bundle: PathBuf,
+    /// Empty when the root file system is not ours to mount.
+    pub rootfs: Option<PathBuf>,
+    pub runc: Runc,
+    pub cgroup: Option<Cgroup>,
+    pub io_owner: (u32, u32),
+    /// Its other processes do not end with the first of themselves.
+    pub kill_all: bool,
+    pub children: Arc<Children>,
+    /// One change of the container as a whole at a time.
+    pub changing: tokio::sync::Mutex<()>,
+    pub inner: Mutex<Inner>,
+}
+
+/// What changes.
+pub(crate) struct Inner {
+    pub init: Process,
+    pub execs: HashMap<String, Process>,
+    pub paused: bool,
+    pub pausing: bool,
+    /// The first process's exit, kept until the others' have been told.
+    pub init_exit: Option<Exit>,
+    /// The others are being killed.
+    pub killing: bool,
+}
+
+impl Inner {
+    pub(crate) fn new(init: Process) -> Inner {
+        Inner {
+            init,
+            execs: HashMap::new(),
+            paused: false,
+            pausing: false,
+            init_exit: None,
+            killing: false,
+        }
+    }
+
+    /// The first process for an empty identifier, else an exec.
+    pub(crate) fn process(&mut self, exec: &str) -> Result<&mut Process, Error> {
+        if exec.is_empty() {
+            return Ok(&mut self.init);
+        }
+        self.execs.get_mut(exec).ok_or_else(|| Error::NoProcess(exec.to_owned()))
+    }
+
+    /// Whether a process other than the first runs or begins to.
+    pub(crate) fn others(&self) -> bool {
+        self.execs.values().any(|process| process.starting || process.alive())
+    }
+}
+
+impl Container {
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    pub(crate) fn running(&self) -> bool {
+        let inner = self.inner();
+        inner.init.alive() || inner.others()
+    }
+
+    pub(crate) fn view(&self, exec: &str) -> Result<View, Error> {
+        let mut inner = self.inner();
+        let (paused, pausing) = (inner.paused, inner.pausing);
+        Ok(inner.process(exec)?.view(paused, pausing))
+    }
+
+    /// Waits for the end of a process.
+    pub(crate) async fn wait(&self, exec: &str) -> Result<Exit, Error> {
+        let mut waiter = self.inner().process(exec)?.waiter();
+        let exit = waiter.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        exit.ok_or_else(|| Error::NoProcess(exec.to_owned()))
+    }
+
+    /// Whose streams those of a process are.
+    pub(crate) fn owner<'a>(&'a self, id: &'a str) -> Owner<'a> {
+        let (uid, gid) = self.io_owner;
+        let children = self.children.clone();
+        Owner { namespace: &self.namespace, id, uid, gid, children }
+    }
+}

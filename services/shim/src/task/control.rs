@@ -1,0 +1,233 @@
+//! What is done to a running container: signals, pause, resources, terminal, measuring.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use berth_proto::containerd::events::{TaskCheckpointed, TaskPaused, TaskResumed};
+use berth_proto::containerd::runc::v1::CheckpointOptions;
+use prost_types::Any;
+
+use super::container::Inner;
+use super::process::Phase;
+use super::{Container, Shim};
+use crate::Error;
+
+/// A checkpoint to make.
+pub(crate) struct Checkpoint {
+    pub path: PathBuf,
+    pub options: CheckpointOptions,
+}
+
+impl Shim {
+    /// Sends a signal to a process, or to all of a container.
+    pub(crate) async fn kill(
+        self: Arc<Self>,
+        id: String,
+        exec: String,
+        signal: u32,
+        all: bool,
+    ) -> Result<(), Error> {
+        let container = self.container(&id)?;
+        let (pid, by_runc) = {
+            let mut inner = container.inner();
+            let by_runc = exec.is_empty() && (all || inner.paused);
+            let gone = exec.is_empty() && inner.init_exit.is_some();
+            let process = inner.process(&exec)?;
+            if process.pid == 0 && process.phase == Phase::Created {
+                return Err(Error::State("process not created"));
+            }
+            if gone || !process.alive() {
+                return Err(Error::Finished);
+            }
+            (process.pid, by_runc)
+        };
+        if !by_runc {
+            return send(pid, signal);
+        }
+        let signal = signal.to_string();
+        let mut args = vec!["kill"];
+        if all {
+            args.push("--all");
+        }
+        args.extend([container.id.as_str(), signal.as_str()]);
+        container.runc.run("OCI runtime kill failed", &args, &[]).await.map(drop).map_err(gone)
+    }
+
+    pub(crate) async fn pause(self: Arc<Self>, id: String) -> Result<(), Error> {
+        let container = self.container(&id)?;
+        let _changing = container.changing.lock().await;
+        {
+            let mut inner = container.inner();
+            match running(&inner) {
+                Err(Error::State(_)) => {
+                    return Err(Error::State("cannot pause a stopped container"));
+                }
+                _ if inner.paused => return Err(Error::State("cannot pause a paused container")),
+                _ if inner.init.phase == Phase::Created => {
+                    return Err(Error::State("cannot pause task in created state"));
+                }
+                _ => inner.pausing = true,
+            }
+        }
+        let what = "OCI runtime pause failed";
+        let paused = container.runc.run(what, &["pause", &container.id], &[]).await;
+        let mut inner = container.inner();
+        inner.pausing = false;
+        paused?;
+        inner.paused = inner.init.phase == Phase::Running;
+        self.publisher.publish(&TaskPaused { container_id: id });
+        Ok(())
+    }
+
+    pub(crate) async fn resume(self: Arc<Self>, id: String) -> Result<(), Error> {
+        let container = self.container(&id)?;
+        let _changing = container.changing.lock().await;
+        if !container.inner().paused {
+            return Err(Error::State("cannot resume a container that is not paused"));
+        }
+        let what = "OCI runtime resume failed";
+        container.runc.run(what, &["resume", &container.id], &[]).await?;
+        container.inner().paused = false;
+        self.publisher.publish(&TaskResumed { container_id: id });
+        Ok(())
+    }
+
+    /// Changes the resources of a container, given as the OCI spec has them.
+    pub(crate) async fn update(self: Arc<Self>, id: String, resources: Any) -> Result<(), Error> {
+        let container = self.container(&id)?;
+        let _changing = container.changing.lock().await;
+        running(&container.inner())?;
+        let args = ["update", "--resources", "-", &container.id];
+        container.runc.run("OCI runtime update failed", &args, &resources.value).await.map(drop)
+    }
+
+    pub(crate) async fn checkpoint(
+        self: Arc<Self>,
+        id: String,
+        checkpoint: Checkpoint,
+    ) -> Result<(), Error> {
+        let container = self.container(&id)?;
+        let _changing = container.changing.lock().await;
+        running(&container.inner())?;
+        let args = arguments(&container, &checkpoint);
+        container.runc.run("OCI runtime checkpoint failed", &args, &[]).await?;
+        self.publisher.publish(&TaskCheckpointed {
+            container_id: id,
+            checkpoint: checkpoint.path.to_string_lossy().into_owned(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn resize(
+        &self,
+        id: &str,
+        exec: &str,
+        width: u32,
+        height: u32,
+    ) -> Result<(), Error> {
+        let container = self.container(id)?;
+        let mut inner = container.inner();
+        let streams = inner.process(exec)?.streams.as_ref();
+        let Some(console) = streams.and_then(|streams| streams.console()) else { return Ok(()) };
+        let cells = |count: u32| u16::try_from(count).map_err(Error::invalid("terminal size"));
+        console.resize(cells(width)?, cells(height)?).map_err(Error::io("resize terminal"))
+    }
+
+    pub(crate) fn close_stdin(&self, id: &str, exec: &str) -> Result<(), Error> {
+        let container = self.container(id)?;
+        if let Some(streams) = &mut container.inner().process(exec)?.streams {
+            streams.close_stdin();
+        }
+        Ok(())
+    }
+
+    /// What the container uses.
+    pub(crate) fn metrics(&self, id: &str) -> Result<Any, Error> {
+        let container = self.container(id)?;
+        let cgroup = container.cgroup.as_ref().filter(|_| container.running());
+        cgroup.map(|cgroup| cgroup.metrics()).ok_or(Error::Finished)
+    }
+
+    /// The processes in the container, each with the exec that it is.
+    pub(crate) fn pids(&self, id: &str) -> Result<Vec<(u32, Option<String>)>, Error> {
+        let container = self.container(id)?;
+        let Some(cgroup) = container.cgroup.as_ref().filter(|_| container.running()) else {
+            return Ok(Vec::new());
+        };
+        let pids = cgroup.pids()?;
+        let inner = container.inner();
+        let exec_of = |pid: u32| {
+            let mut execs = inner.execs.values();
+            let exec = execs.find(|exec| exec.alive() && exec.pid.unsigned_abs() == pid);
+            exec.map(|exec| exec.id.clone())
+        };
+        Ok(pids.into_iter().map(|pid| (pid, exec_of(pid))).collect())
+    }
+}
+
+fn running(inner: &Inner) -> Result<(), Error> {
+    if inner.init.phase == Phase::Stopped || inner.init_exit.is_some() {
+        return Err(Error::State("the container is stopped"));
+    }
+    Ok(())
+}
+
+/// Sends a signal to a child that has not been reaped, so that the number is still its own.
+fn send(pid: i32, signal: u32) -> Result<(), Error> {
+    let signal = i32::try_from(signal).map_err(Error::invalid("signal"))?;
+    // SAFETY: no memory is involved.
+    if unsafe { libc::kill(pid, signal) } == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => Err(Error::Finished),
+        Some(libc::EINVAL) => Err(Error::invalid(format!("signal {signal}"))(error)),
+        _ => Err(Error::io(format!("kill {pid}"))(error)),
+    }
+}
+
+/// runc's ways to say that there is nothing to signal.
+fn gone(error: Error) -> Error {
+    match &error {
+        Error::Runtime { message, .. }
+            if ["already finished", "not running", "no such process", "does not exist"]
+                .iter()
+                .any(|words| message.to_lowercase().contains(words)) =>
+        {
+            Error::Finished
+        }
+        _ => error,
+    }
+}
+
+fn arguments(container: &Container, checkpoint: &Checkpoint) -> Vec<OsString> {
+    let Checkpoint { path, options } = checkpoint;
+    let work = if options.work_path.is_empty() {
+        container.bundle.join("criu-work").into()
+    } else {
+        OsString::from(&options.work_path)
+    };
+    let mut args: Vec<OsString> = vec!["checkpoint".into()];
+    args.extend(["--image-path".into(), path.clone().into(), "--work-path".into(), work]);
+    for (on, flag) in [
+        (!options.exit, "--leave-running"),
+        (options.open_tcp, "--tcp-established"),
+        (options.external_unix_sockets, "--ext-unix-sk"),
+        (options.terminal, "--shell-job"),
+        (options.file_locks, "--file-locks"),
+    ] {
+        if on {
+            args.push(flag.into());
+        }
+    }
+    for namespace in &options.empty_namespaces {
+        args.extend(["--empty-ns".into(), namespace.into()]);
+    }
+    if !options.parent_path.is_empty() {
+        args.extend(["--parent-path".into(), OsString::from(&options.parent_path)]);
+    }
+    args.push(container.id.clone().into());
+    args
+}

@@ -1,0 +1,57 @@
+//! Exec: a further process is added to a container; Start starts it.
+
+use std::collections::hash_map::Entry;
+
+use berth_proto::containerd::events::TaskExecAdded;
+use serde_json::Value;
+
+use super::Shim;
+use super::process::{Phase, Process};
+use crate::Error;
+use crate::io::Stdio;
+
+/// What to add.
+pub(crate) struct ExecAddition {
+    pub id: String,
+    pub exec: String,
+    pub stdio: Stdio,
+    /// The OCI process as JSON.
+    pub spec: Vec<u8>,
+}
+
+impl Shim {
+    /// Adds a process that is not started yet.
+    pub(crate) fn add_exec(&self, addition: ExecAddition) -> Result<(), Error> {
+        berth_ids::validate_identifier(&addition.exec).map_err(Error::invalid("exec id"))?;
+        let mut spec: Value =
+            serde_json::from_slice(&addition.spec).map_err(Error::invalid("process spec"))?;
+        match &mut spec {
+            Value::Object(fields) => {
+                fields.insert("terminal".into(), addition.stdio.terminal.into());
+            }
+            _ => {
+                let reason = "a JSON object is wanted".into();
+                return Err(Error::Invalid { what: "process spec".into(), reason });
+            }
+        }
+        let container = self.container(&addition.id)?;
+        let mut inner = container.inner();
+        if inner.init.phase == Phase::Stopped {
+            return Err(Error::State("cannot exec in a stopped container"));
+        }
+        if inner.paused {
+            return Err(Error::State("cannot exec in a paused container"));
+        }
+        match inner.execs.entry(addition.exec.clone()) {
+            Entry::Occupied(_) => return Err(Error::Exists(addition.exec)),
+            Entry::Vacant(place) => {
+                let mut process = Process::new(&addition.exec, addition.stdio);
+                process.spec = serde_json::to_vec(&spec).map_err(Error::invalid("process spec"))?;
+                place.insert(process);
+            }
+        }
+        self.publisher
+            .publish(&TaskExecAdded { container_id: container.id.clone(), exec_id: addition.exec });
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Containers and their processes. One file per thing that is done to them.
+
+mod container;
+mod control;
+mod create;
+mod delete;
+mod exec;
+mod exits;
+mod process;
+mod start;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use berth_proto::containerd::events::TaskOom;
+use tokio::sync::watch;
+
+pub(crate) use container::Container;
+pub(crate) use control::Checkpoint;
+pub(crate) use create::Creation;
+pub(crate) use exec::ExecAddition;
+
+use crate::children::{Children, Exit};
+use crate::publisher::Publisher;
+use crate::tasks::{Tasks, lock};
+use crate::{Error, cgroup, log};
+
+/// All that this process holds.
+pub(crate) struct Shim {
+    pub(crate) namespace: String,
+    pub(crate) children: Arc<Children>,
+    pub(crate) publisher: Publisher,
+    pub(crate) tasks: Tasks,
+    containers: Mutex<HashMap<String, Slot>>,
+    stop: watch::Sender<bool>,
+}
+
+enum Slot {
+    /// Being created: the name is taken.
+    Reserved,
+    Held(Arc<Container>),
+}
+
+/// How a deleted process had ended.
+pub(crate) struct Ended {
+    pub pid: i32,
+    pub exit: Exit,
+}
+
+impl Shim {
+    pub(crate) fn new(
+        namespace: &str,
+        children: Arc<Children>,
+        publisher: Publisher,
+        stop: watch::Sender<bool>,
+    ) -> Shim {
+        Shim {
+            namespace: namespace.to_owned(),
+            children,
+            publisher,
+            tasks: Tasks::default(),
+            containers: Mutex::default(),
+            stop,
+        }
+    }
+
+    pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
+        match lock(&self.containers).get(id) {
+            Some(Slot::Held(container)) => Ok(container.clone()),
+            Some(Slot::Reserved) | None => Err(Error::NoContainer(id.to_owned())),
+        }
+    }
+
+    fn held(&self) -> Vec<Arc<Container>> {
+        let containers = lock(&self.containers);
+        let held = containers.values().filter_map(|slot| match slot {
+            Slot::Held(container) => Some(container.clone()),
+            Slot::Reserved => None,
+        });
+        held.collect()
+    }
+
+    /// Whether any process of any container still runs.
+    pub(crate) fn busy(&self) -> bool {
+        self.held().iter().any(|container| container.running())
+    }
+
+    /// Ends the shim if it holds nothing.
+    pub(crate) fn shutdown(&self) {
+        if lock(&self.containers).is_empty() {
+            self.stop.send_replace(true);
+        }
+    }
+
+    /// Ends the shim whatever it holds.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when the shim has been told to end.
+    pub(crate) async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // An error means that the sender is gone, and we hold it.
+        let _ = stop.wait_for(|stop| *stop).await.map(drop);
+    }
+
+    /// Tells of each time that memory runs out, until the container is gone.
+    fn watch_memory(self: &Arc<Self>, container: &Container) {
+        let watch = container.cgroup.as_ref().map(cgroup::watch);
+        let mut watch = match watch {
+            None | Some(Ok(None)) => return,
+            Some(Ok(Some(watch))) => watch,
+            Some(Err(error)) => {
+                let id = &container.id;
+                log::warn(format_args!(
+                    "container {id}: {error}; running out of memory is not told"
+                ));
+                return;
+            }
+        };
+        // The shim ends its tasks before itself.
+        let (shim, container_id) = (Arc::downgrade(self), container.id.clone());
+        self.tasks.spawn(async move {
+            while let Ok(true) = watch.next().await {
+                let Some(shim) = shim.upgrade() else { return };
+                shim.publisher.publish(&TaskOom { container_id: container_id.clone() });
+            }
+        });
+    }
+}
+
+/// A file of a bundle that belongs to one process.
+fn process_file(bundle: &std::path::Path, process: &str, suffix: &str) -> PathBuf {
+    bundle.join(format!("{process}{suffix}"))
+}

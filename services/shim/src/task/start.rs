@@ -1,0 +1,145 @@
+//! Start: the first process of a container, or a further one.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use berth_proto::containerd::events::{TaskExecStarted, TaskStart};
+
+use super::process::Phase;
+use super::{Container, Shim, process_file};
+use crate::Error;
+use crate::bundle::read_pid;
+use crate::children::Exit;
+use crate::io::{ConsoleSocket, Stdio, Streams, attach_console, prepare};
+
+/// What a shell answers for a program that it cannot run.
+const NOT_RUN: u32 = 127;
+
+impl Shim {
+    /// Starts a process; returns its process id.
+    pub(crate) async fn start(self: Arc<Self>, id: String, exec: String) -> Result<i32, Error> {
+        let container = self.container(&id)?;
+        if exec.is_empty() {
+            self.start_init(&container).await
+        } else {
+            self.start_exec(&container, &exec).await
+        }
+    }
+
+    async fn start_init(self: &Arc<Self>, container: &Arc<Container>) -> Result<i32, Error> {
+        let _changing = container.changing.lock().await;
+        let pid = {
+            let mut inner = container.inner();
+            match inner.init.phase {
+                Phase::Created if inner.init_exit.is_none() => {}
+                Phase::Running => return Err(Error::State("cannot start a running process")),
+                _ => return Err(Error::State("cannot start a stopped process")),
+            }
+            inner.init.starting = true;
+            inner.init.pid
+        };
+        let what = "OCI runtime start failed";
+        let started = container.runc.run(what, &["start", &container.id], &[]).await;
+        let held = {
+            let mut inner = container.inner();
+            inner.init.starting = false;
+            if started.is_ok() {
+                inner.init.phase = Phase::Running;
+                let container_id = container.id.clone();
+                self.publisher.publish(&TaskStart { container_id, pid: pid.unsigned_abs() });
+            }
+            inner.init.held.take()
+        };
+        if let Some(exit) = held {
+            self.ended(container, "", exit);
+        }
+        started.map(|_| pid)
+    }
+
+    async fn start_exec(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        exec: &str,
+    ) -> Result<i32, Error> {
+        let (stdio, spec) = {
+            let mut inner = container.inner();
+            if inner.init_exit.is_some() || !inner.init.alive() {
+                return Err(Error::InitExited(container.id.clone()));
+            }
+            let process = inner.process(exec)?;
+            if process.starting || process.phase != Phase::Created {
+                return Err(Error::State("cannot start a running process"));
+            }
+            process.starting = true;
+            (process.stdio.clone(), std::mem::take(&mut process.spec))
+        };
+        let learning = self.children.learning();
+        let started = run_exec(container, exec, &stdio, &spec).await;
+        let (pid, started) = match started {
+            Ok((pid, streams)) => (pid, Ok(streams)),
+            Err(error) => (0, Err(error)),
+        };
+        let result = {
+            let mut inner = container.inner();
+            let process = inner.process(exec)?;
+            process.starting = false;
+            process.pid = pid;
+            match started {
+                Ok(streams) => {
+                    process.phase = Phase::Running;
+                    process.streams = Some(streams);
+                    self.publisher.publish(&TaskExecStarted {
+                        container_id: container.id.clone(),
+                        exec_id: exec.to_owned(),
+                        pid: pid.unsigned_abs(),
+                    });
+                    Ok(pid)
+                }
+                Err(error) => {
+                    // It never ran: nothing is told, but nobody is to wait for it.
+                    process.finish(Exit { status: NOT_RUN, at: std::time::SystemTime::now() });
+                    Err(error)
+                }
+            }
+        };
+        if let Some(exit) = self.children.claim(pid) {
+            self.ended(container, exec, exit);
+        }
+        drop(learning);
+        self.finish_init(container);
+        result
+    }
+}
+
+async fn run_exec(
+    container: &Container,
+    exec: &str,
+    stdio: &Stdio,
+    spec: &[u8],
+) -> Result<(i32, Streams), Error> {
+    const WHAT: &str = "OCI runtime exec failed";
+    let pid_file = process_file(&container.bundle, exec, ".pid");
+    let spec_file = process_file(&container.bundle, exec, ".process.json");
+    fs_err::write(&spec_file, spec)?;
+    let mut args: Vec<OsString> = vec!["exec".into(), "--detach".into()];
+    args.extend(["--process".into(), spec_file.clone().into()]);
+    args.extend(["--pid-file".into(), pid_file.clone().into()]);
+    let owner = container.owner(exec);
+    let result = if stdio.terminal {
+        let socket = ConsoleSocket::bind(&container.bundle, exec)?;
+        args.extend(["--console-socket".into(), socket.path().into(), container.id.clone().into()]);
+        match container.runc.run_attached(WHAT, &args, None).await {
+            Ok(()) => attach_console(stdio, &owner, socket.receive().await?).await,
+            Err(error) => Err(error),
+        }
+    } else {
+        let (streams, ends) = prepare(stdio, &owner).await?;
+        args.push(container.id.clone().into());
+        container.runc.run_attached(WHAT, &args, Some(ends)).await.map(|()| streams)
+    };
+    // Both are of no use any more, and go with the bundle at the latest.
+    let _ = std::fs::remove_file(&spec_file);
+    let started = result.and_then(|streams| Ok((read_pid(&pid_file)?, streams)));
+    let _ = std::fs::remove_file(&pid_file);
+    started
+}

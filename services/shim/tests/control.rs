@@ -1,0 +1,116 @@
+//! What is done to a running container, and what it uses.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use berth_errors::{Code, Coded};
+use berth_proto::containerd::task::v3 as wire;
+use berth_proto::containerd::v1::types::Status;
+use berth_proto::io::containerd::cgroups::{v1, v2};
+use common::*;
+use prost_types::Any;
+
+async fn running(node: &Node, id: &str, spec: &serde_json::Value) -> Shim {
+    let shim = node.shim(id, spec).await;
+    shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    shim
+}
+
+/// Current count, limit and memory in use, of either hierarchy.
+async fn stats(shim: &Shim) -> (u64, u64, u64) {
+    let request = wire::StatsRequest { id: shim.id.clone() };
+    let answer: wire::StatsResponse = shim.call("Stats", &request).await.unwrap();
+    let any = answer.stats.unwrap();
+    if let Some(metrics) = berth_proto::unpack::<v1::Metrics>(&any) {
+        let metrics = metrics.unwrap();
+        let (pids, memory) = (metrics.pids.unwrap(), metrics.memory.unwrap());
+        assert!(metrics.cpu.unwrap().usage.unwrap().total > 0);
+        return (pids.current, pids.limit, memory.usage.unwrap().usage);
+    }
+    let metrics = berth_proto::unpack::<v2::Metrics>(&any).unwrap().unwrap();
+    let (pids, memory) = (metrics.pids.unwrap(), metrics.memory.unwrap());
+    (pids.current, pids.limit, memory.usage)
+}
+
+#[tokio::test]
+async fn pausing_holds_and_resuming_lets_go() {
+    let node = Node::new();
+    let shim = running(&node, "p1", &spec(&["sleep", "1000"])).await;
+    let _: () = shim.call("Pause", &wire::PauseRequest { id: "p1".into() }).await.unwrap();
+    assert_eq!(shim.state("").await.status(), Status::Paused);
+    let again = shim.call::<()>("Pause", &wire::PauseRequest { id: "p1".into() }).await;
+    assert_eq!(again.unwrap_err().code(), Code::FailedPrecondition);
+    let exec = shim.exec("e", &["sh"], Io::default()).await.unwrap_err();
+    assert_eq!(exec.code(), Code::FailedPrecondition);
+    let _: () = shim.call("Resume", &wire::ResumeRequest { id: "p1".into() }).await.unwrap();
+    assert_eq!(shim.state("").await.status(), Status::Running);
+    shim.kill("", 9, true).await.unwrap();
+    assert_eq!(shim.wait("").await, 137);
+    shim.finish().await;
+    let topics = node.events.topics();
+    assert_eq!(topics[2..4], ["/tasks/paused", "/tasks/resumed"]);
+}
+
+#[tokio::test]
+async fn use_is_measured_and_limits_are_changed() {
+    let node = Node::new();
+    let mut limited = spec(&["sleep", "1000"]);
+    limited["linux"]["resources"]["pids"] = serde_json::json!({"limit": 50});
+    let shim = running(&node, "p2", &limited).await;
+    let (current, limit, memory) = stats(&shim).await;
+    assert_eq!((current, limit), (1, 50));
+    assert!(memory > 0);
+    let resources = Any {
+        type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+        value: br#"{"pids":{"limit":60}}"#.to_vec(),
+    };
+    let update = wire::UpdateTaskRequest {
+        id: "p2".into(),
+        resources: Some(resources),
+        ..wire::UpdateTaskRequest::default()
+    };
+    let _: () = shim.call("Update", &update).await.unwrap();
+    assert_eq!(stats(&shim).await.1, 60);
+    shim.kill("", 9, false).await.unwrap();
+    shim.wait("").await;
+    shim.finish().await;
+}
+
+#[tokio::test]
+async fn running_out_of_memory_is_told() {
+    let node = Node::new();
+    let mut limited = spec(&["tail", "/dev/zero"]);
+    limited["linux"]["resources"]["memory"] =
+        serde_json::json!({"limit": 16 << 20, "swap": 16 << 20});
+    limited["mounts"][1]["options"] = serde_json::json!(["nosuid", "mode=755"]);
+    let shim = running(&node, "p3", &limited).await;
+    assert_eq!(shim.wait("").await, 137);
+    node.events.wait("/tasks/oom").await;
+    shim.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_refused() {
+    let node = Node::new();
+    let shim = running(&node, "p4", &spec(&["sleep", "1000"])).await;
+    let request = wire::StateRequest { id: "other".into(), exec_id: String::new() };
+    let error = shim.call::<wire::StateResponse>("State", &request).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    let error = shim.kill("nope", 9, false).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    let error = shim.exec("../x", &["sh"], Io::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    let error = shim.kill("", 999, false).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    let error = shim.try_create(Io::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::AlreadyExists);
+    let error = shim.call::<()>("Frob", &request).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented);
+    shim.shutdown().await;
+    assert_eq!(shim.state("").await.status(), Status::Running);
+    shim.kill("", 9, false).await.unwrap();
+    shim.wait("").await;
+    shim.finish().await;
+}

@@ -1,0 +1,75 @@
+//! Where output goes.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::*;
+
+async fn run(node: &Node, id: &str, script: &str, stdout: String) {
+    let shim = node.shim(id, &shell(script)).await;
+    shim.create(Io { stdout, ..Io::default() }).await;
+    shim.start("").await.unwrap();
+    assert_eq!(shim.wait("").await, 0);
+    shim.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_takes_both_outputs() {
+    let node = Node::new();
+    let path = node.path("logs/x.log");
+    run(&node, "o1", "echo out; echo err >&2", format!("file://{}", path.display())).await;
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_cri_log_is_tagged_and_rotated() {
+    let node = Node::new();
+    let path = node.path("x.log");
+    let address = format!("cri://{}?max-size=10000&max-files=3", path.display());
+    run(&node, "o2", "echo bad >&2; seq 1 1000; echo -n end", address).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.ends_with(" stdout F end"), "{last}");
+    let lines: Vec<_> = ["x.log.2", "x.log.1", "x.log"]
+        .iter()
+        .flat_map(|name| {
+            let text = std::fs::read_to_string(node.path(name)).unwrap();
+            assert!(text.len() <= 10_000);
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(lines.windows(2).all(|pair| pair[0] <= pair[1]), "times do not rise");
+    assert!(!node.path("x.log.3").exists());
+}
+
+#[tokio::test]
+async fn a_program_reads_both_outputs() {
+    let node = Node::new();
+    let program = node.path("logger");
+    let log = node.path("log");
+    let text = format!(
+        "#!/bin/sh\nexec 5>&-\n(cat <&3; cat <&4; echo $CONTAINER_NAMESPACE/$CONTAINER_ID $1 $2) \
+         >{}\n",
+        log.display()
+    );
+    script(&program, &text);
+    run(&node, "o3", "echo out; echo err >&2", format!("binary://{}?k=v", program.display())).await;
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "out\nerr\ntest/o3 k v\n");
+}
+
+#[tokio::test]
+async fn much_output_is_whole() {
+    let node = Node::new();
+    let shim = node.shim("o4", &shell("head -c 20000000 /dev/zero; seq 1 100000")).await;
+    let stdout = fifo(&node.path("out"));
+    shim.create(Io { stdout: stdout.clone(), ..Io::default() }).await;
+    let output = background(read(stdout));
+    shim.start("").await.unwrap();
+    let text = output.await;
+    assert_eq!(text.len(), 20_000_000 + 588_895);
+    assert!(text.ends_with("99999\n100000\n"));
+    shim.wait("").await;
+    shim.finish().await;
+}

@@ -1,0 +1,133 @@
+//! The shim as a process: how it is started, shared, killed and cleaned up after.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and starts programs"
+)]
+
+mod common;
+
+use std::process::Command;
+
+use berth_proto::containerd::task::v3 as wire;
+use berth_proto::containerd::v1::types::Status;
+use common::*;
+use prost::Message;
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_shim_leaves_is_cleaned_up() {
+    let node = Node::new();
+    let shim = node.shim("k1", &spec(&["sleep", "1000"])).await;
+    let pid = shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    signal(shim.pid().await, rustix::process::Signal::KILL);
+    shim.client.closed().await;
+    assert!(mounted(&shim.bundle));
+    let output = Command::new(SHIM)
+        .args(["-namespace", NAMESPACE, "-address", "/none", "-id", "k1", "-bundle"])
+        .arg(&shim.bundle)
+        .arg("delete")
+        .current_dir(&shim.bundle)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let answer = wire::DeleteResponse::decode(&output.stdout[..]).unwrap();
+    assert_eq!((answer.pid, answer.exit_status), (pid, 137));
+    assert!(!mounted(&shim.bundle));
+    assert!(!node.path("runc").join(NAMESPACE).join("k1").exists());
+}
+
+#[tokio::test]
+async fn containers_of_a_pod_share_a_shim() {
+    let node = Node::new();
+    let mut pod = spec(&["sleep", "1000"]);
+    pod["annotations"] = serde_json::json!({"io.kubernetes.cri.sandbox-id": "pod"});
+    let first = node.shim("a", &pod).await;
+    let second = node.shim("b", &pod).await;
+    assert_eq!(first.socket, second.socket);
+    assert_eq!(first.pid().await, second.pid().await);
+    for shim in [&first, &second] {
+        shim.create(Io::default()).await;
+        shim.start("").await.unwrap();
+    }
+    first.kill("", 9, false).await.unwrap();
+    first.wait("").await;
+    first.delete("").await.unwrap();
+    first.shutdown().await;
+    assert_eq!(second.state("").await.status(), Status::Running);
+    second.kill("", 9, false).await.unwrap();
+    second.wait("").await;
+    second.finish().await;
+}
+
+#[tokio::test]
+async fn older_callers_get_their_forms_of_answer() {
+    let node = Node::new();
+    let bundle = node.bundle("f1", &spec(&["sh"]));
+    let plain = node.launch("f1", &bundle, b"", &[]);
+    let address = String::from_utf8(plain.stdout).unwrap();
+    assert!(address.starts_with("unix:///run/containerd/s/"), "{address}");
+    assert_eq!(std::fs::read_to_string(bundle.join("address")).unwrap(), address);
+    let json = node.launch("f1", &bundle, b"", &[("MAX_SHIM_VERSION", "2")]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let expected = serde_json::json!({"version": 2, "protocol": "ttrpc", "address": address});
+    assert_eq!(json, expected);
+    let socket = address.strip_prefix("unix://").unwrap();
+    let client = berth_ttrpc::Client::connect(socket.as_ref(), LONG).await.unwrap();
+    let request = wire::ShutdownRequest::default();
+    let _: () = client.call("containerd.task.v2.Task", "Shutdown", &request, LONG).await.unwrap();
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn exits_are_kept_while_nobody_listens_and_events_follow() {
+    let mut node = Node::new();
+    let shim = node.shim("n1", &shell("exit 5")).await;
+    node.deafen().await;
+    shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    assert_eq!(shim.wait("").await, 5);
+    assert_eq!(shim.state("").await.exit_status, 5);
+    node.listen();
+    node.events.wait("/tasks/exit").await;
+    shim.finish().await;
+    let order = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
+    assert_eq!(node.events.topics(), order);
+}
+
+#[tokio::test]
+async fn a_terminated_shim_stays_with_its_container() {
+    let node = Node::new();
+    let shim = node.shim("t1", &spec(&["sleep", "1000"])).await;
+    shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    signal(shim.pid().await, rustix::process::Signal::TERM);
+    assert_eq!(shim.state("").await.status(), Status::Running);
+    shim.kill("", 9, false).await.unwrap();
+    shim.client.closed().await;
+    shim.gone().await;
+    node.events.wait("/tasks/exit").await;
+    let output = Command::new(SHIM)
+        .args(["-namespace", NAMESPACE, "-id", "t1", "-bundle"])
+        .arg(&shim.bundle)
+        .arg("delete")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!mounted(&shim.bundle));
+}
+
+#[test]
+fn the_runtime_describes_itself() {
+    let output = Command::new(SHIM).arg("-info").output().unwrap();
+    let info = berth_proto::containerd::types::RuntimeInfo::decode(&output.stdout[..]).unwrap();
+    assert_eq!(info.name, "io.containerd.runc.v2");
+    let output = Command::new(SHIM).arg("-v").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("berth"));
+}
