@@ -13,18 +13,23 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::Error;
+use crate::{Error, LIFELINE_FD, READY_FD};
 
 /// The most that [`output`] takes from each of a program's two outputs.
 pub const MAX_OUTPUT: usize = 16 << 20;
 
 /// A command that inherits nothing by accident: standard input is /dev/null, every descriptor
-/// above 2 is closed on exec, no signal is blocked, and dropping the child kills it.
+/// above 2 is closed on exec, no signal is blocked, the supervisor's variables are not set, and
+/// dropping the child kills it.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the one place that makes commands")]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).kill_on_drop(true);
+    // What the supervisor and systemd said to us is not for our children.
+    for ours in [LIFELINE_FD, READY_FD, "NOTIFY_SOCKET"] {
+        command.env_remove(ours);
+    }
     // SAFETY: between fork and exec only system calls are made, nothing allocates or locks. The
     // standard library has emptied the signal mask by then.
     unsafe {
