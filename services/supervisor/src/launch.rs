@@ -1,0 +1,116 @@
+//! Starting one process of a service, and ending it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use berth_config::{Args, Service};
+use berth_lifecycle::{LIFELINE_FD, READY_FD, child};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+
+use crate::Error;
+
+/// How long a service may take to drain before it is killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What every service is started with.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    /// Where the programs lie: beside our own.
+    folder: PathBuf,
+    arguments: Vec<OsString>,
+    lifeline: OwnedFd,
+    /// Nobody writes: the kernel closes it when this process ends, however it ends.
+    _lifeline_held: OwnedFd,
+    generation: OwnedFd,
+}
+
+impl Launcher {
+    pub(crate) fn new(args: &Args, generation: OwnedFd) -> Result<Self, Error> {
+        let program = std::env::current_exe().map_err(Error::OwnProgram)?;
+        let folder = program.parent().map(PathBuf::from).unwrap_or_default();
+        let (lifeline, held) = make_pipe("lifeline", "all services")?;
+        let arguments = args.to_command_line();
+        Ok(Self { folder, arguments, lifeline, _lifeline_held: held, generation })
+    }
+
+    /// Starts a process of `service`, in a process group of its own so that a terminal's ^C comes
+    /// to us alone.
+    pub(crate) fn start(&self, service: Service) -> Result<Running, Error> {
+        let program = self.folder.join(service.binary());
+        let failed = |pipe| move |source| Error::Pipe { pipe, service: service.name(), source };
+        let copy = |fd: &OwnedFd| fd.as_fd().try_clone_to_owned();
+        let (ready, tell) = make_pipe("ready", service.name())?;
+        let ready = pipe::Receiver::from_owned_fd(ready).map_err(failed("ready"))?;
+        let mut command = child::command(&program);
+        command.args(&self.arguments).process_group(0);
+        let lifeline = copy(&self.lifeline).map_err(failed("lifeline"))?;
+        let lifeline = child::pass(&mut command, lifeline);
+        let tell = child::pass(&mut command, tell);
+        // Held open by the service until it ends, and not named to it: see `lock`.
+        let generation = copy(&self.generation).map_err(failed("lock"))?;
+        child::pass(&mut command, generation);
+        command.env(LIFELINE_FD, lifeline.to_string()).env(READY_FD, tell.to_string());
+        let child = command.spawn().map_err(|source| Error::Start { program, source })?;
+        tracing::debug!(%service, pid = child.id(), "started");
+        Ok(Running { service, child, ready })
+    }
+}
+
+/// A process of a service. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    service: Service,
+    child: Child,
+    ready: pipe::Receiver,
+}
+
+impl Running {
+    /// Whether the service came to serve; false when it ended before.
+    pub(crate) async fn serves(&mut self) -> Result<bool, Error> {
+        let mut byte = [0];
+        let read = self.ready.read(&mut byte).await;
+        Ok(read.map_err(self.failed("wait for the readiness of"))? == 1)
+    }
+
+    /// How it ended. Reaps it.
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, Error> {
+        let ended = self.child.wait().await;
+        ended.map_err(self.failed("wait for the end of"))
+    }
+
+    /// Tells it to end, and kills it when it does not.
+    pub(crate) async fn stop(&mut self) -> Result<(), Error> {
+        self.signal(Signal::TERM)?;
+        if tokio::time::timeout(STOP_DEADLINE, self.ended()).await.is_ok() {
+            return Ok(());
+        }
+        tracing::warn!(service = %self.service, after = ?STOP_DEADLINE, "did not drain, killing it");
+        self.signal(Signal::KILL)?;
+        self.ended().await.map(|_| ())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Error> {
+        // Without an id it was reaped already; with one the id cannot have another owner yet.
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let Some(pid) = id.and_then(Pid::from_raw) else { return Ok(()) };
+        kill_process(pid, signal).map_err(|errno| self.failed("signal")(errno.into()))
+    }
+
+    fn failed(&self, step: &'static str) -> impl FnOnce(io::Error) -> Error + use<> {
+        let service = self.service;
+        move |source| Error::Child { step, service, source }
+    }
+}
+
+fn make_pipe(pipe: &'static str, service: &'static str) -> Result<(OwnedFd, OwnedFd), Error> {
+    let made = pipe_with(PipeFlags::CLOEXEC);
+    made.map_err(|errno| Error::Pipe { pipe, service, source: errno.into() })
+}

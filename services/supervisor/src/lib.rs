@@ -1,0 +1,115 @@
+//! berthd: the services of one node as one program.
+//!
+//! Owns: which processes run on a root, in which order they start and end, and when a dead one is
+//! started again. Must not know: what a service does, its store or its calls; it speaks to none.
+//!
+//! Invariants: one supervisor, and one generation of services, per root (two locks); a service
+//! never outlives its supervisor for longer than it needs to drain (lifeline); containers belong
+//! to their shims and go on whatever happens here.
+
+mod backoff;
+mod error;
+mod folders;
+mod keep;
+mod launch;
+mod lock;
+
+pub use error::Error;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_config::{Args, Config, Service};
+use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use launch::Launcher;
+
+/// How long all services together may take to serve after a start.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs the services until this process is told to end, then ends them in order.
+///
+/// # Errors
+/// [`Error`] when the root is taken, a service cannot start, or this process cannot be told.
+pub async fn run(args: &Args, config: &Config) -> Result<(), Error> {
+    folders::make(config)?;
+    let _root = lock::root(config)?;
+    let generation = lock::generation(config).await?;
+    let launcher = Arc::new(Launcher::new(args, generation)?);
+    let tasks = Tasks::new();
+    let (kept, first) = keep_all(&launcher, &tasks);
+
+    let told = shutdown_signal();
+    tokio::pin!(told);
+    let outcome = tokio::select! {
+        reason = &mut told => reason.map_err(Error::from),
+        started = serving(first) => match started {
+            Ok(()) => announce(config).and(told.await.map_err(Error::from)),
+            Err(error) => Err(error),
+        },
+    };
+    if let Ok(reason) = &outcome {
+        tracing::info!(reason, "stopping");
+    }
+    stop_in_order(kept).await;
+    outcome.map(|_| ())
+}
+
+/// A service that is kept running, and how to end that.
+struct Kept {
+    service: Service,
+    stop: CancellationToken,
+    keeper: JoinHandle<()>,
+}
+
+/// Starts keeping every service; the second answer resolves when each has served once.
+fn keep_all(
+    launcher: &Arc<Launcher>,
+    tasks: &Tasks,
+) -> (Vec<Kept>, Vec<oneshot::Receiver<Result<(), Error>>>) {
+    let keep_one = |service| {
+        let (served, first) = oneshot::channel();
+        let stop = CancellationToken::new();
+        let keeping = keep::keep(launcher.clone(), service, stop.clone(), served);
+        (Kept { service, stop, keeper: tasks.spawn("keep", keeping) }, first)
+    };
+    Service::ALL.into_iter().map(keep_one).unzip()
+}
+
+/// Resolves when all services serve, or the first that cannot says why.
+async fn serving(first: Vec<oneshot::Receiver<Result<(), Error>>>) -> Result<(), Error> {
+    let all = async {
+        for served in first {
+            // A keeper that is gone without a word was stopped: so are we.
+            served.await.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    };
+    deadline(START_DEADLINE, all).await
+}
+
+async fn deadline(
+    limit: Duration,
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::StartDeadline(limit)))
+}
+
+fn announce(config: &Config) -> Result<(), Error> {
+    tracing::info!(address = %config.address.display(), "ready");
+    Ok(notify_ready()?)
+}
+
+/// Ends the services in the reverse order of their start: first those that call the others.
+async fn stop_in_order(kept: Vec<Kept>) {
+    for Kept { service, stop, keeper } in kept.into_iter().rev() {
+        stop.cancel();
+        if keeper.await.is_err() {
+            tracing::error!(%service, "its keeper panicked; the service was killed with it");
+        }
+    }
+}

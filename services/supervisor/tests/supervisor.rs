@@ -1,0 +1,113 @@
+//! berthd with real processes: its own program and a stand-in for every service.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod node;
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use node::{Node, SERVICES};
+use rustix::process::Signal;
+
+#[tokio::test]
+async fn starts_all_and_stops_in_order() {
+    let node = Node::new();
+    let mut berthd = node.start().await;
+    let mode =
+        |path: &str| std::fs::metadata(node.path(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("root"), mode("state")), (0o700, 0o711));
+    assert!(berthd.zombies().is_empty());
+
+    berthd.signal(Signal::TERM);
+    assert_eq!(berthd.exit_code().await, Some(0));
+    let ended: Vec<_> = node.notes().into_iter().filter(|note| note.contains("ended")).collect();
+    let expected: Vec<_> =
+        SERVICES.iter().rev().map(|name| format!("{name} ended SIGTERM")).collect();
+    assert_eq!(ended, expected);
+}
+
+#[tokio::test]
+async fn a_killed_service_is_started_again_and_leaves_no_zombie() {
+    let node = Node::new();
+    let berthd = node.start().await;
+    for name in SERVICES {
+        let before = node.pids(name);
+        node::kill(*before.last().unwrap());
+        node.until(|| node.pids(name).len() == before.len() + 1).await;
+    }
+    // A second death in a row waits, but not for long.
+    node::kill(*node.pids(SERVICES[0]).last().unwrap());
+    node.until(|| node.pids(SERVICES[0]).len() == 3).await;
+    assert!(berthd.zombies().is_empty(), "{:?}", berthd.zombies());
+}
+
+#[tokio::test]
+async fn services_inherit_the_generations_lock_and_no_other() {
+    let node = Node::new();
+    let _berthd = node.start().await;
+    for name in SERVICES {
+        let started = format!("{name} started");
+        let note = node.notes().into_iter().find(|note| note.starts_with(&started)).unwrap();
+        assert!(note.ends_with(" services.lock"), "{note}");
+    }
+}
+
+#[tokio::test]
+async fn services_end_with_a_killed_supervisor_and_the_next_one_waits_for_them() {
+    let node = Node::new();
+    let mut berthd = node.start().await;
+    berthd.signal(Signal::KILL);
+    berthd.exit_code().await;
+    let _next = node.start().await;
+    let notes = node.notes();
+    let last_end = notes.iter().rposition(|note| note.ends_with("the supervisor ended")).unwrap();
+    let ends = notes.iter().filter(|note| note.ends_with("the supervisor ended")).count();
+    let second_start = notes.iter().enumerate().filter(|(_, note)| note.contains("started")).nth(4);
+    assert_eq!(ends, 4, "{notes:?}");
+    assert!(second_start.unwrap().0 > last_end, "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_second_supervisor_on_the_root_is_told_who_holds_it() {
+    let node = Node::new();
+    let berthd = node.start().await;
+    let output = node.run_to_end().await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("another berthd (pid {})", berthd.pid())), "{said}");
+    assert!(node.notes().iter().all(|note| !note.contains("ended")));
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_to_start_ends_everything_by_name() {
+    let node = Node::new();
+    node.flag("berth-bundle.refuse");
+    let output = node.run_to_end().await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("bundle ended before it served (exit status: 1)"), "{said}");
+    assert!(said.contains("berth-bundle refuses"), "{said}");
+}
+
+#[tokio::test]
+async fn a_missing_program_is_named() {
+    let node = Node::new();
+    std::fs::remove_file(node.path("bin/berth-runtime")).unwrap();
+    let output = node.run_to_end().await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("bin/berth-runtime"), "{said}");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_drain_is_killed() {
+    let node = Node::new();
+    node.flag("berth-runtime.deaf");
+    let mut berthd = node.start().await;
+    berthd.signal(Signal::INT);
+    let code = tokio::time::timeout(Duration::from_secs(30), berthd.exit_code()).await;
+    assert_eq!(code.unwrap(), Some(0));
+    let notes = node.notes();
+    assert!(notes.contains(&"berth-runtime ignored SIGTERM".to_owned()), "{notes:?}");
+    assert!(notes.contains(&"berth-distribution ended SIGTERM".to_owned()), "{notes:?}");
+}
