@@ -111,3 +111,28 @@ async fn a_service_that_does_not_drain_is_killed() {
     assert!(notes.contains(&"berth-runtime ignored SIGTERM".to_owned()), "{notes:?}");
     assert!(notes.contains(&"berth-distribution ended SIGTERM".to_owned()), "{notes:?}");
 }
+
+#[tokio::test]
+async fn systemd_is_told_when_all_serve() {
+    let node = Node::new();
+    let socket = node.path("notify.sock");
+    let systemd = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let _berthd = node.start_with(&[("NOTIFY_SOCKET", socket.to_str().unwrap())]).await;
+    let mut message = [0; 64];
+    let length = tokio::time::timeout(Duration::from_secs(5), systemd.recv(&mut message)).await;
+    assert_eq!(&message[..length.unwrap().unwrap()], b"READY=1\n");
+    for name in SERVICES {
+        assert_eq!(node.pids(name).len(), 1, "{name} served before");
+    }
+}
+
+#[tokio::test]
+async fn a_lifeline_that_is_none_is_named() {
+    let node = Node::new();
+    for (value, problem) in [("x", "not a descriptor's number"), ("999", "Bad file descriptor")] {
+        let output = node.run_with(&[("BERTH_LIFELINE_FD", value)]).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("BERTH_LIFELINE_FD") && said.contains(problem), "{said}");
+    }
+}

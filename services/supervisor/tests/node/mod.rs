@@ -53,9 +53,15 @@ impl Node {
 
     /// Starts berthd and waits until it says that it is ready.
     pub async fn start(&self) -> Berthd {
+        self.start_with(&[]).await
+    }
+
+    /// As [`Node::start`], with more environment.
+    pub async fn start_with(&self, environment: &[(&str, &str)]) -> Berthd {
         let (ready, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let mut command = self.command();
         let tell = child::pass(&mut command, tell);
+        command.envs(environment.iter().copied());
         command.env(READY_FD, tell.to_string()).stderr(Stdio::inherit());
         let child = command.spawn().unwrap();
         drop(command);
@@ -68,7 +74,14 @@ impl Node {
     }
 
     pub async fn run_to_end(&self) -> Output {
-        child::output(self.command(), SOON).await.unwrap()
+        self.run_with(&[]).await
+    }
+
+    /// As [`Node::run_to_end`], with more environment.
+    pub async fn run_with(&self, environment: &[(&str, &str)]) -> Output {
+        let mut command = self.command();
+        command.envs(environment.iter().copied());
+        child::output(command, SOON).await.unwrap()
     }
 
     /// What the stand-ins wrote down.
