@@ -1,0 +1,64 @@
+//! The gRPC services that the gateway answers itself, one per file.
+
+mod event_fields;
+mod events;
+mod health;
+mod introspection;
+mod reflection;
+mod version;
+
+use std::convert::Infallible;
+use std::sync::OnceLock;
+
+use berth_lifecycle::Tasks;
+use berth_proto::containerd::services::events::v1::events_server::EventsServer;
+use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
+use berth_proto::containerd::services::version::v1::version_server::VersionServer;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tower::ServiceExt;
+
+use crate::Error;
+use crate::upstreams::Upstreams;
+
+/// All of them.
+#[derive(Debug)]
+pub struct Own {
+    routes: Routes,
+    /// Indexing the descriptors takes memory that a node without curious clients need not spend.
+    reflection: OnceLock<Routes>,
+}
+
+impl Own {
+    /// Services that ask `upstreams` where they need to.
+    ///
+    /// # Errors
+    /// [`Error::PidNamespace`] when this process cannot tell where it runs.
+    pub fn new(upstreams: &Upstreams, tasks: &Tasks) -> Result<Self, Error> {
+        let introspection = introspection::Introspection::new(upstreams.clone())?;
+        let events = events::Events::new(upstreams.clone(), tasks.clone());
+        let health = health::Health::new(upstreams.clone(), tasks.clone());
+        let routes = Routes::new(VersionServer::new(version::Version))
+            .add_service(IntrospectionServer::new(introspection))
+            .add_service(EventsServer::new(events))
+            .add_service(HealthServer::new(health))
+            .prepare();
+        Ok(Self { routes, reflection: OnceLock::new() })
+    }
+
+    /// Answers one call.
+    pub async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        let routes = if request.uri().path().starts_with("/grpc.reflection.") {
+            self.reflection.get_or_init(|| {
+                reflection::routes().expect("descriptor sets are embedded by the build")
+            })
+        } else {
+            &self.routes
+        };
+        let answered: Result<_, Infallible> = routes.clone().oneshot(request).await;
+        answered.unwrap_or_else(|never| match never {})
+    }
+}

@@ -1,0 +1,116 @@
+//! The clients' side: connections of the public socket, and one decision per call.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use berth_errors::chain;
+use berth_lifecycle::Tasks;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::api::Own;
+use crate::body::Inbound;
+use crate::relay::relay;
+use crate::route::{self, Route};
+use crate::upstreams::Upstreams;
+use crate::window;
+
+/// What every connection needs.
+pub struct Front {
+    upstreams: Upstreams,
+    own: Own,
+    connections: Arc<Semaphore>,
+}
+
+impl Front {
+    /// Calls go to `upstreams` or to the gateway's `own` services; further connections than
+    /// `max_connections` wait to be accepted.
+    #[must_use]
+    pub fn new(upstreams: Upstreams, own: Own, max_connections: usize) -> Arc<Self> {
+        let connections = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { upstreams, own, connections })
+    }
+
+    /// Accepts connections until the tasks are told to end.
+    pub async fn accept(self: Arc<Self>, listener: UnixListener, tasks: Tasks) {
+        let token = tasks.token();
+        let accepting = async {
+            loop {
+                // Never closed, hence never an error.
+                let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "accept a connection");
+                        // Out of descriptors: they come back as connections end.
+                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        continue;
+                    }
+                };
+                let connection = self.clone().connection(stream, tasks.clone());
+                tasks.spawn("connection", async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = accepting => {}
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: UnixStream, tasks: Tasks) {
+        let service = hyper::service::service_fn(move |request| self.clone().call(request));
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .auto_date_header(false)
+            .initial_stream_window_size(window::STREAM)
+            .initial_connection_window_size(window::CONNECTION)
+            .max_frame_size(window::FRAME)
+            .max_header_list_size(window::HEADERS)
+            .max_concurrent_streams(window::STREAMS)
+            .max_pending_accept_reset_streams(window::RESETS)
+            .max_local_error_reset_streams(window::RESETS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let token = tasks.token();
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = token.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error = chain(&error), "client connection ended");
+        }
+    }
+
+    /// Boxed: hyper keeps one per call under way, and a call to a service is large.
+    fn call(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        Box::pin(async move {
+            let answered = match route::of(request.uri().path()) {
+                Ok(Route::Service(service, lane)) => {
+                    relay(self.upstreams.of(service), lane, request).await
+                }
+                Ok(Route::Own) => {
+                    Ok(self.own.call(request).await.map(Inbound::Own))
+                }
+                Err(error) => Err(error),
+            };
+            Ok(answered.unwrap_or_else(|error| {
+                // A status in the headers of a response without body: "trailers-only".
+                berth_grpc::status(error).into_http::<tonic::body::Body>().map(Inbound::Own)
+            }))
+        })
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Inbound>, Infallible>> + Send>>;

@@ -1,0 +1,53 @@
+//! The socket that clients know.
+//!
+//! Owns: the public address, the choice of the service that answers a call, and the answers about
+//! the node as a whole (version, introspection, merged events, health, reflection). Must not know:
+//! what a call to a service means. Bodies and trailers pass as they are; no state outlives a call.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`listen`] | binds the socket |
+//! | [`front`] | connections of clients; per call one decision |
+//! | [`route`] | path to service |
+//! | [`relay`], [`body`] | one call to a service and its response |
+//! | [`upstream`], [`connection`] | waiting for a service, and the connection to it |
+//! | [`deadline`] | the caller's deadline |
+//! | [`api`], [`peers`] | services of its own, and calls of its own |
+
+pub mod api;
+pub mod body;
+pub mod connection;
+pub mod deadline;
+mod error;
+pub mod front;
+pub mod listen;
+pub mod peers;
+pub mod relay;
+pub mod route;
+pub mod upstream;
+pub mod upstreams;
+pub mod window;
+
+use berth_config::Config;
+use berth_lifecycle::Tasks;
+
+pub use error::Error;
+
+use crate::api::Own;
+use crate::front::Front;
+use crate::upstreams::Upstreams;
+
+/// Serves until the tasks are told to end. Returns as soon as the socket answers.
+///
+/// # Errors
+/// The socket cannot be bound, or has an owner or mode that cannot be set.
+pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
+    let gateway = &config.gateway;
+    let wait = *gateway.wait;
+    let upstreams = Upstreams::new(|service| config.socket(service), wait, tasks);
+    let own = Own::new(&upstreams, tasks)?;
+    let listener = listen::bind(&config.address, gateway.uid, gateway.gid, gateway.mode)?;
+    let front = Front::new(upstreams, own, gateway.max_connections);
+    tasks.spawn("accept", front.accept(listener, tasks.clone()));
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What a service tells about itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
+use berth_proto::containerd::services::introspection::v1::{Plugin, PluginsRequest};
+use berth_proto::google::rpc;
+use tokio::time::timeout;
+use tonic::Status;
+
+use super::transport::Transport;
+use crate::upstream::Upstream;
+
+/// A service that is being restarted should not keep the others from being listed.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The type of the entry that stands for a service as a whole.
+const SERVICE: &str = "io.berth.service.v1";
+
+/// The parts of one service.
+pub type Parts = Vec<Plugin>;
+
+/// The parts of a service, and an entry for the service itself, which holds the error if it does
+/// not answer.
+pub async fn parts(upstream: Arc<Upstream>) -> Parts {
+    let mut itself = Plugin {
+        r#type: SERVICE.into(),
+        id: upstream.name().trim_start_matches("berth-").into(),
+        ..Plugin::default()
+    };
+    let mut client = IntrospectionClient::new(Transport(upstream));
+    let asked = client.plugins(PluginsRequest { filters: Vec::new() });
+    let mut parts = match in_time(asked).await {
+        Ok(answer) => answer.plugins,
+        Err(status) => {
+            let (code, message) = (status.code() as i32, status.message().to_owned());
+            itself.init_err = Some(rpc::Status { code, message, details: Vec::new() });
+            Vec::new()
+        }
+    };
+    parts.push(itself);
+    parts
+}
+
+/// The lasting identity of the node, which one service keeps.
+///
+/// # Errors
+/// Why that service does not tell.
+pub async fn uuid(upstream: Arc<Upstream>) -> Result<String, Status> {
+    let mut client = IntrospectionClient::new(Transport(upstream));
+    in_time(client.server(())).await.map(|server| server.uuid)
+}
+
+async fn in_time<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    match timeout(DEADLINE, call).await {
+        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Err(_) => Err(Status::unavailable(format!("no answer within {DEADLINE:?}: unavailable"))),
+    }
+}

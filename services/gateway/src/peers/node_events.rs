@@ -1,0 +1,147 @@
+//! The events of one service as one stream without gaps, across reconnects and restarts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::berth::node::v1::node_events_client::NodeEventsClient;
+use berth_proto::berth::node::v1::{NodeEvent, NodeSubscribeRequest};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tonic::{Code, Status};
+
+use super::transport::Transport;
+use crate::upstream::Upstream;
+
+/// How long a new subscription waits for a service that is away before it goes on without.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Between two subscriptions, for a service that accepts and breaks off at once.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Where events go.
+type Events = mpsc::Sender<Result<NodeEvent, Status>>;
+
+/// How far a service was followed.
+#[derive(Debug, Default)]
+struct Position {
+    /// The next event wanted; `None` before the first subscription.
+    next: Option<u64>,
+    incarnation: u64,
+}
+
+impl Position {
+    fn request(&self) -> NodeSubscribeRequest {
+        NodeSubscribeRequest {
+            from_seq: self.next.unwrap_or(0),
+            // All of it, if nothing was seen of a service that was there before us.
+            from_start: self.next == Some(0),
+            incarnation: self.incarnation,
+        }
+    }
+
+    /// Notes an event and tells whether it is new.
+    fn advance(&mut self, event: &NodeEvent) -> bool {
+        let same_run = event.incarnation == self.incarnation;
+        if same_run && event.event.is_some() && self.next.is_some_and(|next| event.seq < next) {
+            return false;
+        }
+        self.incarnation = event.incarnation;
+        self.next = Some(event.seq + 1);
+        event.event.is_some()
+    }
+}
+
+/// Sends the events of a service into `events` for as long as somebody receives them. Tells by
+/// `subscribed` when the first subscription stands, or that the service is away.
+///
+/// Returns the status that ends the merged stream: events were lost, or the service refused.
+pub async fn follow(
+    upstream: Arc<Upstream>,
+    events: &Events,
+    subscribed: oneshot::Sender<()>,
+) -> Option<Status> {
+    let mut follower = Follower { upstream, position: Position::default(), subscribed: None };
+    if follower.upstream.reach(FIRST_WAIT).await.is_ok() {
+        follower.subscribed = Some(subscribed);
+    } else {
+        // A service that is away when the subscription begins is not waited for: what it does after
+        // it has come back is sent from the start.
+        drop(subscribed);
+        follower.position.next = Some(0);
+    }
+    tokio::select! {
+        () = events.closed() => None,
+        status = follower.run(events) => Some(status),
+    }
+}
+
+struct Follower {
+    upstream: Arc<Upstream>,
+    position: Position,
+    subscribed: Option<oneshot::Sender<()>>,
+}
+
+impl Follower {
+    /// Subscribes again and again, until the service answers with an error of its own.
+    async fn run(&mut self, events: &Events) -> Status {
+        loop {
+            let ended = self.subscription(events).await;
+            drop(self.subscribed.take());
+            self.position.next.get_or_insert(0);
+            let service = self.upstream.name();
+            match ended {
+                Err(status) if status.code() != Code::Unavailable => return status,
+                Err(status) => tracing::debug!(service, %status, "events interrupted"),
+                Ok(()) => tracing::debug!(service, "events ended"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn subscription(&mut self, events: &Events) -> Result<(), Status> {
+        let mut client = NodeEventsClient::new(Transport(self.upstream.clone()));
+        let mut stream = client.subscribe(self.position.request()).await?.into_inner();
+        drop(self.subscribed.take());
+        while let Some(event) = stream.message().await? {
+            // If nobody receives any more, the caller notices and drops us.
+            if self.position.advance(&event) && events.send(Ok(event)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64, incarnation: u64) -> NodeEvent {
+        let event = Some(prost_types::Any::default());
+        NodeEvent { seq, incarnation, event, ..NodeEvent::default() }
+    }
+
+    #[test]
+    fn a_marker_sets_the_position_without_being_sent() {
+        let mut position = Position::default();
+        assert!(!position.advance(&NodeEvent { event: None, ..event(7, 1) }));
+        assert_eq!(position.request().from_seq, 8);
+        assert!(position.advance(&event(8, 1)));
+    }
+
+    #[test]
+    fn what_was_seen_is_not_sent_again_but_another_run_is() {
+        let mut position = Position::default();
+        assert!(position.advance(&event(7, 1)));
+        assert!(!position.advance(&event(7, 1)));
+        assert!(position.advance(&event(1, 2)));
+        assert_eq!((position.request().from_seq, position.request().incarnation), (2, 2));
+    }
+
+    #[test]
+    fn a_service_that_was_away_at_first_is_read_from_its_start() {
+        let mut position = Position::default();
+        assert!(!position.request().from_start);
+        position.next.get_or_insert(0);
+        assert!(position.request().from_start);
+    }
+}
