@@ -91,7 +91,10 @@ impl Body for Relay {
         }
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         match deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => self.end(Error::Late { method: self.call.path.to_string() }),
+            Poll::Ready(()) => {
+                let method = self.call.path.to_string();
+                self.end(Error::Late { method })
+            }
             Poll::Pending => Poll::Pending,
         }
     }

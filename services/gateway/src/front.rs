@@ -100,9 +100,7 @@ impl Front {
                 Ok(Route::Service(service, lane)) => {
                     relay(self.upstreams.of(service), lane, request).await
                 }
-                Ok(Route::Own) => {
-                    Ok(self.own.call(request).await.map(Inbound::Own))
-                }
+                Ok(Route::Own) => Ok(self.own.call(request).await.map(Inbound::Own)),
                 Err(error) => Err(error),
             };
             Ok(answered.unwrap_or_else(|error| {

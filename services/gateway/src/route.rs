@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn every_service_of_the_interface_has_an_owner() {
         let facts = include_str!("../../../proto/facts/containerd.tsv");
-        let ttrpc = ["containerd.runtime.", "containerd.task.", "containerd.services.events.ttrpc."];
+        let ttrpc =
+            ["containerd.runtime.", "containerd.task.", "containerd.services.events.ttrpc."];
         let expected: BTreeSet<_> = facts
             .lines()
             .filter_map(|row| row.strip_prefix("method\t")?.split('\t').next())

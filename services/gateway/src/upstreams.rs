@@ -20,8 +20,7 @@ pub struct Upstreams {
 impl Upstreams {
     /// The services on the sockets that `socket` tells.
     pub fn new(socket: impl Fn(Service) -> PathBuf, wait: Duration, tasks: &Tasks) -> Self {
-        let upstream =
-            |service| Arc::new(Upstream::new(service, socket(service), wait, tasks));
+        let upstream = |service| Arc::new(Upstream::new(service, socket(service), wait, tasks));
         Self {
             distribution: upstream(Service::Distribution),
             bundle: upstream(Service::Bundle),

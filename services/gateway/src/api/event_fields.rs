@@ -60,8 +60,8 @@ fn in_message(message: &DynamicMessage, path: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use berth_filters::Filter;
-    use berth_proto::containerd::events::{ContainerCreate, ContainerUpdate, TaskExit};
     use berth_proto::containerd::events::container_create::Runtime;
+    use berth_proto::containerd::events::{ContainerCreate, ContainerUpdate, TaskExit};
     use berth_proto::pack;
 
     fn matches(filter: &str, event: prost_types::Any) -> bool {

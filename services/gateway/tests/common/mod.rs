@@ -1,0 +1,91 @@
+//! A gateway on a temporary socket, and services behind it that can be killed and started again.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod fakes;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use berth_config::{Config, Service};
+use berth_lifecycle::Tasks;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+/// A node of which only the gateway is real.
+pub struct Node {
+    pub config: Config,
+    pub tasks: Tasks,
+    pub channel: Channel,
+    _dir: tempfile::TempDir,
+}
+
+impl Node {
+    /// A gateway that waits for services as long as `wait` says.
+    pub fn new(wait: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display();
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let text = format!(
+            "root = \"{root}/root\"\nstate = \"{root}\"\naddress = \"{root}/berth.sock\"\n\
+             [gateway]\nwait = \"{wait}\"\nuid = {uid}\ngid = {gid}\n"
+        );
+        let config = Config::parse(&text, Path::new("test.toml")).unwrap();
+        let tasks = Tasks::new();
+        berth_gateway::serve(&config, &tasks).unwrap();
+        let channel = berth_grpc::channel(&config.address);
+        Self { config, tasks, channel, _dir: dir }
+    }
+
+    /// Starts a service.
+    pub fn start(&self, service: Service, routes: Routes) -> Process {
+        Process::start(self.config.socket(service), routes)
+    }
+}
+
+/// A service on a runtime of its own, so that killing it closes its sockets as a kill -9 does.
+pub struct Process(Option<tokio::runtime::Runtime>);
+
+impl Process {
+    fn start(socket: PathBuf, routes: Routes) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let tasks = Tasks::new();
+        let entered = runtime.enter();
+        berth_grpc::server::serve(&socket, 0o600, routes, &tasks).unwrap();
+        drop(entered);
+        Self(Some(runtime))
+    }
+
+    /// Ends it at once.
+    pub fn kill(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A runtime may not be waited for in an asynchronous context: a thread does it.
+            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(1)))
+                .join()
+                .unwrap();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Waits for something that another task brings about.
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

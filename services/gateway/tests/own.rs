@@ -1,0 +1,168 @@
+//! What the gateway answers itself.
+
+mod common;
+
+use std::process::Command;
+
+use berth_config::Service;
+use berth_proto::containerd::services::events::v1::SubscribeRequest;
+use berth_proto::containerd::services::events::v1::events_client::EventsClient;
+use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
+use berth_proto::containerd::services::introspection::v1::{Plugin, PluginsRequest};
+use common::Node;
+use common::fakes::{self, Events, event};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+async fn plugins(node: &Node, filters: &[&str]) -> Vec<Plugin> {
+    let filters = filters.iter().map(ToString::to_string).collect();
+    let mut client = IntrospectionClient::new(node.channel.clone());
+    client.plugins(PluginsRequest { filters }).await.unwrap().into_inner().plugins
+}
+
+#[tokio::test]
+async fn plugins_of_all_services_are_merged_and_filtered() {
+    let node = Node::new("100ms");
+    let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));
+    let _runtime = node.start(Service::Runtime, fakes::parts("runtime"));
+    let tested = plugins(&node, &["type==io.containerd.test.v1"]).await;
+    let ids: Vec<_> = tested.iter().map(|plugin| plugin.id.as_str()).collect();
+    assert_eq!(ids, ["distribution", "runtime"]);
+    let services = plugins(&node, &["type==io.berth.service.v1"]).await;
+    assert_eq!(services.len(), 3);
+    for service in services {
+        let down = service.init_err.map(|error| error.code);
+        assert_eq!(down, (service.id == "bundle").then_some(Code::Unavailable as i32));
+    }
+}
+
+#[tokio::test]
+async fn the_server_has_the_uuid_that_distribution_keeps() {
+    let node = Node::new("10s");
+    let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));
+    let mut client = IntrospectionClient::new(node.channel.clone());
+    let server = client.server(()).await.unwrap().into_inner();
+    assert_eq!(server.uuid, "uuid-of-distribution");
+    assert_eq!(server.pid, u64::from(std::process::id()));
+    assert_ne!(server.pidns, 0);
+}
+
+async fn subscribe(
+    node: &Node,
+    filters: &[&str],
+) -> tonic::Streaming<berth_proto::containerd::types::Envelope> {
+    let filters = filters.iter().map(ToString::to_string).collect();
+    let mut client = EventsClient::new(node.channel.clone());
+    client.subscribe(SubscribeRequest { filters }).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn events_of_all_services_are_merged_and_filtered() {
+    let node = Node::new("10s");
+    let services = [Service::Distribution, Service::Bundle, Service::Runtime];
+    let _processes = services.map(|service| {
+        let events = Events::default();
+        let topic = format!("/{service}/one");
+        *events.script.lock().unwrap() = vec![event(1, 1, &topic), event(2, 1, "/other")];
+        node.start(service, events.routes())
+    });
+    let mut stream = subscribe(&node, &["topic~=one"]).await;
+    let mut topics = Vec::new();
+    for _ in services {
+        topics.push(stream.message().await.unwrap().unwrap().topic);
+    }
+    topics.sort();
+    assert_eq!(topics, ["/bundle/one", "/distribution/one", "/runtime/one"]);
+}
+
+#[tokio::test]
+async fn a_subscription_outlives_a_service_and_resumes_where_it_was() {
+    let node = Node::new("10s");
+    let events = Events::default();
+    *events.script.lock().unwrap() = vec![event(5, 9, "/a")];
+    let process = node.start(Service::Runtime, events.routes());
+    let mut stream = subscribe(&node, &[]).await;
+    assert_eq!(stream.message().await.unwrap().unwrap().topic, "/a");
+    process.kill();
+    // Another run counts from one again, and what was seen comes twice.
+    *events.script.lock().unwrap() =
+        vec![event(1, 10, "/b"), event(1, 10, "/b"), event(2, 10, "/c")];
+    let _process = node.start(Service::Runtime, events.routes());
+    assert_eq!(stream.message().await.unwrap().unwrap().topic, "/b");
+    assert_eq!(stream.message().await.unwrap().unwrap().topic, "/c");
+    let asked = events.asked.lock().unwrap().clone();
+    assert_eq!((asked[0].from_seq, asked[0].from_start), (0, false));
+    assert_eq!((asked[1].from_seq, asked[1].incarnation), (6, 9));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_lost_events_is_told_how_many() {
+    let node = Node::new("10s");
+    let events = Events::default();
+    let lost = Status::resource_exhausted("subscriber is too slow, 7 events lost");
+    *events.script.lock().unwrap() = vec![event(1, 1, "/a"), Err(lost)];
+    let _process = node.start(Service::Bundle, events.routes());
+    let mut stream = subscribe(&node, &[]).await;
+    assert!(stream.message().await.unwrap().is_some());
+    let error = stream.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert!(error.message().contains("7 events"), "{}", error.message());
+}
+
+#[tokio::test]
+async fn health_follows_the_processes() {
+    let node = Node::new("10s");
+    let _process = node.start(Service::Bundle, fakes::parts("bundle"));
+    let mut client = HealthClient::new(node.channel.clone());
+    for (name, status) in [
+        ("berth-bundle", ServingStatus::Serving),
+        ("containerd.services.snapshots.v1.Snapshots", ServingStatus::Serving),
+        ("containerd.services.images.v1.Images", ServingStatus::NotServing),
+        ("containerd.services.version.v1.Version", ServingStatus::Serving),
+        ("", ServingStatus::NotServing),
+    ] {
+        let request = HealthCheckRequest { service: name.into() };
+        assert_eq!(client.check(request).await.unwrap().into_inner().status(), status, "{name}");
+    }
+    let request = HealthCheckRequest { service: "nobody".into() };
+    assert_eq!(client.check(request).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn reflection_lists_what_can_be_called() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let node = Node::new("10s");
+    let mut client = ServerReflectionClient::new(node.channel.clone());
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let request = ServerReflectionRequest { host: String::new(), message_request };
+    let mut answers =
+        client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else {
+        panic!("a list of services, not {answer:?}")
+    };
+    let listed: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    assert_eq!(listed, berth_gateway::route::services().collect::<Vec<_>>());
+}
+
+/// containerd's own client, which is Debian's ctr 1.6.
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "the client is a program")]
+async fn ctr_prints_our_version() {
+    let node = Node::new("10s");
+    let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));
+    let mut ctr = Command::new("ctr");
+    ctr.arg("--address").arg(&node.config.address).arg("version");
+    let output = tokio::task::spawn_blocking(move || ctr.output()).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    for part in ["v2.3.4", concat!("berth-", env!("CARGO_PKG_VERSION")), "uuid-of-distribution"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
