@@ -2,6 +2,7 @@
 
 mod filter;
 mod update;
+mod watched;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,6 +18,7 @@ use crate::records::{CONTAINERS, Container};
 use crate::refs;
 
 pub use update::Update;
+pub use watched::Watched;
 
 /// The containers of the node.
 #[derive(Clone)]
@@ -24,13 +26,14 @@ pub struct Containers {
     store: Store,
     gate: Arc<Gate>,
     events: Events,
+    watched: Watched,
 }
 
 impl Containers {
     /// The containers in `store`.
     #[must_use]
     pub fn new(store: Store, gate: Arc<Gate>, events: Events) -> Self {
-        Self { store, gate, events }
+        Self { store, gate, events, watched: Watched::default() }
     }
 
     /// Records a container. Its times are set here.
@@ -52,6 +55,7 @@ impl Containers {
         };
         self.store.commit("containers.create", work).await?;
         drop(pass);
+        self.watched.note(ns, &container);
         let Container { id, image, runtime, .. } = container.clone();
         self.events.publish(ns, Event::ContainerCreated { id, image, runtime });
         Ok(container)
@@ -123,6 +127,7 @@ impl Containers {
         };
         let updated = self.store.commit("containers.update", work).await?;
         drop(pass);
+        self.watched.note(ns, &updated);
         let Container { id, image, labels, snapshot_key, .. } = updated.clone();
         self.events.publish(ns, Event::ContainerUpdated { id, image, labels, snapshot_key });
         Ok(updated)
@@ -141,6 +146,7 @@ impl Containers {
             Err(not_found(&key.0, &key.1))
         };
         self.store.commit("containers.delete", work).await?;
+        self.unwatch(ns, id);
         self.events.publish(ns, Event::ContainerDeleted { id: id.to_owned() });
         Ok(())
     }

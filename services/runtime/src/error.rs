@@ -103,7 +103,7 @@ pub enum Error {
         id: String,
         /// Why.
         #[source]
-        source: berth_mount::Error,
+        source: Box<berth_mount::Error>,
     },
     /// The store refused.
     #[error(transparent)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_ids::{Labels, Namespace};
+use berth_mount::Mount;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
@@ -21,6 +22,13 @@ pub trait Neighbours: Send + Sync {
     fn register<'a>(&'a self, namespace: &'a Namespace) -> BoxFuture<'a, Result<()>>;
     /// Tells the owner of an object that something here refers to it.
     fn pin<'a>(&'a self, namespace: &'a Namespace, to: &'a Ref) -> BoxFuture<'a, Result<()>>;
+    /// What a snapshot is mounted by.
+    fn mounts<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        snapshotter: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Mount>>>;
 }
 
 /// Fences, epochs and the namespaces that their owner knows.

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod peers;
 pub mod records;
 pub mod refs;
+pub mod restart;
 pub mod sandboxes;
 pub mod shims;
 pub mod tasks;

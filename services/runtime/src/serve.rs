@@ -13,8 +13,9 @@ use berth_store::{Options, Store};
 use crate::api::{Domain, Forwarder, RingSink, routes};
 use crate::containers::Containers;
 use crate::events::Events;
-use crate::gate::Gate;
+use crate::gate::{Gate, Neighbours};
 use crate::peers::Services;
+use crate::restart::Monitor;
 use crate::sandboxes::Sandboxes;
 use crate::shims::{Launcher, Settings};
 use crate::tasks::{Parts, Tasks};
@@ -40,7 +41,8 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<()> {
     let events = Events::new(Arc::new(RingSink(ring.clone())));
     let (distribution, bundle) =
         (config.socket(Service::Distribution), config.socket(Service::Bundle));
-    let gate = Arc::new(Gate::new(Arc::new(Services::new(&distribution, &bundle))));
+    let neighbours: Arc<dyn Neighbours> = Arc::new(Services::new(&distribution, &bundle));
+    let gate = Arc::new(Gate::new(neighbours.clone()));
     let containers = Containers::new(store.clone(), gate.clone(), events.clone());
     let sandboxes = Sandboxes::new(store, gate.clone());
     let launcher = Launcher::new(shim_settings(config));
@@ -58,6 +60,9 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<()> {
         tracing::info!(tasks = recovered, "took over the tasks of an earlier run");
     }
     serve_shims(&config.ttrpc_address(), forwarder, jobs)?;
+    let interval = settings.restart_interval.0;
+    let (watched, started) = (containers.clone(), tasks.clone());
+    Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let domain = Domain { containers, tasks, sandboxes, gate, ring, launcher };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(())

@@ -198,3 +198,40 @@ async fn a_failed_start_leaves_nothing_and_the_name_free() {
     assert!(lost.message().contains("not installed"), "{lost}");
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_to_run_is_started_again() {
+    let shim = shims().remove(0);
+    let node = Node::start().await;
+    let mut kept = support::container(&shim, "kept", "exit 4");
+    let image = node.folder.path().join("image");
+    let mut spec: serde_json::Value =
+        serde_json::from_slice(&kept.spec.as_ref().unwrap().value).unwrap();
+    spec["root"]["path"] = image.to_string_lossy().into_owned().into();
+    kept.spec.as_mut().unwrap().value = spec.to_string().into_bytes();
+    kept.labels.insert("containerd.io/restart.status".into(), "running".into());
+    kept.labels.insert("containerd.io/restart.policy".into(), "on-failure:2".into());
+    let request = berth_proto::containerd::services::containers::v1::CreateContainerRequest {
+        container: Some(kept),
+    };
+    node.containers().create(ns(request)).await.unwrap();
+    // The first start is a client's.
+    let request = wire::CreateTaskRequest { container_id: "kept".into(), ..Default::default() };
+    node.tasks().create(ns(request)).await.unwrap();
+    node.start_task("kept", "").await.unwrap();
+    let one = ["create", "start", "exit kept 4"];
+    let until = tokio::time::Instant::now() + SOON;
+    let expected = [&one[..], &["delete 4"], &one[..], &["delete 4"], &one[..]].concat();
+    loop {
+        let told = node.events("kept").await;
+        assert!(tokio::time::Instant::now() < until, "{told:?}");
+        if told.len() >= expected.len() {
+            assert_eq!(told, expected);
+            break;
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(node.events("kept").await, expected, "twice is the most");
+    node.delete("kept").await.unwrap();
+    node.finish().await;
+}

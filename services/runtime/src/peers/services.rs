@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use berth_errors::Code;
-use berth_grpc::code_of;
+use berth_grpc::{code_of, with_namespace};
 use berth_ids::Namespace;
+use berth_mount::Mount;
 use berth_proto::berth::node::v1 as wire;
+use berth_proto::containerd::services::snapshots::v1::MountsRequest;
+use berth_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use futures::future::BoxFuture;
 use tonic::transport::Channel;
 use wire::collector_client::CollectorClient;
@@ -36,9 +39,12 @@ impl Services {
 impl Neighbours for Services {
     fn register<'a>(&'a self, namespace: &'a Namespace) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let mut client = NamespacesClient::new(self.distribution.clone());
-            let request = wire::RegisterNamespaceRequest { namespace: namespace.to_string() };
-            client.register(request).await.map_err(refused("register namespace"))?;
+            let answer = twice(|| async {
+                let mut client = NamespacesClient::new(self.distribution.clone());
+                let namespace = namespace.to_string();
+                client.register(wire::RegisterNamespaceRequest { namespace }).await
+            });
+            answer.await.map_err(refused("register namespace"))?;
             Ok(())
         })
     }
@@ -49,15 +55,56 @@ impl Neighbours for Services {
                 true => &self.bundle,
                 false => &self.distribution,
             };
-            let (kind, key) = (to.kind.clone(), to.key.clone());
-            let request = wire::PinRequest { namespace: namespace.to_string(), kind, key };
-            match CollectorClient::new(owner.clone()).pin(request).await {
+            let answer = twice(|| async {
+                let (kind, key) = (to.kind.clone(), to.key.clone());
+                let request = wire::PinRequest { namespace: namespace.to_string(), kind, key };
+                CollectorClient::new(owner.clone()).pin(request).await
+            });
+            match answer.await {
                 Ok(_) => Ok(()),
                 // What is not there cannot be collected; containerd takes such references too.
                 Err(status) if code_of(&status) == Code::NotFound => Ok(()),
                 Err(status) => Err(refused("announce reference")(status)),
             }
         })
+    }
+
+    fn mounts<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        snapshotter: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Mount>>> {
+        Box::pin(async move {
+            let answer = twice(|| async {
+                let (snapshotter, key) = (snapshotter.to_owned(), key.to_owned());
+                let request = with_namespace(MountsRequest { snapshotter, key }, namespace);
+                SnapshotsClient::new(self.bundle.clone()).mounts(request).await
+            });
+            let answer = answer.await.map_err(refused("ask for mounts"))?;
+            Ok(answer.into_inner().mounts.into_iter().map(mount).collect())
+        })
+    }
+}
+
+fn mount(mount: berth_proto::containerd::types::Mount) -> Mount {
+    let berth_proto::containerd::types::Mount { r#type, source, target, options } = mount;
+    Mount { kind: r#type, source, target, options }
+}
+
+/// Makes a call that may be repeated, a second time when the connection broke under the first:
+/// its service was restarted, and the next connection waits for it.
+async fn twice<T, F>(call: impl Fn() -> F) -> std::result::Result<T, tonic::Status>
+where
+    F: Future<Output = std::result::Result<T, tonic::Status>>,
+{
+    let broke = |status: &tonic::Status| {
+        let cause = std::error::Error::source(status);
+        cause.is_some_and(|cause| cause.is::<tonic::transport::Error>())
+    };
+    match call().await {
+        Err(status) if broke(&status) => call().await,
+        answer => answer,
     }
 }
 

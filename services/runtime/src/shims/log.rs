@@ -34,8 +34,7 @@ pub async fn copy_log(log: Receiver, namespace: String, id: String) {
         line.clear();
         match (&mut lines).take(MAX_LINE).read_until(b'\n', &mut line).await {
             Ok(1..) => {
-                let text = String::from_utf8_lossy(&line);
-                tracing::info!(target: "shim", namespace, id, "{}", text.trim_end());
+                tell(&namespace, &id, String::from_utf8_lossy(&line).trim_end());
             }
             Ok(0) => return,
             Err(error) => {
@@ -43,5 +42,15 @@ pub async fn copy_log(log: Receiver, namespace: String, id: String) {
                 return;
             }
         }
+    }
+}
+
+/// Go shims write `level=…` and tell little of interest below a warning; a line of another form
+/// is what a program says when it dies.
+fn tell(namespace: &str, id: &str, line: &str) {
+    if ["level=info", "level=debug", "level=trace"].iter().any(|level| line.contains(level)) {
+        tracing::debug!(target: "shim", namespace, id, "{line}");
+    } else {
+        tracing::warn!(target: "shim", namespace, id, "{line}");
     }
 }

@@ -79,6 +79,7 @@ impl Bundle {
         let rootfs = self.rootfs();
         if rootfs.exists() {
             berth_mount::unmount_beneath(&rootfs)
+                .map_err(Box::new)
                 .map_err(|source| Error::Unmount { id: self.name().to_owned(), source })?;
         }
         let hidden = self.path.with_file_name(format!(".{}", self.name()));

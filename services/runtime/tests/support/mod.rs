@@ -48,26 +48,43 @@ impl node::namespaces_server::Namespaces for Neighbours {
     }
 }
 
-macro_rules! unasked {
-    ($($method:ident($request:ident) -> $response:ty;)*) => {
-        $(async fn $method(
-            &self,
-            _: Request<node::$request>,
-        ) -> Result<Response<$response>, Status> {
-            Err(Status::unimplemented("nobody asks this here"))
-        })*
-    };
+/// What nobody asks of the stand-in.
+fn unasked<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("nobody asks this here"))
 }
 
 #[tonic::async_trait]
 impl node::collector_server::Collector for Neighbours {
     type NodesStream = futures::stream::Empty<Result<node::Node, Status>>;
-    unasked! {
-        begin(BeginRequest) -> node::BeginResponse;
-        nodes(NodesRequest) -> Self::NodesStream;
-        sweep(SweepRequest) -> node::SweepResponse;
-        end(EndRequest) -> node::EndResponse;
+
+    async fn begin(
+        &self,
+        _: Request<node::BeginRequest>,
+    ) -> Result<Response<node::BeginResponse>, Status> {
+        unasked()
     }
+
+    async fn nodes(
+        &self,
+        _: Request<node::NodesRequest>,
+    ) -> Result<Response<Self::NodesStream>, Status> {
+        unasked()
+    }
+
+    async fn sweep(
+        &self,
+        _: Request<node::SweepRequest>,
+    ) -> Result<Response<node::SweepResponse>, Status> {
+        unasked()
+    }
+
+    async fn end(
+        &self,
+        _: Request<node::EndRequest>,
+    ) -> Result<Response<node::EndResponse>, Status> {
+        unasked()
+    }
+
     async fn pin(
         &self,
         request: Request<node::PinRequest>,
@@ -92,7 +109,9 @@ impl Node {
             berth_grpc::server::serve(&socket, 0o600, routes.add_service(collector), &jobs)
                 .unwrap();
         }
-        let process = spawn(folder.path());
+        let config = "[runtime]\nrestart_interval = \"500ms\"\n";
+        std::fs::write(folder.path().join("berth.toml"), config).unwrap();
+        let process = spawn(folder.path(), &[]);
         let channel = berth_grpc::channel(&folder.path().join("run/runtime.sock"));
         make_rootfs(&folder.path().join("image"));
         Node { folder, channel, neighbours, process, jobs }
@@ -111,9 +130,22 @@ impl Node {
         self.process.kill().await.unwrap();
     }
 
+    /// Waits for the service to end by itself.
+    pub async fn died(&mut self) {
+        let ended = tokio::time::timeout(SOON, self.process.wait()).await;
+        ended.expect("it does not end").unwrap();
+    }
+
     /// Starts it again.
     pub fn restart(&mut self) {
-        self.process = spawn(self.folder.path());
+        self.restart_with(&[]);
+    }
+
+    /// Starts it again with variables in its environment.
+    pub fn restart_with(&mut self, environment: &[(&str, String)]) {
+        self.process = spawn(self.folder.path(), environment);
+        // A new connection: the old one may not have noticed yet that its peer is gone.
+        self.channel = berth_grpc::channel(&self.folder.path().join("run/runtime.sock"));
     }
 
     /// Kills the service and starts it again.
@@ -297,11 +329,13 @@ pub fn shims() -> Vec<String> {
 
 const SHIM: &str = "containerd-shim-runc-v2";
 
-fn spawn(folder: &Path) -> tokio::process::Child {
+fn spawn(folder: &Path, environment: &[(&str, String)]) -> tokio::process::Child {
     let mut command = child::command(env!("CARGO_BIN_EXE_berth-runtime"));
     let state = folder.join("run");
+    command.arg("--config").arg(folder.join("berth.toml"));
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.arg("--root").arg(folder.join("lib")).arg("--state").arg(&state);
-    command.arg("--address").arg(state.join("berth.sock")).args(["--log-level", "info"]);
+    command.arg("--address").arg(state.join("berth.sock")).args(["--log-level", "warn"]);
     command.stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().unwrap()
 }
