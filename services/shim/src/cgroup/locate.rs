@@ -10,7 +10,7 @@ const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
 /// Whether there is only the second hierarchy.
 pub(super) fn unified() -> bool {
-    rustix::fs::statfs(ROOT).is_ok_and(|stat| i64::from(stat.f_type) == CGROUP2_MAGIC)
+    rustix::fs::statfs(ROOT).is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC)
 }
 
 /// The control groups of a process.

@@ -50,7 +50,7 @@ impl Logger {
         command.env("CONTAINER_ID", id).env("CONTAINER_NAMESPACE", namespace);
         pass(&mut command, &ends).map_err(step())?;
         let child = children.spawn(&mut command)?;
-        drop(command);
+        drop((command, ends));
         let mut said = [0; 1];
         let count = match tokio::time::timeout(READY, ready.read(&mut said)).await {
             Ok(count) => count.map_err(step())?,
