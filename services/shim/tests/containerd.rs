@@ -164,7 +164,7 @@ async fn ctr_keeps_containers_and_looks_into_them() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let output = containerd.try_ctr(&["tasks", "rm", "ctr-d"]);
-    assert_eq!(output.status.code(), Some(137), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("exit code 137"), "{output:?}");
     containerd.ctr(&["containers", "rm", "ctr-d"]);
     assert_eq!(shims("ctr-d"), 0);
 }
