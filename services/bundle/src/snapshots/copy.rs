@@ -1,0 +1,128 @@
+//! Copying a tree with everything that a file has: owner, mode, times, attributes, links, holes.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
+use rustix::io::{Errno, Result};
+
+use crate::Error;
+use crate::layer::implied::{times, xattrs};
+use crate::layer::root::names;
+
+const NOFOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(NOFOLLOW);
+
+/// Copies what is in the directory `from` into the directory `to`, and `from`'s own attributes.
+pub(super) fn copy_tree(from: &Path, to: &Path) -> std::result::Result<(), Error> {
+    let open = |path: &Path| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty());
+    let mut copy = Copy::default();
+    let copied = open(from).and_then(|source| copy.directory(&source, &open(to)?));
+    copied.map_err(|errno| Error::File {
+        step: "copy the parent, at",
+        path: from.join(String::from_utf8_lossy(&copy.at.join(&b'/')).into_owned()),
+        source: errno.into(),
+    })
+}
+
+#[derive(Default)]
+struct Copy {
+    /// The first copy of each file with several names: its directory and name.
+    linked: HashMap<(u64, u64), (OwnedFd, Vec<u8>)>,
+    /// Names from the root to where the copy is.
+    at: Vec<Vec<u8>>,
+}
+
+impl Copy {
+    fn directory(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+        for name in names(from)? {
+            self.at.push(name.clone());
+            self.entry(from, to, &name)?;
+            self.at.pop();
+        }
+        attributes(from, to, &rustix::fs::fstat(from)?)
+    }
+
+    fn entry(&mut self, from: &OwnedFd, to: &OwnedFd, name: &[u8]) -> Result<()> {
+        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::Directory && stat.st_nlink > 1 {
+            if let Some((directory, first)) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
+                return rustix::fs::linkat(directory, &**first, to, name, AtFlags::empty());
+            }
+            let kept = (rustix::io::fcntl_dupfd_cloexec(to, 0)?, name.to_vec());
+            self.linked.insert((stat.st_dev, stat.st_ino), kept);
+        }
+        match kind {
+            FileType::Directory => {
+                rustix::fs::mkdirat(to, name, Mode::RWXU)?;
+                let open = |parent| rustix::fs::openat(parent, name, DIRECTORY, Mode::empty());
+                self.directory(&open(from)?, &open(to)?)
+            }
+            FileType::RegularFile => {
+                let source =
+                    rustix::fs::openat(from, name, OFlags::RDONLY | NOFOLLOW, Mode::empty())?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | NOFOLLOW;
+                let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
+                content(&source, &target, u64::try_from(stat.st_size).unwrap_or(0))?;
+                attributes(&source, &target, &stat)
+            }
+            FileType::Symlink => {
+                let link = rustix::fs::readlinkat(from, name, Vec::new())?;
+                rustix::fs::symlinkat(&link, to, name)?;
+                plain(to, name, &stat)
+            }
+            kind => {
+                let mode = Mode::from_raw_mode(stat.st_mode);
+                rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)?;
+                rustix::fs::chmodat(to, name, mode, AtFlags::empty())?;
+                plain(to, name, &stat)
+            }
+        }
+    }
+}
+
+/// Shares the blocks where the file system can, else copies what is not a hole.
+fn content(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
+    if size == 0 || rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    rustix::fs::ftruncate(to, size)?;
+    let mut at = 0;
+    while at < size {
+        let start = match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            Err(errno) => return Err(errno),
+        };
+        let end = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(start))?;
+        let (mut read, mut written) = (start, start);
+        while read < end {
+            let length = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
+            let copied =
+                rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length)?;
+            if copied == 0 {
+                break;
+            }
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+fn attributes(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> Result<()> {
+    rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
+    for (name, value) in xattrs(from)? {
+        rustix::fs::fsetxattr(to, &*name, &value, XattrFlags::empty())?;
+    }
+    rustix::fs::futimens(to, &times(stat))
+}
+
+/// Owner and times of what cannot be opened.
+fn plain(to: &OwnedFd, name: &[u8], stat: &Stat) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+}

@@ -1,0 +1,190 @@
+//! Prepare and View: a new snapshot on top of a committed one.
+
+use std::sync::Arc;
+
+use berth_ids::{Labels, validate_labels};
+use berth_mount::Mount;
+use berth_store::Write;
+
+use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
+use super::{Caller, Change, Kind, REF_LABEL, Shared, Snapshots, blocking, node_kind};
+use crate::Error;
+
+/// What a commit of a new snapshot has found.
+enum Outcome {
+    Made,
+    /// Something of that name is there; the lease holds it now.
+    Exists(&'static str, String),
+}
+
+/// A snapshot to be made.
+#[derive(Clone)]
+struct New {
+    caller: Caller,
+    snapshotter: &'static str,
+    key: String,
+    parent: String,
+    kind: Kind,
+    labels: Labels,
+    id: u64,
+}
+
+impl Snapshots {
+    /// Makes an active or view snapshot and answers how it is mounted.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] for a key that is taken, or when the snapshot that the label
+    /// `containerd.io/snapshot.ref` names is there already; [`Error::NotFound`] without the parent.
+    pub async fn create(
+        &self,
+        caller: Caller,
+        snapshotter: &str,
+        kind: Kind,
+        key: &str,
+        parent: &str,
+        labels: Labels,
+    ) -> Result<Vec<Mount>, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        validate_key(key)?;
+        validate_labels(&labels)?;
+        let namespace = caller.namespace.clone();
+        // With a key or target that is there already only the lease is to be recorded, which the
+        // commit does.
+        let found = self.exists_or_parents(&caller, snapshotter, key, parent, &labels)?;
+        let parents = found.unwrap_or_default();
+        let _making = self.shared.making.read().await;
+        let id = self.shared.new_id();
+        let (key, parent) = (key.to_owned(), parent.to_owned());
+        let new = New { caller, snapshotter, key, parent, kind, labels, id };
+        let (shared, chain) = (Arc::clone(&self.shared), parents.clone());
+        blocking("make snapshot", move || {
+            let driver = shared.driver(snapshotter)?;
+            let made = driver.create(&driver.directory(id), kind, &chain);
+            made.inspect_err(|_| shared.discard(snapshotter, driver.directory(id)))
+        })
+        .await?;
+        let outcome = self.record(new.clone()).await;
+        if !matches!(outcome, Ok(Outcome::Made)) {
+            let driver = self.shared.driver(snapshotter)?;
+            self.shared.discard(snapshotter, driver.directory(id));
+        }
+        if let Outcome::Exists(kind, name) = outcome? {
+            return Err(Error::Exists { kind, name });
+        }
+        if kind == Kind::Active {
+            let change = Change::Prepared { key: new.key, parent: new.parent };
+            self.tell(&namespace, snapshotter, change);
+        }
+        Ok(self.shared.driver(snapshotter)?.mounts(id, kind, &parents))
+    }
+
+    /// The parent's chain, topmost first; none if the key or the target is there already.
+    fn exists_or_parents(
+        &self,
+        caller: &Caller,
+        snapshotter: &str,
+        key: &str,
+        parent: &str,
+        labels: &Labels,
+    ) -> Result<Option<Vec<u64>>, Error> {
+        let namespace = caller.namespace.as_str();
+        self.shared.store.read(|txn| {
+            let known = |key: &str| txn.get(&SNAPSHOTS, &(namespace, snapshotter, key));
+            let target = labels.get(REF_LABEL).map(|target| known(target)).transpose()?;
+            if target.flatten().is_some() || known(key)?.is_some() {
+                return Ok(None);
+            }
+            super::read::chain(txn, namespace, snapshotter, parent).map(Some)
+        })
+    }
+
+    async fn record(&self, new: New) -> Result<Outcome, Error> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.store.commit("create snapshot", move |txn| shared.insert(txn, &new)).await
+    }
+}
+
+impl Shared {
+    fn insert(&self, txn: &Write, new: &New) -> Result<Outcome, Error> {
+        let namespace = new.caller.namespace.as_str();
+        self.fences.check(namespace)?;
+        let known = |key: &str| txn.get(&SNAPSHOTS, &(namespace, new.snapshotter, key));
+        if let Some(target) = new.labels.get(REF_LABEL)
+            && known(target)?.is_some()
+        {
+            self.hold(txn, &new.caller, new.snapshotter, target)?;
+            return Ok(Outcome::Exists("target snapshot", target.clone()));
+        }
+        self.hold(txn, &new.caller, new.snapshotter, &new.key)?;
+        if known(&new.key)?.is_some() {
+            return Ok(Outcome::Exists("snapshot", new.key.clone()));
+        }
+        adopt_child(txn, namespace, new.snapshotter, &new.parent)?;
+        let now = Moment::now();
+        let record = Record {
+            id: new.id,
+            kind: new.kind,
+            parent: new.parent.clone(),
+            labels: new.labels.clone(),
+            created: now,
+            updated: now,
+            usage: None,
+            children: 0,
+        };
+        txn.put(&SNAPSHOTS, &(namespace, new.snapshotter, &*new.key), &record)?;
+        Ok(Outcome::Made)
+    }
+
+    /// Records that the caller's lease holds a snapshot, and that it was used just now.
+    pub(super) fn hold(
+        &self,
+        txn: &Write,
+        caller: &Caller,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<(), Error> {
+        let namespace = caller.namespace.as_str();
+        self.epochs.touch(namespace, &node_kind(snapshotter), key);
+        match &caller.lease {
+            Some((lease, incarnation)) => {
+                LeaseRow::of_snapshot(*incarnation, snapshotter, key).put(txn, namespace, lease)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counts one more child of `parent`, if there is one; it must be committed.
+pub(super) fn adopt_child(
+    txn: &Write,
+    namespace: &str,
+    snapshotter: &str,
+    parent: &str,
+) -> Result<(), Error> {
+    if parent.is_empty() {
+        return Ok(());
+    }
+    let place = (namespace, snapshotter, parent);
+    let missing = || Error::NotFound { kind: "parent snapshot", name: parent.to_owned() };
+    let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
+    if record.kind != Kind::Committed {
+        return Err(not_committed(parent));
+    }
+    record.children += 1;
+    Ok(txn.put(&SNAPSHOTS, &place, &record)?)
+}
+
+/// A parent that is being written still.
+pub(super) fn not_committed(parent: &str) -> Error {
+    let reason = "it is not a committed snapshot";
+    Error::Argument { what: "parent", value: parent.to_owned(), reason }
+}
+
+/// A key has to be something.
+pub(super) fn validate_key(key: &str) -> Result<(), Error> {
+    if key.is_empty() {
+        let reason = "it must not be empty";
+        return Err(Error::Argument { what: "snapshot key", value: String::new(), reason });
+    }
+    Ok(())
+}

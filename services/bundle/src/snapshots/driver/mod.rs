@@ -1,0 +1,155 @@
+//! The two ways of keeping a snapshot on disk.
+//!
+//! Both have below their root: `snapshots/ID`, `staging/ID` for layers that no snapshot shows yet,
+//! and `trash/ID` for what is being deleted.
+
+mod native;
+mod overlay;
+
+pub use native::NATIVE;
+pub use overlay::{OVERLAYFS, is_supported};
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use berth_mount::Mount;
+use native::Native;
+use overlay::Overlay;
+
+use super::{Kind, Usage, usage};
+use crate::Error;
+use crate::layer::Whiteouts;
+
+/// One snapshotter's directories.
+pub(crate) enum Driver {
+    Overlay(Overlay),
+    Native(Native),
+}
+
+/// The directories that a driver has below its root.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    fn open(root: PathBuf) -> Result<Self, Error> {
+        for part in ["snapshots", "staging", "trash"] {
+            let path = root.join(part);
+            fs_err::create_dir_all(&path).map_err(|source| Error::File {
+                step: "make directory",
+                path,
+                source,
+            })?;
+        }
+        Ok(Self { root })
+    }
+
+    fn path(&self, part: &str, id: u64) -> PathBuf {
+        self.root.join(part).join(id.to_string())
+    }
+}
+
+/// Makes one directory of this mode.
+pub(super) fn make(path: &Path, mode: u32) -> Result<(), Error> {
+    std::fs::DirBuilder::new().mode(mode).create(path).map_err(|source| Error::File {
+        step: "make directory",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl Driver {
+    /// All drivers that work below `root`, the best first.
+    pub(super) fn open_all(root: &Path) -> Result<Vec<Self>, Error> {
+        let native = Native { layout: Layout::open(root.join(NATIVE))? };
+        let layout = Layout::open(root.join(OVERLAYFS))?;
+        let mut drivers = Vec::new();
+        match is_supported(&layout.root) {
+            Ok(()) => drivers.push(Driver::Overlay(Overlay::new(layout))),
+            Err(error) => {
+                tracing::warn!(
+                    error = berth_errors::chain(&error),
+                    "no overlayfs here, using native"
+                );
+            }
+        }
+        drivers.push(Driver::Native(native));
+        Ok(drivers)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Driver::Overlay(_) => OVERLAYFS,
+            Driver::Native(_) => NATIVE,
+        }
+    }
+
+    fn layout(&self) -> &Layout {
+        match self {
+            Driver::Overlay(overlay) => &overlay.layout,
+            Driver::Native(native) => &native.layout,
+        }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.layout().root
+    }
+
+    /// Where snapshot `id` is.
+    pub(super) fn directory(&self, id: u64) -> PathBuf {
+        self.layout().path("snapshots", id)
+    }
+
+    /// Where the layer `id` that no snapshot shows yet is.
+    pub(super) fn staging(&self, id: u64) -> PathBuf {
+        self.layout().path("staging", id)
+    }
+
+    /// Where deleted directories wait for their removal.
+    pub(super) fn trash(&self) -> PathBuf {
+        self.layout().root.join("trash")
+    }
+
+    /// Makes the directory of a new snapshot at `path`, its parents topmost first.
+    pub(super) fn create(&self, path: &Path, kind: Kind, parents: &[u64]) -> Result<(), Error> {
+        match self {
+            Driver::Overlay(overlay) => overlay.create(path, kind, parents),
+            Driver::Native(native) => native.create(path, kind, parents),
+        }
+    }
+
+    /// The mounts that show a snapshot.
+    pub(super) fn mounts(&self, id: u64, kind: Kind, parents: &[u64]) -> Vec<Mount> {
+        match self {
+            Driver::Overlay(overlay) => overlay.mounts(id, kind, parents),
+            Driver::Native(native) => native.mounts(id, kind, parents),
+        }
+    }
+
+    /// The directory of a snapshot's own files in the snapshot's directory `path`.
+    pub(super) fn content(&self, path: &Path) -> PathBuf {
+        match self {
+            Driver::Overlay(_) => path.join("fs"),
+            Driver::Native(_) => path.to_owned(),
+        }
+    }
+
+    /// What the files in the snapshot's directory `path` take.
+    pub(super) fn usage(&self, path: &Path) -> Result<Usage, Error> {
+        usage::of(&self.content(path))
+    }
+
+    /// How deletions are kept in a layer.
+    pub(super) fn whiteouts(&self) -> Whiteouts {
+        match self {
+            Driver::Overlay(overlay) => Whiteouts::Overlay { userxattr: overlay.userxattr },
+            Driver::Native(_) => Whiteouts::Merged,
+        }
+    }
+
+    /// Whether layers can be extracted before those below them.
+    pub(super) fn is_parallel(&self) -> bool {
+        matches!(self, Driver::Overlay(_))
+    }
+}

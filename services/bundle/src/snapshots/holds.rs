@@ -1,0 +1,215 @@
+//! What keeps snapshots: leases, pins, references; and how many there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_ids::Labels;
+use berth_store::Write;
+
+use super::records::{LEASES, LeaseRow, SNAPSHOTS};
+use super::{Snapshots, node_kind};
+use crate::Error;
+use crate::gc::NodeKey;
+
+/// A node of the collector's graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Namespace, kind and key.
+    pub key: NodeKey,
+    /// Whether it is alive by itself.
+    pub root: bool,
+    /// What it refers to: kind and key.
+    pub refs: Vec<(String, String)>,
+    /// Whether it was used since the epoch began.
+    pub touched: bool,
+}
+
+const ROOT_LABEL: &str = "containerd.io/gc.root";
+const REF_LABEL: &str = "containerd.io/gc.ref.";
+
+impl Snapshots {
+    /// Every snapshot, and every lease with what it holds, as the collector sees them.
+    ///
+    /// Leases belong to distribution: the node of their rows here is named `LEASE@INCARNATION`,
+    /// to which the lease itself refers, so that rows of an earlier life hold nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn nodes(&self) -> Result<Vec<Node>, Error> {
+        let epochs = &self.shared.epochs;
+        self.shared.store.read(|txn| {
+            let mut nodes = Vec::new();
+            for row in txn.range(&SNAPSHOTS, ())? {
+                let ((namespace, snapshotter, key), record) = row?;
+                let kind = node_kind(&snapshotter);
+                let mut refs = references(&record.labels);
+                if !record.parent.is_empty() {
+                    refs.push((kind.clone(), record.parent));
+                }
+                let root = record.labels.contains_key(ROOT_LABEL);
+                let key = (namespace, kind, key);
+                let touched = epochs.is_touched(&key);
+                nodes.push(Node { key, root, refs, touched });
+            }
+            let mut held: BTreeMap<NodeKey, Vec<(String, String)>> = BTreeMap::new();
+            for row in txn.range(&LEASES, ())? {
+                let ((namespace, lease, _), hold) = row?;
+                let rows = format!("{lease}@{}", hold.incarnation);
+                held.entry((namespace, "leases".to_owned(), rows))
+                    .or_default()
+                    .push((hold.kind, hold.id));
+            }
+            let leases = held.into_iter();
+            nodes.extend(leases.map(|(key, refs)| Node { key, root: false, refs, touched: false }));
+            Ok(nodes)
+        })
+    }
+
+    /// Keeps a node through the open collection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such node.
+    pub async fn pin(&self, node: NodeKey) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        // On the writer's thread: a sweep has looked at the touched names either before, then the
+        // record is gone, or looks afterwards.
+        let pin = move |txn: &Write| {
+            let (namespace, kind, key) = &node;
+            let missing = || Error::NotFound { kind: "snapshot", name: key.clone() };
+            let snapshotter = kind.strip_prefix("snapshots/").ok_or_else(missing)?;
+            txn.get(&SNAPSHOTS, &(namespace, snapshotter, key))?.ok_or_else(missing)?;
+            shared.epochs.touch(namespace, kind, key);
+            Ok(())
+        };
+        self.shared.store.commit("pin snapshot", pin).await
+    }
+
+    /// Records that a lease holds something, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`Error::State`] in a fenced namespace, [`Error::Store`].
+    pub async fn add_hold(
+        &self,
+        namespace: String,
+        lease: String,
+        row: LeaseRow,
+    ) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let add = move |txn: &Write| {
+            shared.fences.check(&namespace)?;
+            shared.epochs.touch(&namespace, &row.kind, &row.id);
+            row.put(txn, &namespace, &lease)
+        };
+        self.shared.store.commit("add lease resource", add).await
+    }
+
+    /// Takes a lease's hold away; harmless if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove_hold(
+        &self,
+        namespace: String,
+        lease: String,
+        row: LeaseRow,
+    ) -> Result<(), Error> {
+        let remove = move |txn: &Write| row.delete(txn, &namespace, &lease).map(drop);
+        self.shared.store.commit("remove lease resource", remove).await
+    }
+
+    /// What a lease holds, of all its lives.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn holds(&self, namespace: &str, lease: &str) -> Result<Vec<LeaseRow>, Error> {
+        self.shared.store.read(|txn| {
+            let rows = txn.range(&LEASES, (namespace, lease))?;
+            rows.map(|row| Ok(row?.1)).collect()
+        })
+    }
+
+    /// Forgets all that a lease holds.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn drop_lease(&self, namespace: String, lease: String) -> Result<(), Error> {
+        let drop_rows = move |txn: &Write| {
+            for row in txn.range(&LEASES, (&*namespace, &*lease))? {
+                let (key, _) = row?;
+                txn.delete(&LEASES, &key)?;
+            }
+            Ok(())
+        };
+        self.shared.store.commit("delete lease", drop_rows).await
+    }
+
+    /// Puts a fence around a namespace, or takes it down. When this returns, everything that was
+    /// being made there is recorded or refused.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn fence(&self, namespace: &str, up: bool) -> Result<(), Error> {
+        self.shared.fences.set(namespace, up);
+        self.shared.store.commit("fence namespace", |_: &Write| Ok(())).await
+    }
+
+    /// How many snapshots a namespace has, by kind of node.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn counts(&self, namespace: &str) -> Result<BTreeMap<String, u64>, Error> {
+        self.shared.store.read(|txn| {
+            let mut counts = BTreeMap::new();
+            for row in txn.range(&SNAPSHOTS, (namespace,))? {
+                let ((_, snapshotter, _), _) = row?;
+                *counts.entry(node_kind(&snapshotter)).or_default() += 1;
+            }
+            Ok(counts)
+        })
+    }
+}
+
+/// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, each maybe with
+/// more behind a dot or slash.
+fn references(labels: &Labels) -> Vec<(String, String)> {
+    let mut refs = Vec::new();
+    for (label, value) in labels {
+        let Some(what) = label.strip_prefix(REF_LABEL) else { continue };
+        let is = |kind: &str| {
+            what.strip_prefix(kind)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+        };
+        if is("content") {
+            refs.push(("content".to_owned(), value.clone()));
+        } else if is("image") {
+            refs.push(("images".to_owned(), value.clone()));
+        } else if let Some(rest) = what.strip_prefix("snapshot.") {
+            let snapshotter = rest.split('/').next().unwrap_or(rest);
+            refs.push((node_kind(snapshotter), value.clone()));
+        }
+    }
+    refs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_refer_as_containerd_has_it() {
+        let labels: Labels = [
+            ("containerd.io/gc.ref.content", "a"),
+            ("containerd.io/gc.ref.content.l.0", "b"),
+            ("containerd.io/gc.ref.contents", "x"),
+            ("containerd.io/gc.ref.snapshot.overlayfs/1", "c"),
+            ("containerd.io/gc.ref.image", "d"),
+            ("other", "y"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+        let expected =
+            [("content", "a"), ("content", "b"), ("images", "d"), ("snapshots/overlayfs", "c")];
+        let expected = expected.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(references(&labels), expected);
+    }
+}

@@ -1,0 +1,199 @@
+//! Snapshots: directories with a name, a kind and a parent.
+//!
+//! Owns: the records in the store and the directories that belong to them. Must not know: any
+//! wire type, who listens to events, how other services are called.
+//!
+//! Invariants:
+//! - A record's directory is there and whole before the record is; a directory without a record is
+//!   nothing and is removed at start.
+//! - A committed snapshot's content is durable before its record says that it is committed.
+//! - A record with children is not removed: `children` counts them in the same transaction.
+//! - A directory's number is not used twice while the process runs.
+
+mod commit;
+mod copy;
+mod create;
+mod driver;
+mod holds;
+mod read;
+mod records;
+mod recover;
+mod remove;
+mod staging;
+mod usage;
+
+pub use driver::{NATIVE, OVERLAYFS, is_supported as overlayfs_is_supported};
+pub use holds::Node;
+pub use read::LabelChange;
+pub use records::{Info, Kind, LeaseRow, Usage};
+pub use staging::StagedLayer;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use berth_ids::Namespace;
+use berth_store::Store;
+
+use crate::Error;
+use crate::gc::Epochs;
+use crate::namespaces::Fences;
+use driver::Driver;
+
+/// Names another snapshot that stands for the one about to be prepared.
+const REF_LABEL: &str = "containerd.io/snapshot.ref";
+
+/// What happened to a snapshot, told after it was durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An active snapshot was made.
+    Prepared {
+        /// Its key.
+        key: String,
+        /// Its parent, or empty.
+        parent: String,
+    },
+    /// An active snapshot was committed.
+    Committed {
+        /// The key that it had.
+        key: String,
+        /// The name that it has.
+        name: String,
+    },
+    /// A snapshot was removed.
+    Removed {
+        /// The key that it had.
+        key: String,
+    },
+}
+
+/// Who is told of changes: namespace, snapshotter, change.
+pub type Listener = Arc<dyn Fn(&Namespace, &str, Change) + Send + Sync>;
+
+/// In whose name something is done.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The lease that shall hold what is made, with its incarnation.
+    pub lease: Option<(String, u64)>,
+}
+
+/// All snapshotters of the node.
+#[derive(Clone)]
+pub struct Snapshots {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) epochs: Epochs,
+    pub(crate) fences: Fences,
+    drivers: Vec<Driver>,
+    default: &'static str,
+    listener: Listener,
+    next_id: AtomicU64,
+    staged: Mutex<HashMap<staging::Key, staging::Staged>>,
+    /// Held while directories without records are looked for, and by those that make one.
+    making: tokio::sync::RwLock<()>,
+}
+
+impl Snapshots {
+    /// Opens the snapshotters below `root` and clears away what a crash has left there.
+    ///
+    /// `default` names the snapshotter that is meant when none is named; without it overlayfs is,
+    /// where the file system below `root` carries it.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Store`], or [`Error::NotFound`] for an unknown default.
+    pub fn open(
+        root: &Path,
+        store: Store,
+        default: Option<&str>,
+        listener: Listener,
+    ) -> Result<Self, Error> {
+        let drivers = Driver::open_all(root)?;
+        let default = match default {
+            Some(name) => find(&drivers, name)?.name(),
+            None => drivers[0].name(),
+        };
+        let next_id = recover::run(&store, &drivers)?;
+        let shared = Shared {
+            store,
+            epochs: Epochs::default(),
+            fences: Fences::default(),
+            drivers,
+            default,
+            listener,
+            next_id: AtomicU64::new(next_id),
+            staged: Mutex::default(),
+            making: tokio::sync::RwLock::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The snapshotters' names.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        self.shared.drivers.iter().map(Driver::name).collect()
+    }
+
+    /// The name that `name` stands for: itself, or the default if it is empty.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn resolve(&self, name: &str) -> Result<&'static str, Error> {
+        if name.is_empty() {
+            return Ok(self.shared.default);
+        }
+        self.shared.driver(name).map(Driver::name)
+    }
+
+    /// Where a snapshotter keeps its directories.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn root(&self, name: &str) -> Result<PathBuf, Error> {
+        Ok(self.shared.driver(name)?.root().to_owned())
+    }
+
+    /// The collector's state.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
+    }
+
+    fn tell(&self, namespace: &Namespace, snapshotter: &str, change: Change) {
+        (self.shared.listener)(namespace, snapshotter, change);
+    }
+}
+
+impl Shared {
+    fn driver(&self, name: &str) -> Result<&Driver, Error> {
+        find(&self.drivers, name)
+    }
+
+    fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn find<'a>(drivers: &'a [Driver], name: &str) -> Result<&'a Driver, Error> {
+    let found = drivers.iter().find(|driver| driver.name() == name);
+    found.ok_or_else(|| Error::NotFound { kind: "snapshotter", name: name.to_owned() })
+}
+
+/// The node kind of a snapshotter's snapshots, as the collector and leases call it.
+#[must_use]
+pub fn node_kind(snapshotter: &str) -> String {
+    format!("snapshots/{snapshotter}")
+}
+
+/// Runs what blocks away from the tasks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    berth_lifecycle::blocking(name, work).await?
+}

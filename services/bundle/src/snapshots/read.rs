@@ -1,0 +1,194 @@
+//! What can be asked about snapshots, and changes of their labels.
+
+use std::sync::Arc;
+
+use berth_ids::{Labels, validate_labels};
+use berth_mount::Mount;
+use berth_store::Read;
+
+use super::records::{Moment, Record, SNAPSHOTS};
+use super::{Caller, Info, Kind, Snapshots, Usage, blocking, node_kind};
+use crate::Error;
+
+/// The numbers of `parent` and all below it, topmost first.
+pub(super) fn chain(
+    txn: &Read,
+    namespace: &str,
+    snapshotter: &str,
+    parent: &str,
+) -> Result<Vec<u64>, Error> {
+    let mut numbers = Vec::new();
+    let mut next = parent.to_owned();
+    while !next.is_empty() {
+        let record = txn.get(&SNAPSHOTS, &(namespace, snapshotter, &*next))?;
+        let Some(record) = record else {
+            return Err(Error::NotFound { kind: "parent snapshot", name: next });
+        };
+        if record.kind != Kind::Committed {
+            return Err(super::create::not_committed(&next));
+        }
+        numbers.push(record.id);
+        next = record.parent;
+    }
+    Ok(numbers)
+}
+
+/// A change of a snapshot's labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelChange {
+    /// All labels are replaced.
+    All,
+    /// One label is set, or removed if its new value is empty.
+    One(String),
+}
+
+impl Snapshots {
+    pub(super) fn find(
+        &self,
+        namespace: &str,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<Record, Error> {
+        let place = (namespace, snapshotter, key);
+        let found = self.shared.store.read(|txn| txn.get(&SNAPSHOTS, &place))?;
+        found.ok_or_else(|| Error::NotFound { kind: "snapshot", name: key.to_owned() })
+    }
+
+    /// What is known of one snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn stat(&self, caller: &Caller, snapshotter: &str, key: &str) -> Result<Info, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let namespace = caller.namespace.as_str();
+        self.shared.epochs.touch(namespace, &node_kind(snapshotter), key);
+        Ok(self.find(namespace, snapshotter, key)?.info(key.to_owned()))
+    }
+
+    /// All snapshots that `wanted` accepts, by key.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the snapshotter, [`Error::Store`].
+    pub fn list(
+        &self,
+        caller: &Caller,
+        snapshotter: &str,
+        wanted: impl Fn(&Info) -> bool,
+    ) -> Result<Vec<Info>, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        self.shared.store.read(|txn| {
+            let mut found = Vec::new();
+            for row in txn.range(&SNAPSHOTS, (caller.namespace.as_str(), snapshotter))? {
+                let ((_, _, key), record) = row?;
+                let info = record.info(key);
+                if wanted(&info) {
+                    found.push(info);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// How an active or view snapshot is mounted.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::State`] for a committed one.
+    pub fn mounts(
+        &self,
+        caller: &Caller,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<Vec<Mount>, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let namespace = caller.namespace.as_str();
+        self.shared.epochs.touch(namespace, &node_kind(snapshotter), key);
+        let (record, parents) = self.with_parents(namespace, snapshotter, key)?;
+        if record.kind == Kind::Committed {
+            let reason = "it is committed, prepare or view a snapshot on it";
+            return Err(Error::State { what: "snapshot", name: key.to_owned(), reason });
+        }
+        Ok(self.shared.driver(snapshotter)?.mounts(record.id, record.kind, &parents))
+    }
+
+    fn with_parents(
+        &self,
+        namespace: &str,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<(Record, Vec<u64>), Error> {
+        self.shared.store.read(|txn| {
+            let found = txn.get(&SNAPSHOTS, &(namespace, snapshotter, key))?;
+            let missing = || Error::NotFound { kind: "snapshot", name: key.to_owned() };
+            let record = found.ok_or_else(missing)?;
+            let parents = chain(txn, namespace, snapshotter, &record.parent)?;
+            Ok((record, parents))
+        })
+    }
+
+    /// What a snapshot takes on disk. Of one that may still change it is counted now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::File`].
+    pub async fn usage(
+        &self,
+        caller: &Caller,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<Usage, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let record = self.find(caller.namespace.as_str(), snapshotter, key)?;
+        match (record.kind, record.usage) {
+            (_, Some(usage)) => Ok(usage),
+            (Kind::View, None) => Ok(Usage::default()),
+            _ => {
+                let shared = Arc::clone(&self.shared);
+                blocking("measure snapshot", move || {
+                    let driver = shared.driver(snapshotter)?;
+                    driver.usage(&driver.directory(record.id))
+                })
+                .await
+            }
+        }
+    }
+
+    /// Changes labels; with no changes named, all of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Name`].
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        snapshotter: &str,
+        key: &str,
+        labels: Labels,
+        changes: Vec<LabelChange>,
+    ) -> Result<Info, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let namespace = caller.namespace.as_str().to_owned();
+        let (key, shared) = (key.to_owned(), Arc::clone(&self.shared));
+        let update = move |txn: &berth_store::Write| {
+            let place = (&*namespace, snapshotter, &*key);
+            let missing = || Error::NotFound { kind: "snapshot", name: key.clone() };
+            let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
+            shared.epochs.touch(&namespace, &node_kind(snapshotter), &key);
+            apply_labels(&mut record.labels, &labels, &changes);
+            validate_labels(&record.labels)?;
+            record.updated = Moment::now();
+            txn.put(&SNAPSHOTS, &place, &record)?;
+            Ok(record.info(key.clone()))
+        };
+        self.shared.store.commit("update snapshot", update).await
+    }
+}
+
+fn apply_labels(labels: &mut Labels, new: &Labels, changes: &[LabelChange]) {
+    if changes.is_empty() || changes.contains(&LabelChange::All) {
+        *labels = new.clone();
+    }
+    for change in changes {
+        if let LabelChange::One(key) = change {
+            labels.insert(key.clone(), new.get(key).cloned().unwrap_or_default());
+        }
+    }
+    labels.retain(|_, value| !value.is_empty());
+}

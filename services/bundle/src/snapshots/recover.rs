@@ -1,0 +1,77 @@
+//! What a start clears away: directories that were made, staged or half deleted when the process
+//! last ended. Mounts of snapshots are left alone; whoever made them goes on using them.
+
+use std::collections::{HashMap, HashSet};
+
+use berth_store::{Read, Store};
+
+use super::Kind;
+use super::driver::Driver;
+use super::records::{Record, SNAPSHOTS};
+use super::remove::{empty, trash_unknown};
+use crate::Error;
+
+/// The numbers that records name, by snapshotter.
+pub(super) fn numbers(txn: &Read) -> Result<HashMap<String, HashSet<u64>>, Error> {
+    let mut known: HashMap<String, HashSet<u64>> = HashMap::new();
+    for row in txn.range(&SNAPSHOTS, ())? {
+        let ((_, snapshotter, _), record) = row?;
+        known.entry(snapshotter).or_default().insert(record.id);
+    }
+    Ok(known)
+}
+
+/// Makes directories and records agree. Answers the first number that is free.
+pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
+    let known = store.read(numbers)?;
+    let none = HashSet::new();
+    for driver in drivers {
+        let known = known.get(driver.name()).unwrap_or(&none);
+        trash_unknown(driver.root(), known)?;
+        empty(&driver.root().join("staging"))?;
+        // Deleting takes its time with large trees, and nobody waits for it.
+        let trash = driver.trash();
+        std::thread::Builder::new()
+            .name("empty trash".to_owned())
+            .spawn(move || {
+                if let Err(error) = empty(&trash) {
+                    tracing::warn!(error = berth_errors::chain(&error), "the trash is not empty");
+                }
+            })
+            .map_err(|source| Error::File {
+                step: "start to empty",
+                path: driver.trash(),
+                source,
+            })?;
+    }
+    remake_missing(store, drivers)?;
+    let highest = known.values().flatten().max().copied().unwrap_or(0);
+    Ok(highest + 1)
+}
+
+/// A power cut may take the directory of a snapshot that was recorded but never written to, since
+/// only commits flush files. Such a directory was empty, and is made again.
+fn remake_missing(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
+    let missing: Vec<(String, String, String, Record)> = store.read(|txn| {
+        let mut missing = Vec::new();
+        for row in txn.range(&SNAPSHOTS, ())? {
+            let ((namespace, snapshotter, key), record) = row?;
+            let driver = drivers.iter().find(|driver| driver.name() == snapshotter);
+            let Some(driver) = driver else { continue };
+            if record.kind != Kind::Committed && !driver.directory(record.id).exists() {
+                missing.push((namespace, snapshotter, key, record));
+            }
+        }
+        Ok::<_, Error>(missing)
+    })?;
+    for (namespace, snapshotter, key, record) in missing {
+        tracing::warn!(namespace, snapshotter, key, "made a lost directory again");
+        let Some(driver) = drivers.iter().find(|driver| driver.name() == snapshotter) else {
+            continue;
+        };
+        let parents =
+            store.read(|txn| super::read::chain(txn, &namespace, &snapshotter, &record.parent))?;
+        driver.create(&driver.directory(record.id), record.kind, &parents)?;
+    }
+    Ok(())
+}

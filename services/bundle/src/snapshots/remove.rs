@@ -1,0 +1,206 @@
+//! Remove and Cleanup: records first, directories afterwards.
+//!
+//! A directory is renamed into the trash, which is instant, and deleted in the background; what
+//! is still in the trash after a crash is deleted at the next start.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_store::Write;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::records::{LeaseRow, Record, SNAPSHOTS};
+use super::{Caller, Change, Shared, Snapshots, blocking};
+use crate::Error;
+use crate::gc::NodeKey;
+use crate::layer::root::remove_tree;
+
+impl Snapshots {
+    /// Removes a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::State`] if it has children.
+    pub async fn remove(&self, caller: &Caller, snapshotter: &str, key: &str) -> Result<(), Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let (owner, name) = (caller.clone(), key.to_owned());
+        let delete = move |txn: &Write| {
+            let namespace = owner.namespace.as_str();
+            let record = delete(txn, namespace, snapshotter, &name)?;
+            if let Some((lease, incarnation)) = &owner.lease {
+                LeaseRow::of_snapshot(*incarnation, snapshotter, &name)
+                    .delete(txn, namespace, lease)?;
+            }
+            Ok::<_, Error>(record.id)
+        };
+        let id = self.shared.store.commit("remove snapshot", delete).await?;
+        self.gone(caller.namespace.clone(), snapshotter, key.to_owned(), id)
+    }
+
+    /// Removes those of `dead` that were not used since the collection began, children first.
+    /// Answers which were removed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn sweep(&self, dead: Vec<NodeKey>) -> Result<Vec<NodeKey>, Error> {
+        let shared = Arc::clone(&self.shared);
+        let sweep = move |txn: &Write| shared.sweep(txn, &dead);
+        let swept = self.shared.store.commit("sweep snapshots", sweep).await?;
+        let mut nodes = Vec::with_capacity(swept.len());
+        for (node, id) in swept {
+            if let Some(snapshotter) = node.1.strip_prefix("snapshots/") {
+                let namespace = node.0.parse()?;
+                self.gone(namespace, self.resolve(snapshotter)?, node.2.clone(), id)?;
+            }
+            nodes.push(node);
+        }
+        Ok(nodes)
+    }
+
+    fn gone(
+        &self,
+        namespace: berth_ids::Namespace,
+        snapshotter: &'static str,
+        key: String,
+        id: u64,
+    ) -> Result<(), Error> {
+        let directory = self.shared.driver(snapshotter)?.directory(id);
+        self.shared.discard(snapshotter, directory);
+        self.tell(&namespace, snapshotter, Change::Removed { key });
+        Ok(())
+    }
+
+    /// Deletes directories that belong to no snapshot, and waits until they are gone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the snapshotter, [`Error::Store`], [`Error::File`].
+    pub async fn cleanup(&self, snapshotter: &str) -> Result<(), Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        // Nobody makes a directory meanwhile: one without a record is left over.
+        let _making = self.shared.making.write().await;
+        let shared = Arc::clone(&self.shared);
+        blocking("clean up snapshots", move || {
+            let driver = shared.driver(snapshotter)?;
+            let known = shared.store.read(super::recover::numbers)?;
+            let known = known.get(snapshotter).cloned().unwrap_or_default();
+            trash_unknown(driver.root(), &known)?;
+            empty(&driver.trash())
+        })
+        .await
+    }
+}
+
+impl Shared {
+    fn sweep(&self, txn: &Write, dead: &[NodeKey]) -> Result<Vec<(NodeKey, u64)>, Error> {
+        let mut left: Vec<&NodeKey> =
+            dead.iter().filter(|node| !self.epochs.is_touched(node)).collect();
+        let mut swept = Vec::new();
+        loop {
+            let before = left.len();
+            let mut kept = Vec::new();
+            for node in left {
+                let (namespace, kind, key) = node;
+                let Some(snapshotter) = kind.strip_prefix("snapshots/") else { continue };
+                match delete(txn, namespace, snapshotter, key) {
+                    Ok(record) => swept.push((node.clone(), record.id)),
+                    Err(Error::NotFound { .. }) => {}
+                    Err(Error::State { .. }) => kept.push(node),
+                    Err(error) => return Err(error),
+                }
+            }
+            if kept.len() == before || kept.is_empty() {
+                return Ok(swept);
+            }
+            left = kept;
+        }
+    }
+
+    /// Moves a directory that no record names to the trash and deletes it in the background.
+    pub(super) fn discard(&self, snapshotter: &str, directory: PathBuf) {
+        let Ok(driver) = self.driver(snapshotter) else { return };
+        let trash = driver.trash();
+        let name = directory.file_name().unwrap_or_default();
+        let target = trash.join(format!("{}-{}", self.new_id(), name.to_string_lossy()));
+        match fs_err::rename(&directory, &target) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => {
+                // It has no record, so nobody sees it; the next start or Cleanup tries again.
+                tracing::warn!(%error, "a removed snapshot's directory stays for now");
+                return;
+            }
+        }
+        let delete = move || {
+            if let Err(error) = delete_tree(&target) {
+                tracing::warn!(error = berth_errors::chain(&error), "deletion will be tried again");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(delete)),
+            Err(_) => delete(),
+        }
+    }
+}
+
+/// Deletes a record that has no children.
+fn delete(txn: &Write, namespace: &str, snapshotter: &str, key: &str) -> Result<Record, Error> {
+    let place = (namespace, snapshotter, key);
+    let missing = || Error::NotFound { kind: "snapshot", name: key.to_owned() };
+    let record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
+    if record.children > 0 {
+        let reason = "cannot remove snapshot with child";
+        return Err(Error::State { what: "snapshot", name: key.to_owned(), reason });
+    }
+    txn.delete(&SNAPSHOTS, &place)?;
+    let above = (namespace, snapshotter, &*record.parent);
+    if let Some(mut parent) = txn.get(&SNAPSHOTS, &above)? {
+        parent.children = parent.children.saturating_sub(1);
+        txn.put(&SNAPSHOTS, &above, &parent)?;
+    }
+    Ok(record)
+}
+
+/// Moves the snapshots' directories whose number is not `known` to the trash.
+pub(super) fn trash_unknown(root: &Path, known: &HashSet<u64>) -> Result<(), Error> {
+    let snapshots = root.join("snapshots");
+    for path in entries(&snapshots)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.parse().is_ok_and(|id| known.contains(&id)) {
+            continue;
+        }
+        let target = root.join("trash").join(format!("orphan-{name}"));
+        fs_err::rename(&path, target).map_err(|source| Error::File {
+            step: "move to the trash",
+            path,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Deletes what is in a directory.
+pub(super) fn empty(directory: &Path) -> Result<(), Error> {
+    entries(directory)?.iter().try_for_each(|path| delete_tree(path))
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let list = || {
+        fs_err::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
+    };
+    list().map_err(|source| Error::File { step: "list", path: directory.to_owned(), source })
+}
+
+fn delete_tree(path: &Path) -> Result<(), Error> {
+    use std::os::unix::ffi::OsStrExt;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let removed = rustix::fs::openat(CWD, parent, flags, Mode::empty())
+        .and_then(|parent| remove_tree(&parent, name));
+    match removed {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(errno) => {
+            Err(Error::File { step: "delete", path: path.to_owned(), source: errno.into() })
+        }
+    }
+}

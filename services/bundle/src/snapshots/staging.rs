@@ -1,0 +1,335 @@
+//! Layers that are extracted before they are snapshots: the fast way of a pull.
+//!
+//! An overlay's layers do not need those below them: all are extracted at once, each into a
+//! staging directory, and then renamed to snapshots from the bottom up. What a layer must know of
+//! those below (attributes of directories that it only implies) it is told when it is committed.
+//! Staging directories are not recorded; a restart removes them, and the pull applies again.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use berth_ids::{Labels, validate_labels};
+use berth_store::Write;
+
+use super::create::{adopt_child, validate_key};
+use super::driver::Driver;
+use super::records::{Moment, Record, SNAPSHOTS};
+use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking};
+use crate::Error;
+use crate::layer::{self, Applied, Limits, Target, implied, is_layer};
+
+/// Namespace, snapshotter, name.
+pub(super) type Key = (String, &'static str, String);
+
+/// A layer in its staging directory.
+pub(super) enum Staged {
+    /// Being extracted.
+    Busy,
+    /// Extracted and durable.
+    Ready { id: u64, implied: Vec<Vec<u8>>, usage: Usage, parent: Option<String> },
+}
+
+/// A layer to be extracted.
+#[derive(Clone, Debug)]
+pub struct StagedLayer {
+    /// In whose name.
+    pub caller: Caller,
+    /// By which snapshotter; empty for the default.
+    pub snapshotter: String,
+    /// The caller's name for it.
+    pub staging: String,
+    /// The blob's media type.
+    pub media_type: String,
+    /// The snapshot below, for snapshotters that cannot do without.
+    pub parent: String,
+}
+
+/// A staged layer to be committed.
+struct Committing {
+    caller: Caller,
+    snapshotter: &'static str,
+    name: String,
+    parent: String,
+    labels: Labels,
+    id: u64,
+    usage: Usage,
+}
+
+impl Snapshots {
+    /// Whether a snapshotter extracts layers before those below them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn is_parallel(&self, snapshotter: &str) -> Result<bool, Error> {
+        Ok(self.shared.driver(self.resolve(snapshotter)?)?.is_parallel())
+    }
+
+    /// Extracts a layer that no snapshot shows yet.
+    ///
+    /// # Errors
+    /// What is wrong with the layer; [`Error::Exists`] for a name that is in use.
+    pub async fn stage(
+        &self,
+        layer: StagedLayer,
+        input: impl Read + Send + 'static,
+        limits: Limits,
+    ) -> Result<Applied, Error> {
+        let snapshotter = self.resolve(&layer.snapshotter)?;
+        let namespace = layer.caller.namespace.as_str().to_owned();
+        self.shared.fences.check(&namespace)?;
+        if !is_layer(&layer.media_type) {
+            return Err(Error::MediaType { layer: layer.staging, media_type: layer.media_type });
+        }
+        let key = (namespace, snapshotter, layer.staging.clone());
+        let claim = Claim::new(&self.shared, key)?;
+        let shared = Arc::clone(&self.shared);
+        // The claim goes along: a caller that gives up does not free the name while the
+        // directory is still being written.
+        blocking("extract layer", move || shared.extract(&layer, input, &limits, claim)).await
+    }
+
+    /// Makes a staged layer the committed snapshot `name` on `parent`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when nothing is staged so, or without the parent; [`Error::Exists`] when
+    /// the snapshot is there, and then the staged layer is gone.
+    pub async fn commit_staged(
+        &self,
+        caller: Caller,
+        snapshotter: &str,
+        staging: &str,
+        name: &str,
+        parent: &str,
+        labels: Labels,
+    ) -> Result<(), Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        validate_key(name)?;
+        validate_labels(&labels)?;
+        let namespace = caller.namespace.clone();
+        let key = (namespace.as_str().to_owned(), snapshotter, staging.to_owned());
+        let _making = self.shared.making.read().await;
+        let Staged::Ready { id, implied, usage, parent: under } = self.shared.take(&key)? else {
+            let reason = "it is still being extracted";
+            return Err(Error::State { what: "staged layer", name: staging.to_owned(), reason });
+        };
+        let parents = self
+            .shared
+            .store
+            .read(|txn| super::read::chain(txn, namespace.as_str(), snapshotter, parent));
+        let moved = match (parents, under) {
+            (Err(error), _) => Err(error),
+            (_, Some(under)) if under != parent => {
+                let reason = "the layer was extracted on top of another snapshot";
+                Err(Error::Argument { what: "parent", value: parent.to_owned(), reason })
+            }
+            (Ok(parents), _) => {
+                let shared = Arc::clone(&self.shared);
+                let work = move || shared.driver(snapshotter)?.adopt(id, &implied, &parents);
+                blocking("move layer", work).await
+            }
+        };
+        let (name, parent) = (name.to_owned(), parent.to_owned());
+        let shared = Arc::clone(&self.shared);
+        let committed = match moved {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let committing = Committing {
+                    caller,
+                    snapshotter,
+                    name: name.clone(),
+                    parent,
+                    labels,
+                    id,
+                    usage,
+                };
+                let insert = move |txn: &Write| shared.insert_staged(txn, &committing);
+                self.shared.store.commit("commit layer", insert).await
+            }
+        };
+        if !matches!(committed, Ok(true)) {
+            let driver = self.shared.driver(snapshotter)?;
+            self.shared.discard(snapshotter, driver.directory(id));
+            self.shared.discard(snapshotter, driver.staging(id));
+        }
+        if !committed? {
+            return Err(Error::Exists { kind: "snapshot", name });
+        }
+        let change = Change::Committed { key: staging.to_owned(), name };
+        self.tell(&namespace, snapshotter, change);
+        Ok(())
+    }
+
+    /// Throws a staged layer away, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the snapshotter; [`Error::State`] while it is being extracted.
+    pub fn discard_staged(
+        &self,
+        caller: &Caller,
+        snapshotter: &str,
+        staging: &str,
+    ) -> Result<(), Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let key = (caller.namespace.as_str().to_owned(), snapshotter, staging.to_owned());
+        match self.shared.take(&key) {
+            Ok(Staged::Ready { id, .. }) => {
+                let directory = self.shared.driver(snapshotter)?.staging(id);
+                self.shared.discard(snapshotter, directory);
+                Ok(())
+            }
+            Ok(Staged::Busy) => {
+                let reason = "it is still being extracted, close its pipe first";
+                Err(Error::State { what: "staged layer", name: staging.to_owned(), reason })
+            }
+            Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Shared {
+    fn extract(
+        &self,
+        layer: &StagedLayer,
+        input: impl Read + Send,
+        limits: &Limits,
+        claim: Claim,
+    ) -> Result<Applied, Error> {
+        let driver = self.driver(claim.key.1)?;
+        let id = self.new_id();
+        let path = driver.staging(id);
+        let extracted = self.extract_into(driver, &path, layer, input, limits);
+        match extracted {
+            Ok((applied, usage)) => {
+                let parent = (!driver.is_parallel()).then(|| layer.parent.clone());
+                let implied = applied.implied.clone();
+                claim.finish(Staged::Ready { id, implied, usage, parent });
+                Ok(applied)
+            }
+            Err(error) => {
+                self.discard(driver.name(), path);
+                Err(error)
+            }
+        }
+    }
+
+    fn extract_into(
+        &self,
+        driver: &Driver,
+        path: &Path,
+        layer: &StagedLayer,
+        input: impl Read + Send,
+        limits: &Limits,
+    ) -> Result<(Applied, Usage), Error> {
+        let parents = if driver.is_parallel() {
+            Vec::new()
+        } else {
+            let namespace = layer.caller.namespace.as_str();
+            let name = driver.name();
+            self.store.read(|txn| super::read::chain(txn, namespace, name, &layer.parent))?
+        };
+        driver.create(path, Kind::Active, &parents)?;
+        let root = driver.content(path);
+        let whiteouts = driver.whiteouts();
+        let target = Target { layer: &layer.staging, root: &root, whiteouts, limits };
+        let applied = layer::apply(input, &target)?;
+        Ok((applied, driver.usage(path)?))
+    }
+
+    /// Takes a staged layer out of the table, unless it is busy.
+    fn take(&self, key: &Key) -> Result<Staged, Error> {
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        match staged.get(key) {
+            Some(Staged::Busy) => Ok(Staged::Busy),
+            Some(Staged::Ready { .. }) => Ok(staged.remove(key).expect("it was there just now")),
+            None => Err(Error::NotFound { kind: "staged layer", name: key.2.clone() }),
+        }
+    }
+
+    /// Records a staged layer as a snapshot. False, with nothing but the lease recorded, if the
+    /// name is taken.
+    fn insert_staged(&self, txn: &Write, c: &Committing) -> Result<bool, Error> {
+        let namespace = c.caller.namespace.as_str();
+        self.fences.check(namespace)?;
+        self.hold(txn, &c.caller, c.snapshotter, &c.name)?;
+        let place = (namespace, c.snapshotter, &*c.name);
+        if txn.get(&SNAPSHOTS, &place)?.is_some() {
+            return Ok(false);
+        }
+        adopt_child(txn, namespace, c.snapshotter, &c.parent)?;
+        let now = Moment::now();
+        let record = Record {
+            id: c.id,
+            kind: Kind::Committed,
+            parent: c.parent.clone(),
+            labels: c.labels.clone(),
+            created: now,
+            updated: now,
+            usage: Some(c.usage),
+            children: 0,
+        };
+        txn.put(&SNAPSHOTS, &place, &record)?;
+        Ok(true)
+    }
+}
+
+impl Driver {
+    /// Turns the staged layer `id` into the directory of a snapshot on `parents`, durably.
+    fn adopt(&self, id: u64, implied: &[Vec<u8>], parents: &[u64]) -> Result<(), Error> {
+        let (from, to) = (self.staging(id), self.directory(id));
+        let failed = |step| {
+            let path = from.clone();
+            move |source| Error::File { step, path, source }
+        };
+        if self.is_parallel() {
+            let lowers: Vec<_> =
+                parents.iter().map(|id| self.content(&self.directory(*id))).collect();
+            implied::adopt(&self.content(&from), implied, &lowers).map_err(|(path, errno)| {
+                Error::File {
+                    step: "copy attributes from the layers below to",
+                    path: from.join(String::from_utf8_lossy(&path).into_owned()),
+                    source: errno.into(),
+                }
+            })?;
+        }
+        fs_err::rename(&from, &to).map_err(failed("move the staged layer"))?;
+        let parent = to.parent().unwrap_or(&to);
+        // The layer's own files were flushed after extraction; the move is what is left.
+        fs_err::File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed("flush the move of"))
+    }
+}
+
+/// A name in use while its layer is being extracted; free again if that fails.
+struct Claim {
+    shared: Arc<Shared>,
+    key: Key,
+    result: Option<Staged>,
+}
+
+impl Claim {
+    fn new(shared: &Arc<Shared>, key: Key) -> Result<Self, Error> {
+        let mut staged = shared.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        if staged.contains_key(&key) {
+            return Err(Error::Exists { kind: "staged layer", name: key.2 });
+        }
+        staged.insert(key.clone(), Staged::Busy);
+        Ok(Self { shared: Arc::clone(shared), key, result: None })
+    }
+
+    fn finish(mut self, result: Staged) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut staged = self.shared.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.result.take() {
+            Some(result) => drop(staged.insert(self.key.clone(), result)),
+            None => drop(staged.remove(&self.key)),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What every snapshotter must do, as functions that take one, run on overlayfs and native.
+//! Needs root: they mount.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers may")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use berth_bundle::Error;
+use berth_bundle::layer::Limits;
+use berth_bundle::snapshots::{
+    Caller, Change, Kind, LabelChange, NATIVE, OVERLAYFS, Snapshots, StagedLayer,
+};
+use berth_errors::{Code, Coded};
+use berth_ids::Labels;
+use berth_mount::{Mount, TempMount};
+use berth_store::{Options, Store};
+
+struct Node {
+    dir: tempfile::TempDir,
+    changes: Arc<Mutex<Vec<Change>>>,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), changes: Arc::default() }
+    }
+
+    fn open(&self) -> Snapshots {
+        let store = Store::open(self.dir.path().join("b.redb"), Options::default()).unwrap();
+        let changes = Arc::clone(&self.changes);
+        let listener = Arc::new(move |_: &berth_ids::Namespace, _: &str, change| {
+            changes.lock().unwrap().push(change);
+        });
+        Snapshots::open(self.dir.path(), store, None, listener).unwrap()
+    }
+
+    fn mount(&self, mounts: &[Mount]) -> TempMount {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        TempMount::new(mounts, self.dir.path(), &format!("m{n}")).unwrap()
+    }
+}
+
+fn caller() -> Caller {
+    Caller { namespace: "default".parse().unwrap(), lease: None }
+}
+
+fn leased(incarnation: u64) -> Caller {
+    Caller { lease: Some(("l".to_owned(), incarnation)), ..caller() }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+async fn prepare(s: &Snapshots, name: &str, key: &str, parent: &str) -> Result<Vec<Mount>, Error> {
+    s.create(caller(), name, Kind::Active, key, parent, Labels::new()).await
+}
+
+async fn commit(s: &Snapshots, name: &str, to: &str, key: &str) -> Result<(), Error> {
+    s.commit(caller(), name, to, key, "", Labels::new()).await
+}
+
+/// Makes committed snapshots from files, each on the one before.
+async fn stack(node: &Node, s: &Snapshots, name: &str, layers: &[&[(&str, &str)]]) -> String {
+    let mut parent = String::new();
+    for (n, files) in layers.iter().enumerate() {
+        let key = format!("work{n}-{}", layers.len());
+        let mounts = prepare(s, name, &key, &parent).await.unwrap();
+        {
+            let mounted = node.mount(&mounts);
+            for (path, text) in *files {
+                let path = mounted.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+        }
+        let done = format!("layer{n}-{}", layers.len());
+        commit(s, name, &done, &key).await.unwrap();
+        parent = done;
+    }
+    parent
+}
+
+async fn children_see_their_parents_and_not_each_other(node: &Node, s: &Snapshots, name: &str) {
+    let top = stack(node, s, name, &[&[("a", "1"), ("d/b", "2")], &[("a", "3")]]).await;
+    let left = prepare(s, name, "left", &top).await.unwrap();
+    let right = prepare(s, name, "right", &top).await.unwrap();
+    let (left, right) = (node.mount(&left), node.mount(&right));
+    assert_eq!(fs::read(left.path().join("a")).unwrap(), b"3");
+    assert_eq!(fs::read(left.path().join("d/b")).unwrap(), b"2");
+    fs::remove_file(left.path().join("d/b")).unwrap();
+    fs::write(left.path().join("new"), "x").unwrap();
+    assert!(right.path().join("d/b").exists() && !right.path().join("new").exists());
+    drop(left);
+    commit(s, name, "left-done", "left").await.unwrap();
+    let view = s.create(caller(), name, Kind::View, "view", "left-done", Labels::new());
+    let view = node.mount(&view.await.unwrap());
+    assert!(!view.path().join("d/b").exists() && view.path().join("new").exists());
+    assert!(fs::write(view.path().join("other"), "x").is_err());
+    assert_eq!(s.mounts(&caller(), name, "view").unwrap().len(), 1);
+}
+
+async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
+    let code = |result: Result<(), Error>| result.unwrap_err().code();
+    let top = stack(node, s, name, &[&[("a", "1")]]).await;
+    prepare(s, name, "k", &top).await.unwrap();
+    assert_eq!(code(prepare(s, name, "k", &top).await.map(drop)), Code::AlreadyExists);
+    assert_eq!(code(prepare(s, name, "x", "nothing").await.map(drop)), Code::NotFound);
+    assert_eq!(code(prepare(s, name, "x", "k").await.map(drop)), Code::InvalidArgument);
+    assert_eq!(code(prepare(s, name, "", "").await.map(drop)), Code::InvalidArgument);
+    assert_eq!(code(prepare(s, "zfs", "x", "").await.map(drop)), Code::NotFound);
+    assert_eq!(code(commit(s, name, &top, "k").await), Code::AlreadyExists);
+    assert_eq!(code(commit(s, name, "y", "nothing").await), Code::NotFound);
+    assert_eq!(code(commit(s, name, "y", &top).await), Code::FailedPrecondition);
+    assert_eq!(code(s.mounts(&caller(), name, &top).map(drop)), Code::FailedPrecondition);
+    let refused = s.remove(&caller(), name, &top).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.to_string().contains("cannot remove snapshot with child"), "{refused}");
+    s.remove(&caller(), name, "k").await.unwrap();
+    s.remove(&caller(), name, &top).await.unwrap();
+    assert_eq!(code(s.remove(&caller(), name, &top).await), Code::NotFound);
+    assert_eq!(code(s.stat(&caller(), name, &top).map(drop)), Code::NotFound);
+}
+
+async fn a_committed_snapshot_may_get_its_parent_late(node: &Node, s: &Snapshots, name: &str) {
+    if name != OVERLAYFS {
+        return;
+    }
+    let base = stack(node, s, name, &[&[("base", "1")]]).await;
+    let mounts = prepare(s, name, "alone", "").await.unwrap();
+    fs::write(node.mount(&mounts).path().join("top"), "2").unwrap();
+    s.commit(caller(), name, "rebased", "alone", &base, Labels::new()).await.unwrap();
+    let refused = s.remove(&caller(), name, &base).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let both = prepare(s, name, "both", "rebased").await.unwrap();
+    let both = node.mount(&both);
+    assert!(both.path().join("base").exists() && both.path().join("top").exists());
+}
+
+async fn labels_are_set_listed_and_changed(node: &Node, s: &Snapshots, name: &str) {
+    let me = caller();
+    stack(node, s, name, &[&[("a", "1")]]).await;
+    let first = labels(&[("x", "1"), ("y", "2")]);
+    s.create(caller(), name, Kind::Active, "k", "", first).await.unwrap();
+    let one = vec![LabelChange::One("x".to_owned()), LabelChange::One("y".to_owned())];
+    let info = s.update(&me, name, "k", labels(&[("x", "3")]), one).await.unwrap();
+    assert_eq!(info.labels, labels(&[("x", "3")]));
+    let info = s.update(&me, name, "k", labels(&[("z", "4")]), vec![]).await.unwrap();
+    assert_eq!(info.labels, labels(&[("z", "4")]));
+    assert!(info.updated > info.created);
+    let active = s.list(&me, name, |info| info.kind == Kind::Active).unwrap();
+    assert_eq!(active.iter().map(|i| &*i.name).collect::<Vec<_>>(), ["k"]);
+    assert_eq!(s.list(&me, name, |_| true).unwrap().len(), 2);
+    let other = Caller { namespace: "other".parse().unwrap(), lease: None };
+    assert!(s.list(&other, name, |_| true).unwrap().is_empty());
+    let usage = s.usage(&me, name, "layer0-1").await.unwrap();
+    assert!(usage.inodes == 2 && usage.size >= 4096, "{usage:?}");
+}
+
+async fn a_target_that_is_there_is_told_and_leased(_: &Node, s: &Snapshots, name: &str) {
+    prepare(s, name, "k", "").await.unwrap();
+    commit(s, name, "target", "k").await.unwrap();
+    let reference = labels(&[("containerd.io/snapshot.ref", "target")]);
+    let again = s.create(leased(7), name, Kind::Active, "k2", "", reference).await.unwrap_err();
+    assert_eq!(again.code(), Code::AlreadyExists);
+    let held = s.holds("default", "l").unwrap();
+    assert_eq!((held.len(), held[0].incarnation, &*held[0].id), (1, 7, "target"));
+}
+
+async fn collection_spares_what_is_used(_: &Node, s: &Snapshots, name: &str) {
+    for (key, to) in [("a", "A"), ("b", "B"), ("c", "C")] {
+        prepare(s, name, key, "").await.unwrap();
+        commit(s, name, to, key).await.unwrap();
+    }
+    let kind = format!("snapshots/{name}");
+    let node = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
+    s.epochs().begin(1);
+    prepare(s, name, "child", "A").await.unwrap();
+    s.pin(node("B")).await.unwrap();
+    assert_eq!(s.pin(node("none")).await.unwrap_err().code(), Code::NotFound);
+    let dead = ["A", "B", "C", "child", "none"].map(node).to_vec();
+    assert_eq!(s.sweep(dead.clone()).await.unwrap(), [node("C")]);
+    s.epochs().end(1);
+    s.epochs().begin(2);
+    let swept = s.sweep(dead).await.unwrap();
+    assert_eq!(swept.len(), 3, "{swept:?}");
+    assert!(s.nodes().unwrap().is_empty());
+}
+
+async fn a_fence_keeps_new_things_out(_: &Node, s: &Snapshots, name: &str) {
+    s.fence("default", true).await.unwrap();
+    let refused = prepare(s, name, "k", "").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    s.fence("default", false).await.unwrap();
+    prepare(s, name, "k", "").await.unwrap();
+}
+
+fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+async fn staged_layers_become_snapshots(node: &Node, s: &Snapshots, name: &str) {
+    let layer = |staging: &str, parent: &str| StagedLayer {
+        caller: caller(),
+        snapshotter: name.to_owned(),
+        staging: staging.to_owned(),
+        media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+        parent: parent.to_owned(),
+    };
+    let stage = async |staging: &str, parent: &str, bytes: Vec<u8>| {
+        s.stage(layer(staging, parent), std::io::Cursor::new(bytes), Limits::default()).await
+    };
+    let put = async |staging: &str, to: &str, parent: &str| {
+        s.commit_staged(caller(), name, staging, to, parent, Labels::new()).await
+    };
+    stage("s0", "", tar(&[("d/a", "1"), ("b", "2")])).await.unwrap();
+    let twice = stage("s0", "", tar(&[])).await.unwrap_err();
+    assert_eq!(twice.code(), Code::AlreadyExists);
+    put("s0", "zero", "").await.unwrap();
+    stage("s1", "zero", tar(&[(".wh.b", ""), ("d/c", "3")])).await.unwrap();
+    assert_eq!(put("s1", "one", "none").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(put("s1", "one", "zero").await.unwrap_err().code(), Code::NotFound);
+    stage("s1", "zero", tar(&[(".wh.b", ""), ("d/c", "3")])).await.unwrap();
+    put("s1", "one", "zero").await.unwrap();
+    stage("s2", "zero", tar(&[("x", "")])).await.unwrap();
+    assert_eq!(put("s2", "one", "zero").await.unwrap_err().code(), Code::AlreadyExists);
+    stage("s3", "zero", tar(&[("x", "")])).await.unwrap();
+    s.discard_staged(&caller(), name, "s3").unwrap();
+    let broken = stage("s4", "zero", b"not a tar ".repeat(100)).await.unwrap_err();
+    assert_eq!(broken.code(), Code::InvalidArgument);
+    assert_eq!(put("s4", "four", "zero").await.unwrap_err().code(), Code::NotFound);
+    let shown = prepare(s, name, "k", "one").await.unwrap();
+    let shown = node.mount(&shown);
+    let names: Vec<bool> =
+        ["d/a", "d/c", "b", "x"].iter().map(|p| shown.path().join(p).exists()).collect();
+    assert_eq!(names, [true, true, false, false]);
+}
+
+fn directories(root: &Path, name: &str, part: &str) -> usize {
+    fs::read_dir(root.join(name).join(part)).unwrap().count()
+}
+
+async fn a_start_clears_what_a_crash_has_left(node: &Node, s: &Snapshots, name: &str) {
+    let root = node.dir.path();
+    prepare(s, name, "k", "").await.unwrap();
+    fs::create_dir_all(root.join(name).join("snapshots/999/fs")).unwrap();
+    fs::create_dir_all(root.join(name).join("staging/5/fs")).unwrap();
+    fs::create_dir_all(root.join(name).join("trash/x")).unwrap();
+    s.cleanup(name).await.unwrap();
+    assert_eq!(directories(root, name, "snapshots"), 1);
+    assert_eq!(directories(root, name, "trash"), 0);
+}
+
+/// Runs one case on a fresh node for each snapshotter.
+async fn on_all(case: impl AsyncFn(&Node, &Snapshots, &str)) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    for name in [OVERLAYFS, NATIVE] {
+        let node = Node::new();
+        let snapshots = node.open();
+        if snapshots.names().contains(&name) {
+            case(&node, &snapshots, name).await;
+        }
+    }
+}
+
+macro_rules! conformance {
+    ($($test:ident: $case:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $test() {
+            on_all($case).await;
+        })+
+    };
+}
+
+conformance!(
+    parents: children_see_their_parents_and_not_each_other,
+    checks: names_and_states_are_checked,
+    rebase: a_committed_snapshot_may_get_its_parent_late,
+    label: labels_are_set_listed_and_changed,
+    target: a_target_that_is_there_is_told_and_leased,
+    collection: collection_spares_what_is_used,
+    fence: a_fence_keeps_new_things_out,
+    staging: staged_layers_become_snapshots,
+    leftovers: a_start_clears_what_a_crash_has_left,
+);
+
+#[tokio::test]
+async fn a_restart_keeps_records_and_clears_the_rest() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    let root = node.dir.path();
+    {
+        let s = node.open();
+        prepare(&s, OVERLAYFS, "k", "").await.unwrap();
+        prepare(&s, OVERLAYFS, "lost", "").await.unwrap();
+    }
+    fs::create_dir_all(root.join("overlayfs/snapshots/999/fs")).unwrap();
+    fs::create_dir_all(root.join("overlayfs/staging/5/fs")).unwrap();
+    fs::remove_dir_all(root.join("overlayfs/snapshots/2")).unwrap();
+    let s = node.open();
+    assert_eq!(s.list(&caller(), OVERLAYFS, |_| true).unwrap().len(), 2);
+    assert_eq!(directories(root, OVERLAYFS, "snapshots"), 2);
+    assert_eq!(directories(root, OVERLAYFS, "staging"), 0);
+    drop(node.mount(&s.mounts(&caller(), OVERLAYFS, "lost").unwrap()));
+    prepare(&s, OVERLAYFS, "next", "").await.unwrap();
+    assert!(root.join("overlayfs/snapshots/3/fs").exists());
+}
+
+#[tokio::test]
+async fn overlay_mounts_are_containerds_option_for_option() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    let s = node.open();
+    let at = |part: &str| format!("{}/overlayfs/snapshots/{part}", node.dir.path().display());
+    let first = prepare(&s, OVERLAYFS, "a", "").await.unwrap();
+    assert_eq!((&*first[0].kind, &first[0].source), ("bind", &at("1/fs")));
+    assert_eq!(first[0].options, ["rw", "rbind"]);
+    commit(&s, OVERLAYFS, "A", "a").await.unwrap();
+    let view = s.create(caller(), OVERLAYFS, Kind::View, "v", "A", Labels::new()).await.unwrap();
+    assert_eq!(
+        (&view[0].source, &*view[0].options),
+        (&at("1/fs"), &["ro", "rbind"].map(str::to_owned)[..])
+    );
+    let second = prepare(&s, OVERLAYFS, "b", "A").await.unwrap();
+    assert_eq!((&*second[0].kind, &*second[0].source), ("overlay", "overlay"));
+    let expected = [
+        format!("workdir={}", at("3/work")),
+        format!("upperdir={}", at("3/fs")),
+        format!("lowerdir={}", at("1/fs")),
+    ];
+    assert_eq!(second[0].options[..3], expected);
+    assert_eq!(node.changes.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_hundred_and_thirty_layers_mount() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    let s = node.open();
+    let mut parent = String::new();
+    for n in 0..130 {
+        let layer = StagedLayer {
+            caller: caller(),
+            snapshotter: String::new(),
+            staging: n.to_string(),
+            media_type: String::new(),
+            parent: parent.clone(),
+        };
+        let bytes = std::io::Cursor::new(tar(&[(&format!("f{n}"), "x")]));
+        s.stage(layer, bytes, Limits::default()).await.unwrap();
+        let name = format!("c{n}");
+        s.commit_staged(caller(), "", &n.to_string(), &name, &parent, Labels::new()).await.unwrap();
+        parent = name;
+    }
+    let mounted = node.mount(&prepare(&s, "", "k", &parent).await.unwrap());
+    assert!(mounted.path().join("f0").exists() && mounted.path().join("f129").exists());
+}
