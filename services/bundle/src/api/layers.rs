@@ -1,0 +1,93 @@
+//! berth.node.v1.Layers: distribution unpacks layers while it fetches them.
+
+use std::fs::File;
+
+use berth_grpc::status;
+use berth_proto::berth::node::v1 as wire;
+use tonic::{Request, Response, Status};
+use wire::layers_server::Layers;
+
+use super::Context;
+use super::convert::labels_in;
+use crate::input::Patient;
+use crate::snapshots::{Caller, StagedLayer};
+
+#[tonic::async_trait]
+impl Layers for Context {
+    async fn apply(
+        &self,
+        request: Request<wire::ApplyLayerRequest>,
+    ) -> Result<Response<wire::ApplyLayerResponse>, Status> {
+        let r = request.into_inner();
+        let caller = self.caller(namespace(&r.namespace)?, None).await?;
+        // Before the wait: the token is good for 30 seconds.
+        let input = self.distribution.claim(&r.token).await.map_err(status)?;
+        let _permit = self.unpacks.acquire().await.map_err(|_| closing())?;
+        let layer = StagedLayer {
+            caller,
+            snapshotter: r.snapshotter,
+            staging: r.staging,
+            media_type: r.media_type,
+            parent: r.parent,
+        };
+        let input = Patient::new(File::from(input));
+        let applied = self.snapshots.stage(layer, input, self.limits.clone()).await;
+        let applied = applied.map_err(status)?;
+        Ok(Response::new(wire::ApplyLayerResponse {
+            diff_id: applied.diff_id.to_string(),
+            size: applied.size,
+            entries: applied.entries,
+        }))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<wire::CommitLayerRequest>,
+    ) -> Result<Response<wire::CommitLayerResponse>, Status> {
+        let r = request.into_inner();
+        let lease = (!r.lease.is_empty()).then_some(r.lease);
+        let caller = self.caller(namespace(&r.namespace)?, lease).await?;
+        let labels = labels_in(r.labels);
+        let committed = self.snapshots.commit_staged(
+            caller,
+            &r.snapshotter,
+            &r.staging,
+            &r.chain_id,
+            &r.parent,
+            labels,
+        );
+        committed.await.map_err(status)?;
+        Ok(Response::new(wire::CommitLayerResponse {}))
+    }
+
+    async fn discard(
+        &self,
+        request: Request<wire::DiscardLayerRequest>,
+    ) -> Result<Response<wire::DiscardLayerResponse>, Status> {
+        let r = request.into_inner();
+        let caller = Caller { namespace: namespace(&r.namespace)?, lease: None };
+        self.snapshots.discard_staged(&caller, &r.snapshotter, &r.staging).map_err(status)?;
+        Ok(Response::new(wire::DiscardLayerResponse {}))
+    }
+
+    async fn capabilities(
+        &self,
+        request: Request<wire::LayerCapabilitiesRequest>,
+    ) -> Result<Response<wire::LayerCapabilitiesResponse>, Status> {
+        let r = request.into_inner();
+        let snapshotter = self.snapshots.resolve(&r.snapshotter).map_err(status)?.to_owned();
+        let parallel = self.snapshots.is_parallel(&snapshotter).map_err(status)?;
+        Ok(Response::new(wire::LayerCapabilitiesResponse { snapshotter, parallel }))
+    }
+}
+
+/// A namespace named in a message.
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
+pub(super) fn namespace(name: &str) -> Result<berth_ids::Namespace, Status> {
+    name.parse().map_err(|error: berth_ids::Error| status(error))
+}
+
+/// The process is ending.
+pub(super) fn closing() -> Status {
+    Status::unavailable("bundle is stopping, try again: unavailable")
+}

@@ -1,0 +1,105 @@
+//! The gRPC services of bundle: one file each. Namespace, from wire, one domain call, to wire.
+
+mod collector;
+mod convert;
+mod diff;
+mod events;
+mod introspection;
+mod layers;
+mod leases;
+mod namespaces;
+mod snapshots;
+
+pub use events::listener;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use berth_events::Ring;
+use berth_grpc::{MAX_MESSAGE, lease, namespace, status};
+use berth_proto::berth::node::v1 as node;
+use berth_proto::containerd::services as containerd;
+use tokio::sync::Semaphore;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic::{Request, Status};
+
+use crate::layer::Limits;
+use crate::peers::Distribution;
+use crate::snapshots::{Caller, Snapshots};
+
+/// What every handler works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The domain.
+    pub snapshots: Snapshots,
+    /// The other service.
+    pub distribution: Distribution,
+    /// What happened, for subscribers.
+    pub ring: Ring,
+    /// What a layer may ask for.
+    pub limits: Limits,
+    /// How many layers are extracted or made at once.
+    pub unpacks: Arc<Semaphore>,
+    /// Where temporary mounts are made.
+    pub mounts: PathBuf,
+    /// This run of the process, for numbered events.
+    pub incarnation: u64,
+}
+
+impl Context {
+    /// In whose name a call is made that makes nothing.
+    #[allow(clippy::result_large_err, reason = "handlers return Status")]
+    fn reader<T>(request: &Request<T>) -> Result<Caller, Status> {
+        Ok(Caller { namespace: namespace(request)?, lease: None })
+    }
+
+    /// In whose name a call is made, its namespace registered and its lease resolved.
+    async fn writer<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let namespace = namespace(request)?;
+        self.caller(namespace, lease(request)).await
+    }
+
+    /// The same from parts.
+    async fn caller(
+        &self,
+        namespace: berth_ids::Namespace,
+        lease: Option<String>,
+    ) -> Result<Caller, Status> {
+        self.distribution.register(&namespace).await.map_err(status)?;
+        let lease = match lease {
+            Some(lease) => {
+                let incarnation = self.distribution.lease(&namespace, &lease).await;
+                Some((lease, incarnation.map_err(status)?))
+            }
+            None => None,
+        };
+        Ok(Caller { namespace, lease })
+    }
+}
+
+/// Every service on one socket.
+#[must_use]
+pub fn routes(context: &Context) -> Routes {
+    macro_rules! serve {
+        ($routes:ident, $($server:path),+ $(,)?) => {
+            $($routes.add_service(
+                <$server>::new(context.clone())
+                    .max_decoding_message_size(MAX_MESSAGE)
+                    .max_encoding_message_size(MAX_MESSAGE),
+            );)+
+        };
+    }
+    let mut routes = RoutesBuilder::default();
+    serve!(
+        routes,
+        containerd::snapshots::v1::snapshots_server::SnapshotsServer<Context>,
+        containerd::diff::v1::diff_server::DiffServer<Context>,
+        containerd::introspection::v1::introspection_server::IntrospectionServer<Context>,
+        node::layers_server::LayersServer<Context>,
+        node::namespace_member_server::NamespaceMemberServer<Context>,
+        node::lease_member_server::LeaseMemberServer<Context>,
+        node::collector_server::CollectorServer<Context>,
+        node::node_events_server::NodeEventsServer<Context>,
+    );
+    routes.routes()
+}

@@ -1,0 +1,178 @@
+//! Why bundle could not do what it was asked: one variant per kind of failure, one code each.
+
+use std::io;
+use std::path::PathBuf;
+
+use berth_errors::{Code, Coded, code_of_io};
+
+use crate::layer::tar::Failure;
+
+/// Bundle's errors. Messages follow containerd's wording where clients know it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A layer asks for what no layer may.
+    #[error("layer {layer}: entry {entry:?}: {reason}: invalid argument")]
+    Hostile {
+        /// The layer's digest or name.
+        layer: String,
+        /// The entry's name.
+        entry: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A layer's bytes are no tar archive, or end too early.
+    #[error("layer {layer}: after entry {entry:?}: {failure}: invalid argument")]
+    Malformed {
+        /// The layer's digest or name.
+        layer: String,
+        /// The last entry that was read.
+        entry: String,
+        /// What is wrong.
+        #[source]
+        failure: Failure,
+    },
+    /// A layer goes beyond one of its bounds.
+    #[error("layer {layer}: entry {entry:?}: more than {bound} {what}: resource exhausted")]
+    Bound {
+        /// The layer's digest or name.
+        layer: String,
+        /// The entry at which it happened.
+        entry: String,
+        /// The bound.
+        bound: u64,
+        /// Of what.
+        what: &'static str,
+    },
+    /// A system call on behalf of a layer's entry failed.
+    #[error("layer {layer}: entry {entry:?}: {step}")]
+    Entry {
+        /// The layer's digest or name.
+        layer: String,
+        /// The entry's name.
+        entry: String,
+        /// What was being done.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A media type that is not a layer's.
+    #[error("layer {layer}: media type {media_type:?} is not that of a tar layer: not implemented")]
+    MediaType {
+        /// The layer's digest or name.
+        layer: String,
+        /// The media type.
+        media_type: String,
+    },
+    /// A step on a file or directory of bundle's own failed.
+    #[error("{step} {}", path.display())]
+    File {
+        /// What was being done.
+        step: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A mount could not be made or undone.
+    #[error(transparent)]
+    Mount(#[from] berth_mount::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] berth_store::Error),
+    /// Distribution refused or did not answer.
+    #[error("{step}: {message}")]
+    Peer {
+        /// What was asked of it.
+        step: &'static str,
+        /// Its code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
+    /// A descriptor could not be claimed from distribution.
+    #[error("claim descriptor")]
+    Claim(#[from] berth_fdpass::Error),
+    /// The service's socket could not be bound.
+    #[error(transparent)]
+    Socket(#[from] berth_grpc::Error),
+    /// Work was cut off or panicked.
+    #[error(transparent)]
+    Lifecycle(#[from] berth_lifecycle::Error),
+    /// A name is not allowed.
+    #[error(transparent)]
+    Name(#[from] berth_ids::Error),
+    /// Nothing is called so.
+    #[error("{kind} {name:?}: not found")]
+    NotFound {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Something is called so already.
+    #[error("{kind} {name:?}: already exists")]
+    Exists {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The object's state does not allow it.
+    #[error("{what} {name:?}: {reason}: failed precondition")]
+    State {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The request cannot be right.
+    #[error("{what} {value:?}: {reason}: invalid argument")]
+    Argument {
+        /// Which part of it.
+        what: &'static str,
+        /// What it said.
+        value: String,
+        /// What is wrong with that.
+        reason: &'static str,
+    },
+}
+
+impl Error {
+    /// What distribution answered.
+    pub(crate) fn peer(step: &'static str, status: &tonic::Status) -> Self {
+        let (code, message) = (berth_grpc::code_of(status), status.message().to_owned());
+        Error::Peer { step, code, message }
+    }
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Malformed { failure: Failure::Read(source), .. } => match code_of_io(source) {
+                // A decoder's complaint about the bytes themselves.
+                Code::Internal if source.raw_os_error().is_none() => Code::InvalidArgument,
+                code => code,
+            },
+            Error::Malformed { failure: Failure::Extension(_), .. } => Code::ResourceExhausted,
+            Error::Hostile { .. } | Error::Malformed { .. } => Code::InvalidArgument,
+            Error::Bound { .. } => Code::ResourceExhausted,
+            Error::Entry { source, .. } | Error::File { source, .. } => code_of_io(source),
+            Error::MediaType { .. } => Code::Unimplemented,
+            Error::Mount(error) => error.code(),
+            Error::Store(error) => error.code(),
+            Error::Peer { code, .. } => *code,
+            Error::Claim(error) => error.code(),
+            Error::Socket(error) => error.code(),
+            Error::Lifecycle(error) => error.code(),
+            Error::Name(error) => error.code(),
+            Error::NotFound { .. } => Code::NotFound,
+            Error::Exists { .. } => Code::AlreadyExists,
+            Error::State { .. } => Code::FailedPrecondition,
+            Error::Argument { .. } => Code::InvalidArgument,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! berth-bundle: serves snapshots, diffs and layers on its socket until it is told to stop.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use clap::Parser;
+
+/// How long calls that are under way have to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+#[command(name = "berth-bundle", version, about)]
+struct Arguments {
+    #[command(flatten)]
+    common: berth_config::Args,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Arguments::parse().common.load()?;
+    let _telemetry = berth_telemetry::init("berth-bundle", &config.log, &config.telemetry)?;
+    let tasks = Tasks::new();
+    berth_bundle::serve(&config, &tasks).context("start bundle")?;
+    notify_ready()?;
+    let reason = shutdown_signal().await?;
+    tracing::info!(reason, "stopping");
+    let late = tasks.drain(DRAIN).await;
+    if !late.is_empty() {
+        tracing::warn!(tasks = late.join(", "), "did not end in time");
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Calls to distribution, the only service that bundle calls.
+//!
+//! Owns: what was asked once and is remembered (namespaces that are registered, incarnations of
+//! leases). Must not know: snapshots or layers.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_fdpass::Token;
+use berth_ids::{Digest, Namespace};
+use berth_proto::berth::node::v1 as node;
+use node::blobs_client::BlobsClient;
+use node::lease_directory_client::LeaseDirectoryClient;
+use node::namespaces_client::NamespacesClient;
+use tonic::transport::Channel;
+
+use crate::Error;
+
+/// How long one small call may take, a restart of distribution included.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Distribution, as bundle sees it. Clones share what is remembered.
+#[derive(Clone)]
+pub struct Distribution {
+    channel: Channel,
+    descriptors: PathBuf,
+    known: Arc<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    namespaces: Mutex<HashSet<String>>,
+    leases: Mutex<HashMap<(String, String), u64>>,
+}
+
+impl Distribution {
+    /// Distribution behind its socket and its socket for descriptors. Connects when needed.
+    #[must_use]
+    pub fn new(socket: &Path, descriptors: &Path) -> Self {
+        let channel = berth_grpc::channel(socket);
+        Self { channel, descriptors: descriptors.to_owned(), known: Arc::default() }
+    }
+
+    /// Makes sure that distribution knows a namespace before something is made in it.
+    ///
+    /// # Errors
+    /// [`Error::Peer`].
+    pub async fn register(&self, namespace: &Namespace) -> Result<(), Error> {
+        if lock(&self.known.namespaces).contains(namespace.as_str()) {
+            return Ok(());
+        }
+        let mut request = tonic::Request::new(node::RegisterNamespaceRequest {
+            namespace: namespace.to_string(),
+        });
+        request.set_timeout(DEADLINE);
+        let mut client = NamespacesClient::new(self.channel.clone());
+        client.register(request).await.map_err(|s| Error::peer("register namespace", &s))?;
+        lock(&self.known.namespaces).insert(namespace.to_string());
+        Ok(())
+    }
+
+    /// The lease's present incarnation.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], with NOT_FOUND for a lease that is not there.
+    pub async fn lease(&self, namespace: &Namespace, lease: &str) -> Result<u64, Error> {
+        let key = (namespace.to_string(), lease.to_owned());
+        if let Some(incarnation) = lock(&self.known.leases).get(&key) {
+            return Ok(*incarnation);
+        }
+        let (namespace, name) = key.clone();
+        let mut request = tonic::Request::new(node::ResolveLeaseRequest { namespace, lease: name });
+        request.set_timeout(DEADLINE);
+        let mut client = LeaseDirectoryClient::new(self.channel.clone());
+        let answer = client.resolve(request).await;
+        let incarnation =
+            answer.map_err(|s| Error::peer("resolve lease", &s))?.into_inner().incarnation;
+        lock(&self.known.leases).insert(key, incarnation);
+        Ok(incarnation)
+    }
+
+    /// Forgets a lease that has ended.
+    pub fn forget_lease(&self, namespace: &str, lease: &str) {
+        lock(&self.known.leases).remove(&(namespace.to_owned(), lease.to_owned()));
+    }
+
+    /// Forgets a namespace that may be about to go, with its leases.
+    pub fn forget_namespace(&self, namespace: &str) {
+        lock(&self.known.namespaces).remove(namespace);
+        lock(&self.known.leases).retain(|(known, _), _| known != namespace);
+    }
+
+    /// Claims a descriptor that distribution has offered.
+    ///
+    /// # Errors
+    /// [`Error::Claim`].
+    pub async fn claim(&self, token: &str) -> Result<OwnedFd, Error> {
+        let token: Token = token.parse()?;
+        Ok(berth_fdpass::claim(&self.descriptors, &token, DEADLINE).await?)
+    }
+
+    /// Opens a blob.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], with NOT_FOUND for a blob that the namespace does not have.
+    pub async fn open(&self, namespace: &Namespace, digest: &Digest) -> Result<File, Error> {
+        let mut request = tonic::Request::new(node::OpenBlobRequest {
+            namespace: namespace.to_string(),
+            digest: digest.to_string(),
+        });
+        request.set_timeout(DEADLINE);
+        let mut client = BlobsClient::new(self.channel.clone());
+        let opened = client.open(request).await.map_err(|s| Error::peer("open blob", &s))?;
+        Ok(File::from(self.claim(&opened.into_inner().token).await?))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

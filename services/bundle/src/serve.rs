@@ -1,0 +1,80 @@
+//! The service put together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_config::{Config, Service};
+use berth_events::Ring;
+use berth_lifecycle::Tasks;
+use berth_store::{Options, Store};
+use tokio::sync::Semaphore;
+
+use crate::Error;
+use crate::api::{Context, listener, routes};
+use crate::layer::Limits;
+use crate::peers::Distribution;
+use crate::snapshots::Snapshots;
+
+/// The version of the store's tables.
+const SCHEMA: u32 = 1;
+
+/// Fewer layers at once would let a pull's downloads wait for extraction.
+const LEAST_UNPACKS: usize = 4;
+
+/// Opens everything and serves until the token of `tasks` is cancelled. Returns as soon as the
+/// socket answers.
+///
+/// # Errors
+/// What could not be opened or bound.
+pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
+    let root = config.service_root(Service::Bundle);
+    let mounts = config.service_state(Service::Bundle).join("mounts");
+    make_private(&root)?;
+    make_private(&mounts)?;
+    // Temporary mounts of a run that was killed. Mounts of others are nowhere near.
+    berth_mount::unmount_beneath(&mounts)?;
+    remove_empty(&mounts)?;
+
+    let cache_bytes = usize::try_from(config.bundle.store_cache.bytes()).unwrap_or(usize::MAX);
+    let options = Options { cache_bytes, schema: SCHEMA };
+    let store = Store::open(config.store(Service::Bundle), options)?;
+    let ring = Ring::new(config.bundle.events);
+    let default = config.bundle.snapshotter.as_deref();
+    let snapshots = Snapshots::open(&root, store, default, listener(ring.clone()))?;
+    let socket = config.socket(Service::Distribution);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let unpacks = match config.bundle.max_concurrent_unpacks {
+        0 => cores.max(LEAST_UNPACKS),
+        configured => configured,
+    };
+    let context = Context {
+        incarnation: snapshots.epochs().incarnation(),
+        snapshots,
+        distribution: Distribution::new(&socket, &config.fd_socket()),
+        ring,
+        limits: Limits::default(),
+        unpacks: Arc::new(Semaphore::new(unpacks)),
+        mounts,
+    };
+    let path = config.socket(Service::Bundle);
+    Ok(berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?)
+}
+
+fn make_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| Error::File { step: "make directory", path: path.to_owned(), source })
+}
+
+/// Removes the directories that temporary mounts were on: empty ones only, never what a mount that
+/// is still there shows.
+fn remove_empty(directory: &Path) -> Result<(), Error> {
+    let failed = |source| Error::File { step: "clear", path: directory.to_owned(), source };
+    for entry in fs_err::read_dir(directory).map_err(failed)? {
+        fs_err::remove_dir(entry.map_err(failed)?.path()).map_err(failed)?;
+    }
+    Ok(())
+}
