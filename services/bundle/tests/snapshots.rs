@@ -28,7 +28,13 @@ impl Node {
     }
 
     fn open(&self) -> Snapshots {
-        let store = Store::open(self.dir.path().join("b.redb"), Options::default()).unwrap();
+        // An earlier store of this node is closed by its writer's thread, soon after its last use.
+        let open = || Store::open(self.dir.path().join("b.redb"), Options::default());
+        let store = std::iter::repeat_with(open)
+            .take(1000)
+            .inspect(|_| std::thread::yield_now())
+            .find_map(Result::ok)
+            .unwrap();
         let changes = Arc::clone(&self.changes);
         let listener = Arc::new(move |_: &berth_ids::Namespace, _: &str, change| {
             changes.lock().unwrap().push(change);

@@ -134,9 +134,9 @@ impl<R: BufRead> TarReader<R> {
         let kind = kind(header, &name)?;
         let mut entry = Entry {
             kind,
-            mode: field(header.mode())? & 0o7777,
-            uid: id(pax.uid, header.uid())?,
-            gid: id(pax.gid, header.gid())?,
+            mode: number32(&header.as_old().mode)? & 0o7777,
+            uid: id(pax.uid, &header.as_old().uid)?,
+            gid: id(pax.gid, &header.as_old().gid)?,
             mtime: mtime(pax.mtime, header),
             link: pax.link.or(preceding.link).unwrap_or_else(|| {
                 header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()
@@ -212,8 +212,44 @@ fn field<T>(value: std::io::Result<T>) -> Result<T, Failure> {
     value.map_err(|_| Failure::Malformed("a header field is no number"))
 }
 
+/// A field's number: octal digits between blanks and NULs, or base 256 behind a set first bit. An
+/// empty field is 0: many writers leave what they do not use empty.
+fn number(field: &[u8]) -> Result<u64, Failure> {
+    let wrong = Failure::Malformed("a header field is no number");
+    if field[0] & 0x80 != 0 {
+        let (high, low) = field.split_at(field.len().saturating_sub(8));
+        // The first bit marks the form, the second is the sign.
+        let high_is_zero = match high.split_first() {
+            Some((first, rest)) => first & 0x7f == 0 && rest.iter().all(|b| *b == 0),
+            None => low[0] & 0x7f == 0,
+        };
+        if !high_is_zero {
+            return Err(wrong);
+        }
+        let marked = high.is_empty();
+        return Ok(low.iter().enumerate().fold(0, |sum, (n, byte)| {
+            let byte = if marked && n == 0 { byte & 0x7f } else { *byte };
+            (sum << 8) | u64::from(byte)
+        }));
+    }
+    let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
+    let digits = field[..end].trim_ascii();
+    digits.iter().try_fold(0_u64, |sum, digit| match digit {
+        b'0'..=b'7' => sum
+            .checked_mul(8)
+            .map(|sum| sum + u64::from(digit - b'0'))
+            .ok_or(Failure::Malformed("a header field is no number")),
+        _ => Err(Failure::Malformed("a header field is no number")),
+    })
+}
+
+fn number32(field: &[u8]) -> Result<u32, Failure> {
+    let number = number(field)?;
+    u32::try_from(number).map_err(|_| Failure::Malformed("a header field has more than 32 bits"))
+}
+
 fn stated_size(header: &tar::Header) -> Result<u64, Failure> {
-    let size: u64 = field(header.entry_size())?;
+    let size = number(&header.as_old().size)?;
     // Room for the padding, and no sum of two overflows.
     if size > i64::MAX as u64 {
         return Err(Failure::Malformed("an entry's size is negative"));
@@ -225,10 +261,10 @@ fn padding(size: u64) -> u64 {
     size.next_multiple_of(BLOCK as u64) - size
 }
 
-fn id(pax: Option<u64>, header: std::io::Result<u64>) -> Result<u32, Failure> {
+fn id(pax: Option<u64>, header: &[u8]) -> Result<u32, Failure> {
     let id = match pax {
         Some(id) => id,
-        None => field(header)?,
+        None => number(header)?,
     };
     u32::try_from(id).map_err(|_| Failure::Malformed("an owner's number has more than 32 bits"))
 }
@@ -236,7 +272,7 @@ fn id(pax: Option<u64>, header: std::io::Result<u64>) -> Result<u32, Failure> {
 fn mtime(pax: Option<Mtime>, header: &tar::Header) -> Mtime {
     pax.unwrap_or_else(|| {
         // A time that is no number is no reason to refuse a layer.
-        let seconds = header.mtime().unwrap_or(0);
+        let seconds = number(&header.as_old().mtime).unwrap_or(0);
         Mtime { seconds: i64::try_from(seconds).unwrap_or(0), nanos: 0 }
     })
 }
@@ -245,8 +281,9 @@ fn device(header: &tar::Header, kind: Kind) -> Result<(u32, u32), Failure> {
     if !matches!(kind, Kind::Character | Kind::Block) {
         return Ok((0, 0));
     }
-    let major = field(header.device_major())?.unwrap_or(0);
-    Ok((major, field(header.device_minor())?.unwrap_or(0)))
+    // Where USTAR and GNU have them.
+    let bytes = header.as_bytes();
+    Ok((number32(&bytes[329..337])?, number32(&bytes[337..345])?))
 }
 
 fn until_nul(mut name: Vec<u8>) -> Vec<u8> {
