@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Error;
@@ -18,8 +19,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of a request to a service.
 #[derive(Debug)]
 pub enum Outbound {
-    /// A client's.
-    Relayed(Incoming),
+    /// A client's, reset when the response is over.
+    Relayed(Incoming, oneshot::Receiver<()>),
     /// Of a call that the gateway makes itself.
     Own(tonic::body::Body),
 }
@@ -38,6 +39,9 @@ pub struct Relay {
     body: Option<Incoming>,
     call: Call,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Dropped with the response: a client that has its answer may never end its request, and h2
+    /// keeps a stream that is still sent to.
+    over: Option<oneshot::Sender<()>>,
 }
 
 /// Which call a body belongs to.
@@ -52,14 +56,20 @@ pub struct Call {
 impl Relay {
     /// The rest of a response.
     #[must_use]
-    pub fn new(body: Incoming, call: Call, deadline: Option<Instant>) -> Self {
+    pub fn new(
+        body: Incoming,
+        call: Call,
+        deadline: Option<Instant>,
+        over: Option<oneshot::Sender<()>>,
+    ) -> Self {
         let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
-        Self { body: Some(body), call, deadline }
+        Self { body: Some(body), call, deadline, over }
     }
 
     /// Ends the response with a status. Dropping the body resets the service's stream.
     fn end(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.body = None;
+        self.over = None;
         Poll::Ready(Some(Ok(Frame::trailers(trailers(error)))))
     }
 
@@ -117,21 +127,26 @@ impl Body for Outbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
-            Self::Relayed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Relayed(body, over) => match Pin::new(body).poll_frame(cx) {
+                Poll::Pending if Pin::new(over).poll(cx).is_ready() => {
+                    Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())))
+                }
+                polled => polled.map_err(Into::into),
+            },
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Relayed(body) => body.is_end_stream(),
+            Self::Relayed(body, _) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Relayed(body) => body.size_hint(),
+            Self::Relayed(body, _) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
         }
     }

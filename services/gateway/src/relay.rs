@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::body::{Call, Inbound, Outbound, Relay};
@@ -25,7 +26,8 @@ pub async fn relay(
     let path = request.uri().path_and_query().cloned();
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     let call = Call { service: upstream.name(), path };
-    let request = addressed(request.map(Outbound::Relayed), call.path.clone());
+    let (over, ended) = oneshot::channel();
+    let request = addressed(request.map(|body| Outbound::Relayed(body, ended)), call.path.clone());
     let sent = upstream.send(lane, request, until);
     let answered = match until {
         None => sent.await,
@@ -35,7 +37,7 @@ pub async fn relay(
         },
     };
     let response = answered?;
-    Ok(response.map(|body| Inbound::Relayed(Relay::new(body, call, until))))
+    Ok(response.map(|body| Inbound::Relayed(Relay::new(body, call, until, Some(over)))))
 }
 
 /// Clients on a unix socket name all kinds of hosts; the services see one.

@@ -1,5 +1,7 @@
 //! What the gateway answers itself.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::process::Command;

@@ -78,7 +78,7 @@ mod tests {
     fn fields_of_envelope_and_payload_are_found() {
         let exit = pack(&TaskExit { container_id: "one".into(), pid: 7, ..Default::default() });
         for filter in [
-            "topic==/tasks/exit",
+            "topic==\"/tasks/exit\"",
             "namespace==default,topic~=tasks",
             "event.container_id==one",
             "event.pid==7",
@@ -104,6 +104,6 @@ mod tests {
     fn a_payload_of_an_unknown_type_has_no_fields() {
         let any = prost_types::Any { type_url: "x.Y".into(), value: vec![1, 2] };
         assert!(!matches("event.id==x", any.clone()));
-        assert!(matches("topic==/tasks/exit", any));
+        assert!(matches("topic==\"/tasks/exit\"", any));
     }
 }

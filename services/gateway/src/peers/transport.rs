@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use berth_grpc::status;
 use http::uri::PathAndQuery;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use tonic::Status;
 use tonic::body::Body;
 
-use crate::Error;
-use crate::body::Outbound;
+use crate::body::{Call, Outbound, Relay};
 use crate::relay::addressed;
 use crate::route::Lane;
 use crate::upstream::Upstream;
@@ -21,11 +21,11 @@ use crate::upstream::Upstream;
 pub struct Transport(pub Arc<Upstream>);
 
 impl tower::Service<Request<Body>> for Transport {
-    type Response = Response<Incoming>;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Error>> + Send>>;
+    type Response = Response<Relay>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Relay>, Status>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
@@ -34,8 +34,10 @@ impl tower::Service<Request<Body>> for Transport {
         Box::pin(async move {
             let path = request.uri().path_and_query().cloned();
             let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+            let call = Call { service: upstream.name(), path: path.clone() };
             let request = addressed(request.map(Outbound::Own), path);
-            upstream.send(Lane::Calls, request, None).await
+            let response = upstream.send(Lane::Calls, request, None).await.map_err(status)?;
+            Ok(response.map(|body| Relay::new(body, call, None, None)))
         })
     }
 }

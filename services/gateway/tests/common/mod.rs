@@ -1,6 +1,7 @@
 //! A gateway on a temporary socket, and services behind it that can be killed and started again.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 pub mod fakes;
 
