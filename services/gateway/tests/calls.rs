@@ -1,5 +1,7 @@
 //! Calls through the gateway: bodies, trailers, errors, deadlines and cancellation arrive as sent.
 
+#![allow(clippy::disallowed_methods, reason = "the test joins or aborts its tasks itself")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Services that are away, come back, or break off: what a client sees of it.
 
+#![allow(clippy::disallowed_methods, reason = "the test joins or aborts its tasks itself")]
+
 mod common;
 
 use std::time::{Duration, Instant};
