@@ -64,12 +64,6 @@ pub struct Manifest {
 /// The part of an image's config that names its layers.
 #[derive(Debug, Deserialize)]
 pub struct Config {
-    /// Such as `linux`.
-    #[serde(default)]
-    pub os: String,
-    /// Such as `amd64`.
-    #[serde(default)]
-    pub architecture: String,
     /// The layers.
     pub rootfs: RootFs,
 }

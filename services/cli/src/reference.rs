@@ -67,6 +67,10 @@ fn wrong(name: &str, path: &str, tag: Option<&str>, digest: Option<&str>) -> Opt
     if name.len() > MAX_NAME {
         return Some(format!("longer than {MAX_NAME} bytes"));
     }
+    let host = registry(name);
+    if !host.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[') {
+        return Some(format!("{host:?} is no registry"));
+    }
     if !path.split('/').all(part_ok) {
         return Some(format!("{path:?} must be lower-case words joined by / . _ or -"));
     }

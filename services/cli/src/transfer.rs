@@ -12,7 +12,7 @@ use berth_proto::containerd::types::transfer as wire;
 use berth_proto::{pack, unpack};
 use prost_types::Any;
 
-use crate::client::{Client, Step};
+use crate::client::{Client, Step, one_line};
 use crate::credentials::{Credential, Keyring};
 use crate::progress::Show;
 use crate::streams::Stream;
@@ -216,7 +216,14 @@ impl Call {
                     called = true;
                 }
                 outcome = &mut beside, if !done => {
-                    outcome?;
+                    if let Err(error) = outcome {
+                        // Often it is the node's failure that made ours: both are told.
+                        let answer = if called { Ok(()) } else { call.await.map(|_| ()) };
+                        return match answer.step(|| "transfer".to_owned()) {
+                            Err(theirs) => Err(error.context(one_line(&theirs))),
+                            Ok(()) => Err(error),
+                        };
+                    }
                     done = true;
                 }
                 report = progress.next(), if reporting => reporting = took(&mut show, report),

@@ -31,6 +31,7 @@ pub enum Net {
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// The container's name; a random one by default.
     #[arg(long)]

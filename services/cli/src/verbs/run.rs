@@ -55,8 +55,9 @@ pub async fn run(args: Args, global: &Global) -> Result<ExitCode> {
     match outcome {
         Ok(code) => Ok(code.map_or(ExitCode::SUCCESS, passed_on)),
         Err(error) => {
-            // A container that never ran is of no use; the failure is what is told.
-            let _ = container::remove(&client, &container, true).await;
+            // A container that never ran is of no use, one that runs on is left alone. The failure
+            // is what is told.
+            let _ = container::remove(&client, &container, args.rm).await;
             Err(error)
         }
     }

@@ -1,6 +1,7 @@
 //! `berth stats`
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -69,7 +70,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         lines.sort_by(|one, other| one.id.cmp(&other.id));
         if !args.no_stream && !global.json {
             // Home and clear: what is printed replaces what was.
-            print!("\x1b[H\x1b[2J");
+            std::io::stdout().write_all(b"\x1b[H\x1b[2J")?;
         }
         print(&lines, global, args.no_stream)?;
         if args.no_stream {
