@@ -1,15 +1,18 @@
 //! containerd.services.diff.v1.Diff: layers applied to mounts, and made from them.
 
-use berth_grpc::status;
+use berth_grpc::{lease, status};
 use berth_proto::containerd::services::diff::v1 as wire;
 use berth_proto::containerd::types::Descriptor;
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 use wire::diff_server::Diff;
 
 use super::Context;
-use super::convert::mounts_in;
+use super::convert::{labels_in, mounts_in};
 use super::layers::closing;
-use crate::diff::{self, Apply};
+use crate::Error;
+use crate::diff::{self, Apply, Making, temporary_name};
+use crate::peers::Finished;
 
 /// The media type of a layer that is not compressed.
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -47,10 +50,47 @@ impl Diff for Context {
         &self,
         request: Request<wire::DiffRequest>,
     ) -> Result<Response<wire::DiffResponse>, Status> {
-        let media_type = request.into_inner().media_type;
-        Err(Status::unimplemented(format!(
-            "make a layer of media type {media_type:?} from mounts: not implemented"
-        )))
+        let namespace = berth_grpc::namespace(&request)?;
+        let lease = lease(&request);
+        self.distribution.register(&namespace).await.map_err(status)?;
+        let r = request.into_inner();
+        let _permit = self.unpacks.acquire().await.map_err(|_| closing())?;
+        let reference = match r.r#ref {
+            empty if empty.is_empty() => format!("diff-{}", temporary_name()),
+            reference => reference,
+        };
+        let making = Making {
+            left: mounts_in(r.left),
+            right: mounts_in(r.right),
+            media_type: r.media_type,
+            labels: labels_in(r.labels),
+            latest: berth_grpc::time::from_wire(r.source_date_epoch.as_ref()),
+            temporary: self.mounts.clone(),
+        };
+        let (chunks, receiver) = mpsc::channel(2);
+        let (tell, told) = oneshot::channel();
+        let make = async {
+            let made = diff::make(making, chunks).await?;
+            let (digest, size, labels) = (made.digest.clone(), made.size, made.labels.clone());
+            // If nobody listens the writer has failed, and tells why.
+            let _ = tell.send(Finished { digest, size, labels });
+            Ok::<_, Error>(made)
+        };
+        let write = self.distribution.writer(&namespace, lease).write(reference, receiver, told);
+        let (made, written) = tokio::join!(make, write);
+        let written = written.map_err(status);
+        let made = match made {
+            // What stopped the making is then the writer's failure, or its own.
+            Err(error) => return Err(written.err().unwrap_or_else(|| status(error))),
+            Ok(made) => written.map(|()| made)?,
+        };
+        let diff = Descriptor {
+            media_type: made.media_type,
+            digest: made.digest.to_string(),
+            size: i64::try_from(made.size).unwrap_or(i64::MAX),
+            annotations: Default::default(),
+        };
+        Ok(Response::new(wire::DiffResponse { diff: Some(diff) }))
     }
 }
 

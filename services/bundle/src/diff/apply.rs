@@ -89,7 +89,7 @@ fn writable_bind(mount: &Mount) -> Option<&Path> {
 }
 
 /// A name for a directory to mount on, new in this process.
-pub(super) fn temporary_name() -> String {
+pub(crate) fn temporary_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -1,8 +1,14 @@
-//! Layers and mounts: applying the one to the other.
+//! Layers and mounts: applying the one to the other, and making the one from the other.
 //!
-//! Owns: how a list of mounts is read as a directory to extract into. Must not know: where the
-//! layer's bytes are kept.
+//! Owns: how a list of mounts is read as a directory; which files differ between two; the tar that
+//! says so. Must not know: where a layer's bytes are kept or sent.
 
 mod apply;
+mod archive;
+mod compress;
+mod make;
+mod walk;
 
+pub(crate) use apply::temporary_name;
 pub use apply::{Apply, apply};
+pub use make::{Made, Making, make};

@@ -3,6 +3,10 @@
 //! Owns: what was asked once and is remembered (namespaces that are registered, incarnations of
 //! leases). Must not know: snapshots or layers.
 
+mod content;
+
+pub use content::{ContentWriter, Finished};
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -116,6 +120,12 @@ impl Distribution {
         let mut client = BlobsClient::new(self.channel.clone());
         let opened = client.open(request).await.map_err(|s| Error::peer("open blob", &s))?;
         Ok(File::from(self.claim(&opened.into_inner().token).await?))
+    }
+
+    /// A writer of a new blob.
+    #[must_use]
+    pub fn writer(&self, namespace: &Namespace, lease: Option<String>) -> ContentWriter {
+        ContentWriter::new(self.channel.clone(), namespace.clone(), lease)
     }
 }
 

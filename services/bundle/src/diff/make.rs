@@ -1,0 +1,137 @@
+//! Making a layer from what two lists of mounts show.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use berth_ids::{Digest, Labels};
+use berth_mount::{Mount, TempMount};
+use bytes::Bytes;
+use tokio::sync::mpsc::Sender;
+
+use super::apply::{overlay, temporary_name};
+use super::compress::{Compressor, DEFAULT, Digests, of_media_type};
+use super::walk::{Walk, open};
+use crate::Error;
+use crate::layer::Compression;
+use crate::layer::tar::Mtime;
+use crate::snapshots::blocking;
+
+/// Tells the digest of the uncompressed tar on a compressed blob.
+const UNCOMPRESSED: &str = "containerd.io/uncompressed";
+
+/// A layer to be made.
+pub struct Making {
+    /// What was there before.
+    pub left: Vec<Mount>,
+    /// What is there now.
+    pub right: Vec<Mount>,
+    /// What the layer shall be; empty for a gzip-compressed OCI layer.
+    pub media_type: String,
+    /// Labels for the blob.
+    pub labels: Labels,
+    /// No later modification time than this is written.
+    pub latest: Option<SystemTime>,
+    /// Where temporary mounts may be made.
+    pub temporary: PathBuf,
+}
+
+/// A layer that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size.
+    pub size: u64,
+    /// Labels for the blob: those asked for and the digest of the uncompressed tar.
+    pub labels: Labels,
+}
+
+/// Makes the layer, its bytes into `chunks`.
+///
+/// # Errors
+/// [`Error::MediaType`], [`Error::Mount`], [`Error::File`].
+pub async fn make(making: Making, chunks: Sender<Bytes>) -> Result<Made, Error> {
+    let media_type =
+        if making.media_type.is_empty() { DEFAULT } else { &*making.media_type }.to_owned();
+    let compression = of_media_type(&media_type)?;
+    blocking("make layer", move || {
+        let digests = write(&making, compression, chunks)?;
+        let mut labels = making.labels;
+        labels.insert(UNCOMPRESSED.to_owned(), digests.uncompressed.to_string());
+        Ok(Made { media_type, digest: digests.compressed, size: digests.size, labels })
+    })
+    .await
+}
+
+fn write(
+    making: &Making,
+    compression: Compression,
+    chunks: Sender<Bytes>,
+) -> Result<Digests, Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { step: "make a layer of", path, source }
+    };
+    let output = Compressor::new(compression, chunks).map_err(failed(&making.temporary))?;
+    let latest = making.latest.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let mut walk = Walk::new(output, latest.map(Mtime::from));
+    let place = match upper_over(&making.left, &making.right) {
+        Some(upper) => {
+            open(upper).and_then(|fd| walk.upper(&fd, b"")).map_err(failed(upper))?;
+            upper.to_owned()
+        }
+        None => {
+            let left = Shown::new(&making.left, &making.temporary)?;
+            let right = Shown::new(&making.right, &making.temporary)?;
+            let before = left.0.as_ref().map(|m| open(m.path())).transpose();
+            let before = before.map_err(failed(&making.temporary))?;
+            let Some(right) = &right.0 else {
+                let reason = "there is nothing to make a layer of";
+                return Err(Error::Argument { what: "mounts", value: String::new(), reason });
+            };
+            let path = right.path().to_owned();
+            open(&path)
+                .and_then(|fd| walk.changes(before.as_ref(), &fd, b""))
+                .map_err(failed(&path))?;
+            path
+        }
+    };
+    walk.finish().and_then(Compressor::finish).map_err(failed(&place))
+}
+
+/// Mounts shown read-only for a while; nothing for no mounts.
+struct Shown(Option<TempMount>);
+
+impl Shown {
+    fn new(mounts: &[Mount], temporary: &Path) -> Result<Self, Error> {
+        if mounts.is_empty() {
+            return Ok(Self(None));
+        }
+        let mounts: Vec<Mount> = mounts.iter().map(Mount::read_only).collect();
+        Ok(Self(Some(TempMount::new(&mounts, temporary, &temporary_name())?)))
+    }
+}
+
+/// The upper directory of `right` if it lies on exactly what `left` shows.
+fn upper_over<'a>(left: &[Mount], right: &'a [Mount]) -> Option<&'a Path> {
+    let ([left], [right]) = (left, right) else { return None };
+    let (upper, lowers) = overlay(right)?;
+    // A renamed directory or a file of metadata only is no whole entry of the upper directory.
+    let renames = |name: &str| {
+        fs_err::read_to_string(format!("/sys/module/overlay/parameters/{name}"))
+            .is_ok_and(|value| value.trim() == "Y")
+    };
+    if renames("redirect_dir") || renames("metacopy") {
+        return None;
+    }
+    let same = match &*left.kind {
+        "bind" => lowers == [Path::new(&left.source)],
+        "overlay" => {
+            left.option("upperdir").is_none() && left.option("lowerdir") == right.option("lowerdir")
+        }
+        _ => false,
+    };
+    same.then_some(upper)
+}
