@@ -5,6 +5,7 @@
 //! service follows. Must not know: snapshots, containers, tasks beyond their names in the reference
 //! graph.
 
+pub mod api;
 pub mod archive;
 pub mod content;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod leases;
 pub mod namespaces;
 pub mod neighbour;
 mod node;
+pub mod peers;
 pub mod records;
 pub mod registry;
 pub mod scope;
@@ -25,3 +27,33 @@ pub mod unpack;
 pub use error::{Error, Result};
 pub use node::Distribution;
 pub use scope::Scope;
+
+use std::sync::Arc;
+
+use berth_config::{Config, Service};
+use berth_fdpass::FdServer;
+use berth_lifecycle::Tasks;
+
+/// Opens everything and serves it until the token of `tasks` is cancelled. Returns when the socket
+/// answers.
+///
+/// # Errors
+/// What keeps the service from starting.
+pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<()> {
+    let journal = api::events::Journal::new(config.distribution.events);
+    let peers = peers::connect(&config);
+    let node = Distribution::open(config.clone(), journal.clone(), peers).await?;
+    fs_err::create_dir_all(&config.state)?;
+    let descriptors = FdServer::bind(&config.fd_socket(), tasks)?;
+    let routes = api::routes(&node, &journal, &descriptors);
+    berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
+    tasks.spawn("collector", node.collector.clone().schedule(tasks.token()));
+    tasks.spawn("orphans", delete_orphans(node.content.clone()));
+    Ok(())
+}
+
+async fn delete_orphans(content: content::Content) {
+    if let Err(error) = content.delete_orphans().await {
+        tracing::warn!(%error, "delete blobs that no record names");
+    }
+}

@@ -1,0 +1,68 @@
+//! What this service answers over gRPC: containerd's services and the node's own.
+//!
+//! One file per service: namespace, from wire, one domain call, to wire.
+
+mod blobs;
+mod collection;
+mod collector;
+mod content;
+mod content_read;
+mod content_write;
+pub mod events;
+mod images;
+mod introspection;
+mod lease_directory;
+mod leases;
+mod namespaces;
+mod node_events;
+mod node_namespaces;
+mod wire;
+
+use std::sync::Arc;
+
+use berth_fdpass::FdServer;
+use berth_grpc::MAX_MESSAGE;
+use berth_proto::berth::node::v1::blobs_server::BlobsServer;
+use berth_proto::berth::node::v1::collection_server::CollectionServer;
+use berth_proto::berth::node::v1::collector_server::CollectorServer;
+use berth_proto::berth::node::v1::lease_directory_server::LeaseDirectoryServer;
+use berth_proto::berth::node::v1::namespaces_server::NamespacesServer as NodeNamespacesServer;
+use berth_proto::berth::node::v1::node_events_server::NodeEventsServer;
+use berth_proto::containerd::services::content::v1::content_server::ContentServer;
+use berth_proto::containerd::services::images::v1::images_server::ImagesServer;
+use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
+use berth_proto::containerd::services::leases::v1::leases_server::LeasesServer;
+use berth_proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
+use tonic::service::Routes;
+
+use crate::Distribution;
+
+/// All services.
+#[must_use]
+pub fn routes(node: &Distribution, journal: &Arc<events::Journal>, descriptors: &FdServer) -> Routes {
+    let content = content::Service(node.content.clone());
+    let node_events = node_events::Service(journal.clone());
+    let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
+    let mut routes = Routes::default();
+    routes = routes
+        .add_service(
+            ContentServer::new(content)
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE),
+        )
+        .add_service(
+            ImagesServer::new(images::Service(node.images.clone()))
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE),
+        )
+        .add_service(NamespacesServer::new(namespaces::Service(node.namespaces.clone())))
+        .add_service(LeasesServer::new(leases::Service(node.leases.clone())))
+        .add_service(IntrospectionServer::new(introspection::Service(node.uuid.clone())));
+    routes
+        .add_service(NodeNamespacesServer::new(node_namespaces::Service(node.namespaces.clone())))
+        .add_service(LeaseDirectoryServer::new(lease_directory::Service(node.leases.clone())))
+        .add_service(CollectionServer::new(collection::Service(node.collector.clone())))
+        .add_service(CollectorServer::new(collector::Service(node.clone())))
+        .add_service(BlobsServer::new(blobs))
+        .add_service(NodeEventsServer::new(node_events))
+}
