@@ -39,7 +39,11 @@ use crate::Distribution;
 
 /// All services.
 #[must_use]
-pub fn routes(node: &Distribution, journal: &Arc<events::Journal>, descriptors: &FdServer) -> Routes {
+pub fn routes(
+    node: &Distribution,
+    journal: &Arc<events::Journal>,
+    descriptors: &FdServer,
+) -> Routes {
     let content = content::Service(node.content.clone());
     let node_events = node_events::Service(journal.clone());
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };

@@ -30,6 +30,6 @@ async fn main() -> anyhow::Result<()> {
     if !aborted.is_empty() {
         tracing::warn!(?aborted, "calls that did not end were given up");
     }
-    telemetry.finish().await?;
+    telemetry.finish().await.map_err(anyhow::Error::msg)?;
     Ok(())
 }

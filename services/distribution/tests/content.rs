@@ -10,7 +10,12 @@ use prost_types::FieldMask;
 use support::{Clients, NAMESPACE, Served, digest, message, on, pairs};
 use tonic::{Code, Status};
 
-async fn read(clients: &mut Clients, digest: &str, offset: i64, size: i64) -> Result<Vec<u8>, Status> {
+async fn read(
+    clients: &mut Clients,
+    digest: &str,
+    offset: i64,
+    size: i64,
+) -> Result<Vec<u8>, Status> {
     let request = ReadContentRequest { digest: digest.to_owned(), offset, size };
     let mut stream = clients.content.read(on(NAMESPACE, request)).await?.into_inner();
     let mut bytes = Vec::new();
@@ -54,7 +59,10 @@ async fn a_blob_is_written_in_parts_and_read_in_ranges() {
     assert_eq!(answers[3].digest, digest(&bytes));
     let name = digest(&bytes);
     assert_eq!(read(&mut clients, &name, 0, 0).await.unwrap(), bytes);
-    assert_eq!(read(&mut clients, &name, 1_048_570, 20).await.unwrap(), bytes[1_048_570..1_048_590]);
+    assert_eq!(
+        read(&mut clients, &name, 1_048_570, 20).await.unwrap(),
+        bytes[1_048_570..1_048_590]
+    );
     assert_eq!(read(&mut clients, &name, 2_999_999, 100).await.unwrap(), bytes[2_999_999..]);
     let past = read(&mut clients, &name, 3_000_001, 1).await.unwrap_err();
     assert_eq!(past.code(), Code::OutOfRange);
@@ -91,8 +99,7 @@ async fn a_wrong_digest_or_size_is_refused_and_the_bytes_stay() {
     };
     let refused = clients.session("", vec![wrong_digest]).await.1.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    let wrong_size =
-        WriteContentRequest { total: 9, ..message(WriteAction::Commit, "r", 5, b"") };
+    let wrong_size = WriteContentRequest { total: 9, ..message(WriteAction::Commit, "r", 5, b"") };
     let refused = clients.session("", vec![wrong_size]).await.1.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(refused.message(), "\"r\" failed size validation: 5 != 9: failed precondition");
@@ -164,7 +171,7 @@ async fn labels_are_changed_by_mask_and_filtered_by() {
     let mut clients = served.clients();
     let name = clients.put("", b"labelled", &[("a", "1"), ("b.c/d", "2")]).await.unwrap();
     clients.put("", b"plain", &[]).await.unwrap();
-    let mut update = |labels: &[(&str, &str)], paths: &[&str]| {
+    let update = |labels: &[(&str, &str)], paths: &[&str]| {
         let info = Info { digest: name.clone(), labels: pairs(labels), ..Info::default() };
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
         let request = UpdateRequest { info: Some(info), update_mask: Some(FieldMask { paths }) };
@@ -216,6 +223,9 @@ async fn a_write_under_an_unknown_lease_is_refused() {
     let served = Served::start().await;
     let mut clients = served.clients();
     let refused = clients.put("nobody", b"x", &[]).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "lease \"nobody\": not found"));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::NotFound, "lease \"nobody\": not found")
+    );
     served.stop().await;
 }

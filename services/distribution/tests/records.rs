@@ -2,9 +2,7 @@
 
 mod support;
 
-use berth_proto::berth::node::v1::{
-    CollectRequest, NodeSubscribeRequest, OpenBlobRequest,
-};
+use berth_proto::berth::node::v1::{CollectRequest, NodeSubscribeRequest, OpenBlobRequest};
 use berth_proto::containerd::services::images::v1 as images;
 use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::namespaces::v1 as namespaces;
@@ -29,7 +27,8 @@ async fn create(clients: &mut Clients, image: images::Image) -> Result<images::I
 }
 
 async fn exists(clients: &mut Clients, digest: &str) -> bool {
-    let request = berth_proto::containerd::services::content::v1::InfoRequest { digest: digest.into() };
+    let request =
+        berth_proto::containerd::services::content::v1::InfoRequest { digest: digest.into() };
     clients.content.info(on(NAMESPACE, request)).await.is_ok()
 }
 
@@ -46,19 +45,27 @@ async fn images_are_made_listed_changed_and_deleted() {
     let made = create(&mut clients, image("a", &digest)).await.unwrap();
     assert!(made.created_at.is_some() && made.created_at == made.updated_at);
     let twice = create(&mut clients, image("a", &digest)).await.unwrap_err();
-    assert_eq!((twice.code(), twice.message()), (Code::AlreadyExists, "image \"a\": already exists"));
+    assert_eq!(
+        (twice.code(), twice.message()),
+        (Code::AlreadyExists, "image \"a\": already exists")
+    );
     let mut bad = image("b", "sha256:nothing");
     assert_eq!(create(&mut clients, bad.clone()).await.unwrap_err().code(), Code::InvalidArgument);
     bad = image("", &digest);
     assert_eq!(create(&mut clients, bad).await.unwrap_err().code(), Code::InvalidArgument);
     let update = images::UpdateImageRequest {
-        image: Some(images::Image { labels: pairs(&[("k", "v"), ("x", "y")]), ..image("a", &digest) }),
+        image: Some(images::Image {
+            labels: pairs(&[("k", "v"), ("x", "y")]),
+            ..image("a", &digest)
+        }),
         update_mask: Some(FieldMask { paths: vec!["labels.k".into()] }),
         ..Default::default()
     };
     let changed = clients.images.update(on(NAMESPACE, update)).await.unwrap().into_inner();
     assert_eq!(changed.image.unwrap().labels, pairs(&[("k", "v")]));
-    for (filter, count) in [("name==a", 1), ("name~=^b", 0), ("labels.k==v", 1), ("target.mediatype~=oci", 1)] {
+    for (filter, count) in
+        [("name==a", 1), ("name~=^b", 0), ("labels.k==v", 1), ("target.mediatype~=oci", 1)]
+    {
         let request = images::ListImagesRequest { filters: vec![filter.into()] };
         let found = clients.images.list(on(NAMESPACE, request)).await.unwrap().into_inner();
         assert_eq!(found.images.len(), count, "{filter}");
@@ -87,7 +94,8 @@ async fn a_synchronous_deletion_takes_what_the_image_alone_kept() {
     delete_image(&mut clients, "a", true).await.unwrap();
     assert!(!exists(&mut clients, &layer).await && !exists(&mut clients, &manifest).await);
     assert!(exists(&mut clients, &root).await);
-    let blobs = served.config.service_root(berth_config::Service::Distribution).join("blobs/sha256");
+    let blobs =
+        served.config.service_root(berth_config::Service::Distribution).join("blobs/sha256");
     assert_eq!(fs_err::read_dir(blobs).unwrap().count(), 1);
     served.stop().await;
 }
@@ -104,7 +112,10 @@ async fn leases_hold_what_is_written_under_them() {
     leases_create(&mut clients, "l").await;
     let again = leases::CreateRequest { id: "l".into(), ..Default::default() };
     let twice = clients.leases.create(on(NAMESPACE, again)).await.unwrap_err();
-    assert_eq!((twice.code(), twice.message()), (Code::AlreadyExists, "lease \"l\": already exists"));
+    assert_eq!(
+        (twice.code(), twice.message()),
+        (Code::AlreadyExists, "lease \"l\": already exists")
+    );
     let held = clients.put("l", b"held", &[]).await.unwrap();
     let loose = clients.put("", b"loose", &[]).await.unwrap();
     let collected = clients.collection.collect(CollectRequest {}).await.unwrap().into_inner();

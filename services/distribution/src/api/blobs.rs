@@ -16,7 +16,10 @@ pub struct Service {
 
 #[tonic::async_trait]
 impl wire::blobs_server::Blobs for Service {
-    async fn open(&self, request: Request<wire::OpenBlobRequest>) -> Answer<wire::OpenBlobResponse> {
+    async fn open(
+        &self,
+        request: Request<wire::OpenBlobRequest>,
+    ) -> Answer<wire::OpenBlobResponse> {
         let wanted = request.into_inner();
         let digest = digest(&wanted.digest)?;
         let (file, size) = self.content.open(&name(&wanted.namespace)?, &digest).map_err(status)?;

@@ -11,7 +11,10 @@ pub struct Service(pub Collector);
 
 #[tonic::async_trait]
 impl wire::collection_server::Collection for Service {
-    async fn collect(&self, _request: Request<wire::CollectRequest>) -> Answer<wire::CollectResponse> {
+    async fn collect(
+        &self,
+        _request: Request<wire::CollectRequest>,
+    ) -> Answer<wire::CollectResponse> {
         let stats = self.0.collect().await.map_err(status)?;
         Ok(Response::new(wire::CollectResponse {
             dropped: stats.dropped.into_iter().collect(),

@@ -61,8 +61,11 @@ impl wire::images_server::Images for Service {
         let annotations = image.target.as_ref().map(|target| target.annotations.clone());
         let target = if mask.has("target") { Some(descriptor(image.target)?) } else { None };
         let annotated = change(&mask, "annotations", labels(annotations.unwrap_or_default()));
-        let change =
-            Change { target, labels: change(&mask, "labels", labels(image.labels)), annotations: annotated };
+        let change = Change {
+            target,
+            labels: change(&mask, "labels", labels(image.labels)),
+            annotations: annotated,
+        };
         let at = time::from_wire(source_date_epoch.as_ref());
         let made = self.0.update(&scope, &image.name, change, at).await.map_err(status)?;
         Ok(Response::new(wire::UpdateImageResponse { image: Some(to_wire(image.name, made)) }))

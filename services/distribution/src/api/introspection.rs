@@ -46,7 +46,10 @@ impl Adaptor for Listed {
 
 #[tonic::async_trait]
 impl wire::introspection_server::Introspection for Service {
-    async fn plugins(&self, request: Request<wire::PluginsRequest>) -> Answer<wire::PluginsResponse> {
+    async fn plugins(
+        &self,
+        request: Request<wire::PluginsRequest>,
+    ) -> Answer<wire::PluginsResponse> {
         let filter = filter(&request.get_ref().filters)?;
         let plugins = plugins().filter(|plugin| filter.matches(plugin)).map(|p| p.0).collect();
         Ok(Response::new(wire::PluginsResponse { plugins }))

@@ -55,7 +55,8 @@ impl wire::leases_server::Leases for Service {
     ) -> Answer<wire::ListResourcesResponse> {
         let namespace = namespace(&request)?;
         let held = self.0.resources(&namespace, &request.get_ref().id).await.map_err(status)?;
-        let to_resource = |hold: crate::records::Hold| wire::Resource { id: hold.id, r#type: hold.kind };
+        let to_resource =
+            |hold: crate::records::Hold| wire::Resource { id: hold.id, r#type: hold.kind };
         let resources = held.into_iter().map(to_resource).collect();
         Ok(Response::new(wire::ListResourcesResponse { resources }))
     }

@@ -115,8 +115,12 @@ impl Neighbour for Remote {
             let request = wire::NamespaceUsageRequest { namespace: namespace.to_string() };
             let mut member = self.namespaces();
             let used = self.small("count namespace", member.usage(request)).await?;
-            let mut kinds: Vec<_> =
-                used.counts.into_iter().filter(|(_, count)| *count > 0).map(|(kind, _)| kind).collect();
+            let mut kinds: Vec<_> = used
+                .counts
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(kind, _)| kind)
+                .collect();
             kinds.sort();
             Ok(kinds.into_iter().map(words).collect())
         })
@@ -190,9 +194,10 @@ impl Neighbour for Remote {
             let request = wire::SweepRequest { epoch, incarnation, dead };
             let mut collector = self.collector();
             let swept = self.ask("sweep", SCAN, collector.sweep(request)).await?.into_inner();
-            let dropped = swept.dropped.into_iter().map(|found| {
-                Ok(Id::new(&found.namespace.parse()?, found.kind, found.key))
-            });
+            let dropped = swept
+                .dropped
+                .into_iter()
+                .map(|found| Ok(Id::new(&found.namespace.parse()?, found.kind, found.key)));
             dropped.collect()
         })
     }

@@ -30,9 +30,11 @@ pub fn config(root: &Path) -> Arc<Config> {
         state: Some(root.join("state")),
         ..Overrides::default()
     };
-    let empty = root.join("berth.toml");
-    fs_err::write(&empty, "").unwrap();
-    Arc::new(Config::load(Some(&empty), overrides).unwrap())
+    // Nothing is collected behind the tests' backs.
+    let file = root.join("berth.toml");
+    let text = "[distribution.gc]\nstartup_delay = \"1h\"\nschedule_delay = \"1h\"\n";
+    fs_err::write(&file, text).unwrap();
+    Arc::new(Config::load(Some(&file), overrides).unwrap())
 }
 
 /// The service, in process, until it is stopped.
@@ -204,7 +206,12 @@ impl Clients {
     }
 }
 
-pub fn message(action: WriteAction, reference: &str, offset: i64, data: &[u8]) -> WriteContentRequest {
+pub fn message(
+    action: WriteAction,
+    reference: &str,
+    offset: i64,
+    data: &[u8],
+) -> WriteContentRequest {
     WriteContentRequest {
         action: action.into(),
         r#ref: reference.to_owned(),
@@ -225,4 +232,20 @@ pub fn digest(bytes: &[u8]) -> String {
 
 pub fn pairs(labels: &[(&str, &str)]) -> HashMap<String, String> {
     labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// Numbers that look random and come again with the same seed (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound.max(1)
+    }
 }

@@ -1,0 +1,252 @@
+//! The collector against a model: random operations go on while collections run, with a neighbour
+//! that keeps snapshots, restarts and fails at random. Nothing reachable is ever lost; once all is
+//! quiet everything unreachable goes.
+
+#[path = "collection/neighbour.rs"]
+mod neighbour;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use berth_distribution::content::{Expected, hash};
+use berth_distribution::gc::node::{CONTENT, Id};
+use berth_distribution::leases::resources::Resource;
+use berth_distribution::neighbour::{Neighbour, Peers};
+use berth_distribution::records::Descriptor;
+use berth_distribution::shared::LabelChange;
+use berth_distribution::{Distribution, Error, Scope, events};
+use berth_ids::{Labels, Namespace};
+use bytes::Bytes;
+use neighbour::{KIND, Snapshots};
+use support::Dice;
+
+/// What must be there: the model.
+#[derive(Default)]
+struct Model {
+    /// Blobs by number, with the numbers of those that they refer to and a snapshot.
+    blobs: BTreeMap<u32, (Vec<u32>, Option<u32>)>,
+    /// Images by number, with what they name.
+    images: BTreeMap<u32, u32>,
+    /// What the one lease holds.
+    leased: BTreeSet<u32>,
+}
+
+impl Model {
+    fn reachable(&self) -> (BTreeSet<u32>, BTreeSet<u32>) {
+        let mut queue: Vec<u32> = self.images.values().chain(&self.leased).copied().collect();
+        let (mut blobs, mut snapshots) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(at) = queue.pop() {
+            let Some((refs, snapshot)) = self.blobs.get(&at) else { continue };
+            if blobs.insert(at) {
+                queue.extend(refs);
+                snapshots.extend(snapshot);
+            }
+        }
+        (blobs, snapshots)
+    }
+}
+
+struct Quiet;
+
+impl events::Sink for Quiet {
+    fn publish(&self, _: &Namespace, _: &events::Event) {}
+}
+
+struct World {
+    node: Distribution,
+    snapshots: Arc<Snapshots>,
+    scope: Scope,
+    model: Model,
+    dice: Dice,
+    next: u32,
+    _folder: tempfile::TempDir,
+}
+
+fn bytes(number: u32) -> Bytes {
+    Bytes::from(format!("blob {number}"))
+}
+
+fn digest(number: u32) -> berth_ids::Digest {
+    hash::sha256(&bytes(number))
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = support::config(folder.path());
+        let snapshots = Arc::new(Snapshots::default());
+        let peers: Peers = Arc::new([snapshots.clone() as Arc<dyn Neighbour>]);
+        let node = Distribution::open(config, Arc::new(Quiet), peers).await.unwrap();
+        let namespace: Namespace = "n".parse().unwrap();
+        node.leases.create(&namespace, "l", Labels::new()).await.unwrap();
+        let dice = Dice::new(seed + 1);
+        let (scope, model) = (Scope::new(namespace), Model::default());
+        Self { node, snapshots, scope, model, dice, next: 0, _folder: folder }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.dice.below(bound)
+    }
+
+    /// One that can be reached now: what a client may rely on.
+    fn any_live(&mut self) -> Option<u32> {
+        let live: Vec<u32> = self.model.reachable().0.into_iter().collect();
+        let at = self.below(live.len());
+        live.get(at).copied()
+    }
+
+    async fn step(&mut self) {
+        match self.below(10) {
+            0..=3 => self.write().await,
+            4 | 5 => self.image().await,
+            6 | 7 => self.unimage().await,
+            8 => self.relabel().await,
+            _ => self.unlease().await,
+        }
+    }
+
+    /// A blob under the lease that refers to some that are there, and perhaps to a snapshot.
+    async fn write(&mut self) {
+        let number = self.next;
+        self.next += 1;
+        let mut labels = Labels::new();
+        let mut refs = Vec::new();
+        for at in 0..self.below(3) {
+            let Some(target) = self.any_live() else { break };
+            labels.insert(format!("containerd.io/gc.ref.content.{at}"), digest(target).to_string());
+            refs.push(target);
+        }
+        let snapshot = (self.below(3) == 0).then_some(number);
+        if let Some(snapshot) = snapshot {
+            self.snapshots.create(&self.scope.namespace, &snapshot.to_string());
+            labels.insert("containerd.io/gc.ref.snapshot.x".into(), snapshot.to_string());
+        }
+        let leased = self.scope.clone().leased("l");
+        let name = number.to_string();
+        let mut writer =
+            self.node.content.writer(&leased, &name, Expected::default()).await.unwrap();
+        writer.write(bytes(number)).await.unwrap();
+        writer.commit(0, None, labels).await.unwrap();
+        // A snapshot that was collected before it was referred to is the client's loss.
+        let kept = snapshot.filter(|s| self.snapshots.has(&self.scope.namespace, &s.to_string()));
+        self.model.blobs.insert(number, (refs, kept));
+        self.model.leased.insert(number);
+    }
+
+    async fn image(&mut self) {
+        let Some(target) = self.any_live() else { return };
+        let descriptor = Descriptor {
+            media_type: "m".into(),
+            digest: digest(target),
+            size: 1,
+            annotations: Labels::new(),
+        };
+        let number = self.next;
+        self.next += 1;
+        let name = number.to_string();
+        let made = self.node.images.create(&self.scope, &name, descriptor, Labels::new(), None);
+        made.await.unwrap();
+        self.model.images.insert(number, target);
+    }
+
+    async fn unimage(&mut self) {
+        let all: Vec<u32> = self.model.images.keys().copied().collect();
+        let at = self.below(all.len());
+        let Some(number) = all.get(at) else { return };
+        let name = number.to_string();
+        self.node.images.delete(&self.scope, &name, None, false).await.unwrap();
+        self.model.images.remove(number);
+    }
+
+    /// Moves a reference: the blob lets go of all and refers to one other.
+    async fn relabel(&mut self) {
+        let (Some(from), Some(to)) = (self.any_live(), self.any_live()) else { return };
+        let label = ("containerd.io/gc.ref.content".to_owned(), digest(to).to_string());
+        let change = LabelChange::Replace([label].into());
+        self.node.content.update(&self.scope, &digest(from), change).await.unwrap();
+        self.model.blobs.insert(from, (vec![to], None));
+    }
+
+    async fn unlease(&mut self) {
+        let all: Vec<u32> = self.model.leased.iter().copied().collect();
+        for _ in 0..self.below(3) {
+            let at = self.below(all.len());
+            let Some(number) = all.get(at) else { return };
+            let resource = Resource::new(CONTENT, digest(*number).as_str()).unwrap();
+            self.node.leases.remove(&self.scope.namespace, "l", &resource).await.unwrap();
+            self.model.leased.remove(number);
+        }
+    }
+
+    fn check_reachable(&self, when: &str) {
+        let (blobs, snapshots) = self.model.reachable();
+        for number in blobs {
+            let found = self.node.content.open(&self.scope.namespace, &digest(number));
+            assert!(found.is_ok(), "{when}: blob {number}: {:?}", found.err());
+        }
+        for number in snapshots {
+            let there = self.snapshots.has(&self.scope.namespace, &number.to_string());
+            assert!(there, "{when}: snapshot {number}");
+        }
+    }
+
+    async fn check_exact(&self) {
+        let (blobs, snapshots) = self.model.reachable();
+        let namespace = &self.scope.namespace;
+        let found = self.node.content.list(namespace, Default::default()).await.unwrap();
+        let found: BTreeSet<_> = found.into_iter().map(|info| info.digest).collect();
+        assert_eq!(found, blobs.iter().map(|number| digest(*number)).collect());
+        let left: BTreeSet<String> = snapshots.iter().map(u32::to_string).collect();
+        assert_eq!(self.snapshots.names(), left);
+    }
+}
+
+async fn run(seed: u64) {
+    let mut world = World::new(seed).await;
+    let collector = world.node.collector.clone();
+    for round in 0..12 {
+        let running = collector.clone();
+        let tasks = berth_lifecycle::Tasks::new();
+        let collection = tasks.spawn("collection", async move { running.collect().await });
+        for _ in 0..world.below(12) {
+            world.step().await;
+        }
+        if world.below(6) == 0 {
+            world.snapshots.restart();
+        }
+        match collection.await.unwrap() {
+            Ok(_) | Err(Error::CollectionAborted { .. } | Error::Neighbour { .. }) => {}
+            Err(error) => panic!("seed {seed}, round {round}: {error}"),
+        }
+        world.check_reachable(&format!("seed {seed}, round {round}"));
+    }
+    collector.collect().await.unwrap();
+    world.check_reachable(&format!("seed {seed}, end"));
+    world.check_exact().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_reachable_is_lost_and_everything_else_goes() {
+    for seed in 0..20 {
+        run(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_neighbour_ends_the_collection_and_nothing_is_dropped() {
+    let mut world = World::new(1).await;
+    world.write().await;
+    world.model.leased.clear();
+    let resource = Resource::new(CONTENT, digest(0).as_str()).unwrap();
+    world.node.leases.remove(&world.scope.namespace, "l", &resource).await.unwrap();
+    world.snapshots.fail(true);
+    let error = world.node.collector.collect().await.unwrap_err();
+    assert!(error.to_string().starts_with("snapshots: begin"), "{error}");
+    assert!(world.node.content.info(&world.scope.namespace, &digest(0)).is_ok());
+    world.snapshots.fail(false);
+    world.node.collector.collect().await.unwrap();
+    assert!(world.node.content.info(&world.scope.namespace, &digest(0)).is_err());
+    assert!(!world.snapshots.owns(CONTENT) && world.snapshots.owns(KIND));
+    let _ = Id::new(&world.scope.namespace, KIND, "0");
+}
