@@ -169,7 +169,7 @@ mod tests {
         let data = files.ingests().join("data");
         fs_err::write(&data, b"hello").unwrap();
         files.promote(&data, &File::open(&data).unwrap(), &digest).unwrap();
-        assert_eq!(files.list_blobs().unwrap(), [digest.clone()]);
+        assert_eq!(files.list_blobs().unwrap(), std::slice::from_ref(&digest));
         let file = files.open_blob(&digest, 5).unwrap();
         assert_eq!(read_at(&file, 1, 3).unwrap(), "ell");
         assert!(read_at(&file, 3, 3).is_err());

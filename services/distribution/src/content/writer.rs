@@ -171,10 +171,9 @@ impl Writer {
     async fn place(&mut self, info: Info) -> Result<Info> {
         let content = self.content.clone();
         let _lock = content.0.blob_locks.lock(&info.digest).await;
-        if let State::Shared { .. } = &self.state {
-            if !content.0.files.blob(&info.digest).exists() {
-                self.copy().await?;
-            }
+        let shared = matches!(self.state, State::Shared { .. });
+        if shared && !content.0.files.blob(&info.digest).exists() {
+            self.copy().await?;
         }
         let file = match &self.state {
             State::Idle(work) => Some(
