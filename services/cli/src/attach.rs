@@ -157,6 +157,10 @@ pub async fn foreground(
         }
     };
     drop(hold);
+    if !started {
+        // A program that did not start has ended too; why is in the answer to its start.
+        starting.await?;
+    }
     if !written {
         // What the pipes still hold comes at once; the shim closes them when it has copied all.
         if let Ok(outcome) = tokio::time::timeout(LAST_OUTPUT, outputs).await {
