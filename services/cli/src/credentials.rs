@@ -97,10 +97,10 @@ impl Keyring {
         }
         let matching = |name: &str| keys.iter().any(|key| key == name || key == bare(name));
         let entry = self.config.auths.iter().find(|(name, _)| matching(name));
-        if let Some(credential) = entry.map(|(name, auth)| stored(name, auth)).transpose()? {
-            if credential != Credential::Anonymous {
-                return Ok(credential);
-            }
+        if let Some(credential) = entry.map(|(name, auth)| stored(name, auth)).transpose()?
+            && credential != Credential::Anonymous
+        {
+            return Ok(credential);
         }
         if self.config.creds_store.is_empty() {
             return Ok(Credential::Anonymous);

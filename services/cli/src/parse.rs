@@ -63,10 +63,10 @@ pub fn signal(text: &str) -> Result<u32, String> {
         "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
         "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
-    if let Ok(number) = text.parse::<u32>() {
-        if (1..=64).contains(&number) {
-            return Ok(number);
-        }
+    if let Ok(number) = text.parse::<u32>()
+        && (1..=64).contains(&number)
+    {
+        return Ok(number);
     }
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);

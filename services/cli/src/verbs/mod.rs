@@ -117,10 +117,10 @@ pub async fn each<T>(
 ) -> Result<()> {
     let mut last = None;
     for name in names {
-        if let Err(error) = action(name).await {
-            if let Some(earlier) = last.replace(error) {
-                eprintln!("berth: {}", client::one_line(&earlier));
-            }
+        if let Err(error) = action(name).await
+            && let Some(earlier) = last.replace(error)
+        {
+            eprintln!("berth: {}", client::one_line(&earlier));
         }
     }
     last.map_or(Ok(()), Err)
