@@ -2,7 +2,9 @@
 //!
 //! One file per service: namespace, from wire, one domain call, to wire.
 
+mod auth_stream;
 mod blobs;
+mod bytes;
 mod collection;
 mod collector;
 mod content;
@@ -16,12 +18,16 @@ mod leases;
 mod namespaces;
 mod node_events;
 mod node_namespaces;
+mod streaming;
+mod transfer;
+mod transfer_wire;
 mod wire;
 
 use std::sync::Arc;
 
 use berth_fdpass::FdServer;
 use berth_grpc::MAX_MESSAGE;
+use berth_lifecycle::Tasks;
 use berth_proto::berth::node::v1::blobs_server::BlobsServer;
 use berth_proto::berth::node::v1::collection_server::CollectionServer;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
@@ -33,9 +39,12 @@ use berth_proto::containerd::services::images::v1::images_server::ImagesServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
 use berth_proto::containerd::services::leases::v1::leases_server::LeasesServer;
 use berth_proto::containerd::services::namespaces::v1::namespaces_server::NamespacesServer;
+use berth_proto::containerd::services::streaming::v1::streaming_server::StreamingServer;
+use berth_proto::containerd::services::transfer::v1::transfer_server::TransferServer;
 use tonic::service::Routes;
 
 use crate::Distribution;
+use crate::transfer::Transfers;
 
 /// All services.
 #[must_use]
@@ -43,10 +52,15 @@ pub fn routes(
     node: &Distribution,
     journal: &Arc<events::Journal>,
     descriptors: &FdServer,
+    transfers: Transfers,
+    tasks: &Tasks,
 ) -> Routes {
     let content = content::Service(node.content.clone());
     let node_events = node_events::Service(journal.clone());
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
+    let streams = streaming::Streams::default();
+    let streaming = streaming::Service { streams: streams.clone(), tasks: tasks.clone() };
+    let transfer = transfer::Service { transfers, streams, tasks: tasks.clone() };
     let mut routes = Routes::default();
     routes = routes
         .add_service(
@@ -62,6 +76,11 @@ pub fn routes(
         .add_service(NamespacesServer::new(namespaces::Service(node.namespaces.clone())))
         .add_service(LeasesServer::new(leases::Service(node.leases.clone())))
         .add_service(IntrospectionServer::new(introspection::Service(node.uuid.clone())));
+    routes = routes.add_service(StreamingServer::new(streaming)).add_service(
+        TransferServer::new(transfer)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE),
+    );
     routes
         .add_service(NodeNamespacesServer::new(node_namespaces::Service(node.namespaces.clone())))
         .add_service(LeaseDirectoryServer::new(lease_directory::Service(node.leases.clone())))

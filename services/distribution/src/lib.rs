@@ -45,7 +45,9 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<()> {
     let node = Distribution::open(config.clone(), journal.clone(), peers).await?;
     fs_err::create_dir_all(&config.state)?;
     let descriptors = FdServer::bind(&config.fd_socket(), tasks)?;
-    let routes = api::routes(&node, &journal, &descriptors);
+    let bundle = peers::bundle(&config, descriptors.clone());
+    let transfers = transfer::Transfers::new(&node, bundle, tasks);
+    let routes = api::routes(&node, &journal, &descriptors, transfers, tasks);
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
     tasks.spawn("collector", node.collector.clone().schedule(tasks.token()));
     tasks.spawn("orphans", delete_orphans(node.content.clone()));

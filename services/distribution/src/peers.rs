@@ -2,13 +2,17 @@
 //!
 //! Owns: their sockets and the wire's types of what is asked of them. Every call has a deadline.
 
+mod layers;
 mod remote;
 
 use std::sync::Arc;
 
 use berth_config::{Config, Service};
+use berth_fdpass::FdServer;
 
 use crate::neighbour::Peers;
+use crate::unpack::Layers;
+use layers::Bundle;
 use remote::Remote;
 
 /// The neighbours that a node has: bundle first, since runtime refers to what bundle owns.
@@ -21,4 +25,10 @@ pub fn connect(config: &Config) -> Peers {
         matches!(kind, "containers" | "sandboxes")
     });
     Arc::new([Arc::new(bundle), Arc::new(runtime)])
+}
+
+/// Bundle, for the layers of images; their bytes are handed over by `descriptors`.
+#[must_use]
+pub fn bundle(config: &Config, descriptors: FdServer) -> Arc<dyn Layers> {
+    Arc::new(Bundle::new(&config.socket(Service::Bundle), descriptors))
 }

@@ -25,7 +25,7 @@ mod retry;
 mod token;
 mod upload;
 
-pub use credentials::{Anonymous, Credential, Credentials, FirstOf};
+pub use credentials::{Anonymous, Credential, Credentials, FirstOf, Lookup};
 pub use docker_config::DockerConfig;
 pub use error::Error;
 pub use fetch::Download;

@@ -29,7 +29,7 @@ use berth_lifecycle::Tasks;
 use crate::content::Content;
 use crate::images::Images;
 use crate::leases::Leases;
-use crate::registry::{Credentials, Registries};
+use crate::registry::{Anonymous, Credentials, DockerConfig, Policy, Registries, Settings};
 use crate::unpack::Layers;
 
 pub use error::Error;
@@ -55,6 +55,40 @@ pub struct Transfers {
     pub tasks: Tasks,
     /// The most blobs of one transfer on their way at once.
     pub at_once: usize,
+    /// The most blobs of one push on their way at once.
+    pub uploads_at_once: usize,
+}
+
+impl Transfers {
+    /// For this node, as its configuration says.
+    #[must_use]
+    pub fn new(node: &crate::Distribution, layers: Arc<dyn Layers>, tasks: &Tasks) -> Self {
+        let config = &node.config.distribution.registry;
+        let tries = u32::try_from(config.max_tries).unwrap_or(u32::MAX);
+        let timeouts = &config.timeouts;
+        let settings = Settings {
+            config_path: config.config_path.clone(),
+            dial: timeouts.connect.0,
+            answer: timeouts.response.0,
+            idle: timeouts.stall.0,
+            policy: Policy { busy_tries: tries, resume_tries: tries, ..Policy::default() },
+        };
+        let credentials: Arc<dyn Credentials> = match &config.docker_config {
+            Some(path) => Arc::new(DockerConfig::new(path.clone(), timeouts.credentials.0)),
+            None => Arc::new(Anonymous),
+        };
+        Self {
+            content: node.content.clone(),
+            images: node.images.clone(),
+            leases: node.leases.clone(),
+            registries: Arc::new(Registries::new(settings)),
+            credentials,
+            layers,
+            tasks: tasks.clone(),
+            at_once: config.max_concurrent_downloads,
+            uploads_at_once: config.max_concurrent_uploads,
+        }
+    }
 }
 
 type Result<T, E = Error> = std::result::Result<T, E>;

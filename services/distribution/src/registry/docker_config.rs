@@ -10,8 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-/// How long a helper may take.
-const HELPER_DEADLINE: Duration = Duration::from_secs(30);
 /// The key that docker has for its own registry.
 const HUB: &str = "https://index.docker.io/v1/";
 
@@ -45,13 +43,14 @@ struct Answer {
 /// A docker configuration file, read anew each time so that a new login counts at once.
 pub struct DockerConfig {
     path: PathBuf,
+    deadline: Duration,
 }
 
 impl DockerConfig {
-    /// Of this file, which need not exist.
+    /// Of this file, which need not exist. A helper that it names may take until `deadline`.
     #[must_use]
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub fn new(path: PathBuf, deadline: Duration) -> Self {
+        Self { path, deadline }
     }
 
     fn wrong(&self, reason: impl ToString) -> Error {
@@ -69,7 +68,7 @@ impl DockerConfig {
         let helper = names.iter().find_map(|name| file.helpers.get(name));
         if let Some(helper) = helper.or(file.store.as_ref().filter(|store| !store.is_empty())) {
             for name in &names {
-                if let Some(found) = ask(helper, name).await? {
+                if let Some(found) = ask(helper, name, self.deadline).await? {
                     return Ok(Some(found));
                 }
             }
@@ -127,7 +126,7 @@ fn same(key: &str, name: &str) -> bool {
 }
 
 /// Runs `docker-credential-HELPER get` with the server's name on its input.
-async fn ask(helper: &str, server: &str) -> Result<Option<Credential>, Error> {
+async fn ask(helper: &str, server: &str, deadline: Duration) -> Result<Option<Credential>, Error> {
     let program = format!("docker-credential-{helper}");
     let wrong =
         |reason: String| Error::Helper { helper: program.clone(), host: server.to_owned(), reason };
@@ -136,8 +135,7 @@ async fn ask(helper: &str, server: &str) -> Result<Option<Credential>, Error> {
     }
     let mut command = berth_lifecycle::child::command(&program);
     command.arg("get");
-    let asked =
-        berth_lifecycle::child::output_with_input(command, server.as_bytes(), HELPER_DEADLINE);
+    let asked = berth_lifecycle::child::output_with_input(command, server.as_bytes(), deadline);
     let output = asked.await.map_err(|e| wrong(berth_errors::chain(&e)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
@@ -163,7 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         fs_err::write(&path, text).unwrap();
-        DockerConfig::new(path).find(host).await
+        DockerConfig::new(path, Duration::from_secs(5)).find(host).await
     }
 
     fn basic(username: &str, secret: &str) -> Option<Credential> {
@@ -187,7 +185,8 @@ mod tests {
     async fn a_broken_file_is_named_and_a_missing_one_is_none() {
         let error = find("{", "h").await.unwrap_err().to_string();
         assert!(error.contains("config.json"), "{error}");
-        let none = DockerConfig::new("/nonexistent/config.json".into()).find("h").await;
+        let none = DockerConfig::new("/nonexistent/config.json".into(), Duration::ZERO);
+        let none = none.find("h").await;
         assert_eq!(none.unwrap(), None);
         let error = find(r#"{"credHelpers": {"h": "no-such-helper"}}"#, "h").await.unwrap_err();
         assert!(error.to_string().contains("docker-credential-no-such-helper"), "{error}");

@@ -40,7 +40,8 @@ impl Transfers {
             progress.step(format!("Pushing to {label}"));
             progress.image("pushing content", &from.name, &target);
             let repository = self.open(to)?;
-            let push = Push { at_once: self.at_once, caller, store, repository, want: from };
+            let push =
+                Push { at_once: self.uploads_at_once, caller, store, repository, want: from };
             let pushed = push.named(&target).await?;
             progress.image("pushed content", &from.name, &pushed);
             progress.step(format!("Completed push to {label}"));

@@ -1,0 +1,131 @@
+//! containerd's Streaming service: named streams that other calls refer to.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_grpc::{any, namespace};
+use berth_ids::Namespace;
+use berth_lifecycle::Tasks;
+use berth_proto::containerd::services::streaming::v1 as wire;
+use prost_types::Any;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages that wait in each direction. What is in them is bounded by the messages' size.
+const QUEUE: usize = 16;
+/// How long a client may take to name its stream.
+const FIRST: Duration = Duration::from_secs(10);
+/// Streams of one namespace that nobody has taken yet.
+const MAX_WAITING: usize = 1024;
+
+type Key = (Namespace, String);
+
+/// Streams that are open and not yet taken by the call that they are for.
+#[derive(Clone, Default)]
+pub struct Streams(Arc<Mutex<HashMap<Key, Stream>>>);
+
+/// One stream, as the call has it that it is for. Dropping it ends the client's call.
+pub struct Stream {
+    /// From the client; `None` after its end.
+    pub from: mpsc::Receiver<Result<Any, Status>>,
+    /// To the client.
+    pub to: mpsc::Sender<Result<Any, Status>>,
+}
+
+impl Streams {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Stream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a stream; nobody else gets it any more.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub fn take(&self, namespace: &Namespace, id: &str) -> Result<Stream, Status> {
+        let taken = self.all().remove(&(namespace.clone(), id.to_owned()));
+        taken.ok_or_else(|| Status::not_found(format!("stream {id:?}: not found")))
+    }
+
+    fn register(&self, key: Key, stream: Stream) -> Result<(), Status> {
+        let mut all = self.all();
+        // The clients of these have gone away without a call taking them.
+        all.retain(|_, stream| !stream.to.is_closed());
+        if all.keys().filter(|(namespace, _)| *namespace == key.0).count() >= MAX_WAITING {
+            return Err(Status::resource_exhausted(format!(
+                "{MAX_WAITING} streams wait in namespace {:?}: resource exhausted",
+                key.0.as_str()
+            )));
+        }
+        match all.entry(key) {
+            Entry::Occupied(taken) => {
+                let id = &taken.key().1;
+                Err(Status::already_exists(format!("stream {id:?}: already exists")))
+            }
+            Entry::Vacant(free) => {
+                free.insert(stream);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The service.
+pub struct Service {
+    /// What it registers streams with.
+    pub streams: Streams,
+    /// The process's tasks.
+    pub tasks: Tasks,
+}
+
+#[tonic::async_trait]
+impl wire::streaming_server::Streaming for Service {
+    type StreamStream = ReceiverStream<Result<Any, Status>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<Any>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let namespace = namespace(&request)?;
+        let mut inbound = request.into_inner();
+        let first = tokio::time::timeout(FIRST, inbound.message()).await;
+        let first = first
+            .map_err(|_| Status::deadline_exceeded("stream: its first message did not come"))??
+            .ok_or_else(|| Status::invalid_argument("stream: it ended before it was named"))?;
+        let wire::StreamInit { id } = any::unpack(&first)
+            .map_err(|error| Status::invalid_argument(berth_errors::chain(&error)))?;
+        let (to, outbound) = mpsc::channel(QUEUE);
+        let (forward, from) = mpsc::channel(QUEUE);
+        // The client waits for this before it lets other calls refer to the stream.
+        let greeting = Any { type_url: "google.protobuf.Empty".to_owned(), value: Vec::new() };
+        let _ = to.send(Ok(greeting)).await;
+        self.streams.register((namespace, id), Stream { from, to })?;
+        let stop = self.tasks.token();
+        self.tasks.spawn("stream-inbound", async move {
+            let forwarding = pass_on(&mut inbound, &forward);
+            // Whoever took the stream may be done with it before the client is.
+            tokio::select! {
+                () = forwarding => {}
+                () = forward.closed() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}
+
+async fn pass_on(inbound: &mut Streaming<Any>, forward: &mpsc::Sender<Result<Any, Status>>) {
+    loop {
+        let message = match inbound.message().await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => return,
+            Err(status) => Err(status),
+        };
+        let ended = message.is_err();
+        if forward.send(message).await.is_err() || ended {
+            return;
+        }
+    }
+}

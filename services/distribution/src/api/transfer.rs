@@ -1,0 +1,151 @@
+//! containerd's Transfer service: its source and destination decide what is done.
+
+use std::time::Duration;
+
+use berth_grpc::{any, lease, namespace, status};
+use berth_lifecycle::Tasks;
+use berth_proto::containerd::services::transfer::v1 as wire;
+use berth_proto::containerd::types::transfer as types;
+use prost_types::Any;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+
+use super::bytes::{Reader, Writer};
+use super::streaming::{Stream, Streams};
+use super::transfer_wire::{export, image_store, remote};
+use crate::registry::Descriptor;
+use crate::transfer::{Caller, Export, ImageStore, Progress, Remote, Reporter, Transfers};
+
+/// How long a client may take to hear the last of the progress.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The service.
+pub struct Service {
+    /// What does it.
+    pub transfers: Transfers,
+    /// The streams that calls refer to.
+    pub streams: Streams,
+    /// The process's tasks.
+    pub tasks: Tasks,
+}
+
+/// One end of a transfer.
+enum End {
+    Registry(Box<Remote>),
+    Images(ImageStore),
+    Import(Stream),
+    Export(Stream, Export),
+}
+
+#[tonic::async_trait]
+impl wire::transfer_server::Transfer for Service {
+    async fn transfer(
+        &self,
+        request: Request<wire::TransferRequest>,
+    ) -> Result<Response<()>, Status> {
+        let (namespace, lease) = (namespace(&request)?, lease(&request));
+        let wire::TransferRequest { source, destination, options } = request.into_inner();
+        let (source, destination) = (source.unwrap_or_default(), destination.unwrap_or_default());
+        let mut caller = Caller { namespace, lease, progress: Reporter::default() };
+        let mut told = None;
+        let stream = options.map(|options| options.progress_stream).filter(|id| !id.is_empty());
+        if let Some(id) = stream {
+            let stream = self.streams.take(&caller.namespace, &id)?;
+            let (reporter, events) = Reporter::channel();
+            caller.progress = reporter;
+            told = Some(self.tasks.spawn("transfer-progress", tell(events, stream)));
+        }
+        let done = self.run(&caller, &source, &destination).await;
+        // Everything is told before the call is answered: the client stops listening then.
+        drop(caller);
+        if let Some(told) = told {
+            // A client that does not listen is answered all the same.
+            let _ = tokio::time::timeout(LAST_WORDS, told).await;
+        }
+        done.map(Response::new)
+    }
+}
+
+impl Service {
+    async fn run(&self, caller: &Caller, source: &Any, destination: &Any) -> Result<(), Status> {
+        let unsupported = || {
+            let (from, to) = (any::bare(&source.type_url), any::bare(&destination.type_url));
+            let words = format!("method Transfer not implemented for {from} to {to}");
+            Status::unimplemented(words)
+        };
+        let from = self.end(caller, source)?.ok_or_else(unsupported)?;
+        let to = self.end(caller, destination)?.ok_or_else(unsupported)?;
+        let transfers = &self.transfers;
+        let done = match (from, to) {
+            (End::Registry(from), End::Images(to)) => transfers.pull(caller, *from, &to).await,
+            (End::Images(from), End::Registry(to)) => transfers.push(caller, &from, *to).await,
+            (End::Images(from), End::Images(to)) => transfers.tag(caller, &from, &to).await,
+            (End::Import(from), End::Images(to)) => {
+                transfers.import(caller, Reader::new(from), &to).await
+            }
+            (End::Images(from), End::Export(to, how)) => {
+                transfers.export(caller, &from, how, Writer::new(to)).await
+            }
+            _ => return Err(unsupported()),
+        };
+        done.map_err(status)
+    }
+
+    fn end(&self, caller: &Caller, object: &Any) -> Result<Option<End>, Status> {
+        let decode = |error| status(error);
+        let take = |id: &str| self.streams.take(&caller.namespace, id);
+        Ok(Some(match any::bare(&object.type_url) {
+            "containerd.types.transfer.OCIRegistry" => {
+                let wire: types::OciRegistry = any::unpack(object).map_err(decode)?;
+                End::Registry(Box::new(remote(wire, take)?))
+            }
+            "containerd.types.transfer.ImageStore" => {
+                let wire: types::ImageStore = any::unpack(object).map_err(decode)?;
+                End::Images(image_store(wire)?)
+            }
+            "containerd.types.transfer.ImageImportStream" => {
+                let wire: types::ImageImportStream = any::unpack(object).map_err(decode)?;
+                if wire.force_compress {
+                    return Err(Status::unimplemented(
+                        "import with force_compress: not implemented",
+                    ));
+                }
+                End::Import(take(&wire.stream)?)
+            }
+            "containerd.types.transfer.ImageExportStream" => {
+                let wire: types::ImageExportStream = any::unpack(object).map_err(decode)?;
+                End::Export(take(&wire.stream)?, export(&wire))
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// Tells the client of each event, until the transfer is over or the client has gone.
+async fn tell(mut events: mpsc::Receiver<Progress>, stream: Stream) {
+    while let Some(event) = events.recv().await {
+        if stream.to.send(Ok(any::pack(&to_wire(event)))).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn to_wire(event: Progress) -> types::Progress {
+    let number = |size| i64::try_from(size).unwrap_or(i64::MAX);
+    types::Progress {
+        event: event.event,
+        name: event.name,
+        parents: event.parents,
+        progress: number(event.progress),
+        total: number(event.total),
+        desc: event.descriptor.map(|descriptor| {
+            let Descriptor { media_type, digest, size, annotations, .. } = descriptor;
+            berth_proto::containerd::types::Descriptor {
+                media_type,
+                digest: digest.to_string(),
+                size: number(size),
+                annotations: annotations.into_iter().collect(),
+            }
+        }),
+    }
+}
