@@ -1,0 +1,204 @@
+//! A service with chosen settings and a client of its transfers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_config::{Config, Overrides, Service};
+use berth_grpc::{any, channel};
+use berth_lifecycle::Tasks;
+use berth_proto::containerd::services::content::v1 as content;
+use berth_proto::containerd::services::images::v1::{DeleteImageRequest, GetImageRequest, Image};
+use berth_proto::containerd::services::streaming::v1::StreamInit;
+use berth_proto::containerd::services::streaming::v1::streaming_client::StreamingClient;
+use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
+use berth_proto::containerd::services::transfer::v1::{TransferOptions, TransferRequest};
+use berth_proto::containerd::types::Platform;
+use berth_proto::containerd::types::transfer as types;
+use prost_types::Any;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use crate::support::{Clients, NAMESPACE, on};
+
+/// A service on a temporary root. Its bundle is whatever listens at its socket.
+pub struct Kit {
+    pub folder: tempfile::TempDir,
+    pub config: Arc<Config>,
+    pub tasks: Tasks,
+    pub clients: Clients,
+    channel: Channel,
+}
+
+impl Kit {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("berth.toml");
+        let settings = "[distribution.registry]\nmax_tries = 4\n\
+            [distribution.registry.timeouts]\nconnect = \"2s\"\nresponse = \"5s\"\nstall = \"1s\"\n";
+        fs_err::write(&file, settings).unwrap();
+        let overrides = Overrides {
+            root: Some(folder.path().join("root")),
+            state: Some(folder.path().join("state")),
+            ..Overrides::default()
+        };
+        let config = Arc::new(Config::load(Some(&file), overrides).unwrap());
+        let tasks = Tasks::new();
+        fs_err::create_dir_all(&config.state).unwrap();
+        berth_distribution::serve(config.clone(), &tasks).await.unwrap();
+        let (clients, channel) =
+            (Clients::new(&config), channel(&config.socket(Service::Distribution)));
+        Self { folder, config, tasks, clients, channel }
+    }
+
+    pub async fn transfer(&self, from: Any, to: Any) -> Result<Vec<types::Progress>, Status> {
+        let (_to, mut events) = self.stream("progress").await;
+        let options = Some(TransferOptions { progress_stream: "progress".into() });
+        let request = TransferRequest { source: Some(from), destination: Some(to), options };
+        let mut client = TransferClient::new(self.channel.clone());
+        let done = client.transfer(on(NAMESPACE, request)).await;
+        let mut told = Vec::new();
+        while let Some(event) = events.message().await.unwrap() {
+            told.push(any::unpack(&event).unwrap());
+        }
+        done.map(|_| told)
+    }
+
+    /// Opens a stream and waits until others may refer to it.
+    pub async fn stream(&self, id: &str) -> (mpsc::Sender<Any>, Streaming<Any>) {
+        let (to, outbound) = mpsc::channel(64);
+        to.send(any::pack(&StreamInit { id: id.into() })).await.unwrap();
+        let mut client = StreamingClient::new(self.channel.clone());
+        let opened = client.stream(on(NAMESPACE, ReceiverStream::new(outbound))).await;
+        let mut inbound = opened.unwrap().into_inner();
+        inbound.message().await.unwrap().unwrap();
+        (to, inbound)
+    }
+
+    pub async fn pull(&self, reference: &str) -> Result<Vec<types::Progress>, Status> {
+        self.transfer(registry(reference), store(reference)).await
+    }
+
+    pub async fn image(&self, name: &str) -> Result<Image, Status> {
+        let request = on(NAMESPACE, GetImageRequest { name: name.into() });
+        Ok(self.clients.images.clone().get(request).await?.into_inner().image.unwrap())
+    }
+
+    pub async fn forget(&self, name: &str) {
+        let request = DeleteImageRequest { name: name.into(), sync: true, target: None };
+        self.clients.images.clone().delete(on(NAMESPACE, request)).await.unwrap();
+    }
+
+    pub async fn info(&self, digest: &str) -> Option<content::Info> {
+        let request = on(NAMESPACE, content::InfoRequest { digest: digest.into() });
+        match self.clients.content.clone().info(request).await {
+            Ok(info) => info.into_inner().info,
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => panic!("{status}"),
+        }
+    }
+
+    /// All blobs that the namespace has.
+    pub async fn blobs(&self) -> Vec<content::Info> {
+        let request = on(NAMESPACE, content::ListContentRequest::default());
+        let mut stream = self.clients.content.clone().list(request).await.unwrap().into_inner();
+        let mut found = Vec::new();
+        while let Some(page) = stream.message().await.unwrap() {
+            found.extend(page.info);
+        }
+        found
+    }
+
+    /// Every blob is what its name says, and no ingest is left.
+    pub async fn assert_clean(&self) {
+        let root = self.config.service_root(Service::Distribution);
+        for blob in self.blobs().await {
+            let hex = blob.digest.strip_prefix("sha256:").unwrap();
+            let bytes = fs_err::read(root.join("blobs/sha256").join(hex)).unwrap();
+            assert_eq!(crate::support::digest(&bytes), blob.digest);
+            assert_eq!(bytes.len() as i64, blob.size);
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+pub fn registry(reference: &str) -> Any {
+    any::pack(&types::OciRegistry { reference: reference.into(), resolver: None })
+}
+
+pub fn store(name: &str) -> Any {
+    any::pack(&wanted(name))
+}
+
+/// The image's manifests for this machine, not unpacked.
+pub fn wanted(name: &str) -> types::ImageStore {
+    let platform =
+        Platform { os: "linux".into(), architecture: "amd64".into(), ..Platform::default() };
+    types::ImageStore { name: name.into(), platforms: vec![platform], ..Default::default() }
+}
+
+impl Kit {
+    /// A transfer that tells nobody, to be sent.
+    pub fn silent(
+        &self,
+        from: Any,
+        to: Any,
+    ) -> (TransferClient<Channel>, tonic::Request<TransferRequest>) {
+        let request = TransferRequest { source: Some(from), destination: Some(to), options: None };
+        (TransferClient::new(self.channel.clone()), on(NAMESPACE, request))
+    }
+
+    pub async fn export(&self, name: &str) -> Result<Vec<u8>, Status> {
+        let (to, mut bytes) = self.stream("export").await;
+        let receive = tokio::spawn(async move {
+            let mut all = Vec::new();
+            let update = any::pack(&types::WindowUpdate { update: 65536 });
+            to.send(update.clone()).await.unwrap();
+            let mut window = 65536;
+            while let Ok(Some(message)) = bytes.message().await {
+                let data: types::Data = any::unpack(&message).unwrap();
+                window -= data.data.len();
+                all.extend(data.data);
+                if window < 65536 {
+                    window += 65536;
+                    let _ = to.send(update.clone()).await;
+                }
+            }
+            all
+        });
+        let export = types::ImageExportStream { stream: "export".into(), ..Default::default() };
+        let (mut client, request) = self.silent(store(name), any::pack(&export));
+        client.transfer(request).await?;
+        Ok(receive.await.unwrap())
+    }
+
+    pub async fn import(&self, archive: &[u8], to: &types::ImageStore) -> Result<(), Status> {
+        let (send, mut updates) = self.stream("import").await;
+        let archive = archive.to_vec();
+        let sending = tokio::spawn(async move {
+            let (mut window, mut at) = (0, 0);
+            while at < archive.len() {
+                while window <= 0 {
+                    let Ok(Some(message)) = updates.message().await else { return };
+                    window += any::unpack::<types::WindowUpdate>(&message).unwrap().update;
+                }
+                let count = (archive.len() - at).min(32 << 10).min(window as usize);
+                let data = types::Data { data: archive[at..at + count].to_vec().into() };
+                if send.send(any::pack(&data)).await.is_err() {
+                    return;
+                }
+                at += count;
+                window -= count as i32;
+            }
+        });
+        let import = types::ImageImportStream { stream: "import".into(), ..Default::default() };
+        let (mut client, request) = self.silent(any::pack(&import), any::pack(to));
+        let done = client.transfer(request).await.map(drop);
+        sending.abort();
+        done
+    }
+}

@@ -1,0 +1,256 @@
+//! Unpacking, against a bundle that reads layers as the real one does and fails as it is told.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use berth_config::Service;
+use berth_fdpass::{Token, claim};
+use berth_grpc::any;
+use berth_proto::berth::node::v1 as node;
+use berth_proto::containerd::types::transfer as types;
+use berth_testkit::{Image, Layer, Registry};
+use node::layers_server::{Layers, LayersServer};
+use serde_json::json;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+use crate::kit::{Kit, registry, wanted};
+use crate::support::digest;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// What the bundle has seen and is to do.
+#[derive(Default)]
+struct State {
+    parallel: bool,
+    /// Each of the next applications fails so after this many bytes.
+    failures: Vec<(usize, Code)>,
+    staged: BTreeMap<String, String>,
+    committed: Vec<(String, String, BTreeMap<String, String>)>,
+    discarded: usize,
+    pipes: usize,
+    files: usize,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct Bundle {
+    descriptors: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+impl Bundle {
+    fn start(kit: &Kit, parallel: bool, failures: &[(usize, Code)]) -> Self {
+        let state = State { parallel, failures: failures.to_vec(), ..State::default() };
+        let bundle =
+            Self { descriptors: kit.config.fd_socket(), state: Arc::new(Mutex::new(state)) };
+        let routes = Routes::default()
+            .add_service(LayersServer::new(bundle.clone()))
+            .add_service(stat::Nothing);
+        let socket = kit.config.socket(Service::Bundle);
+        berth_grpc::server::serve(&socket, 0o600, routes, &kit.tasks).unwrap();
+        bundle
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap())
+    }
+}
+
+#[tonic::async_trait]
+impl Layers for Bundle {
+    async fn apply(
+        &self,
+        request: Request<node::ApplyLayerRequest>,
+    ) -> Answer<node::ApplyLayerResponse> {
+        let request = request.into_inner();
+        let token: Token = request.token.parse().unwrap();
+        let bytes = claim(&self.descriptors, &token, Duration::from_secs(5)).await.unwrap();
+        let mut file = File::from(bytes);
+        let is_file = file.metadata().unwrap().is_file();
+        let failure = self.with(|state| {
+            assert!(state.parallel || request.parent.is_empty() == state.committed.is_empty());
+            if is_file {
+                state.files += 1
+            } else {
+                state.pipes += 1
+            }
+            (!state.failures.is_empty()).then(|| state.failures.remove(0))
+        });
+        let read = tokio::task::spawn_blocking(move || {
+            let mut packed = Vec::new();
+            if let Some((after, code)) = failure {
+                file.by_ref().take(after as u64).read_to_end(&mut packed).unwrap();
+                return Err(Status::new(code, "told to fail"));
+            }
+            file.read_to_end(&mut packed).unwrap();
+            let mut plain = Vec::new();
+            match flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain) {
+                Ok(_) => Ok((packed.len(), plain)),
+                Err(error) => Err(Status::invalid_argument(format!("malformed layer: {error}"))),
+            }
+        });
+        let (packed, plain) = read.await.unwrap()?;
+        let diff_id = digest(&plain);
+        self.with(|state| {
+            state.bytes += packed;
+            state.staged.insert(request.staging, diff_id.clone());
+        });
+        let (size, entries) = (plain.len() as u64, 1);
+        Ok(Response::new(node::ApplyLayerResponse { diff_id, size, entries }))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<node::CommitLayerRequest>,
+    ) -> Answer<node::CommitLayerResponse> {
+        let request = request.into_inner();
+        self.with(|state| {
+            state.staged.remove(&request.staging).expect("it was staged");
+            let below = state.committed.last().map(|(chain_id, ..)| chain_id.clone());
+            assert_eq!(below.unwrap_or_default(), request.parent);
+            assert!(!request.lease.is_empty());
+            let labels = request.labels.into_iter().collect();
+            state.committed.push((request.chain_id, request.parent, labels));
+        });
+        Ok(Response::new(node::CommitLayerResponse {}))
+    }
+
+    async fn discard(
+        &self,
+        request: Request<node::DiscardLayerRequest>,
+    ) -> Answer<node::DiscardLayerResponse> {
+        self.with(|state| {
+            state.staged.remove(&request.get_ref().staging);
+            state.discarded += 1;
+        });
+        Ok(Response::new(node::DiscardLayerResponse {}))
+    }
+
+    async fn capabilities(
+        &self,
+        _: Request<node::LayerCapabilitiesRequest>,
+    ) -> Answer<node::LayerCapabilitiesResponse> {
+        let parallel = self.with(|state| state.parallel);
+        let snapshotter = "fake".to_owned();
+        Ok(Response::new(node::LayerCapabilitiesResponse { snapshotter, parallel }))
+    }
+}
+
+mod stat {
+    //! The one call of Snapshots that unpacking makes.
+
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+
+    use tonic::body::Body;
+    use tonic::codegen::{BoxFuture, http};
+    use tonic::server::NamedService;
+
+    /// Answers every call with "not found".
+    #[derive(Clone)]
+    pub struct Nothing;
+
+    impl NamedService for Nothing {
+        const NAME: &'static str = "containerd.services.snapshots.v1.Snapshots";
+    }
+
+    impl tonic::codegen::Service<http::Request<Body>> for Nothing {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Infallible>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            Box::pin(async { Ok(tonic::Status::not_found("no snapshot").into_http()) })
+        }
+    }
+}
+
+fn image() -> Image {
+    let layers = (0..4_u64).map(|number| {
+        let mut state = number + 1;
+        let bytes: Vec<u8> = (0..400_000)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 56) as u8
+            })
+            .collect();
+        Layer::default().file("file", 0o644, &bytes).unwrap()
+    });
+    Image::build(layers.collect(), json!({})).unwrap()
+}
+
+async fn pull(kit: &Kit, reference: &str) -> Result<Vec<types::Progress>, Status> {
+    let unpacks = vec![types::UnpackConfiguration::default()];
+    let to = types::ImageStore { unpacks, ..wanted(reference) };
+    kit.transfer(registry(reference), any::pack(&to)).await
+}
+
+/// A kit whose bundle behaves so, and an image to pull.
+async fn setting(
+    parallel: bool,
+    failures: &[(usize, Code)],
+) -> (Kit, Bundle, Registry, Image, String) {
+    let (kit, hub, image) = (Kit::start().await, Registry::start().unwrap(), image());
+    let bundle = Bundle::start(&kit, parallel, failures);
+    let reference = image.push(&hub, "x:1").unwrap();
+    (kit, bundle, hub, image, reference)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_applied_as_they_arrive_and_committed_in_order() {
+    for (parallel, pipes, files) in [(true, 4, 0), (false, 1, 3)] {
+        let (kit, bundle, _hub, image, reference) = setting(parallel, &[]).await;
+        let told = pull(&kit, &reference).await.unwrap();
+        let top = bundle.with(|state| {
+            assert_eq!((state.pipes, state.files), (pipes, files), "parallel: {parallel}");
+            assert_eq!(state.bytes, image.layer_sizes.iter().sum::<usize>());
+            assert_eq!(state.committed.len(), 4);
+            assert!(state.staged.is_empty());
+            state.committed.last().unwrap().clone()
+        });
+        assert_eq!(top.2["containerd.io/snapshot.ref"], top.0);
+        assert_eq!(told.iter().filter(|event| event.event == "extracted").count(), 4);
+        let blobs = kit.blobs().await;
+        let labelled =
+            |key: &str| blobs.iter().filter(|blob| blob.labels.contains_key(key)).count();
+        assert_eq!(labelled("containerd.io/uncompressed"), 4);
+        let config = blobs.iter().find_map(|b| b.labels.get("containerd.io/gc.ref.snapshot.fake"));
+        assert_eq!(config, Some(&top.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_dies_over_a_layer_gets_it_again_from_the_blob() {
+    let dead = [(1000, Code::Unavailable), (200_000, Code::Unavailable)];
+    let (kit, bundle, _hub, _image, reference) = setting(true, &dead).await;
+    pull(&kit, &reference).await.unwrap();
+    bundle.with(|state| {
+        assert_eq!((state.committed.len(), state.files), (4, 2));
+        assert!(state.staged.is_empty());
+    });
+    kit.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_cannot_be_applied_ends_the_pull_but_not_the_blobs() {
+    let refused = [(1000, Code::InvalidArgument); 8];
+    let (kit, bundle, _hub, _image, reference) = setting(true, &refused).await;
+    let status = pull(&kit, &reference).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("apply layer sha256:"), "{status}");
+    assert_eq!(kit.image(&reference).await.unwrap_err().code(), Code::NotFound);
+    assert!(bundle.with(|state| state.committed.is_empty()));
+    kit.assert_clean().await;
+    bundle.with(|state| state.failures.clear());
+    pull(&kit, &reference).await.unwrap();
+    assert_eq!(bundle.with(|state| state.committed.len()), 4);
+}

@@ -1,0 +1,165 @@
+//! Pull, push, tag, import and export against a real registry.
+
+use berth_grpc::any;
+use berth_proto::containerd::types::transfer as types;
+use berth_testkit::{Image, Layer, Registry, program};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::kit::{Kit, registry, store};
+
+fn image(files: &[usize]) -> Image {
+    let layers = files.iter().enumerate().map(|(number, size)| {
+        let mut state = number as u64 + 1;
+        let bytes: Vec<u8> = (0..*size)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 56) as u8
+            })
+            .collect();
+        Layer::default().file(&format!("file-{number}"), 0o644, &bytes).unwrap()
+    });
+    Image::build(layers.collect(), json!({"Cmd": ["/bin/true"]})).unwrap()
+}
+
+fn inspect(reference: &str) -> Value {
+    let line = ["inspect", "--tls-verify=false", &format!("docker://{reference}")];
+    serde_json::from_str(&program("skopeo").args(line).output().unwrap().ok().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pulled_image_is_complete_labelled_and_not_fetched_twice() {
+    let (kit, hub, image) = (Kit::start().await, Registry::start().unwrap(), image(&[300_000, 10]));
+    let reference = image.push(&hub, "a/b:1").unwrap();
+    let told = kit.pull(&reference).await.unwrap();
+    let target = kit.image(&reference).await.unwrap().target.unwrap();
+    assert_eq!(target.digest, image.digest);
+    let blobs = kit.blobs().await;
+    assert_eq!(blobs.len(), 4);
+    kit.assert_clean().await;
+    let manifest = kit.info(&image.digest).await.unwrap();
+    let keys: Vec<_> = ["config", "l.0", "l.1"]
+        .map(|kind| manifest.labels.contains_key(&format!("containerd.io/gc.ref.content.{kind}")))
+        .into();
+    assert_eq!(keys, [true; 3], "{:?}", manifest.labels);
+    let source = format!("containerd.io/distribution.source.{}", hub.host());
+    assert!(blobs.iter().all(|blob| blob.labels.get(&source).is_some_and(|repo| repo == "a/b")));
+    let complete: i64 = told.iter().filter(|e| e.event == "complete").map(|e| e.progress).sum();
+    assert_eq!(complete, blobs.iter().map(|blob| blob.size).sum::<i64>());
+    assert_eq!(
+        told.last().unwrap().event,
+        format!("Completed pull from OCI Registry ({reference})")
+    );
+    let told = kit.pull(&reference).await.unwrap();
+    assert_eq!(told.iter().filter(|event| event.event == "already exists").count(), 4);
+    let mut client = kit.clients.leases.clone();
+    let leases = client.list(crate::support::on(
+        crate::support::NAMESPACE,
+        berth_proto::containerd::services::leases::v1::ListRequest::default(),
+    ));
+    assert_eq!(leases.await.unwrap().into_inner().leases, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_of_one_image_at_once_share_their_blobs() {
+    let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+    let reference = image(&[2_000_000, 2_000_000]).push(&hub, "x:1").unwrap();
+    let pulls = ["p0", "p1", "p2"].map(|name| {
+        let (kit, reference) = (&kit, &reference);
+        async move {
+            let (mut client, request) = kit.silent(registry(reference), store(name));
+            client.transfer(request).await
+        }
+    });
+    for done in futures::future::join_all(pulls).await {
+        done.unwrap();
+    }
+    assert_eq!(kit.blobs().await.len(), 4);
+    kit.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_over_the_auth_stream() {
+    let (kit, hub) = (Kit::start().await, Registry::start_with_password("me", "secret").unwrap());
+    let reference = image(&[10]).push_with(&hub, "x:1", &["--dest-creds", "me:secret"]).unwrap();
+    let refused = kit.pull(&reference).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    assert!(refused.message().contains("log in"), "{refused}");
+    for (password, code) in [("wrong", Code::Unauthenticated), ("secret", Code::Ok)] {
+        let (to, mut questions) = kit.stream("auth").await;
+        let answer = types::AuthResponse {
+            auth_type: types::AuthType::Credentials.into(),
+            username: "me".into(),
+            secret: password.into(),
+            expire_at: None,
+        };
+        let answering = tokio::spawn(async move {
+            while let Ok(Some(question)) = questions.message().await {
+                let question: types::AuthRequest = any::unpack(&question).unwrap();
+                assert!(question.reference.ends_with("/x:1"), "{question:?}");
+                to.send(any::pack(&answer)).await.unwrap();
+            }
+        });
+        let resolver = types::RegistryResolver { auth_stream: "auth".into(), ..Default::default() };
+        let from = types::OciRegistry { reference: reference.clone(), resolver: Some(resolver) };
+        let done = kit.transfer(any::pack(&from), store(&reference)).await;
+        assert_eq!(done.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok), code, "{done:?}");
+        answering.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pulled_is_pushed_whole_and_mounted_where_it_can_be() {
+    let (kit, hub, image) = (Kit::start().await, Registry::start().unwrap(), image(&[700_000, 20]));
+    let from = image.push(&hub, "from:1").unwrap();
+    kit.pull(&from).await.unwrap();
+    let (other, to) = (Registry::start().unwrap(), hub.reference("to:2"));
+    for (to, sent) in [(to.clone(), 0), (other.reference("to:3"), 3), (to, 0)] {
+        let told = kit.transfer(store(&from), registry(&to)).await.unwrap();
+        assert_eq!(inspect(&to)["Digest"], image.digest);
+        let blobs = |e: &&types::Progress| e.event == "complete" && !e.name.starts_with("manifest");
+        assert_eq!(told.iter().filter(blobs).count(), sent, "{told:#?}");
+    }
+    let missing = kit.transfer(store("h/no:1"), registry("h/no:1")).await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_image_can_be_imported_here_and_by_skopeo() {
+    let (kit, hub, image) = (Kit::start().await, Registry::start().unwrap(), image(&[100_000, 5]));
+    let reference = image.push(&hub, "x:1").unwrap();
+    kit.pull(&reference).await.unwrap();
+    let archive = kit.export(&reference).await.unwrap();
+    let file = kit.path().join("x.tar");
+    fs_err::write(&file, &archive).unwrap();
+    let copy = hub.reference("copy:1");
+    let from = format!("oci-archive:{}", file.display());
+    let line = ["copy", "--insecure-policy", "--dest-tls-verify=false", &from];
+    let to = format!("docker://{copy}");
+    program("skopeo").args(line).args([to]).output().unwrap().ok().unwrap();
+    assert_eq!(inspect(&copy)["Digest"], image.digest);
+    let docker = kit.path().join("docker.tar");
+    let line = ["copy", "--insecure-policy", "--src-tls-verify=false"];
+    let ends =
+        [format!("docker://{reference}"), format!("docker-archive:{}:short", docker.display())];
+    program("skopeo").args(line).args(ends).output().unwrap().ok().unwrap();
+    kit.forget(&reference).await;
+    let prefix = |name: &str| types::ImageStore {
+        extra_references: vec![types::ImageReference {
+            name: name.into(),
+            is_prefix: true,
+            allow_overwrite: true,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    kit.import(&archive, &prefix("h/any")).await.unwrap();
+    assert_eq!(kit.image(&reference).await.unwrap().target.unwrap().digest, image.digest);
+    kit.import(&fs_err::read(&docker).unwrap(), &prefix("h/any")).await.unwrap();
+    kit.image("docker.io/library/short:latest").await.unwrap();
+    let cut = kit.import(&archive[..archive.len() / 2], &prefix("h/any")).await.unwrap_err();
+    assert_eq!(cut.code(), Code::InvalidArgument, "{cut}");
+    let wrong = kit.import(&[1; 2048], &prefix("h/any")).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument, "{wrong}");
+    kit.assert_clean().await;
+}
