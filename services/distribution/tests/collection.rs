@@ -2,6 +2,8 @@
 //! that keeps snapshots, restarts and fails at random. Nothing reachable is ever lost; once all is
 //! quiet everything unreachable goes.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's helpers may")]
+
 #[path = "collection/neighbour.rs"]
 mod neighbour;
 mod support;

@@ -1,5 +1,7 @@
 //! containerd's Content service as its clients see it.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's helpers may")]
+
 mod support;
 
 use berth_proto::containerd::services::content::v1::{

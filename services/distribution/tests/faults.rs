@@ -1,5 +1,7 @@
 //! The real process, killed in the middle of writes and out of space. Needs root for the tmpfs.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's helpers may")]
+
 mod support;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Images, namespaces, leases, collection and events as clients see them.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's helpers may")]
+
 mod support;
 
 use berth_proto::berth::node::v1::{CollectRequest, NodeSubscribeRequest, OpenBlobRequest};

@@ -116,11 +116,10 @@ mod tests {
 
     use super::*;
 
-    fn stream() -> (
-        Stream,
-        mpsc::Sender<Result<prost_types::Any, Status>>,
-        mpsc::Receiver<Result<prost_types::Any, Status>>,
-    ) {
+    type Message = Result<prost_types::Any, Status>;
+
+    /// Our end of a stream, and what its client sends to it and receives from it.
+    fn stream() -> (Stream, mpsc::Sender<Message>, mpsc::Receiver<Message>) {
         let (client, from) = mpsc::channel(16);
         let (to, server) = mpsc::channel(16);
         (Stream { from, to }, client, server)

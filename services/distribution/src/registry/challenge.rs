@@ -103,7 +103,7 @@ mod tests {
             service: Some("registry.docker.io".into()),
             scopes: vec!["repository:library/x:pull,push".into()],
         };
-        assert_eq!(parse(hub), [bearer.clone()]);
+        assert_eq!(parse(hub), std::slice::from_ref(&bearer));
         assert_eq!(parse(r#"Basic realm="a \"b\", c""#), [Challenge::Basic]);
         let both = format!("Basic realm=x, {hub}");
         let mut headers = HeaderMap::new();

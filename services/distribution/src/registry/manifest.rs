@@ -163,7 +163,7 @@ pub struct Index {
 #[derive(Clone, Debug)]
 pub enum Document {
     /// A manifest.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// An index.
     Index(Index),
 }
@@ -211,7 +211,7 @@ impl Document {
         let parsed = if is_index {
             serde_json::from_slice(bytes).map(Document::Index)
         } else {
-            serde_json::from_slice(bytes).map(Document::Manifest)
+            serde_json::from_slice(bytes).map(|manifest| Document::Manifest(Box::new(manifest)))
         };
         parsed.map_err(|e| wrong(e.to_string()))
     }

@@ -118,7 +118,7 @@ impl<'a> Layout<'a> {
         match self.document(target).await? {
             Document::Manifest(manifest) => {
                 self.tree(target).await?;
-                self.tell_docker(target, manifest, name);
+                self.tell_docker(target, *manifest, name);
             }
             Document::Index(index) => {
                 self.blob(target)?;
@@ -139,7 +139,7 @@ impl<'a> Layout<'a> {
                 if let Some(entry) = first
                     && let Document::Manifest(manifest) = self.document(entry).await?
                 {
-                    self.tell_docker(entry, manifest, name);
+                    self.tell_docker(entry, *manifest, name);
                 }
             }
         }

@@ -130,7 +130,8 @@ impl Store {
         let media_type = media::DOCKER_MANIFEST;
         let manifest =
             Manifest { schema_version: 2, media_type: Some(media_type.to_owned()), config, layers };
-        let mut own = self.put_document(media_type, &Document::Manifest(manifest)).await?;
+        let mut own =
+            self.put_document(media_type, &Document::Manifest(Box::new(manifest))).await?;
         if !parsed.platform.os.is_empty() {
             own.platform = Some(parsed.platform);
         }

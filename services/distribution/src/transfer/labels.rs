@@ -91,12 +91,12 @@ mod tests {
     #[test]
     fn references_are_counted_by_kind() {
         let layer = |name: &str| descriptor("application/vnd.oci.image.layer.v1.tar+gzip", name);
-        let labels = references(&Document::Manifest(Manifest {
+        let labels = references(&Document::Manifest(Box::new(Manifest {
             schema_version: 2,
             media_type: None,
             config: descriptor(media::OCI_CONFIG, "c"),
             layers: vec![layer("a"), layer("b"), descriptor("x/y", "z")],
-        }));
+        })));
         let keys: Vec<_> = labels.keys().map(|key| &key[CONTENT.len()..]).collect();
         assert_eq!(keys, [".0", ".config", ".l.0", ".l.1"]);
         let labels = references(&Document::Index(Index {

@@ -61,7 +61,9 @@ impl Reporter {
 
     fn send(&self, progress: Progress) {
         // A caller that is gone or hopelessly behind misses events; the transfer goes on.
-        let _ = self.to.as_ref().map(|to| to.try_send(progress));
+        if let Some(to) = &self.to {
+            let _ = to.try_send(progress);
+        }
     }
 
     fn has_room(&self) -> bool {
