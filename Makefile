@@ -7,7 +7,7 @@ PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test lint bench install run
+.PHONY: help setup build demo test test-long lint bench install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ lint: ## formatting and lints; warnings are errors
 test: setup lint ## everything: lints, unit tests, whole-node stories with real clients (needs root)
 	cargo build --workspace --locked
 	cargo test --workspace --locked
+
+test-long: setup ## the long stories: 200 kills -9 of services, cgroup v2 in an emulated machine (needs root)
+	cargo build --workspace --locked
+	cargo test -p berth-stories --test long --locked -- --test-threads=1 --nocapture
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked

@@ -1,8 +1,6 @@
 //! Whole-node stories: a node of real processes, a real registry, real clients. Need root.
 
 mod bad_input;
-mod cgroup2;
 mod ctr;
-mod kills;
 mod main_job;
 mod supervisor;
