@@ -67,12 +67,16 @@ impl Served {
 pub fn neighbours(config: &Config, tasks: &Tasks) {
     fs_err::create_dir_all(&config.state).unwrap();
     for service in [Service::Bundle, Service::Runtime] {
-        let routes = tonic::service::Routes::default()
-            .add_service(node::collector_server::CollectorServer::new(Nothing))
-            .add_service(node::lease_member_server::LeaseMemberServer::new(Nothing))
-            .add_service(node::namespace_member_server::NamespaceMemberServer::new(Nothing));
-        berth_grpc::server::serve(&config.socket(service), 0o600, routes, tasks).unwrap();
+        berth_grpc::server::serve(&config.socket(service), 0o600, nothing(), tasks).unwrap();
     }
+}
+
+/// What a neighbour that has nothing answers.
+pub fn nothing() -> tonic::service::Routes {
+    tonic::service::Routes::default()
+        .add_service(node::collector_server::CollectorServer::new(Nothing))
+        .add_service(node::lease_member_server::LeaseMemberServer::new(Nothing))
+        .add_service(node::namespace_member_server::NamespaceMemberServer::new(Nothing))
 }
 
 struct Nothing;

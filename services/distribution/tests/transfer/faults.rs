@@ -17,7 +17,11 @@ use crate::kit::Kit;
 enum Fault {
     Cut,
     Busy(u16),
+    /// Cut after next to nothing.
+    Scrap,
     Stall,
+    /// Stalled before the first byte.
+    Silence,
     Corrupt,
     Longer,
     Shorter,
@@ -86,13 +90,15 @@ fn spoil(mut answer: Vec<u8>, fault: Fault, client: &mut TcpStream) -> Vec<u8> {
     };
     match fault {
         Fault::Cut => answer.truncate(middle),
+        Fault::Scrap => answer.truncate(body + 1000),
         Fault::Busy(status) => {
             let text =
                 format!("HTTP/1.1 {status} Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n");
             answer = text.into_bytes();
         }
-        Fault::Stall => {
-            client.write_all(&answer[..middle]).unwrap();
+        Fault::Stall | Fault::Silence => {
+            let end = if matches!(fault, Fault::Stall) { middle } else { body };
+            client.write_all(&answer[..end]).unwrap();
             // As long as the other side waits.
             client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let _ = client.read(&mut [0]);
@@ -138,9 +144,9 @@ async fn a_lasting_fault_is_named_and_leaves_no_image() {
     let (hub, image) = (Registry::start().unwrap(), image());
     image.push(&hub, "x:1").unwrap();
     let faults = [
-        (Fault::Cut, Code::Unavailable, ""),
         (Fault::Busy(503), Code::Unavailable, "registry answered 503"),
-        (Fault::Stall, Code::DeadlineExceeded, "nothing came for 1 s"),
+        (Fault::Scrap, Code::Unavailable, "fetch blob sha256:"),
+        (Fault::Silence, Code::DeadlineExceeded, "nothing came for 1 s"),
         (Fault::Corrupt, Code::FailedPrecondition, "unexpected commit digest"),
         (Fault::Longer, Code::FailedPrecondition, "registry"),
         (Fault::Shorter, Code::FailedPrecondition, "registry"),

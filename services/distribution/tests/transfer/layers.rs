@@ -15,7 +15,6 @@ use berth_proto::containerd::types::transfer as types;
 use berth_testkit::{Image, Layer, Registry};
 use node::layers_server::{Layers, LayersServer};
 use serde_json::json;
-use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 use crate::kit::{Kit, registry, wanted};
@@ -48,7 +47,7 @@ impl Bundle {
         let state = State { parallel, failures: failures.to_vec(), ..State::default() };
         let bundle =
             Self { descriptors: kit.config.fd_socket(), state: Arc::new(Mutex::new(state)) };
-        let routes = Routes::default()
+        let routes = crate::support::nothing()
             .add_service(LayersServer::new(bundle.clone()))
             .add_service(stat::Nothing);
         let socket = kit.config.socket(Service::Bundle);
@@ -199,7 +198,8 @@ async fn setting(
     parallel: bool,
     failures: &[(usize, Code)],
 ) -> (Kit, Bundle, Registry, Image, String) {
-    let (kit, hub, image) = (Kit::start().await, Registry::start().unwrap(), image());
+    let (kit, hub, image) =
+        (Kit::start_beside(&[Service::Runtime]).await, Registry::start().unwrap(), image());
     let bundle = Bundle::start(&kit, parallel, failures);
     let reference = image.push(&hub, "x:1").unwrap();
     (kit, bundle, hub, image, reference)

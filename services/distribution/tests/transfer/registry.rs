@@ -93,7 +93,7 @@ async fn credentials_come_over_the_auth_stream() {
             secret: password.into(),
             expire_at: None,
         };
-        let answering = tokio::spawn(async move {
+        let answering = kit.tasks.spawn("answer", async move {
             while let Ok(Some(question)) = questions.message().await {
                 let question: types::AuthRequest = any::unpack(&question).unwrap();
                 assert!(question.reference.ends_with("/x:1"), "{question:?}");
