@@ -1,4 +1,7 @@
 //! The bundle as a whole: starting twice, stopping, what lives on.
+//!
+//! Container names differ between stories: nodes on one machine share its cgroups, and a container's
+//! cgroup is named by namespace and id alone, as with containerd.
 
 use std::time::Duration;
 
@@ -51,7 +54,7 @@ fn each_service_comes_back_alone() -> Result<()> {
     let registry = Registry::start()?;
     let image = Image::busybox()?.push(&registry, "busybox:1")?;
     let node = Node::start()?;
-    node.berth(&format!("run -d --name long {image} sleep 600")).output()?.ok()?;
+    node.berth(&format!("run -d --name steady {image} sleep 600")).output()?.ok()?;
     for service in ["berth-distribution", "berth-bundle", "berth-runtime", "berth-gateway"] {
         let before = node.service_pid(service)?;
         node.kill_service(service)?;
@@ -61,7 +64,7 @@ fn each_service_comes_back_alone() -> Result<()> {
         until(
             "exec works",
             Duration::from_secs(10),
-            || matches!(node.berth("exec long echo ok").output(), Ok(out) if out.stdout == "ok\n"),
+            || matches!(node.berth("exec steady echo ok").output(), Ok(out) if out.stdout == "ok\n"),
         )?;
         assert_eq!(
             node.berth(&format!("run --rm {image} echo new")).output()?.ok()?,
@@ -69,6 +72,6 @@ fn each_service_comes_back_alone() -> Result<()> {
             "{service}"
         );
     }
-    node.berth("rm -f long").output()?.ok()?;
+    node.berth("rm -f steady").output()?.ok()?;
     Ok(())
 }
