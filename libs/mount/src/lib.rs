@@ -6,6 +6,7 @@
 //!
 //! Small on purpose: the shim links it, and there is one shim per container.
 
+mod attempt;
 mod error;
 pub mod mountinfo;
 mod mounting;

@@ -1,15 +1,12 @@
 //! Making mounts.
 
-use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-use rustix::mount::MountFlags;
 
-use crate::error::meaning;
-use crate::options::{Parsed, describe, parse};
+use crate::attempt::{Attempt, classic};
+use crate::options::{Parsed, parse};
 use crate::{Error, Mount, overlay, unmount_all};
 
 /// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
@@ -32,36 +29,6 @@ pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// One attempt's fixed parts, for its errors.
-pub(crate) struct Attempt<'a> {
-    pub mount: &'a Mount,
-    pub target: &'a Path,
-}
-
-impl Attempt<'_> {
-    /// The error of one step.
-    pub(crate) fn error(&self, step: impl Into<String>, errno: Errno) -> Error {
-        let hint = meaning(errno, &self.mount.kind);
-        self.error_saying(step, errno, hint)
-    }
-
-    /// The error of one step with the kernel's own words.
-    pub(crate) fn error_saying(
-        &self,
-        step: impl Into<String>,
-        errno: Errno,
-        hint: String,
-    ) -> Error {
-        Error::Mount {
-            mount: describe(self.mount),
-            target: self.target.to_owned(),
-            step: step.into(),
-            hint,
-            source: errno.into(),
-        }
-    }
 }
 
 fn mount_one(mount: &Mount, parsed: &Parsed, root: &Path) -> Result<(), Error> {
@@ -97,40 +64,4 @@ fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Err
             .map_err(|e| attempt.error("change propagation", e))?;
     }
     Ok(())
-}
-
-/// mount(2). A bind mount takes its flags only from a second call.
-pub(crate) fn classic(
-    attempt: &Attempt<'_>,
-    parsed: &Parsed,
-    at: &Path,
-    data: String,
-) -> Result<(), Error> {
-    let data = CString::new(data).map_err(|_| attempt.error("mount", Errno::INVAL))?;
-    let (source, kind) = (attempt.mount.source.as_str(), attempt.mount.kind.as_str());
-    rustix::mount::mount(source, at, kind, parsed.flags.0, data.as_c_str())
-        .map_err(|e| attempt.error("mount", e))?;
-    if parsed.flags.0.contains(MountFlags::BIND) {
-        set_bind_flags(attempt, parsed, at)?;
-    }
-    Ok(())
-}
-
-fn set_bind_flags(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
-    let settable = MountFlags::RDONLY
-        | MountFlags::NOSUID
-        | MountFlags::NODEV
-        | MountFlags::NOEXEC
-        | MountFlags::NOATIME
-        | MountFlags::NODIRATIME
-        | MountFlags::RELATIME;
-    let wanted = parsed.flags.0 & settable;
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    // A flag that the source has is kept: in a user namespace the kernel would refuse to lose it.
-    let inherited = rustix::fs::statvfs(at).map(|fs| fs.f_flag.bits()).unwrap_or(0);
-    let inherited = MountFlags::from_bits_retain(u32::try_from(inherited).unwrap_or(0)) & settable;
-    rustix::mount::mount_remount(at, MountFlags::BIND | wanted | inherited, "")
-        .map_err(|e| attempt.error("set flags of bind", e))
 }

@@ -15,7 +15,7 @@ use rustix::mount::{
 };
 
 use crate::Error;
-use crate::mounting::{Attempt, classic};
+use crate::attempt::{Attempt, classic};
 use crate::options::{Flags, Parsed};
 
 /// What mount(2) copies at most, less some room for what the kernel adds.

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::frame::{self, Frame, Kind};
+use crate::handler::{Call, Handler, Limits};
 use crate::message::{Request, Response};
-use crate::server::{Call, Handler, Limits};
+
 use crate::{Error, MAX_MESSAGE, Status, connection};
 
 /// One connection: reads requests and writes answers at the same time.

@@ -141,14 +141,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// What distribution answered.
-    pub(crate) fn peer(step: &'static str, status: &tonic::Status) -> Self {
-        let (code, message) = (berth_grpc::code_of(status), status.message().to_owned());
-        Error::Peer { step, code, message }
-    }
-}
-
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {

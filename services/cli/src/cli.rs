@@ -1,9 +1,8 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
+use crate::global::Global;
 use crate::verbs;
 
 /// Run containers, on a node of berth.
@@ -16,20 +15,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-}
-
-/// What every verb takes.
-#[derive(Clone, Debug, Args)]
-pub struct Global {
-    /// The gateway's socket.
-    #[arg(long, global = true, value_name = "SOCKET", default_value = crate::client::ADDRESS)]
-    pub address: PathBuf,
-    /// The namespace that images and containers are in.
-    #[arg(short, long, global = true, value_name = "NAME", default_value = "default")]
-    pub namespace: String,
-    /// Print JSON instead of tables and lines.
-    #[arg(long, global = true)]
-    pub json: bool,
 }
 
 /// The verbs, each in a file of its own.

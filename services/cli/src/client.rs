@@ -13,10 +13,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::cli::Global;
-
-/// Where the gateway listens unless told otherwise.
-pub const ADDRESS: &str = "/run/berth/berth.sock";
+use crate::global::{ADDRESS, Global};
 
 /// How long one ordinary call may take, the gateway's wait for a restarting service included.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -22,10 +22,10 @@ use crate::client::{Client, Step};
 use crate::container::{LOG_LABEL, STOP_SIGNAL_LABEL};
 use crate::image::{self, Resolved};
 use crate::manifest::Platform;
+use crate::options::{Args, Pull};
 use crate::progress::Show;
 use crate::transfer::{self, RegistryFlags, Wanted};
-use crate::verbs::create::{Args, Pull};
-use crate::{container, logs, parse, reference, unpack};
+use crate::{container, logs, reference, unpack};
 
 /// The runtime that containers are recorded with.
 const RUNTIME: &str = "io.containerd.runc.v2";
@@ -225,9 +225,4 @@ pub async fn start(client: &Client, id: &str, exec: &str) -> Result<u32> {
     let request = StartRequest { container_id: id.to_owned(), exec_id: exec.to_owned() };
     let answer = client.tasks().start(client.request(request)).await;
     Ok(answer.step(|| format!("start the program of container {id}"))?.into_inner().pid)
-}
-
-/// The signal's number that a name stands for.
-pub fn signal_number(name: &str) -> Result<u32> {
-    parse::signal(name).map_err(anyhow::Error::msg)
 }

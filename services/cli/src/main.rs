@@ -9,11 +9,14 @@ mod cli;
 mod client;
 mod container;
 mod credentials;
+mod dispatch;
 mod events;
+mod global;
 mod image;
 mod launch;
 mod logs;
 mod manifest;
+mod options;
 mod output;
 mod parse;
 mod progress;
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(verbs::dispatch(cli));
+    let outcome = runtime.block_on(dispatch::dispatch(cli));
     // A read of standard input that nobody waits for any more must not hold up the exit.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|failure| {

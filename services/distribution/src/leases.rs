@@ -19,7 +19,7 @@ use berth_store::Write;
 use crate::error::{Error, Result};
 use crate::gc::collect::Collector;
 use crate::neighbour::LeaseName;
-use crate::records::{self, HOLDS, LEASES, Lease, META};
+use crate::records::{self, LEASES, Lease, META};
 use crate::scope::Scope;
 use crate::shared::{Shared, clean_labels};
 
@@ -121,7 +121,7 @@ impl Leases {
         let change = self.shared.epochs.enter();
         let (space, key) = (namespace.clone(), id.to_owned());
         let deleted = self.shared.store.commit("leases.delete", move |txn| {
-            if drop_lease(txn, space.as_str(), &key)? {
+            if records::drop_lease(txn, space.as_str(), &key)? {
                 Ok(())
             } else {
                 Err(Error::LeaseNotFound(key.clone()))
@@ -137,15 +137,6 @@ impl Leases {
         }
         self.collector.after_deletion(wait).await
     }
-}
-
-/// Deletes a lease with all its holds; answers whether it was there.
-pub(crate) fn drop_lease(txn: &Write, namespace: &str, id: &str) -> Result<bool> {
-    for hold in txn.range(&HOLDS, (namespace, id))? {
-        let ((_, _, key), _) = hold?;
-        txn.delete(&HOLDS, &(namespace, id, key.as_str()))?;
-    }
-    Ok(txn.delete(&LEASES, &(namespace, id))?)
 }
 
 fn next_incarnation(txn: &Write) -> Result<u64> {

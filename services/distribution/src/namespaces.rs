@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::records::{CONTENT, IMAGES, LEASES, NAMESPACES, Space};
+use crate::records::{self, CONTENT, IMAGES, LEASES, NAMESPACES, Space};
 use crate::scope::Scope;
 use crate::shared::{LabelChange, Shared, clean_labels};
 
@@ -150,7 +150,7 @@ impl Namespaces {
             }
             for record in txn.range(&LEASES, (key.as_str(),))? {
                 let ((_, lease), _) = record?;
-                crate::leases::drop_lease(txn, key.as_str(), &lease)?;
+                records::drop_lease(txn, key.as_str(), &lease)?;
             }
             if txn.delete(&NAMESPACES, key.as_str())? {
                 Ok(())

@@ -151,3 +151,15 @@ pub fn drop_blob(txn: &Write, namespace: &str, digest: &str) -> Result<bool> {
     txn.delete(&HOLDERS, &(digest, namespace))?;
     Ok(txn.delete(&CONTENT, &(namespace, digest))?)
 }
+
+/// Deletes a lease with all its holds; answers whether it was there.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn drop_lease(txn: &Write, namespace: &str, id: &str) -> Result<bool> {
+    for hold in txn.range(&HOLDS, (namespace, id))? {
+        let ((_, _, key), _) = hold?;
+        txn.delete(&HOLDS, &(namespace, id, key.as_str()))?;
+    }
+    Ok(txn.delete(&LEASES, &(namespace, id))?)
+}

@@ -6,11 +6,14 @@
 //! checked where it can be checked without keeping it: a manifest whole (size, digest), a blob's
 //! size; the digest of a blob is its writer's to check.
 
+mod answer;
+mod asked;
 mod auth;
 mod challenge;
 mod clients;
 mod credentials;
 mod docker_config;
+mod endpoint;
 mod error;
 mod fetch;
 mod hosts;
@@ -27,14 +30,16 @@ mod upload;
 
 pub use credentials::{Anonymous, Credential, Credentials, FirstOf, Lookup};
 pub use docker_config::DockerConfig;
+pub use endpoint::{Capability, Endpoint};
 pub use error::Error;
 pub use fetch::Download;
-pub use hosts::{Capability, Endpoint};
+
 pub use manifest::{Config, Descriptor, Document, Index, Manifest, Platform, RootFs, media};
-pub use push::{Outgoing, Pushed};
+
 pub use reference::Reference;
 pub use repository::{Options, Registries, Repository, Settings};
 pub use retry::Policy;
+pub use upload::{Outgoing, Pushed};
 
 /// The most that a manifest or an index may measure.
 pub const MAX_MANIFEST: u64 = 4 << 20;

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use berth_ids::{Labels, Namespace};
 use berth_mount::Mount;
 
+use crate::process::{Exit, Io};
 use crate::records::{Any, Runtime};
-use crate::tasks::{Exit, Io};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

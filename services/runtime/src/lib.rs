@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod gate;
 pub mod peers;
+pub mod process;
 pub mod records;
 pub mod refs;
 pub mod restart;

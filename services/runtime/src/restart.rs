@@ -16,8 +16,9 @@ use futures::StreamExt;
 use crate::containers::{Containers, Update};
 use crate::error::Result;
 use crate::gate::Neighbours;
+use crate::process::{Io, State, Status};
 use crate::records::Container;
-use crate::tasks::{Create, Io, State, Status, Tasks};
+use crate::tasks::{Create, Tasks};
 
 pub use policy::{COUNT, STATUS};
 

@@ -14,7 +14,6 @@ mod create;
 mod life;
 mod list;
 mod recover;
-mod state;
 mod verbs;
 mod watch;
 
@@ -37,7 +36,6 @@ use life::Life;
 pub use create::Create;
 pub use life::Step;
 pub use list::Listed;
-pub use state::{Exit, Io, Pid, State, Status};
 
 /// How many ended tasks are remembered, so that what their shims still have to say is not told
 /// again.

@@ -93,7 +93,7 @@ impl ContentWriter {
             drop(requests);
         };
         let receive = async {
-            let failed = |status: tonic::Status| Error::peer("write blob", &status);
+            let failed = |status: tonic::Status| super::refused("write blob", &status);
             let mut answers = client.write(request).await.map_err(failed)?.into_inner();
             while let Some(answer) = answers.next().await {
                 match answer {

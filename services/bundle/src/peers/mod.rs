@@ -62,7 +62,7 @@ impl Distribution {
         });
         request.set_timeout(DEADLINE);
         let mut client = NamespacesClient::new(self.channel.clone());
-        client.register(request).await.map_err(|s| Error::peer("register namespace", &s))?;
+        client.register(request).await.map_err(|s| refused("register namespace", &s))?;
         lock(&self.known.namespaces).insert(namespace.to_string());
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Distribution {
         let mut client = LeaseDirectoryClient::new(self.channel.clone());
         let answer = client.resolve(request).await;
         let incarnation =
-            answer.map_err(|s| Error::peer("resolve lease", &s))?.into_inner().incarnation;
+            answer.map_err(|s| refused("resolve lease", &s))?.into_inner().incarnation;
         lock(&self.known.leases).insert(key, incarnation);
         Ok(incarnation)
     }
@@ -118,7 +118,7 @@ impl Distribution {
         });
         request.set_timeout(DEADLINE);
         let mut client = BlobsClient::new(self.channel.clone());
-        let opened = client.open(request).await.map_err(|s| Error::peer("open blob", &s))?;
+        let opened = client.open(request).await.map_err(|s| refused("open blob", &s))?;
         Ok(File::from(self.claim(&opened.into_inner().token).await?))
     }
 
@@ -131,4 +131,10 @@ impl Distribution {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What distribution answered.
+pub(super) fn refused(step: &'static str, status: &tonic::Status) -> Error {
+    let (code, message) = (berth_grpc::code_of(status), status.message().to_owned());
+    Error::Peer { step, code, message }
 }

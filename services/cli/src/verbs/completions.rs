@@ -1,10 +1,8 @@
 //! `berth completions`
 
 use anyhow::Result;
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::output;
 
 /// What can be typed.
@@ -15,9 +13,9 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Does it.
-pub fn run(args: &Args) -> Result<()> {
+/// Writes the script for `command`, the whole command line.
+pub fn run(args: &Args, command: &mut clap::Command) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "berth", &mut script);
+    clap_complete::generate(args.shell, command, "berth", &mut script);
     output::line(String::from_utf8_lossy(&script).trim_end())
 }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use berth_proto::containerd::services::events::v1::SubscribeRequest;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{events, output};
 
 /// What can be typed.

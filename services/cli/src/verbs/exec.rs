@@ -9,11 +9,12 @@ use berth_runtime_spec::{Options, PROCESS_TYPE_URL, RootView, exec_process};
 use prost_types::Any;
 
 use crate::attach::{Pipes, Program, foreground};
-use crate::cli::Global;
 use crate::client::{Client, Step};
 use crate::container;
+use crate::global::Global;
 use crate::launch::{self, Stdio};
-use crate::verbs::{create, passed_on};
+use crate::options;
+use crate::verbs::passed_on;
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -78,7 +79,7 @@ async fn process(client: &Client, record: &Container, args: &Args) -> Result<Any
     let own = own.with_context(|| format!("container {} has no process", record.id))?;
     let mut env = Vec::new();
     for entry in &args.env {
-        env.extend(create::variable(entry)?);
+        env.extend(options::variable(entry)?);
     }
     let options = Options {
         args: args.command.clone(),

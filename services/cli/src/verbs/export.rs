@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use berth_proto::containerd::types::transfer as wire;
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::manifest::Platform;
 use crate::{image, transfer};
 

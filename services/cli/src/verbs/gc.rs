@@ -6,8 +6,8 @@ use anyhow::Result;
 use berth_proto::berth::node::v1::CollectRequest;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::output;
 
 /// What can be typed.

@@ -4,8 +4,8 @@ use anyhow::Result;
 use berth_proto::containerd::services::images::v1::Image;
 use serde_json::{Value, json};
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::manifest::Platform;
 use crate::{image, output, reference};
 

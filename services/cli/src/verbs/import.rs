@@ -7,8 +7,8 @@ use anyhow::Result;
 use berth_proto::containerd::types::transfer as wire;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::manifest::Platform;
 use crate::{image, output, transfer, unpack};
 

@@ -4,8 +4,8 @@ use anyhow::Result;
 use berth_proto::containerd::services::introspection::v1::{Plugin, PluginsRequest};
 use serde_json::{Value, json};
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{container, image, output};
 
 /// What can be typed.

@@ -5,8 +5,8 @@ use berth_proto::containerd::services::containers::v1::Container;
 use berth_proto::containerd::services::images::v1::Image;
 use serde_json::{Value, json};
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::manifest::Platform;
 use crate::verbs::ps;
 use crate::{container, image, output};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::cli::Global;
 use crate::client::Client;
 use crate::container::{self, LOG_LABEL};
+use crate::global::Global;
 use crate::logs::{Shown, follow, show};
 
 /// What can be typed.

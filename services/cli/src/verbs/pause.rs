@@ -3,8 +3,8 @@
 use anyhow::Result;
 use berth_proto::containerd::services::tasks::v1::PauseTaskRequest;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{container, output, verbs};
 
 /// What can be typed.

@@ -7,9 +7,9 @@ use berth_proto::containerd::services::containers::v1::Container;
 use berth_proto::containerd::v1::types::{Process, Status};
 use serde_json::{Value, json};
 
-use crate::cli::Global;
 use crate::client::Client;
 use crate::container::{self, EXIT_LABEL, EXITED_LABEL};
+use crate::global::Global;
 use crate::{output, reference};
 
 /// What can be typed.

@@ -9,8 +9,8 @@ use prost::Message;
 use prost_types::Any;
 use tokio::io::AsyncReadExt;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 
 /// The most that an event may have.
 const MAX_EVENT: u64 = 4 << 20;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::manifest::Platform;
 use crate::progress::Show;
 use crate::transfer::{self, RegistryFlags, Wanted};

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::cli::Global;
 use crate::client::Client;
 use crate::container;
+use crate::global::Global;
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::{container, output, verbs};
 
 /// What can be typed.

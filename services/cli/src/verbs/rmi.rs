@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use berth_proto::containerd::services::images::v1::DeleteImageRequest;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{container, image, output, verbs};
 
 /// What can be typed.

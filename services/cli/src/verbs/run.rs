@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use berth_proto::containerd::services::containers::v1::Container;
 
 use crate::attach::{Pipes, Program, foreground};
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::launch::{self, Stdio};
 use crate::verbs::{create, passed_on};
 use crate::{container, output, parse};

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::launch::{self, Stdio};
 use crate::verbs::{passed_on, run};
 use crate::{container, output, parse};

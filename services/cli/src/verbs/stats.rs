@@ -11,8 +11,8 @@ use berth_proto::io::containerd::cgroups::{v1, v2};
 use berth_proto::unpack;
 use serde::Serialize;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{container, output};
 
 /// How long a look at the processor's time lasts.

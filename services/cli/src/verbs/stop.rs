@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use berth_proto::containerd::services::containers::v1::Container;
 
-use crate::cli::Global;
 use crate::client::Client;
 use crate::container::{self, KILL, STOP_SIGNAL_LABEL};
+use crate::global::Global;
 use crate::{output, parse, verbs};
 
 /// SIGTERM.

@@ -6,8 +6,8 @@ use berth_proto::containerd::services::images::v1::{
 };
 use tonic::Code;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{image, output, reference};
 
 /// What can be typed.

@@ -4,8 +4,8 @@ use anyhow::Result;
 use berth_proto::containerd::services::tasks::v1::ListPidsRequest;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::{container, output};
 
 /// What can be typed.

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::client::{Client, Step};
+use crate::global::Global;
 use crate::output;
 
 /// What can be typed.

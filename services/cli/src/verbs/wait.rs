@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::cli::Global;
 use crate::client::Client;
+use crate::global::Global;
 use crate::verbs::ps::exit_code;
 use crate::{container, output, verbs};
 

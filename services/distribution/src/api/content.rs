@@ -1,21 +1,16 @@
 //! containerd's Content service.
 
-use std::pin::Pin;
-
 use berth_grpc::{namespace, status};
 use berth_proto::containerd::services::content::v1 as wire;
-use futures::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Streaming};
 
-use super::wire::{Answer, change, digest, filter, labels, mask, required, scope, stamp};
+use super::wire::{Answer, Answers, change, digest, filter, labels, mask, required, scope, stamp};
 use super::wire::{to_labels, to_size};
 use super::{content_read, content_write};
 use crate::content::{Content, Info};
 
 /// How many entries one message of a list has.
 const PAGE: usize = 100;
-
-pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub struct Service(pub Content);
 

@@ -8,8 +8,7 @@ use berth_ids::Digest;
 use berth_proto::containerd::services::content::v1::ReadContentResponse;
 use futures::{StreamExt, stream};
 
-use super::content::Answers;
-use super::wire::to_size;
+use super::wire::{Answers, to_size};
 use crate::content::files::read_at;
 use crate::error::{Error, Result};
 

@@ -1,12 +1,14 @@
 //! Between the wire's types and the domain's.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::SystemTime;
 
 use berth_filters::Filter;
 use berth_grpc::mask::Mask;
 use berth_grpc::{lease, namespace, status, time};
 use berth_ids::{Digest, Labels};
+use futures::Stream;
 use prost_types::{FieldMask, Timestamp};
 use tonic::{Request, Status};
 
@@ -15,6 +17,8 @@ use crate::scope::Scope;
 use crate::shared::LabelChange;
 
 pub type Answer<T> = Result<tonic::Response<T>, Status>;
+
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub fn scope<T>(request: &Request<T>) -> Result<Scope, Status> {
     Ok(Scope { namespace: namespace(request)?, lease: lease(request) })

@@ -9,15 +9,66 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::files::read_at;
-use super::info::{Info, Status};
+use super::info::{Expected, Info, Status};
 use super::ingests::Open;
 use super::work::Work;
 use super::{commit, store::Content};
 use crate::error::{Error, Result};
+use crate::gc::node::{CONTENT as KIND, INGESTS, Id};
 use crate::scope::Scope;
 
 /// Writes up to this size are done in line; handing them over would take longer.
 const IN_LINE: usize = 8 << 10;
+
+impl Content {
+    /// Opens a writer for the blob that goes by this reference, or resumes it.
+    ///
+    /// # Errors
+    /// [`Error::ContentExists`] when the namespace has the expected blob (the lease holds it then),
+    /// [`Error::RefLocked`], [`Error::LeaseNotFound`], [`Error::Io`], [`Error::Store`].
+    pub async fn writer(
+        &self,
+        scope: &Scope,
+        reference: &str,
+        expected: Expected,
+    ) -> Result<Writer> {
+        if reference.is_empty() {
+            return Err(Error::Required("ref must not be empty"));
+        }
+        self.check_lease(scope)?;
+        let mut present = None;
+        if let Some(digest) = &expected.digest {
+            let id = Id::new(&scope.namespace, KIND, digest.as_str());
+            let _change = self.0.change(scope, &[id], &Default::default()).await;
+            if self.find(&scope.namespace, digest)?.is_some() {
+                self.hold(scope, digest).await?;
+                return Err(Error::ContentExists(digest.clone()));
+            }
+            present = self.elsewhere(digest, expected.size)?;
+        }
+        let ingest = Id::new(&scope.namespace, INGESTS, reference);
+        let _change = self.0.change(scope, &[ingest], &Default::default()).await;
+        let folder = self.0.files.ingests();
+        let open = self.0.ingests.open(&folder, scope, reference, &expected)?;
+        if let (Some((file, size)), Some(digest), 0) =
+            (present, &expected.digest, open.ingest().status().offset)
+        {
+            let digest = digest.clone();
+            return Ok(Writer::shared(self.clone(), scope.clone(), open, file, digest, size));
+        }
+        let algorithm = expected.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm());
+        let ingest = open.ingest().clone();
+        let opened = self.0.blocking("open ingest", move |_| Work::open(&ingest, algorithm)).await;
+        match opened {
+            Ok(work) => Ok(Writer::new(self.clone(), scope.clone(), open, work)),
+            Err(error) => {
+                // Nothing could be written: as if the ingest had not begun.
+                self.discard(open.ingest()).await?;
+                Err(error)
+            }
+        }
+    }
+}
 
 /// An open ingest. Dropped without a commit, it can be resumed by its reference.
 pub struct Writer {

@@ -12,7 +12,6 @@ use super::node::{CONTENT, IMAGES, INGESTS, Id, LEASES, Node};
 use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::leases::drop_lease;
 use crate::records;
 use crate::scope::Scope;
 use crate::shared::Shared;
@@ -139,7 +138,7 @@ fn drop_record(txn: &berth_store::Write, id: &Id) -> Result<bool> {
     match id.kind.as_str() {
         CONTENT => records::drop_blob(txn, key.0, key.1),
         IMAGES => Ok(txn.delete(&records::IMAGES, &key)?),
-        LEASES => drop_lease(txn, key.0, key.1),
+        LEASES => records::drop_lease(txn, key.0, key.1),
         // Not in the store.
         INGESTS => Ok(true),
         _ => Ok(false),

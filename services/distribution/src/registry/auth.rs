@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
-use reqwest::Client;
 use tokio::sync::Mutex;
 
 use super::Error;
+use super::asked::Asked;
 use super::challenge::{Challenge, challenges};
 use super::credentials::{Credential, Credentials};
-use super::hosts::Endpoint;
 use super::token;
 
 /// A token is not used in its last moments: clocks differ and requests take time.
@@ -31,29 +30,6 @@ pub(super) struct Authorizer {
     reference: String,
     // Held while a token is fetched, so that many requests at once fetch one token.
     known: Mutex<HashMap<(String, String), Known>>,
-}
-
-/// One request to authenticate.
-pub(super) struct Asked<'a> {
-    pub(super) client: &'a Client,
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) step: &'a str,
-    /// What the token must allow, `repository:NAME:pull`.
-    pub(super) scope: &'a str,
-}
-
-impl Asked<'_> {
-    fn key(&self) -> (String, String) {
-        (format!("{}://{}", self.endpoint.scheme, self.endpoint.host), self.scope.to_owned())
-    }
-
-    pub(super) fn refused(&self, reason: impl Into<String>) -> Error {
-        Error::Unauthorized {
-            step: self.step.to_owned(),
-            host: self.endpoint.host.clone(),
-            reason: reason.into(),
-        }
-    }
 }
 
 impl Authorizer {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Identity};
 
 use super::Error;
-use super::hosts::{Endpoint, Tls};
+use super::endpoint::{Endpoint, Tls};
 
 /// How long an idle connection is kept.
 const KEEP_IDLE: Duration = Duration::from_secs(20);

@@ -10,10 +10,11 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
 
 use super::Error;
-use super::hosts::Capability;
+use super::answer::answer_of;
+use super::endpoint::Capability;
 use super::manifest::Descriptor;
 use super::repository::{Host, Repository};
-use super::request::{Call, answer_of};
+use super::request::Call;
 
 /// A connection that brought this much counts as progress; so the number of connections is
 /// bounded by the blob's size.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Error;
-use super::hosts::{Capability, Endpoint, Tls};
+use super::endpoint::{Capability, Endpoint, Tls};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,43 +1,17 @@
 //! Blobs and manifests on their way to a registry.
 
-use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 
 use super::Error;
-use super::hosts::Capability;
+use super::answer::answer_of;
+use super::endpoint::Capability;
 use super::manifest::Descriptor;
 use super::repository::{Host, Repository};
-use super::request::{Call, answer_of};
+use super::request::Call;
 use super::resolve::described;
-use super::upload::Upload;
-
-/// How something came to be at the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It was there.
-    Existed,
-    /// The registry took it from another of its repositories.
-    Mounted,
-    /// We sent it.
-    Sent,
-}
-
-/// A blob to push.
-pub struct Outgoing {
-    /// What it is.
-    pub descriptor: Descriptor,
-    /// Its bytes.
-    pub file: Arc<File>,
-    /// Another repository of the same registry that has it.
-    pub mount_from: Option<String>,
-    /// Bytes sent so far, for whoever shows progress.
-    pub sent: Arc<AtomicU64>,
-}
+use super::upload::{Outgoing, Pushed, Upload};
 
 impl Repository {
     /// Pushes a blob, unless the registry has it.

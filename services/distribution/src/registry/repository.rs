@@ -10,7 +10,8 @@ use reqwest::Client;
 use super::auth::Authorizer;
 use super::clients::Clients;
 use super::credentials::{Anonymous, Credentials};
-use super::hosts::{self, Capability, Endpoint};
+use super::endpoint::{Capability, Endpoint};
+use super::hosts;
 use super::{Error, Policy, Reference};
 
 /// Bounds and folders for all registries.

@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
-use serde::Deserialize;
 
 use super::Error;
-use super::auth::Asked;
+use super::answer::answer_of;
+use super::asked::Asked;
 use super::repository::{Host, Repository};
 use super::retry::is_busy;
-
-/// The most of an error's body that is looked at.
-const MAX_ERROR_BODY: u64 = 16 << 10;
 
 /// A request that may be built several times.
 pub(super) struct Call<'a> {
@@ -124,64 +120,6 @@ impl Repository {
                 host: host.clone(),
                 seconds: call.deadline.as_secs(),
             }),
-        }
-    }
-}
-
-/// An answer's status and the first error of its body as [`Error::Status`].
-pub(super) async fn answer_of(step: &str, host: &str, response: Response) -> Error {
-    #[derive(Deserialize)]
-    struct Body {
-        errors: Vec<Item>,
-    }
-    #[derive(Deserialize)]
-    struct Item {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let status = response.status();
-    let wait = Duration::from_secs(5);
-    let body = read_bounded(response, "error", MAX_ERROR_BODY, step, host, wait).await;
-    // The status is the error; a body that cannot be read only makes it less telling.
-    let first = body
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Body>(&bytes).ok())
-        .and_then(|body| body.errors.into_iter().next());
-    let detail = first.map_or(String::new(), |item| format!(": {}: {}", item.code, item.message));
-    Error::Status { step: step.to_owned(), host: host.to_owned(), status, detail }
-}
-
-/// Reads a whole body of at most `limit` bytes, none of whose pauses is longer than `idle`.
-pub(super) async fn read_bounded(
-    mut response: Response,
-    what: &str,
-    limit: u64,
-    step: &str,
-    host: &str,
-    idle: Duration,
-) -> Result<Bytes, Error> {
-    let too_large = |size| Error::TooLarge { what: what.to_owned(), size, limit };
-    if let Some(length) = response.content_length()
-        && length > limit
-    {
-        return Err(too_large(length));
-    }
-    let mut body = BytesMut::new();
-    loop {
-        let chunk = tokio::time::timeout(idle, response.chunk()).await.map_err(|_| {
-            Error::Stalled { step: step.to_owned(), host: host.to_owned(), seconds: idle.as_secs() }
-        })?;
-        let chunk = chunk.map_err(|error| Error::Connection {
-            step: step.to_owned(),
-            host: host.to_owned(),
-            source: error.without_url(),
-        })?;
-        let Some(chunk) = chunk else { return Ok(body.freeze()) };
-        body.extend_from_slice(&chunk);
-        if body.len() as u64 > limit {
-            return Err(too_large(body.len() as u64));
         }
     }
 }

@@ -6,10 +6,11 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 
-use super::hosts::Capability;
+use super::answer::{answer_of, read_bounded};
+use super::endpoint::Capability;
 use super::manifest::{Descriptor, media};
 use super::repository::{Host, Repository};
-use super::request::{Call, answer_of, read_bounded};
+use super::request::Call;
 use super::{Error, MAX_MANIFEST};
 
 /// What we can read, most wanted first.

@@ -8,9 +8,9 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
 use super::Error;
-use super::auth::Asked;
+use super::answer::{answer_of, read_bounded};
+use super::asked::Asked;
 use super::credentials::Credential;
-use super::request::{answer_of, read_bounded};
 
 /// How long a token is good that does not say so (distribution's specification).
 const DEFAULT_LIFETIME: u64 = 60;

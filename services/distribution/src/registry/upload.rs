@@ -1,5 +1,6 @@
 //! One blob's upload: begun with POST, fed with PATCH from where the registry is, ended with PUT.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -13,15 +14,39 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Body, Response, Url};
 
 use super::Error;
-use super::push::{Outgoing, Pushed};
+use super::answer::answer_of;
+use super::manifest::Descriptor;
 use super::repository::{Host, Repository};
-use super::request::{Call, answer_of};
+use super::request::Call;
 use super::retry::is_busy;
 
 /// How much is read from the file at once.
 const CHUNK: u64 = 256 << 10;
 /// A bound that only stands in where progress is watched instead.
 const WATCHED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How something came to be at the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It was there.
+    Existed,
+    /// The registry took it from another of its repositories.
+    Mounted,
+    /// We sent it.
+    Sent,
+}
+
+/// A blob to push.
+pub struct Outgoing {
+    /// What it is.
+    pub descriptor: Descriptor,
+    /// Its bytes.
+    pub file: Arc<File>,
+    /// Another repository of the same registry that has it.
+    pub mount_from: Option<String>,
+    /// Bytes sent so far, for whoever shows progress.
+    pub sent: Arc<AtomicU64>,
+}
 
 /// An upload about to be made.
 pub(super) struct Upload<'a> {

@@ -23,7 +23,8 @@ use tonic::{Request, Response, Status};
 use super::wire::{any, time, wire_any, wire_mount};
 use crate::error::Error;
 use crate::events::{Event, Sink};
-use crate::tasks::{Exit, Step, Tasks};
+use crate::process::Exit;
+use crate::tasks::{Step, Tasks};
 
 /// The ring as the domain sees it.
 pub struct RingSink(pub Ring);

@@ -13,7 +13,8 @@ use wire::tasks_server::Tasks as Api;
 
 use super::wire::{any, mount, time, wire_any};
 use crate::error::Error;
-use crate::tasks::{self, Create, Exit, Io, State, Tasks};
+use crate::process::{self, Exit, Io, Pid, State};
+use crate::tasks::{Create, Tasks};
 
 /// Serves tasks.
 pub(super) struct Service(pub(super) Tasks);
@@ -133,7 +134,7 @@ impl Api for Service {
     ) -> Answer<wire::ListPidsResponse> {
         let ns = namespace(&request)?;
         let pids = self.0.pids(&ns, &request.into_inner().container_id).await.map_err(status)?;
-        let info = |p: tasks::Pid| ProcessInfo { pid: p.pid, info: p.info.as_ref().map(wire_any) };
+        let info = |p: Pid| ProcessInfo { pid: p.pid, info: p.info.as_ref().map(wire_any) };
         let processes = pids.into_iter().map(info).collect();
         Ok(Response::new(wire::ListPidsResponse { processes }))
     }
@@ -229,12 +230,12 @@ fn deleted(id: String, exit: Exit) -> wire::DeleteResponse {
 
 fn process(id: String, state: &State) -> Process {
     let shown = match state.status {
-        tasks::Status::Unknown => WireStatus::Unknown,
-        tasks::Status::Created => WireStatus::Created,
-        tasks::Status::Running => WireStatus::Running,
-        tasks::Status::Stopped => WireStatus::Stopped,
-        tasks::Status::Paused => WireStatus::Paused,
-        tasks::Status::Pausing => WireStatus::Pausing,
+        process::Status::Unknown => WireStatus::Unknown,
+        process::Status::Created => WireStatus::Created,
+        process::Status::Running => WireStatus::Running,
+        process::Status::Stopped => WireStatus::Stopped,
+        process::Status::Paused => WireStatus::Paused,
+        process::Status::Pausing => WireStatus::Pausing,
     };
     Process {
         container_id: String::new(),

@@ -11,9 +11,9 @@ use prost::Message;
 
 use super::options::{domain, wire as wire_any};
 use crate::error::{Error, Result};
+use crate::process::{Exit, Io, Pid, State, Status};
 use crate::records::Any;
 use crate::shims::Bootstrap;
-use crate::tasks::{Exit, Io, Pid, State, Status};
 
 /// Until a connection to a shim's socket is made.
 const CONNECT: Duration = Duration::from_secs(5);

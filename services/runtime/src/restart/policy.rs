@@ -2,8 +2,8 @@
 
 use berth_ids::Labels;
 
+use crate::process::State;
 use crate::records::Container;
-use crate::tasks::State;
 
 /// The status that a container is kept in: `running` or `stopped`.
 pub const STATUS: &str = "containerd.io/restart.status";

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::bundle::Bundle;
 use super::life::{Life, Step};
-use super::state::Io;
 use super::{Key, Task, Tasks};
 use crate::error::{Error, Result};
 use crate::peers::{ShimClient, TaskOptions, task_options};
+use crate::process::Io;
 use crate::records::{Any, Container};
 use crate::shims::{Bootstrap, copy_log, make_log};
 

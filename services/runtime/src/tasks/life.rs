@@ -16,8 +16,8 @@ use berth_mount::Mount;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::state::{Exit, Io};
 use crate::events::{Event, Events};
+use crate::process::{Exit, Io};
 
 const JOURNAL: &str = "berth-events.jsonl";
 /// Deleted processes of a task that are remembered.

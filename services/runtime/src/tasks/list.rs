@@ -7,9 +7,9 @@ use berth_filters::{Adaptor, Filter};
 use berth_ids::Namespace;
 use futures::StreamExt;
 
-use super::state::{Exit, State, Status};
 use super::{Task, Tasks};
 use crate::error::{Error, Result};
+use crate::process::{Exit, State, Status};
 use crate::records::Any;
 
 /// Shims that are asked at once.
@@ -154,6 +154,6 @@ impl Tasks {
 
 fn unknown(task: &Task) -> State {
     let pid = task.life.first_pid();
-    let io = super::Io::default();
+    let io = crate::process::Io::default();
     State { pid, status: Status::Unknown, io, exit_status: 0, exited: None }
 }

@@ -10,9 +10,9 @@ use berth_lifecycle::blocking;
 
 use super::create::cut_off;
 use super::life::Step;
-use super::state::{Exit, Io, Pid, Status};
 use super::{Task, Tasks};
 use crate::error::{Error, Result};
+use crate::process::{Exit, Io, Pid, Status};
 use crate::records::Any;
 
 impl Tasks {

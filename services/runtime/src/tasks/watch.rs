@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::life::Step;
-use super::state::{Exit, State, Status};
 use super::{Task, Tasks};
 use crate::error::Result;
 use crate::peers::{ShimClient, deleted};
+use crate::process::{Exit, State, Status};
 
 /// The status of a process that was killed with its shim.
 const KILLED: u32 = 137;
