@@ -3,4 +3,5 @@
 mod bad_input;
 mod ctr;
 mod main_job;
+mod mounts;
 mod supervisor;
