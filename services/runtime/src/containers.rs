@@ -48,13 +48,14 @@ impl Containers {
         let pass = self.gate.enter(ns, &refs::own(&container), &container.labels).await?;
         let (key, record) = ((ns.to_string(), container.id.clone()), container.clone());
         let work = move |txn: &berth_store::Write| {
+            // Until this commit is done, whoever waits for it.
+            let _entered = &pass;
             if txn.get(&CONTAINERS, &key)?.is_some() {
                 return Err(Error::ContainerExists(key.1.clone()));
             }
             Ok(txn.put(&CONTAINERS, &key, &record)?)
         };
         self.store.commit("containers.create", work).await?;
-        drop(pass);
         self.watched.note(ns, &container);
         let Container { id, image, runtime, .. } = container.clone();
         self.events.publish(ns, Event::ContainerCreated { id, image, runtime });
@@ -118,6 +119,8 @@ impl Containers {
         let pass = self.gate.enter(ns, &refs::own(&update.new), &update.new.labels).await?;
         let key = (ns.to_string(), update.new.id.clone());
         let work = move |txn: &berth_store::Write| {
+            // Until this commit is done, whoever waits for it.
+            let _entered = &pass;
             let current = txn.get(&CONTAINERS, &key)?.ok_or_else(|| not_found(&key.0, &key.1))?;
             let mut updated = update.apply(current)?;
             validate(&updated)?;
@@ -126,7 +129,6 @@ impl Containers {
             Ok::<_, Error>(updated)
         };
         let updated = self.store.commit("containers.update", work).await?;
-        drop(pass);
         self.watched.note(ns, &updated);
         let Container { id, image, labels, snapshot_key, .. } = updated.clone();
         self.events.publish(ns, Event::ContainerUpdated { id, image, labels, snapshot_key });

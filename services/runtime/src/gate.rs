@@ -5,13 +5,12 @@
 //! heeding them is in the store to be read.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use berth_epochs::{Change, Epochs};
 use berth_ids::{Labels, Namespace};
 use berth_mount::Mount;
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::error::{Error, Result};
 use crate::refs::{self, Ref};
@@ -33,37 +32,34 @@ pub trait Neighbours: Send + Sync {
 
 /// Fences, epochs and the namespaces that their owner knows.
 pub struct Gate {
-    state: Arc<RwLock<State>>,
+    epochs: Epochs<()>,
+    fenced: Mutex<HashSet<Namespace>>,
     neighbours: Arc<dyn Neighbours>,
-    known: std::sync::Mutex<HashSet<Namespace>>,
-    incarnation: u64,
+    known: Mutex<HashSet<Namespace>>,
 }
 
-#[derive(Default)]
-struct State {
-    fenced: HashSet<Namespace>,
-    epoch: Option<u64>,
-}
-
-/// The right to change a namespace; held over the commit.
+/// The right to change a namespace. A commit's closure owns it, so that it ends with the commit
+/// even if nobody waits for that any more.
 pub struct Pass {
-    _state: OwnedRwLockReadGuard<State>,
+    _change: Change<()>,
 }
 
 impl Gate {
     /// A gate without fences. Its incarnation tells this run of the process from others.
     #[must_use]
     pub fn new(neighbours: Arc<dyn Neighbours>) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let incarnation = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        let (state, known) = (Arc::default(), std::sync::Mutex::default());
-        Self { state, neighbours, known, incarnation }
+        Self {
+            epochs: Epochs::default(),
+            fenced: Mutex::default(),
+            neighbours,
+            known: Mutex::default(),
+        }
     }
 
     /// Tells this run of the process from others.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.incarnation
+        self.epochs.incarnation()
     }
 
     /// Enters a change that will refer to `refs` and to what `labels` name.
@@ -72,54 +68,56 @@ impl Gate {
     /// [`Error::Fenced`]; [`Error::Peer`] when a namespace or a reference cannot be announced.
     pub async fn enter(&self, ns: &Namespace, refs: &[Ref], labels: &Labels) -> Result<Pass> {
         self.register(ns).await?;
-        let state = self.state.clone().read_owned().await;
-        if state.fenced.contains(ns) {
+        // Entered first: whoever puts up a fence either is seen here or waits for this change.
+        let change = self.epochs.enter();
+        if lock(&self.fenced).contains(ns) {
             return Err(Error::Fenced(ns.to_string()));
         }
-        if state.epoch.is_some() {
+        if change.epoch().is_some() {
             for to in refs.iter().cloned().chain(refs::of_labels(labels)) {
                 self.neighbours.pin(ns, &to).await?;
             }
         }
-        Ok(Pass { _state: state })
+        Ok(Pass { _change: change })
     }
 
     async fn register(&self, namespace: &Namespace) -> Result<()> {
-        if self.known().contains(namespace) {
+        if lock(&self.known).contains(namespace) {
             return Ok(());
         }
         self.neighbours.register(namespace).await?;
-        self.known().insert(namespace.clone());
+        lock(&self.known).insert(namespace.clone());
         Ok(())
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<Namespace>> {
-        // Each change of the set is one call.
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Puts a fence up or takes it down. Up: no change of the namespace is under way any more. A
     /// namespace that was fenced must be registered anew.
     pub async fn fence(&self, namespace: &Namespace, up: bool) {
-        let mut state = self.state.write().await;
-        self.known().remove(namespace);
+        lock(&self.known).remove(namespace);
         if up {
-            state.fenced.insert(namespace.clone());
+            lock(&self.fenced).insert(namespace.clone());
+            self.epochs.settle().await;
+            // Registered by a change that had entered before.
+            lock(&self.known).remove(namespace);
         } else {
-            state.fenced.remove(namespace);
+            lock(&self.fenced).remove(namespace);
         }
     }
 
-    /// Opens an epoch: from now on every new reference is announced.
+    /// Opens an epoch: from now on every new reference is announced, and what was not is in the
+    /// store to be read.
     pub async fn begin(&self, epoch: u64) {
-        self.state.write().await.epoch = Some(epoch);
+        self.epochs.open(epoch);
+        self.epochs.settle().await;
     }
 
     /// Closes an epoch, unless another is open.
     pub async fn end(&self, epoch: u64) {
-        let mut state = self.state.write().await;
-        if state.epoch == Some(epoch) {
-            state.epoch = None;
-        }
+        self.epochs.close(epoch);
     }
+}
+
+/// Each change of these sets is one call.
+fn lock<T>(set: &Mutex<HashSet<T>>) -> MutexGuard<'_, HashSet<T>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -50,13 +50,14 @@ impl Sandboxes {
         let pass = self.gate.enter(ns, &[], &sandbox.labels).await?;
         let (key, record) = ((ns.to_string(), sandbox.id.clone()), sandbox.clone());
         let work = move |txn: &berth_store::Write| {
+            // Until this commit is done, whoever waits for it.
+            let _entered = &pass;
             if txn.get(&SANDBOXES, &key)?.is_some() {
                 return Err(Error::SandboxExists(key.1.clone()));
             }
             Ok(txn.put(&SANDBOXES, &key, &record)?)
         };
         self.store.commit("sandboxes.create", work).await?;
-        drop(pass);
         Ok(sandbox)
     }
 
@@ -114,6 +115,8 @@ impl Sandboxes {
         let pass = self.gate.enter(ns, &[], &new.labels).await?;
         let key = (ns.to_string(), new.id.clone());
         let work = move |txn: &berth_store::Write| {
+            // Until this commit is done, whoever waits for it.
+            let _entered = &pass;
             let found = txn.get(&SANDBOXES, &key)?;
             let mut sandbox = found.ok_or_else(|| Error::SandboxNotFound(key.1.clone()))?;
             apply(&mut sandbox, &new, &paths)?;
@@ -123,7 +126,6 @@ impl Sandboxes {
             Ok::<_, Error>(sandbox)
         };
         let updated = self.store.commit("sandboxes.update", work).await?;
-        drop(pass);
         Ok(updated)
     }
 

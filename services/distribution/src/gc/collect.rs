@@ -139,7 +139,7 @@ impl Collector {
         shared.demand.satisfied();
         let epoch = shared.epochs.open(self.number());
         let work = tokio::time::timeout(self.0.pace.deadline, self.collect_in(&epoch)).await;
-        shared.epochs.close();
+        shared.epochs.close(epoch.number());
         for peer in shared.peers.iter() {
             if let Err(error) = peer.end(epoch.number()).await {
                 // The next epoch takes this one's place.

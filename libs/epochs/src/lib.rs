@@ -1,0 +1,262 @@
+//! The open epoch of a collection: what was touched since it began, and which changes began before
+//! it.
+//!
+//! Owns: the open epoch and the changes under way. Must not know: what is collected, who marks and
+//! sweeps, how services are called.
+//!
+//! Every change of a service's objects enters here first and leaves when it is durable. While an
+//! epoch is open a change names what it makes or newly refers to; the sweep leaves that alone.
+//! Nobody waits for a collection: the collection waits for the changes that began before it
+//! (docs/adr/0002-garbage-collection.md).
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// The gate that changes pass. `K` names an object.
+#[derive(Debug)]
+pub struct Epochs<K> {
+    incarnation: u64,
+    phase: Mutex<Phase<K>>,
+}
+
+#[derive(Debug)]
+struct Phase<K> {
+    open: Option<Arc<Epoch<K>>>,
+    last: u64,
+    changes: TaskTracker,
+    /// Changes that somebody waits for, or has given up waiting for.
+    earlier: Vec<TaskTracker>,
+}
+
+/// An open epoch.
+#[derive(Debug)]
+pub struct Epoch<K> {
+    number: u64,
+    touched: Mutex<HashSet<K>>,
+    spoiled: AtomicBool,
+}
+
+/// A change under way. Dropped when it is durable or given up.
+#[derive(Debug)]
+pub struct Change<K> {
+    epoch: Option<Arc<Epoch<K>>>,
+    _token: TaskTrackerToken,
+}
+
+impl<K> Default for Epochs<K> {
+    fn default() -> Self {
+        // Two runs of a process differ: the time since 1970 in nanoseconds only grows.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let phase =
+            Phase { open: None, last: 0, changes: TaskTracker::default(), earlier: Vec::new() };
+        Self {
+            incarnation: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            phase: Mutex::new(phase),
+        }
+    }
+}
+
+impl<K> Epochs<K> {
+    /// Tells this run of the process from others.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Enters a change.
+    pub fn enter(&self) -> Change<K> {
+        let phase = self.lock();
+        Change { epoch: phase.open.clone(), _token: phase.changes.token() }
+    }
+
+    /// Opens an epoch in place of any that was left open. Changes that enter from now on are
+    /// recorded; those that entered before are waited for with [`Epochs::settle`].
+    pub fn open(&self, number: u64) -> Arc<Epoch<K>> {
+        let epoch =
+            Arc::new(Epoch { number, touched: Mutex::default(), spoiled: AtomicBool::new(false) });
+        let mut phase = self.lock();
+        phase.open = Some(epoch.clone());
+        phase.last = number;
+        epoch
+    }
+
+    /// Waits until all changes that have entered before this call have left. Whoever bounds the
+    /// wait may give it up; the next call waits for the same changes again.
+    pub async fn settle(&self) {
+        let earlier = {
+            let mut phase = self.lock();
+            let changes = std::mem::take(&mut phase.changes);
+            changes.close();
+            phase.earlier.retain(|tracker| !tracker.is_empty());
+            phase.earlier.push(changes);
+            phase.earlier.clone()
+        };
+        for tracker in earlier {
+            tracker.wait().await;
+        }
+    }
+
+    /// The number of the last epoch, open or not.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.lock().last
+    }
+
+    /// Whether this epoch is open.
+    #[must_use]
+    pub fn is_open(&self, number: u64) -> bool {
+        self.lock().open.as_ref().is_some_and(|epoch| epoch.number == number)
+    }
+
+    /// Closes an epoch, if it is the open one.
+    pub fn close(&self, number: u64) {
+        let mut phase = self.lock();
+        phase.open.take_if(|epoch| epoch.number == number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase<K>> {
+        // Each change of the phase is whole: no panic lies between its parts.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> Epochs<K> {
+    /// Records, while an epoch is open, that a thing was used.
+    pub fn touch(&self, id: K) {
+        let open = self.lock().open.clone();
+        if let Some(epoch) = open {
+            epoch.touch(id);
+        }
+    }
+
+    /// Whether a thing was used since the open epoch began.
+    #[must_use]
+    pub fn is_touched(&self, id: &K) -> bool {
+        let open = self.lock().open.clone();
+        open.is_some_and(|epoch| epoch.is_touched(id))
+    }
+}
+
+impl<K> Epoch<K> {
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Marks the epoch void: a reference could not be announced to its owner.
+    pub fn spoil(&self) {
+        self.spoiled.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the epoch is void.
+    #[must_use]
+    pub fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::SeqCst)
+    }
+
+    fn set(&self) -> MutexGuard<'_, HashSet<K>> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> Epoch<K> {
+    /// Records that a thing is in use.
+    pub fn touch(&self, id: K) {
+        self.set().insert(id);
+    }
+
+    /// Whether a thing was used since the epoch began.
+    #[must_use]
+    pub fn is_touched(&self, id: &K) -> bool {
+        self.set().contains(id)
+    }
+
+    /// All that was used since the epoch began.
+    #[must_use]
+    pub fn touched(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        self.set().iter().cloned().collect()
+    }
+}
+
+impl<K> Change<K> {
+    /// The epoch that the change falls in.
+    #[must_use]
+    pub fn epoch(&self) -> Option<&Arc<Epoch<K>>> {
+        self.epoch.as_ref()
+    }
+
+    /// Records that a thing is made or referred to.
+    pub fn touch(&self, id: &K)
+    where
+        K: Eq + Hash + Clone,
+    {
+        if let Some(epoch) = &self.epoch {
+            epoch.touch(id.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn settling_waits_for_earlier_changes_alone() {
+        let epochs: Epochs<()> = Epochs::default();
+        let earlier = epochs.enter();
+        assert!(earlier.epoch().is_none());
+        epochs.open(1);
+        let later = epochs.enter();
+        assert_eq!(later.epoch().map(|e| e.number()), Some(1));
+        drop(later);
+        let mut settled = Box::pin(epochs.settle());
+        assert!(settled.as_mut().now_or_never().is_none());
+        let _during = epochs.enter();
+        drop(earlier);
+        settled.await;
+    }
+
+    #[tokio::test]
+    async fn who_settles_second_waits_for_what_the_first_waits_for() {
+        let epochs: Epochs<()> = Epochs::default();
+        let change = epochs.enter();
+        let mut first = Box::pin(epochs.settle());
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut second = Box::pin(epochs.settle());
+        assert!(second.as_mut().now_or_never().is_none());
+        // Given up, and asked for again.
+        drop(first);
+        let mut third = Box::pin(epochs.settle());
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(change);
+        second.await;
+        third.await;
+    }
+
+    #[test]
+    fn only_an_open_epoch_remembers() {
+        let epochs = Epochs::default();
+        epochs.touch("a");
+        assert!(!epochs.is_touched(&"a"));
+        epochs.open(1);
+        epochs.touch("a");
+        assert!(epochs.is_touched(&"a") && epochs.is_open(1));
+        epochs.close(7);
+        assert!(epochs.is_open(1));
+        epochs.open(2);
+        assert!(!epochs.is_touched(&"a"));
+        epochs.close(2);
+        assert!(!epochs.is_open(2) && epochs.last() == 2);
+    }
+}
