@@ -6,11 +6,11 @@ mod writer;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use redb::{Database, ReadableDatabase};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
 use crate::file::{Location, Migration, Options};
@@ -20,14 +20,20 @@ use job::{Job, Typed};
 /// How many commits may wait for the writer before callers wait to hand theirs in.
 const QUEUE: usize = 256;
 
-/// One open store. Clones share the file, which is closed when the last of them is dropped.
+type Queue = mpsc::Sender<Box<dyn Job>>;
+
+/// One open store. Clones share the file, which is closed by [`Store::close`], or when the last of
+/// them is dropped.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    /// `None` once the store is being closed.
+    queue: Mutex<Option<Queue>>,
     writer: Option<JoinHandle<()>>,
+    /// Its sender ends with the writer, after the file was closed.
+    closed: watch::Receiver<()>,
 }
 
 /// What readers and the writer share.
@@ -65,8 +71,10 @@ impl Store {
             flushes: AtomicU64::new(0),
         });
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = writer::start(shared.clone(), jobs)?;
-        Ok(Self(Arc::new(Inner { shared, queue: Some(queue), writer: Some(writer) })))
+        let (open, closed) = watch::channel(());
+        let writer = writer::start(shared.clone(), jobs, open)?;
+        let queue = Mutex::new(Some(queue));
+        Ok(Self(Arc::new(Inner { shared, queue, writer: Some(writer), closed })))
     }
 
     /// Reads one consistent state, in line. The closure must not call the store.
@@ -101,9 +109,20 @@ impl Store {
     {
         let (answer, answered) = oneshot::channel();
         let job = Box::new(Typed::new(name, work, answer));
-        let queue = self.0.queue.as_ref().ok_or(Error::Closed)?;
+        let queue = self.0.queue().clone().ok_or(Error::Closed)?;
         queue.send(job).await.map_err(|_| Error::Closed)?;
+        drop(queue);
         answered.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Closes the file: commits that were asked for are done, later ones and reads are refused with
+    /// [`Error::Closed`]. When this returns another process may open the file, however many clones
+    /// of this handle there are. May be called more than once.
+    pub async fn close(&self) {
+        drop(self.0.queue().take());
+        let mut closed = self.0.closed.clone();
+        // Nothing is ever sent: an error is the sender's end.
+        while closed.changed().await.is_ok() {}
     }
 
     /// How often the file was flushed for commits since it was opened: one per group.
@@ -119,9 +138,15 @@ impl std::fmt::Debug for Store {
     }
 }
 
+impl Inner {
+    fn queue(&self) -> std::sync::MutexGuard<'_, Option<Queue>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop(self.queue.take());
+        drop(self.queue().take());
         let Some(writer) = self.writer.take() else { return };
         // A closure that held the last handle drops it on the writer's own thread.
         if writer.thread().id() != std::thread::current().id() {

@@ -24,6 +24,28 @@ fn all(store: &Store, namespace: &str) -> Vec<(String, u64)> {
         .unwrap()
 }
 
+#[tokio::test]
+async fn a_closed_store_has_done_what_was_asked_and_can_be_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let release = hold(&store).await;
+    let put = store.commit("put", |txn| txn.put(&RECORDS, &("n", "1"), &1));
+    let mut put = Box::pin(put);
+    assert!(futures::poll!(put.as_mut()).is_pending());
+    let mut closing = Box::pin(store.close());
+    assert!(futures::poll!(closing.as_mut()).is_pending());
+    let late = store.commit("late", |_: &Write| Ok::<_, Error>(())).await;
+    assert!(matches!(late, Err(Error::Closed)), "{late:?}");
+    drop(release);
+    let (put, ()) = tokio::join!(put, closing);
+    put.unwrap();
+    // A clone that is left does not keep the file.
+    let again = open(&folder);
+    assert_eq!(all(&again, "n"), [("1".to_owned(), 1)]);
+    assert!(matches!(store.read(|_| Ok::<_, Error>(())), Err(Error::Closed)));
+    store.close().await;
+}
+
 /// Holds the writer until the returned sender is dropped, so that what comes next is one group.
 async fn hold(store: &Store) -> std::sync::mpsc::Sender<()> {
     let (release, held) = std::sync::mpsc::channel::<()>();

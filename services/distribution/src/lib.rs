@@ -33,13 +33,14 @@ use std::sync::Arc;
 use berth_config::{Config, Service};
 use berth_fdpass::FdServer;
 use berth_lifecycle::Tasks;
+use berth_store::Store;
 
 /// Opens everything and serves it until the token of `tasks` is cancelled. Returns when the socket
-/// answers.
+/// answers. The store is to be closed after the tasks have ended.
 ///
 /// # Errors
 /// What keeps the service from starting.
-pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<()> {
+pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> {
     let journal = api::events::Journal::new(config.distribution.events);
     let peers = peers::connect(&config);
     let node = Distribution::open(config.clone(), journal.clone(), peers).await?;
@@ -51,7 +52,7 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<()> {
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
     tasks.spawn("collector", node.collector.clone().schedule(tasks.token()));
     tasks.spawn("orphans", delete_orphans(node.content.clone()));
-    Ok(())
+    Ok(node.store)
 }
 
 async fn delete_orphans(content: content::Content) {

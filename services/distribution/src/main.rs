@@ -22,7 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Arc::new(Command::parse().args.load()?);
     let telemetry = berth_telemetry::init("berth-distribution", &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
-    berth_distribution::serve(config, &tasks).await?;
+    let store = berth_distribution::serve(config, &tasks).await?;
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "draining");
@@ -30,6 +30,7 @@ async fn main() -> anyhow::Result<()> {
     if !aborted.is_empty() {
         tracing::warn!(?aborted, "calls that did not end were given up");
     }
+    store.close().await;
     telemetry.finish().await.map_err(anyhow::Error::msg)?;
     Ok(())
 }

@@ -39,6 +39,8 @@ pub struct Distribution {
     pub events: Events,
     /// The other services.
     pub peers: Peers,
+    /// The records' store, to be closed at the end.
+    pub store: Store,
     /// The node's configuration.
     pub config: Arc<Config>,
     /// The node's name for itself, the same in every run.
@@ -60,7 +62,7 @@ impl Distribution {
         let uuid = persistent_uuid(&store).await?;
         let gc = &settings.gc;
         let shared = Arc::new(Shared {
-            store,
+            store: store.clone(),
             files: Files::open(&root)?,
             blob_locks: Default::default(),
             ingests: Default::default(),
@@ -85,6 +87,7 @@ impl Distribution {
             collector,
             events,
             peers,
+            store,
             config,
             uuid,
         })

@@ -20,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Cli::parse().args.load()?;
     let telemetry = berth_telemetry::init("berth-runtime", &config.log, &config.telemetry)?;
     let jobs = berth_lifecycle::Tasks::new();
-    berth_runtime::serve(&config, &jobs).await?;
+    let store = berth_runtime::serve(&config, &jobs).await?;
     berth_lifecycle::notify_ready()?;
     let signal = berth_lifecycle::shutdown_signal().await?;
     tracing::info!(signal, "stopping, containers run on");
@@ -28,5 +28,6 @@ async fn main() -> anyhow::Result<()> {
     if !aborted.is_empty() {
         tracing::warn!(?aborted, "cut off what did not end in time");
     }
+    store.close().await;
     telemetry.finish().await.map_err(anyhow::Error::msg)
 }

@@ -26,11 +26,11 @@ const SCHEMA: u32 = 1;
 const EVENT_DRAIN: Duration = Duration::from_secs(2);
 
 /// Opens the store, takes over the tasks that are there and serves. Returns when all sockets
-/// answer; what runs on is in `jobs`.
+/// answer; what runs on is in `jobs`. The store is to be closed after those have ended.
 ///
 /// # Errors
 /// What could not be opened, bound or read.
-pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<()> {
+pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let settings = &config.runtime;
     let cache_bytes = usize::try_from(settings.store_cache.bytes()).unwrap_or(usize::MAX);
     let store =
@@ -44,7 +44,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<()> {
     let neighbours: Arc<dyn Neighbours> = Arc::new(Services::new(&distribution, &bundle));
     let gate = Arc::new(Gate::new(neighbours.clone()));
     let containers = Containers::new(store.clone(), gate.clone(), events.clone());
-    let sandboxes = Sandboxes::new(store, gate.clone());
+    let sandboxes = Sandboxes::new(store.clone(), gate.clone());
     let launcher = Launcher::new(shim_settings(config));
     let tasks = Tasks::new(Parts {
         containers: containers.clone(),
@@ -65,7 +65,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<()> {
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let domain = Domain { containers, tasks, sandboxes, gate, ring, launcher };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
-    Ok(())
+    Ok(store)
 }
 
 fn serve_shims(path: &Path, forwarder: Forwarder, jobs: &Jobs) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Shared;
 use super::group::{self, Outcome};
@@ -15,10 +15,12 @@ use crate::Error;
 /// that this also bounds the work that bad closures can cause.
 const GROUP: usize = 64;
 
-/// Starts the thread. It ends when all senders are gone and their commits are done.
+/// Starts the thread. When all senders are gone and their commits are done it closes the file, then
+/// drops `open`, and ends.
 pub(super) fn start(
     shared: Arc<Shared>,
     mut jobs: mpsc::Receiver<Box<dyn Job>>,
+    open: watch::Sender<()>,
 ) -> Result<JoinHandle<()>, Error> {
     let path = shared.location.path.clone();
     std::thread::Builder::new()
@@ -35,6 +37,8 @@ pub(super) fn start(
                 group.retain(|job| !job.abandoned());
                 write(&shared, group);
             }
+            drop(shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+            drop(open);
         })
         .map_err(|source| Error::Io { path, source })
 }
