@@ -121,6 +121,10 @@ pub struct Bundle {
     pub snapshotter: Option<String>,
     /// Layers that are extracted at once; 0: one per core.
     pub max_concurrent_unpacks: usize,
+    /// The most that a layer may be, uncompressed.
+    pub max_layer_size: ByteSize,
+    /// The most files, directories and links that a layer may have.
+    pub max_layer_entries: u64,
     /// The most that the store keeps in memory.
     pub store_cache: ByteSize,
     /// Events that are kept for subscribers that come back.
@@ -217,6 +221,8 @@ impl Default for Bundle {
         Self {
             snapshotter: None,
             max_concurrent_unpacks: 0,
+            max_layer_size: ByteSize(512 << 30),
+            max_layer_entries: 4_000_000,
             store_cache: ByteSize(1 << 20),
             events: 4096,
         }

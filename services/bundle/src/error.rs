@@ -64,6 +64,15 @@ pub enum Error {
         /// The media type.
         media_type: String,
     },
+    /// Something failed while a layer was applied that does not tell which.
+    #[error("apply layer {layer}")]
+    Layer {
+        /// The layer's digest or name.
+        layer: String,
+        /// What failed.
+        #[source]
+        source: Box<Error>,
+    },
     /// A step on a file or directory of bundle's own failed.
     #[error("{step} {}", path.display())]
     File {
@@ -141,6 +150,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same error, telling during which layer it happened.
+    pub(crate) fn of_layer(self, layer: &str) -> Self {
+        match self {
+            Error::Hostile { .. }
+            | Error::Malformed { .. }
+            | Error::Bound { .. }
+            | Error::Entry { .. }
+            | Error::MediaType { .. }
+            | Error::Layer { .. } => self,
+            other => Error::Layer { layer: layer.to_owned(), source: Box::new(other) },
+        }
+    }
+}
+
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
@@ -149,10 +173,11 @@ impl Coded for Error {
                 Code::Internal if source.raw_os_error().is_none() => Code::InvalidArgument,
                 code => code,
             },
-            Error::Malformed { failure: Failure::Extension(_), .. } => Code::ResourceExhausted,
+            Error::Malformed { failure, .. } if failure.is_bound() => Code::ResourceExhausted,
             Error::Hostile { .. } | Error::Malformed { .. } => Code::InvalidArgument,
             Error::Bound { .. } => Code::ResourceExhausted,
             Error::Entry { source, .. } | Error::File { source, .. } => code_of_io(source),
+            Error::Layer { source, .. } => source.code(),
             Error::MediaType { .. } => Code::Unimplemented,
             Error::Mount(error) => error.code(),
             Error::Store(error) => error.code(),

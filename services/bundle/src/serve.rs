@@ -22,11 +22,11 @@ const SCHEMA: u32 = 1;
 const LEAST_UNPACKS: usize = 4;
 
 /// Opens everything and serves until the token of `tasks` is cancelled. Returns as soon as the
-/// socket answers.
+/// socket answers. The store is to be closed after the tasks have ended.
 ///
 /// # Errors
 /// What could not be opened or bound.
-pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
+pub fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let root = config.service_root(Service::Bundle);
     let mounts = config.service_state(Service::Bundle).join("mounts");
     make_private(&root)?;
@@ -40,8 +40,10 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
     let store = Store::open(config.store(Service::Bundle), options)?;
     let ring = Ring::new(config.bundle.events);
     let default = config.bundle.snapshotter.as_deref();
-    let snapshots = Snapshots::open(&root, store, default, listener(ring.clone()))?;
-    let socket = config.socket(Service::Distribution);
+    let distribution =
+        Distribution::new(&config.socket(Service::Distribution), &config.fd_socket());
+    let owners = Arc::new(distribution.clone());
+    let snapshots = Snapshots::open(&root, store.clone(), default, listener(ring.clone()), owners)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let unpacks = match config.bundle.max_concurrent_unpacks {
         0 => cores.max(LEAST_UNPACKS),
@@ -50,14 +52,19 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
     let context = Context {
         incarnation: snapshots.epochs().incarnation(),
         snapshots,
-        distribution: Distribution::new(&socket, &config.fd_socket()),
+        distribution,
         ring,
-        limits: Limits::default(),
+        limits: Limits {
+            bytes: config.bundle.max_layer_size.bytes(),
+            entries: config.bundle.max_layer_entries,
+            ..Limits::default()
+        },
         unpacks: Arc::new(Semaphore::new(unpacks)),
         mounts,
     };
     let path = config.socket(Service::Bundle);
-    Ok(berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?)
+    berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?;
+    Ok(store)
 }
 
 fn make_private(path: &Path) -> Result<(), Error> {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers may")]
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -9,61 +11,9 @@ use std::path::Path;
 use berth_bundle::Error;
 use berth_bundle::layer::{Applied, Limits, Target, Whiteouts, apply, implied};
 use berth_errors::{Code, Coded};
+use support::{Tar, is_root};
 
 const OVERLAY: Whiteouts = Whiteouts::Overlay { userxattr: false };
-
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: owners and devices need root");
-    }
-    root
-}
-
-/// A tar built entry by entry.
-#[derive(Default)]
-struct Tar(Vec<u8>);
-
-impl Tar {
-    fn raw(mut self, name: &str, kind: u8, link: &str, data: &[u8], mode: u32) -> Self {
-        let mut header = tar::Header::new_gnu();
-        let gnu = header.as_gnu_mut().unwrap();
-        // Straight into the field: the crate's setter refuses hostile names.
-        gnu.name[..name.len()].copy_from_slice(name.as_bytes());
-        gnu.linkname[..link.len()].copy_from_slice(link.as_bytes());
-        header.set_entry_type(tar::EntryType::new(kind));
-        header.set_size(data.len() as u64);
-        header.set_mode(mode);
-        header.set_uid(1000);
-        header.set_gid(1001);
-        header.set_mtime(1_000_000);
-        if matches!(kind, b'3' | b'4') {
-            header.set_device_major(1).unwrap();
-            header.set_device_minor(3).unwrap();
-        }
-        header.set_cksum();
-        self.0.extend_from_slice(header.as_bytes());
-        self.0.extend_from_slice(data);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-        self
-    }
-    fn file(self, name: &str, data: &str) -> Self {
-        self.raw(name, b'0', "", data.as_bytes(), 0o644)
-    }
-    fn dir(self, name: &str) -> Self {
-        self.raw(name, b'5', "", b"", 0o755)
-    }
-    fn symlink(self, name: &str, to: &str) -> Self {
-        self.raw(name, b'2', to, b"", 0o777)
-    }
-    fn hard(self, name: &str, to: &str) -> Self {
-        self.raw(name, b'1', to, b"", 0o644)
-    }
-    fn end(mut self) -> Vec<u8> {
-        self.0.resize(self.0.len() + 1024, 0);
-        self.0
-    }
-}
 
 fn apply_to(root: &Path, archive: &[u8], whiteouts: Whiteouts) -> Result<Applied, Error> {
     let limits = Limits { entries: 100, bytes: 1 << 20, devices: 3, ..Limits::default() };
@@ -255,6 +205,46 @@ fn whiteouts_take_the_form_of_their_target() {
     for kept in ["stays", "opaque/new", "again/f", "mine/kept"] {
         assert!(merged.path().join(kept).exists(), "{kept}");
     }
+}
+
+#[test]
+fn whiteouts_do_not_follow_links() {
+    if !is_root() {
+        return;
+    }
+    // Links of this layer and of one below, relative and absolute.
+    let archive = Tar::default()
+        .dir("mine/")
+        .file("mine/new", "n")
+        .symlink("link", "mine")
+        .file("link/.wh.old", "")
+        .file("link/.wh.new", "")
+        .file("link/.wh..wh..opq", "")
+        .file("lower/.wh.old", "")
+        .file("lower/.wh..wh..opq", "")
+        .file("deep/lower/.wh.old", "")
+        // Through the link into the directory: the file is the directory's, and stays.
+        .file("link/through", "t")
+        .file("mine/.wh.through", "")
+        .end();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("mine")).unwrap();
+    fs::create_dir_all(dir.path().join("deep")).unwrap();
+    fs::write(dir.path().join("mine/old"), "o").unwrap();
+    symlink("/mine", dir.path().join("lower")).unwrap();
+    symlink("../mine", dir.path().join("deep/lower")).unwrap();
+    apply_to(dir.path(), &archive, Whiteouts::Merged).unwrap();
+    for kept in ["mine/old", "mine/new", "mine/through"] {
+        assert!(dir.path().join(kept).exists(), "{kept}");
+    }
+    let upper = tempfile::tempdir().unwrap();
+    apply_to(upper.path(), &archive, OVERLAY).unwrap();
+    let mut value = [0; 8];
+    let opaque = |path: &str, value: &mut [u8; 8]| {
+        rustix::fs::getxattr(upper.path().join(path), "trusted.overlay.opaque", value)
+    };
+    assert!(opaque("mine", &mut value).is_err() && !upper.path().join("mine/old").exists());
+    assert!(fs::metadata(upper.path().join("mine/new")).unwrap().is_file());
 }
 
 #[test]

@@ -20,13 +20,16 @@ impl Layers for Context {
     ) -> Result<Response<wire::ApplyLayerResponse>, Status> {
         let r = request.into_inner();
         let caller = self.caller(namespace(&r.namespace)?, None).await?;
+        let name = if r.digest.is_empty() { &r.staging } else { &r.digest }.to_owned();
         // Before the wait: the token is good for 30 seconds.
-        let input = self.distribution.claim(&r.token).await.map_err(status)?;
+        let claimed = self.distribution.claim(&r.token).await;
+        let input = claimed.map_err(|error| status(error.of_layer(&name)))?;
         let _permit = self.unpacks.acquire().await.map_err(|_| closing())?;
         let layer = StagedLayer {
             caller,
             snapshotter: r.snapshotter,
             staging: r.staging,
+            layer: r.digest,
             media_type: r.media_type,
             parent: r.parent,
         };

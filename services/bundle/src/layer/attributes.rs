@@ -1,16 +1,20 @@
 //! Owner, mode, times and extended attributes of what was extracted.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
+use super::implied::{path_at, xattrs};
 use super::tar::{Entry, Mtime};
 
 /// Names that say something to the snapshotter's own overlay. From a layer they would be orders
 /// to the kernel (`redirect`, `metacopy`), so they are left out.
 const OURS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+/// Names that layers set, the host's security modules not among them.
+const LAYERS: [&[u8]; 4] = [b"user.", b"trusted.", b"security.capability", b"system.posix_acl_"];
 
 /// What an entry says about a file besides its content.
 pub(super) struct Attributes {
@@ -29,6 +33,12 @@ impl Attributes {
         Self { uid: entry.uid, gid: entry.gid, mode: entry.mode, mtime: entry.mtime, xattrs }
     }
 
+    /// Bytes of memory that they take, about.
+    pub(super) fn memory(&self) -> u64 {
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64);
+        128 + xattrs.sum::<usize>() as u64
+    }
+
     /// Gives them to an open file or directory. `fresh` tells that the file was made just now
     /// with this mode, in a directory of that group: then what is right already is not set again.
     pub(super) fn apply(&self, file: impl AsFd, fresh: Option<u32>) -> Result<()> {
@@ -40,6 +50,9 @@ impl Attributes {
         // A change of owner takes set-id bits away, so the mode comes after it.
         if fresh.is_none() || self.mode & (0o7000 | umask()) != 0 {
             rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))?;
+        }
+        if fresh.is_none() {
+            self.remove_other_xattrs(file)?;
         }
         for (name, value) in &self.xattrs {
             tolerate(rustix::fs::fsetxattr(file, &**name, value, XattrFlags::empty()), name, true)?;
@@ -56,12 +69,24 @@ impl Attributes {
             rustix::fs::chmodat(parent, name, Mode::from_raw_mode(self.mode), AtFlags::empty())?;
         }
         for (key, value) in &self.xattrs {
-            // No *at call for attributes before Linux 6.13; the parent is named by descriptor.
-            let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
+            let path = path_at(parent, name);
             let set = rustix::fs::lsetxattr(&*path, &**key, value, XattrFlags::empty());
             tolerate(set, key, false)?;
         }
         rustix::fs::utimensat(parent, name, &self.times(), nofollow)
+    }
+
+    /// Takes away what a directory of a layer below had, if that layer is in the same place: its
+    /// new entry says all that it is.
+    fn remove_other_xattrs(&self, file: BorrowedFd<'_>) -> Result<()> {
+        for (name, _) in xattrs(file)? {
+            let ours = OURS.iter().any(|ours| name.starts_with(ours));
+            let layers = LAYERS.iter().any(|theirs| name.starts_with(theirs));
+            if layers && !ours && !self.xattrs.iter().any(|(wanted, _)| *wanted == name) {
+                rustix::fs::fremovexattr(file, &*name)?;
+            }
+        }
+        Ok(())
     }
 
     fn is_default_owner(&self, parent_group: u32) -> bool {

@@ -10,7 +10,8 @@ use rustix::io::Errno;
 
 use super::attributes::Attributes;
 use super::path::EntryPath;
-use super::root::{Parent, Root, remove_tree};
+use super::removal::remove_tree;
+use super::root::{Parent, Root};
 use super::tar::{Entry, Extent, Failure, Kind, TarReader};
 use super::whiteout::{Mark, Unpacked, hide, is_whiteout, make_opaque, mark};
 use super::{Target, Whiteouts};
@@ -27,6 +28,8 @@ pub(super) struct Extraction<'a> {
     /// their modes may forbid it.
     directories: BTreeMap<Vec<u8>, Attributes>,
     unpacked: Unpacked,
+    /// Bytes of memory that `directories` takes, about.
+    memory: u64,
     entries: u64,
     devices: u64,
     bytes: u64,
@@ -36,7 +39,8 @@ pub(super) struct Extraction<'a> {
 
 impl<'a> Extraction<'a> {
     pub(super) fn new(target: &'a Target<'a>) -> Result<Self, Error> {
-        let root = Root::open(target.root).map_err(|errno| Error::File {
+        let merged = target.whiteouts == Whiteouts::Merged;
+        let root = Root::open(target.root, merged).map_err(|errno| Error::File {
             step: "open the directory to extract into",
             path: target.root.into(),
             source: errno.into(),
@@ -46,6 +50,7 @@ impl<'a> Extraction<'a> {
             root,
             directories: BTreeMap::new(),
             unpacked: Unpacked::default(),
+            memory: 0,
             entries: 0,
             devices: 0,
             bytes: 0,
@@ -104,15 +109,26 @@ impl<'a> Extraction<'a> {
         if entry.name.contains(&0) {
             return Err(self.hostile("its name has a NUL byte"));
         }
+        if self.memory + self.root.memory + self.unpacked.memory() > limits.memory {
+            let what = "bytes of memory for names and attributes of directories";
+            return Err(self.beyond(limits.memory, what));
+        }
         let path = EntryPath::new(&entry.name)
             .ok_or_else(|| self.hostile("its name leads out of the layer"))?;
+        self.check(&path)?;
+        Ok(path)
+    }
+
+    /// Checks the length and depth of a path.
+    fn check(&self, path: &EntryPath) -> Result<(), Error> {
+        let limits = self.target.limits;
         if path.as_bytes().len() > limits.path {
             return Err(self.beyond(limits.path as u64, "bytes of a path"));
         }
         if path.depth() > limits.depth {
             return Err(self.beyond(limits.depth as u64, "directories on a path"));
         }
-        Ok(path)
+        Ok(())
     }
 
     fn entry<R: BufRead>(
@@ -126,7 +142,7 @@ impl<'a> Extraction<'a> {
             if entry.kind != Kind::Directory {
                 return Err(self.hostile("the root is replaced by something else"));
             }
-            self.directories.insert(Vec::new(), attributes);
+            self.finish_later(Vec::new(), attributes);
             return Ok(());
         }
         let (directory, name) = path.split();
@@ -137,16 +153,13 @@ impl<'a> Extraction<'a> {
             errno => self.failed(("open its directory", errno)),
         })?;
         match mark(name) {
-            Mark::Ignored => return Ok(()),
-            Mark::Opaque => return self.opaque(directory).map_err(|step| self.failed(step)),
-            Mark::Gone(gone) => {
-                if matches!(gone, b"" | b"." | b"..") {
-                    return Err(self.hostile("the whiteout names nothing"));
-                }
-                return self.gone(&parent, directory, gone).map_err(|step| self.failed(step));
-            }
             Mark::None => {}
+            mark => return self.whiteout(&mark, &parent, directory),
         }
+        // From here on by its one name, without links: what is to be known of a file until the
+        // end is found again by whatever name it is spoken of.
+        let path = EntryPath::join(&parent.path, name);
+        self.check(&path)?;
         if entry.kind == Kind::Directory {
             self.directory(&parent, name, &path, attributes).map_err(|step| self.failed(step))?;
         } else {
@@ -158,9 +171,40 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
-    fn opaque(&mut self, directory: &[u8]) -> Step<()> {
-        let opened =
-            self.root.open_at(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
+    /// Keeps a directory's attributes for the end.
+    fn finish_later(&mut self, path: Vec<u8>, attributes: Attributes) {
+        self.memory += path.len() as u64 + attributes.memory();
+        self.directories.insert(path, attributes);
+    }
+
+    /// A whiteout in `directory`, which was opened as `parent`.
+    ///
+    /// Whiteouts go by name: a symbolic link, of a layer below or of this one, leads none to what
+    /// it does not name. An overlay has it so too, where a directory of that name hides the link.
+    fn whiteout(
+        &mut self,
+        mark: &Mark<'_>,
+        parent: &Parent,
+        directory: &[u8],
+    ) -> Result<(), Error> {
+        if let Mark::Gone(b"" | b"." | b"..") = mark {
+            return Err(self.hostile("the whiteout names nothing"));
+        }
+        if parent.path != directory {
+            tracing::debug!(entry = self.current, "whiteout behind a symbolic link, left out");
+            return Ok(());
+        }
+        match mark {
+            Mark::Opaque => self.opaque(parent),
+            Mark::Gone(name) => self.gone(parent, name),
+            Mark::None | Mark::Ignored => Ok(()),
+        }
+        .map_err(|step| self.failed(step))
+    }
+
+    fn opaque(&mut self, parent: &Parent) -> Step<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&parent.fd, ".", flags, Mode::empty());
         let opened = opened.map_err(|e| ("open the opaque directory", e))?;
         match self.target.whiteouts {
             Whiteouts::Overlay { userxattr } => {
@@ -169,20 +213,20 @@ impl<'a> Extraction<'a> {
             Whiteouts::Merged => {
                 self.root.forget();
                 self.unpacked
-                    .clear(&opened, directory)
+                    .clear(&opened, &parent.path)
                     .map_err(|e| ("empty the opaque directory", e))
             }
         }
     }
 
-    fn gone(&mut self, parent: &Parent, directory: &[u8], name: &[u8]) -> Step<()> {
+    fn gone(&mut self, parent: &Parent, name: &[u8]) -> Step<()> {
         match self.target.whiteouts {
             Whiteouts::Overlay { userxattr } => {
                 hide(&parent.fd, name, userxattr).map_err(|e| ("make the whiteout", e))
             }
             Whiteouts::Merged => {
                 self.root.forget();
-                let path = EntryPath::join(directory, name);
+                let path = EntryPath::join(&parent.path, name);
                 self.unpacked
                     .remove_others(&parent.fd, name, &path)
                     .map_err(|e| ("remove what is whited out", e))
@@ -208,7 +252,7 @@ impl<'a> Extraction<'a> {
             }
             other => other.map_err(|e| ("make the directory", e))?,
         }
-        self.directories.insert(path.as_bytes().to_vec(), attributes);
+        self.finish_later(path.as_bytes().to_vec(), attributes);
         Ok(())
     }
 
@@ -375,23 +419,43 @@ impl<'a> Extraction<'a> {
     pub(super) fn finish(mut self) -> Result<(u64, Vec<Vec<u8>>), Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directories = std::mem::take(&mut self.directories);
-        // Deepest first: a directory's own mode may forbid to enter it.
-        for (path, attributes) in directories.iter().rev() {
-            self.current = String::from_utf8_lossy(path).into_owned();
-            let set = self.root.open_at(path, flags).and_then(|fd| attributes.apply(fd, None));
-            set.map_err(|errno| self.failed(("set the directory's attributes", errno)))?;
-        }
-        let synced = self
-            .root
-            .open_at(b"", flags)
-            .and_then(rustix::fs::syncfs)
-            .map_err(|errno| self.failed(("make the layer durable", errno)));
-        synced?;
         let mut implied = std::mem::take(&mut self.root.implied);
         implied.push(Vec::new());
         implied.retain(|path| !directories.contains_key(path));
         implied.sort();
         implied.dedup();
+        // Before attributes are set: a directory's own mode may forbid to enter it.
+        for (path, times) in self.root.take_times() {
+            if directories.contains_key(&path) || is_new(&implied, &path) {
+                continue;
+            }
+            let directory = self.root.open_by_name(&path, flags);
+            let set = directory.and_then(|directory| rustix::fs::futimens(directory, &times));
+            match set {
+                // Removed or replaced by this layer since.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(errno) => {
+                    self.current = String::from_utf8_lossy(&path).into_owned();
+                    return Err(self.failed(("set the directory's times back", errno)));
+                }
+            }
+        }
+        // Deepest first.
+        for (path, attributes) in directories.iter().rev() {
+            let directory = self.root.open_by_name(path, flags);
+            if let Err(errno) = directory.and_then(|fd| attributes.apply(fd, None)) {
+                self.current = String::from_utf8_lossy(path).into_owned();
+                return Err(self.failed(("set the directory's attributes", errno)));
+            }
+        }
+        let root = self.root.open_at(b"", flags);
+        root.and_then(rustix::fs::syncfs)
+            .map_err(|errno| self.failed(("make the layer durable", errno)))?;
         Ok((self.entries, implied))
     }
+}
+
+/// Whether this layer has made the directory. The root it has not, implied as it is.
+fn is_new(implied: &[Vec<u8>], path: &Vec<u8>) -> bool {
+    !path.is_empty() && implied.binary_search(path).is_ok()
 }

@@ -15,6 +15,9 @@ pub struct Limits {
     pub devices: u64,
     /// Bytes of one extension header: long names, attributes, sparse maps.
     pub extension: u64,
+    /// Bytes of memory for what must be known until the layer's end: names and attributes of
+    /// directories.
+    pub memory: u64,
 }
 
 impl Default for Limits {
@@ -26,6 +29,7 @@ impl Default for Limits {
             depth: 512,
             devices: 4096,
             extension: 4 << 20,
+            memory: 256 << 20,
         }
     }
 }

@@ -10,6 +10,15 @@
 //! kernel takes. Of a directory: `mkdirat`, and at the end `openat2`, `fchown`, `fchmod`,
 //! `utimensat`, `close`. Per change of directory: `openat2`, `fstat`, `close`. Each byte is copied
 //! out of the decompressor once and into the page cache once. One `syncfs` at the end.
+//!
+//! # Threads and memory
+//!
+//! Of one layer being applied: two threads (one of the blocking pool extracts, `inflate` inflates
+//! and hashes) and about 1.5 MiB of buffers: 256 KiB of input, up to five chunks of 256 KiB, the
+//! decoder's window (32 KiB of gzip; of zstd what the frame asks for, 8 MiB for usual levels and
+//! 128 MiB at most). What is known until the end: a path and attributes per directory of the
+//! layer, 32 bytes per entry where the layers below are in the same directory; both together are
+//! bounded by [`Limits::memory`]. All of it is freed when the layer is done or has failed.
 
 mod attributes;
 mod decompress;
@@ -17,6 +26,7 @@ mod extract;
 pub mod implied;
 mod limits;
 mod path;
+pub(crate) mod removal;
 pub(crate) mod root;
 mod stream;
 pub mod tar;

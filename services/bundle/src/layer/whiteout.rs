@@ -1,13 +1,15 @@
 //! How a layer says that something of the layers below is gone.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, XattrFlags};
 use rustix::io::{Errno, Result};
 
 use super::path::EntryPath;
-use super::root::{names, remove_tree};
+use super::removal::remove_tree;
+use super::root::names;
 
 /// The form that deletions take in the directory extracted into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +80,30 @@ pub(super) fn make_opaque(directory: &OwnedFd, userxattr: bool) -> Result<()> {
     rustix::fs::fsetxattr(directory, name, b"y", XattrFlags::empty())
 }
 
-/// What this layer has put into a merged directory: paths and their parents.
+/// What this layer has put into a merged directory: paths and their parents, without links.
+///
+/// Kept as 128 random bits of each, since a layer may have millions: 32 bytes or so for any path.
 #[derive(Default)]
-pub(super) struct Unpacked(HashSet<Vec<u8>>);
+pub(super) struct Unpacked {
+    known: HashSet<u128>,
+    hashes: [RandomState; 2],
+}
 
 impl Unpacked {
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory(&self) -> u64 {
+        self.known.len() as u64 * 32
+    }
+
+    fn mark(&self, path: &[u8]) -> u128 {
+        let [high, low] = self.hashes.each_ref().map(|hash| u128::from(hash.hash_one(path)));
+        high << 64 | low
+    }
+
     /// Remembers `path` with all its parents.
     pub(super) fn insert(&mut self, path: &EntryPath) {
         let mut path = path.as_bytes();
-        while !path.is_empty() && self.0.insert(path.to_vec()) {
+        while !path.is_empty() && self.known.insert(self.mark(path)) {
             path = path.iter().rposition(|b| *b == b'/').map_or(&[], |slash| &path[..slash]);
         }
     }
@@ -99,7 +116,7 @@ impl Unpacked {
         name: &[u8],
         path: &EntryPath,
     ) -> Result<()> {
-        if !self.0.contains(path.as_bytes()) {
+        if !self.known.contains(&self.mark(path.as_bytes())) {
             return match remove_tree(parent, name) {
                 Err(Errno::NOENT) => Ok(()),
                 other => other,

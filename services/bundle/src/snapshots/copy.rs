@@ -8,11 +8,14 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlag
 use rustix::io::{Errno, Result};
 
 use crate::Error;
-use crate::layer::implied::{times, xattrs};
+use crate::layer::implied::{path_at, times, xattrs, xattrs_at};
 use crate::layer::root::names;
 
 const NOFOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(NOFOLLOW);
+
+/// How deep directories are followed: each level takes a frame and two descriptors.
+const DEEPEST: usize = 1000;
 
 /// Copies what is in the directory `from` into the directory `to`, and `from`'s own attributes.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> std::result::Result<(), Error> {
@@ -36,6 +39,9 @@ struct Copy {
 
 impl Copy {
     fn directory(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+        if self.at.len() > DEEPEST {
+            return Err(Errno::NAMETOOLONG);
+        }
         for name in names(from)? {
             self.at.push(name.clone());
             self.entry(from, to, &name)?;
@@ -71,13 +77,13 @@ impl Copy {
             FileType::Symlink => {
                 let link = rustix::fs::readlinkat(from, name, Vec::new())?;
                 rustix::fs::symlinkat(&link, to, name)?;
-                plain(to, name, &stat)
+                plain(from, to, name, &stat)
             }
             kind => {
                 let mode = Mode::from_raw_mode(stat.st_mode);
                 rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)?;
                 rustix::fs::chmodat(to, name, mode, AtFlags::empty())?;
-                plain(to, name, &stat)
+                plain(from, to, name, &stat)
             }
         }
     }
@@ -120,9 +126,12 @@ fn attributes(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> Result<()> {
     rustix::fs::futimens(to, &times(stat))
 }
 
-/// Owner and times of what cannot be opened.
-fn plain(to: &OwnedFd, name: &[u8], stat: &Stat) -> Result<()> {
+/// Owner, attributes and times of what cannot be opened.
+fn plain(from: &OwnedFd, to: &OwnedFd, name: &[u8], stat: &Stat) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    for (key, value) in xattrs_at(from, name)? {
+        rustix::fs::lsetxattr(&*path_at(to, name), &*key, &value, XattrFlags::empty())?;
+    }
     rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
 }

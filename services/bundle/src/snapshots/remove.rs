@@ -14,7 +14,7 @@ use super::records::{LeaseRow, Record, SNAPSHOTS};
 use super::{Caller, Change, Shared, Snapshots, blocking};
 use crate::Error;
 use crate::gc::NodeKey;
-use crate::layer::root::remove_tree;
+use crate::layer::removal::remove_tree;
 
 impl Snapshots {
     /// Removes a snapshot.

@@ -9,12 +9,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use berth_ids::{Labels, validate_labels};
+use berth_ids::Labels;
 use berth_store::Write;
 
-use super::create::{adopt_child, validate_key};
+use super::commit::Naming;
+use super::create::adopt_child;
 use super::driver::Driver;
-use super::records::{Moment, Record, SNAPSHOTS};
+use super::records::SNAPSHOTS;
 use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking};
 use crate::Error;
 use crate::layer::{self, Applied, Limits, Target, implied, is_layer};
@@ -39,21 +40,18 @@ pub struct StagedLayer {
     pub snapshotter: String,
     /// The caller's name for it.
     pub staging: String,
+    /// What messages call it: its digest, or empty for the caller's name.
+    pub layer: String,
     /// The blob's media type.
     pub media_type: String,
     /// The snapshot below, for snapshotters that cannot do without.
     pub parent: String,
 }
 
-/// A staged layer to be committed.
-struct Committing {
-    caller: Caller,
-    snapshotter: &'static str,
-    name: String,
-    parent: String,
-    labels: Labels,
-    id: u64,
-    usage: Usage,
+impl StagedLayer {
+    fn name(&self) -> &str {
+        if self.layer.is_empty() { &self.staging } else { &self.layer }
+    }
 }
 
 impl Snapshots {
@@ -75,11 +73,22 @@ impl Snapshots {
         input: impl Read + Send + 'static,
         limits: Limits,
     ) -> Result<Applied, Error> {
+        let name = layer.name().to_owned();
+        self.stage_named(layer, input, limits).await.map_err(|error| error.of_layer(&name))
+    }
+
+    async fn stage_named(
+        &self,
+        layer: StagedLayer,
+        input: impl Read + Send + 'static,
+        limits: Limits,
+    ) -> Result<Applied, Error> {
         let snapshotter = self.resolve(&layer.snapshotter)?;
         let namespace = layer.caller.namespace.as_str().to_owned();
         self.shared.fences.check(&namespace)?;
         if !is_layer(&layer.media_type) {
-            return Err(Error::MediaType { layer: layer.staging, media_type: layer.media_type });
+            let (layer, media_type) = (layer.name().to_owned(), layer.media_type);
+            return Err(Error::MediaType { layer, media_type });
         }
         let key = (namespace, snapshotter, layer.staging.clone());
         let claim = Claim::new(&self.shared, key)?;
@@ -103,47 +112,19 @@ impl Snapshots {
         parent: &str,
         labels: Labels,
     ) -> Result<(), Error> {
-        let snapshotter = self.resolve(snapshotter)?;
-        validate_key(name)?;
-        validate_labels(&labels)?;
-        let namespace = caller.namespace.clone();
+        let naming = self.naming(caller, snapshotter, name, parent, labels).await?;
+        let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
         let key = (namespace.as_str().to_owned(), snapshotter, staging.to_owned());
         let _making = self.shared.making.read().await;
         let Staged::Ready { id, implied, usage, parent: under } = self.shared.take(&key)? else {
             let reason = "it is still being extracted";
             return Err(Error::State { what: "staged layer", name: staging.to_owned(), reason });
         };
-        let parents = self
-            .shared
-            .store
-            .read(|txn| super::read::chain(txn, namespace.as_str(), snapshotter, parent));
-        let moved = match (parents, under) {
-            (Err(error), _) => Err(error),
-            (_, Some(under)) if under != parent => {
-                let reason = "the layer was extracted on top of another snapshot";
-                Err(Error::Argument { what: "parent", value: parent.to_owned(), reason })
-            }
-            (Ok(parents), _) => {
-                let shared = Arc::clone(&self.shared);
-                let work = move || shared.driver(snapshotter)?.adopt(id, &implied, &parents);
-                blocking("move layer", work).await
-            }
-        };
-        let (name, parent) = (name.to_owned(), parent.to_owned());
-        let shared = Arc::clone(&self.shared);
-        let committed = match moved {
+        let committed = match self.put_on(id, implied, under, &naming).await {
             Err(error) => Err(error),
             Ok(()) => {
-                let committing = Committing {
-                    caller,
-                    snapshotter,
-                    name: name.clone(),
-                    parent,
-                    labels,
-                    id,
-                    usage,
-                };
-                let insert = move |txn: &Write| shared.insert_staged(txn, &committing);
+                let shared = Arc::clone(&self.shared);
+                let insert = move |txn: &Write| shared.insert_staged(txn, &naming, id, usage);
                 self.shared.store.commit("commit layer", insert).await
             }
         };
@@ -153,11 +134,35 @@ impl Snapshots {
             self.shared.discard(snapshotter, driver.staging(id));
         }
         if !committed? {
-            return Err(Error::Exists { kind: "snapshot", name });
+            return Err(Error::Exists { kind: "snapshot", name: name.to_owned() });
         }
-        let change = Change::Committed { key: staging.to_owned(), name };
+        let change = Change::Committed { key: staging.to_owned(), name: name.to_owned() };
         self.tell(&namespace, snapshotter, change);
         Ok(())
+    }
+
+    /// Puts the staged layer `id` on its parent: `under` is the one that it was extracted on, if
+    /// it was extracted on one.
+    async fn put_on(
+        &self,
+        id: u64,
+        implied: Vec<Vec<u8>>,
+        under: Option<String>,
+        naming: &Naming,
+    ) -> Result<(), Error> {
+        let (namespace, snapshotter) = (naming.caller.namespace.as_str(), naming.snapshotter);
+        let parents = self
+            .shared
+            .store
+            .read(|txn| super::read::chain(txn, namespace, snapshotter, &naming.parent))?;
+        if under.is_some_and(|under| under != naming.parent) {
+            let (what, value) = ("parent", naming.parent.clone());
+            let reason = "the layer was extracted on top of another snapshot";
+            return Err(Error::Argument { what, value, reason });
+        }
+        let shared = Arc::clone(&self.shared);
+        let adopt = move || shared.driver(snapshotter)?.adopt(id, &implied, &parents);
+        blocking("move layer", adopt).await
     }
 
     /// Throws a staged layer away, if there is one.
@@ -232,7 +237,7 @@ impl Shared {
         driver.create(path, Kind::Active, &parents)?;
         let root = driver.content(path);
         let whiteouts = driver.whiteouts();
-        let target = Target { layer: &layer.staging, root: &root, whiteouts, limits };
+        let target = Target { layer: layer.name(), root: &root, whiteouts, limits };
         let applied = layer::apply(input, &target)?;
         Ok((applied, driver.usage(path)?))
     }
@@ -249,27 +254,20 @@ impl Shared {
 
     /// Records a staged layer as a snapshot. False, with nothing but the lease recorded, if the
     /// name is taken.
-    fn insert_staged(&self, txn: &Write, c: &Committing) -> Result<bool, Error> {
-        let namespace = c.caller.namespace.as_str();
-        self.fences.check(namespace)?;
-        self.hold(txn, &c.caller, c.snapshotter, &c.name)?;
-        let place = (namespace, c.snapshotter, &*c.name);
-        if txn.get(&SNAPSHOTS, &place)?.is_some() {
+    fn insert_staged(
+        &self,
+        txn: &Write,
+        naming: &Naming,
+        id: u64,
+        usage: Usage,
+    ) -> Result<bool, Error> {
+        if !self.is_free(txn, naming)? {
             return Ok(false);
         }
-        adopt_child(txn, namespace, c.snapshotter, &c.parent)?;
-        let now = Moment::now();
-        let record = Record {
-            id: c.id,
-            kind: Kind::Committed,
-            parent: c.parent.clone(),
-            labels: c.labels.clone(),
-            created: now,
-            updated: now,
-            usage: Some(c.usage),
-            children: 0,
-        };
-        txn.put(&SNAPSHOTS, &place, &record)?;
+        let (namespace, snapshotter) = (naming.caller.namespace.as_str(), naming.snapshotter);
+        adopt_child(txn, namespace, snapshotter, &naming.parent)?;
+        let record = naming.record(id, usage);
+        txn.put(&SNAPSHOTS, &(namespace, snapshotter, &*naming.name), &record)?;
         Ok(true)
     }
 }

@@ -108,6 +108,7 @@ impl Layers for Bundle {
                 token: token.as_str().to_owned(),
                 parent: text(apply.parent),
                 size: apply.size,
+                digest: apply.digest.to_string(),
             };
             let deadline = APPLY + Duration::from_secs(apply.size / SLOWEST);
             let mut client = self.client();

@@ -53,6 +53,8 @@ pub struct Apply<'a> {
     pub parent: Option<&'a Digest>,
     /// Compressed size.
     pub size: u64,
+    /// What messages call the layer.
+    pub digest: &'a Digest,
 }
 
 /// What was extracted.

@@ -194,6 +194,7 @@ impl Unpacker {
             bytes,
             parent: self.parent(layer).filter(|_| !self.parallel),
             size: descriptor.size,
+            digest: &descriptor.digest,
         };
         self.owner.layers.apply(apply).await
     }

@@ -100,6 +100,9 @@ pub enum Failure {
     /// The archive ends inside an entry.
     #[error("the archive is cut off")]
     Truncated,
+    /// There are more uncompressed bytes than allowed.
+    #[error("{0}")]
+    TooLarge(#[source] std::io::Error),
     /// An extension header is larger than its bound.
     #[error("an extension header of {0} bytes is larger than allowed")]
     Extension(u64),
@@ -108,12 +111,21 @@ pub enum Failure {
     Read(#[source] std::io::Error),
 }
 
+impl Failure {
+    /// Whether a bound was passed, rather than the archive being none.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        matches!(self, Failure::Extension(_) | Failure::TooLarge(_))
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::UnexpectedEof {
-            Failure::Truncated
-        } else {
-            Failure::Read(error)
+        match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => Failure::Truncated,
+            // Said by the inflating side alone.
+            std::io::ErrorKind::FileTooLarge => Failure::TooLarge(error),
+            _ => Failure::Read(error),
         }
     }
 }

@@ -18,6 +18,9 @@ pub(super) struct Pax {
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
+/// How many attributes an entry may have. No file system keeps more than 64 KiB of them.
+const MOST_XATTRS: usize = 1024;
+
 impl Pax {
     /// Parses the data of an `x` header.
     pub(super) fn parse(data: &[u8]) -> Result<Self, Failure> {
@@ -51,10 +54,22 @@ impl Pax {
             }
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
-                    self.xattrs.retain(|(known, _)| known != name);
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                    self.xattr(name, value)?;
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl Pax {
+    fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), Failure> {
+        match self.xattrs.iter().position(|(known, _)| known == name) {
+            Some(at) => self.xattrs[at].1 = value.to_vec(),
+            None if self.xattrs.len() == MOST_XATTRS => {
+                return Err(Failure::Malformed("an entry has more than 1024 attributes"));
+            }
+            None => self.xattrs.push((name.to_vec(), value.to_vec())),
         }
         Ok(())
     }

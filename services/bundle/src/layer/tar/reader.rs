@@ -17,6 +17,9 @@ pub struct TarReader<R> {
     extension_bound: u64,
 }
 
+/// How many headers may come before one entry; writers make three at most.
+const MOST_PRECEDING: usize = 32;
+
 /// Headers about the entry that follows them.
 #[derive(Default)]
 struct Preceding {
@@ -37,7 +40,7 @@ impl<R: BufRead> TarReader<R> {
     /// Any [`Failure`]; the reader is of no use afterwards.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Failure> {
         let mut preceding = Preceding::default();
-        loop {
+        for _ in 0..=MOST_PRECEDING {
             self.skip_rest()?;
             let Some(header) = self.header()? else {
                 let alone = preceding.name.is_some() || preceding.pax.is_some();
@@ -52,6 +55,7 @@ impl<R: BufRead> TarReader<R> {
                 _ => return self.entry(&header, preceding).map(Some),
             }
         }
+        Err(Failure::Malformed("too many headers describe one entry"))
     }
 
     /// Some of the current entry's data, empty when all was taken. Tell with

@@ -82,6 +82,8 @@ pub(super) fn read_map(
 ) -> Result<(Vec<Extent>, u64), Failure> {
     let mut text = Vec::new();
     let mut block = [0; BLOCK];
+    // Counted as it comes: a map may be megabytes long.
+    let (mut newlines, mut wanted) = (0, None);
     loop {
         let taken = text.len() as u64;
         if taken + BLOCK as u64 > available {
@@ -92,22 +94,29 @@ pub(super) fn read_map(
         }
         input.read_exact(&mut block)?;
         text.extend_from_slice(&block);
-        let mut lines = text.split(|b| *b == b'\n');
-        let Some(first) = lines.next().filter(|first| first.len() < BLOCK) else {
-            return Err(WRONG);
+        newlines += block.iter().filter(|b| **b == b'\n').count();
+        let count = match wanted {
+            Some(count) => count,
+            None => *wanted.insert(count(&block, bound)?),
         };
-        let count = number(first)?.checked_mul(2).ok_or(WRONG)?;
-        // Each number takes two bytes at least.
-        if count > bound / 2 {
-            return Err(Failure::Extension(count));
-        }
-        let count = usize::try_from(count).map_err(|_| WRONG)?;
-        let newlines = text.iter().filter(|b| **b == b'\n').count();
         if newlines > count {
+            let lines = text.split(|b| *b == b'\n').skip(1);
             let numbers = lines.take(count).map(number).collect::<Result<Vec<_>, _>>()?;
             return Ok((pairs(&numbers)?, text.len() as u64));
         }
     }
+}
+
+/// How many numbers follow the first, which says how many pairs there are.
+fn count(first_block: &[u8], bound: u64) -> Result<usize, Failure> {
+    let first = first_block.split(|b| *b == b'\n').next();
+    let first = first.filter(|first| first.len() < BLOCK).ok_or(WRONG)?;
+    let count = number(first)?.checked_mul(2).ok_or(WRONG)?;
+    // Each number takes two bytes at least.
+    if count > bound / 2 {
+        return Err(Failure::Extension(count));
+    }
+    usize::try_from(count).map_err(|_| WRONG)
 }
 
 /// The map of an old GNU sparse header, its extension blocks read from `input`.

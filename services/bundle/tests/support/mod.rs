@@ -1,0 +1,156 @@
+//! What these tests share: a node's snapshotters on folders of their own, archives, listings.
+
+#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test's helpers may")]
+
+mod archive;
+mod tree;
+
+pub use archive::Tar;
+pub use tree::{inside, tree};
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use berth_bundle::Error;
+use berth_bundle::gc::{NodeKey, Owners};
+use berth_bundle::layer::{Applied, Limits};
+use berth_bundle::snapshots::{Caller, Change, Kind, NATIVE, OVERLAYFS, Snapshots, StagedLayer};
+use berth_ids::Labels;
+use berth_mount::{Mount, TempMount};
+use berth_store::{Options, Store};
+use futures::future::BoxFuture;
+
+/// Keeps what was announced.
+#[derive(Default)]
+pub struct Pins(pub Mutex<Vec<NodeKey>>);
+
+impl Owners for Pins {
+    fn pin(&self, node: NodeKey) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.lock().unwrap().push(node);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Folders, and what was told of them.
+pub struct Node {
+    pub dir: tempfile::TempDir,
+    pub changes: Arc<Mutex<Vec<Change>>>,
+    pub pins: Arc<Pins>,
+    store: Mutex<Option<Store>>,
+}
+
+impl Node {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, changes: Arc::default(), pins: Arc::default(), store: Mutex::default() }
+    }
+
+    /// Opens the snapshotters, in place of those that were open.
+    pub async fn open(&self) -> Snapshots {
+        self.open_at(self.dir.path()).await
+    }
+
+    pub async fn open_at(&self, root: &Path) -> Snapshots {
+        let earlier = self.store.lock().unwrap().take();
+        if let Some(earlier) = earlier {
+            earlier.close().await;
+        }
+        let store = Store::open(self.dir.path().join("b.redb"), Options::default()).unwrap();
+        *self.store.lock().unwrap() = Some(store.clone());
+        let changes = Arc::clone(&self.changes);
+        let listener = Arc::new(move |_: &berth_ids::Namespace, _: &str, change| {
+            changes.lock().unwrap().push(change);
+        });
+        Snapshots::open(root, store, None, listener, self.pins.clone()).unwrap()
+    }
+
+    pub fn store(&self) -> Store {
+        self.store.lock().unwrap().clone().unwrap()
+    }
+
+    pub fn mount(&self, mounts: &[Mount]) -> TempMount {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        TempMount::new(mounts, self.dir.path(), &format!("m{n}")).unwrap()
+    }
+}
+
+pub fn caller() -> Caller {
+    Caller { namespace: "default".parse().unwrap(), lease: None }
+}
+
+pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+pub async fn prepare(
+    s: &Snapshots,
+    name: &str,
+    key: &str,
+    parent: &str,
+) -> Result<Vec<Mount>, Error> {
+    s.create(caller(), name, Kind::Active, key, parent, Labels::new()).await
+}
+
+pub async fn commit(s: &Snapshots, name: &str, to: &str, key: &str) -> Result<(), Error> {
+    s.commit(caller(), name, to, key, "", Labels::new()).await
+}
+
+/// Extracts a layer under the name `staging`.
+pub async fn stage(
+    s: &Snapshots,
+    name: &str,
+    staging: &str,
+    parent: &str,
+    bytes: Vec<u8>,
+) -> Result<Applied, Error> {
+    let layer = StagedLayer {
+        caller: caller(),
+        snapshotter: name.to_owned(),
+        staging: staging.to_owned(),
+        layer: format!("sha256:{staging}"),
+        media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+        parent: parent.to_owned(),
+    };
+    s.stage(layer, std::io::Cursor::new(bytes), Limits::default()).await
+}
+
+/// Makes the staged layer `staging` the snapshot `to`.
+pub async fn put(
+    s: &Snapshots,
+    name: &str,
+    staging: &str,
+    to: &str,
+    parent: &str,
+) -> Result<(), Error> {
+    s.commit_staged(caller(), name, staging, to, parent, Labels::new()).await
+}
+
+/// How many entries a part of a snapshotter's folder has.
+pub fn directories(root: &Path, name: &str, part: &str) -> usize {
+    std::fs::read_dir(root.join(name).join(part)).unwrap().count()
+}
+
+pub fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: owners, devices and mounts need root");
+    }
+    root
+}
+
+/// Runs one case on a fresh node for each snapshotter.
+pub async fn on_all(case: impl AsyncFn(&Node, &Snapshots, &str)) {
+    if !is_root() {
+        return;
+    }
+    for name in [OVERLAYFS, NATIVE] {
+        let node = Node::new();
+        let snapshots = node.open().await;
+        if snapshots.names().contains(&name) {
+            case(&node, &snapshots, name).await;
+        }
+    }
+}
