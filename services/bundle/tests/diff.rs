@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers may")]
 
+mod support;
+
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use berth_bundle::diff::{Making, make};
 use berth_bundle::layer::{Limits, Target, Whiteouts, apply};
 use berth_mount::Mount;
+use support::{inside, is_root};
 
 fn bind(path: &Path) -> Vec<Mount> {
     vec![Mount {
@@ -41,36 +44,138 @@ async fn layer(left: Vec<Mount>, right: Vec<Mount>, temporary: &Path, media_type
     blob
 }
 
-/// Everything about a tree that a layer can say.
-fn list(root: &Path, at: &Path, out: &mut Vec<String>) {
-    use std::os::unix::fs::MetadataExt;
-    let mut paths: Vec<_> = fs::read_dir(at).unwrap().map(|e| e.unwrap().path()).collect();
-    paths.sort();
-    for path in paths {
-        let m = fs::symlink_metadata(&path).unwrap();
-        let content = if m.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-        let link = fs::read_link(&path).unwrap_or_default();
-        let links = if m.is_dir() { 0 } else { m.nlink() };
-        out.push(format!(
-            "{:?} {:o} {}:{} {}.{} {links} {} {link:?} {content:?}",
-            path.strip_prefix(root).unwrap(),
-            m.mode(),
-            m.uid(),
-            m.gid(),
-            m.mtime(),
-            m.mtime_nsec(),
-            m.rdev(),
-        ));
-        if m.is_dir() {
-            list(root, &path, out);
-        }
-    }
+/// Applies the difference to a copy of `left`, which then has to look like `right`.
+async fn assert_difference(left: &[Mount], right: &[Mount], before: &Path, now: &[String]) {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = layer(left.to_vec(), right.to_vec(), dir.path(), "").await;
+    let copy = dir.path().join("copy");
+    let (from, to) = (before.display(), copy.display());
+    berth_testkit::run(&format!("cp -a {from} {to}")).unwrap();
+    let limits = Limits::default();
+    let target =
+        Target { layer: "diff", root: &copy, whiteouts: Whiteouts::Merged, limits: &limits };
+    apply(&*blob, &target).unwrap();
+    assert_eq!(inside(&copy), now);
 }
 
-fn tree(root: &Path) -> Vec<String> {
-    let mut out = Vec::new();
-    list(root, root, &mut out);
-    out
+fn set_time(path: &Path) {
+    let stamp = rustix::fs::Timespec { tv_sec: 1_000_000, tv_nsec: 5 };
+    let times = rustix::fs::Timestamps { last_access: stamp, last_modification: stamp };
+    let at = rustix::fs::CWD;
+    rustix::fs::utimensat(at, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+/// Two trees that are equal in all but what `change` does to the second, all times set.
+async fn difference_of(make: impl Fn(&Path), change: impl Fn(&Path)) {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+    for root in [&a, &b] {
+        fs::create_dir(root).unwrap();
+        make(root);
+    }
+    change(&b);
+    for root in [&a, &b] {
+        for line in berth_testkit::run(&format!("find {} -depth", root.display())).unwrap().lines()
+        {
+            set_time(Path::new(line));
+        }
+    }
+    assert_difference(&bind(&a), &bind(&b), &a, &inside(&b)).await;
+}
+
+#[tokio::test]
+async fn a_change_that_keeps_size_and_time_is_found() {
+    let make = |root: &Path| fs::write(root.join("f"), "before").unwrap();
+    difference_of(make, |root| fs::write(root.join("f"), "after!").unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_new_name_of_an_unchanged_file_is_a_link() {
+    let make = |root: &Path| {
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/f"), "content").unwrap();
+        fs::write(root.join("m"), "content").unwrap();
+        fs::hard_link(root.join("m"), root.join("z")).unwrap();
+    };
+    let change = |root: &Path| {
+        fs::hard_link(root.join("a/b/f"), root.join("new")).unwrap();
+        fs::hard_link(root.join("a/b/f"), root.join("a/before")).unwrap();
+        fs::hard_link(root.join("m"), root.join("a/link-of-m")).unwrap();
+    };
+    difference_of(make, change).await;
+}
+
+#[tokio::test]
+async fn names_that_came_apart_or_together_are_found() {
+    let make = |root: &Path| {
+        for name in ["one", "x", "y"] {
+            fs::write(root.join(name), "content").unwrap();
+        }
+        fs::hard_link(root.join("one"), root.join("two")).unwrap();
+    };
+    let change = |root: &Path| {
+        fs::remove_file(root.join("two")).unwrap();
+        fs::write(root.join("two"), "content").unwrap();
+        fs::remove_file(root.join("y")).unwrap();
+        fs::hard_link(root.join("x"), root.join("y")).unwrap();
+    };
+    difference_of(make, change).await;
+}
+
+#[tokio::test]
+async fn an_overlays_upper_directory_says_the_same_as_both_trees() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["lower/d/e", "lower/op", "lower/gone", "upper", "work"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    for name in ["d/f", "d/same", "d/e/deep", "op/a", "gone/f", "gone-file", "touched", "linked"] {
+        fs::write(at("lower").join(name), name).unwrap();
+    }
+    fs::hard_link(at("lower/linked"), at("lower/linked-too")).unwrap();
+    symlink("d/f", at("lower/link")).unwrap();
+    let shown = |name: &str| at(name).display().to_string();
+    let options = [
+        format!("workdir={}", shown("work")),
+        format!("upperdir={}", shown("upper")),
+        format!("lowerdir={}", shown("lower")),
+    ];
+    let overlay = vec![Mount {
+        kind: "overlay".into(),
+        source: "overlay".into(),
+        target: String::new(),
+        options: options.to_vec(),
+    }];
+    let now = {
+        let mounted = berth_mount::TempMount::new(&overlay, dir.path(), "m").unwrap();
+        let m = |name: &str| mounted.path().join(name);
+        fs::write(m("d/f"), "changed").unwrap();
+        fs::remove_dir_all(m("op")).unwrap();
+        fs::create_dir(m("op")).unwrap();
+        fs::write(m("op/new"), "n").unwrap();
+        fs::remove_dir_all(m("gone")).unwrap();
+        fs::remove_file(m("gone-file")).unwrap();
+        fs::hard_link(m("d/e/deep"), m("another-name")).unwrap();
+        fs::hard_link(m("linked"), m("third-name")).unwrap();
+        fs::remove_file(m("link")).unwrap();
+        symlink("elsewhere", m("link")).unwrap();
+        fs::set_permissions(m("touched"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(m("d/same"), fs::metadata(m("d/same")).unwrap().permissions()).unwrap();
+        inside(mounted.path())
+    };
+    let lower = at("lower");
+    assert_difference(&bind(&lower), &overlay, &lower, &now).await;
+    // Spelt otherwise it is not known to be what the overlay lies on: both trees are walked.
+    let other = dir.path().join("./work/../lower");
+    let mut left = bind(&lower);
+    left[0].source = other.display().to_string();
+    assert_difference(&left, &overlay, &lower, &now).await;
 }
 
 #[tokio::test]
@@ -95,16 +200,9 @@ async fn applying_a_difference_gives_the_other_tree() {
     symlink("d/changed", b.join("link")).unwrap();
     let long = format!("d/{}", "n".repeat(200));
     fs::write(b.join(long), "long").unwrap();
-    let stamp = rustix::fs::Timespec { tv_sec: 1_000_000, tv_nsec: 5 };
-    let times = rustix::fs::Timestamps { last_access: stamp, last_modification: stamp };
     for root in [&a, &b] {
-        rustix::fs::utimensat(
-            rustix::fs::CWD,
-            root.join("d/same"),
-            &times,
-            rustix::fs::AtFlags::empty(),
-        )
-        .unwrap();
+        set_time(&root.join("d/same"));
+        set_time(root);
     }
     let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
     let blob = layer(bind(&a), bind(&b), dir.path(), gzip).await;
@@ -112,11 +210,11 @@ async fn applying_a_difference_gives_the_other_tree() {
     let limits = Limits::default();
     let target = Target { layer: "diff", root: &a, whiteouts: Whiteouts::Merged, limits: &limits };
     apply(&*blob, &target).unwrap();
-    assert_eq!(tree(&a), tree(&b));
+    assert_eq!(inside(&a), inside(&b));
     // From nothing, the whole tree.
     let c = dir.path().join("c");
     fs::create_dir(&c).unwrap();
     let whole = layer(vec![], bind(&b), dir.path(), "application/vnd.oci.image.layer.v1.tar").await;
     apply(&*whole, &Target { root: &c, ..target }).unwrap();
-    assert_eq!(tree(&c), tree(&b));
+    assert_eq!(inside(&c), inside(&b));
 }

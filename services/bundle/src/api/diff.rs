@@ -36,7 +36,8 @@ impl Diff for Context {
             temporary: self.mounts.clone(),
             limits: self.limits.clone(),
         };
-        let applied = diff::apply(apply, input).await.map_err(status)?;
+        let name = apply.layer.clone();
+        let applied = diff::apply(apply, input).await.map_err(|e| status(e.of_layer(&name)))?;
         let applied = Descriptor {
             media_type: TAR.to_owned(),
             digest: applied.diff_id.to_string(),

@@ -93,7 +93,7 @@ fn write(
             };
             let path = right.path().to_owned();
             open(&path)
-                .and_then(|fd| walk.changes(before.as_ref(), &fd, b""))
+                .and_then(|fd| walk.all_changes(before.as_ref(), &fd))
                 .map_err(failed(&path))?;
             path
         }
@@ -123,7 +123,8 @@ fn upper_over<'a>(left: &[Mount], right: &'a [Mount]) -> Option<&'a Path> {
         fs_err::read_to_string(format!("/sys/module/overlay/parameters/{name}"))
             .is_ok_and(|value| value.trim() == "Y")
     };
-    if renames("redirect_dir") || renames("metacopy") {
+    let asked = |name: &str| right.option(name).is_some_and(|value| value != "off");
+    if ["redirect_dir", "metacopy"].iter().any(|name| renames(name) || asked(name)) {
         return None;
     }
     let same = match &*left.kind {

@@ -6,7 +6,9 @@
 mod apply;
 mod archive;
 mod compress;
+mod links;
 mod make;
+mod same;
 mod walk;
 
 pub(crate) use apply::temporary_name;

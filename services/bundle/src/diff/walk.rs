@@ -3,9 +3,9 @@
 //! An overlay's upper directory is the difference already. Two other directories are walked side
 //! by side, names in order, so that equal inputs make equal layers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -13,19 +13,22 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Item};
-use crate::layer::implied::xattrs;
+use super::links::Links;
+use super::same::{is_same, shown_xattrs, shown_xattrs_at};
 use crate::layer::root::names;
 use crate::layer::tar::Mtime;
 
-const DIRECTORY: OFlags =
+pub(super) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// How deep directories are followed: each level takes a frame and three descriptors.
+const DEEPEST: usize = 1000;
 
 /// A layer being written.
 pub(super) struct Walk<W> {
     archive: Archive<W>,
-    /// The first name written of each file with several.
-    linked: HashMap<(u64, u64), Vec<u8>>,
+    links: Links,
     /// Unchanged directories on the way to where the walk is: written as soon as something below
     /// them is, since applying that changes their times.
     pending: Vec<(OwnedFd, Vec<u8>, Vec<u8>, Stat)>,
@@ -38,13 +41,14 @@ pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?)
 }
 
-fn open_at(parent: &OwnedFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+pub(super) fn open_at(parent: &OwnedFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
 impl<W: Write> Walk<W> {
     pub(super) fn new(output: W, latest: Option<Mtime>) -> Self {
-        Self { archive: Archive::new(output), linked: HashMap::new(), pending: Vec::new(), latest }
+        let (links, pending) = (Links::default(), Vec::new());
+        Self { archive: Archive::new(output), links, pending, latest }
     }
 
     pub(super) fn finish(self) -> io::Result<W> {
@@ -53,6 +57,7 @@ impl<W: Write> Walk<W> {
 
     /// Writes an overlay's upper directory, its whiteouts in the archive's form.
     pub(super) fn upper(&mut self, directory: &OwnedFd, prefix: &[u8]) -> io::Result<()> {
+        check_depth(prefix)?;
         let mut children = names(directory)?;
         children.sort();
         for name in children {
@@ -76,13 +81,24 @@ impl<W: Write> Walk<W> {
         Ok(())
     }
 
-    /// Writes what the directory `right` has otherwise than `left`.
-    pub(super) fn changes(
+    /// Writes what the directory `right` has otherwise than `left`. The directory itself is in no
+    /// layer, as with containerd.
+    pub(super) fn all_changes(
+        &mut self,
+        left: Option<&OwnedFd>,
+        right: &OwnedFd,
+    ) -> io::Result<()> {
+        self.changes(left, right, b"")?;
+        self.add_links(right)
+    }
+
+    fn changes(
         &mut self,
         left: Option<&OwnedFd>,
         right: &OwnedFd,
         prefix: &[u8],
     ) -> io::Result<()> {
+        check_depth(prefix)?;
         for (name, (before, now)) in pairs(left, right)? {
             let path = [prefix, &name].concat();
             let Some(now) = now else {
@@ -90,10 +106,10 @@ impl<W: Write> Walk<W> {
                 self.whiteout(prefix, &name)?;
                 continue;
             };
-            let is_directory =
-                |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             let same = match (&before, left) {
-                (Some(before), Some(left)) => is_same(left, before, right, &now, &name)?,
+                (Some(before), Some(left)) => {
+                    is_same(left, before, right, &now, &name)? && self.links.agree(before, &now)
+                }
                 _ => false,
             };
             if !same {
@@ -102,6 +118,8 @@ impl<W: Write> Walk<W> {
             } else if is_directory(&now) {
                 let parent = rustix::io::fcntl_dupfd_cloexec(right, 0)?;
                 self.pending.push((parent, name.clone(), path.clone(), now));
+            } else {
+                self.links.unchanged(&now, &path);
             }
             if is_directory(&now) {
                 let left = match (left, before.filter(is_directory)) {
@@ -112,6 +130,30 @@ impl<W: Write> Walk<W> {
                 self.changes(left.as_ref(), &right, &[&*path, b"/"].concat())?;
                 // Still there: nothing below it has changed.
                 self.pending.pop_if(|(_, _, waiting, _)| *waiting == path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes unchanged names of files that are written under a new or changed name: a layer
+    /// holds the whole file, and each name that it has is a link to it.
+    fn add_links(&mut self, root: &OwnedFd) -> io::Result<()> {
+        for path in self.links.missing() {
+            let mut directory = rustix::io::fcntl_dupfd_cloexec(root, 0)?;
+            let mut parts = path.split(|b| *b == b'/').peekable();
+            let mut at = Vec::new();
+            while let Some(name) = parts.next() {
+                at.extend_from_slice(name);
+                let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if parts.peek().is_none() {
+                    self.item(&directory, name, &at, &stat)?;
+                    break;
+                }
+                if !self.links.is_written(&at) {
+                    self.item(&directory, name, &at, &stat)?;
+                }
+                directory = open_at(&directory, name, DIRECTORY)?;
+                at.push(b'/');
             }
         }
         Ok(())
@@ -159,14 +201,15 @@ impl<W: Write> Walk<W> {
             device: (0, 0),
             xattrs: &[],
         };
-        if kind != FileType::Directory && stat.st_nlink > 1 {
-            if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
-                let first = first.clone();
-                (item.kind, item.link) = (tar::EntryType::Link, &first);
-                return self.archive.append(&item, io::empty());
-            }
-            self.linked.insert((stat.st_dev, stat.st_ino), path.to_vec());
+        if let Some(first) = self.links.write(stat, path) {
+            (item.kind, item.link) = (tar::EntryType::Link, &first);
+            return self.archive.append(&item, io::empty());
         }
+        let attributes = match kind {
+            FileType::RegularFile | FileType::Directory => Vec::new(),
+            _ => shown_xattrs_at(parent, name)?,
+        };
+        item.xattrs = &attributes;
         match kind {
             FileType::RegularFile => {
                 let file = open_at(parent, name, FILE)?;
@@ -213,6 +256,18 @@ impl<W: Write> Walk<W> {
     }
 }
 
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+fn check_depth(prefix: &[u8]) -> io::Result<()> {
+    if prefix.iter().filter(|b| **b == b'/').count() <= DEEPEST {
+        return Ok(());
+    }
+    let text = format!("directories are nested deeper than {DEEPEST}");
+    Err(io::Error::new(io::ErrorKind::QuotaExceeded, text))
+}
+
 type Pairs = BTreeMap<Vec<u8>, (Option<Stat>, Option<Stat>)>;
 
 /// Every name of two directories with what each has there.
@@ -244,75 +299,4 @@ fn is_opaque(directory: &OwnedFd) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// A file's attributes without the overlay's own.
-fn shown_xattrs(file: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut found = xattrs(file)?;
-    found.retain(|(name, _)| {
-        !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-    });
-    found.sort();
-    Ok(found)
-}
-
-/// Whether a file is unchanged, as far as that can be told without reading it; a time without
-/// nanoseconds tells too little, then it is read.
-fn is_same(
-    left: &OwnedFd,
-    before: &Stat,
-    right: &OwnedFd,
-    now: &Stat,
-    name: &[u8],
-) -> io::Result<bool> {
-    let owner = |s: &Stat| (s.st_mode, s.st_uid, s.st_gid, s.st_rdev);
-    if owner(before) != owner(now) {
-        return Ok(false);
-    }
-    match FileType::from_raw_mode(now.st_mode) {
-        FileType::Directory => {
-            // Names that came or went change the time.
-            let time = |s: &Stat| (s.st_mtime, s.st_mtime_nsec);
-            if time(before) != time(now) {
-                return Ok(false);
-            }
-            let xattrs = |parent| shown_xattrs(&open_at(parent, name, DIRECTORY)?);
-            Ok(xattrs(left)? == xattrs(right)?)
-        }
-        FileType::Symlink => {
-            let link = |parent| rustix::fs::readlinkat(parent, name, Vec::new());
-            Ok(link(left)? == link(right)?)
-        }
-        FileType::RegularFile => {
-            let content = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
-            if content(before) != content(now) {
-                return Ok(false);
-            }
-            let (a, b) = (open_at(left, name, FILE)?, open_at(right, name, FILE)?);
-            if shown_xattrs(&a)? != shown_xattrs(&b)? {
-                return Ok(false);
-            }
-            Ok(now.st_mtime_nsec != 0 || equal(File::from(a), File::from(b))?)
-        }
-        _ => Ok(true),
-    }
-}
-
-fn equal(a: File, b: File) -> io::Result<bool> {
-    let mut a = io::BufReader::with_capacity(1 << 16, a);
-    let mut b = io::BufReader::with_capacity(1 << 16, b);
-    let (mut x, mut y) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    loop {
-        let read = a.read(&mut x)?;
-        if read == 0 {
-            return Ok(b.read(&mut y)? == 0);
-        }
-        match b.read_exact(&mut y[..read]) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            other => other?,
-        }
-        if x[..read] != y[..read] {
-            return Ok(false);
-        }
-    }
 }
