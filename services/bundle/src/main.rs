@@ -19,9 +19,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Arguments::parse().common.load()?;
-    let _telemetry = berth_telemetry::init("berth-bundle", &config.log, &config.telemetry)?;
+    let telemetry = berth_telemetry::init("berth-bundle", &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
-    berth_bundle::serve(&config, &tasks).context("start bundle")?;
+    let store = berth_bundle::serve(&config, &tasks).context("start bundle")?;
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "stopping");
@@ -29,5 +29,6 @@ async fn main() -> anyhow::Result<()> {
     if !late.is_empty() {
         tracing::warn!(tasks = late.join(", "), "did not end in time");
     }
-    Ok(())
+    store.close().await;
+    telemetry.finish().await.map_err(anyhow::Error::msg)
 }

@@ -3,70 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers may")]
 
-use std::fs;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+mod support;
 
-use berth_bundle::Error;
+use std::fs;
+
 use berth_bundle::layer::Limits;
-use berth_bundle::snapshots::{
-    Caller, Change, Kind, LabelChange, NATIVE, OVERLAYFS, Snapshots, StagedLayer,
-};
+use berth_bundle::snapshots::{Caller, Kind, LabelChange, OVERLAYFS, Snapshots, StagedLayer};
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
-use berth_mount::{Mount, TempMount};
-use berth_store::{Options, Store};
-
-struct Node {
-    dir: tempfile::TempDir,
-    changes: Arc<Mutex<Vec<Change>>>,
-}
-
-impl Node {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), changes: Arc::default() }
-    }
-
-    fn open(&self) -> Snapshots {
-        // An earlier store of this node is closed by its writer's thread, soon after its last use.
-        let open = || Store::open(self.dir.path().join("b.redb"), Options::default());
-        let store = std::iter::repeat_with(open)
-            .take(1000)
-            .inspect(|_| std::thread::yield_now())
-            .find_map(Result::ok)
-            .unwrap();
-        let changes = Arc::clone(&self.changes);
-        let listener = Arc::new(move |_: &berth_ids::Namespace, _: &str, change| {
-            changes.lock().unwrap().push(change);
-        });
-        Snapshots::open(self.dir.path(), store, None, listener).unwrap()
-    }
-
-    fn mount(&self, mounts: &[Mount]) -> TempMount {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        TempMount::new(mounts, self.dir.path(), &format!("m{n}")).unwrap()
-    }
-}
-
-fn caller() -> Caller {
-    Caller { namespace: "default".parse().unwrap(), lease: None }
-}
+use support::{Node, caller, commit, directories, labels, on_all, prepare, put, stage};
 
 fn leased(incarnation: u64) -> Caller {
     Caller { lease: Some(("l".to_owned(), incarnation)), ..caller() }
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-}
-
-async fn prepare(s: &Snapshots, name: &str, key: &str, parent: &str) -> Result<Vec<Mount>, Error> {
-    s.create(caller(), name, Kind::Active, key, parent, Labels::new()).await
-}
-
-async fn commit(s: &Snapshots, name: &str, to: &str, key: &str) -> Result<(), Error> {
-    s.commit(caller(), name, to, key, "", Labels::new()).await
 }
 
 /// Makes committed snapshots from files, each on the one before.
@@ -110,7 +58,7 @@ async fn children_see_their_parents_and_not_each_other(node: &Node, s: &Snapshot
 }
 
 async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
-    let code = |result: Result<(), Error>| result.unwrap_err().code();
+    let code = |result: Result<(), berth_bundle::Error>| result.unwrap_err().code();
     let top = stack(node, s, name, &[&[("a", "1")]]).await;
     prepare(s, name, "k", &top).await.unwrap();
     assert_eq!(code(prepare(s, name, "k", &top).await.map(drop)), Code::AlreadyExists);
@@ -183,14 +131,14 @@ async fn collection_spares_what_is_used(_: &Node, s: &Snapshots, name: &str) {
     }
     let kind = format!("snapshots/{name}");
     let node = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
-    s.epochs().begin(1);
+    s.begin(1).await;
     prepare(s, name, "child", "A").await.unwrap();
     s.pin(node("B")).await.unwrap();
     assert_eq!(s.pin(node("none")).await.unwrap_err().code(), Code::NotFound);
     let dead = ["A", "B", "C", "child", "none"].map(node).to_vec();
     assert_eq!(s.sweep(dead.clone()).await.unwrap(), [node("C")]);
-    s.epochs().end(1);
-    s.epochs().begin(2);
+    s.epochs().close(1);
+    s.begin(2).await;
     let swept = s.sweep(dead).await.unwrap();
     assert_eq!(swept.len(), 3, "{swept:?}");
     assert!(s.nodes().unwrap().is_empty());
@@ -216,19 +164,9 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 async fn staged_layers_become_snapshots(node: &Node, s: &Snapshots, name: &str) {
-    let layer = |staging: &str, parent: &str| StagedLayer {
-        caller: caller(),
-        snapshotter: name.to_owned(),
-        staging: staging.to_owned(),
-        media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
-        parent: parent.to_owned(),
-    };
-    let stage = async |staging: &str, parent: &str, bytes: Vec<u8>| {
-        s.stage(layer(staging, parent), std::io::Cursor::new(bytes), Limits::default()).await
-    };
-    let put = async |staging: &str, to: &str, parent: &str| {
-        s.commit_staged(caller(), name, staging, to, parent, Labels::new()).await
-    };
+    let stage =
+        async |staging: &str, parent: &str, bytes| stage(s, name, staging, parent, bytes).await;
+    let put = async |staging: &str, to: &str, parent: &str| put(s, name, staging, to, parent).await;
     stage("s0", "", tar(&[("d/a", "1"), ("b", "2")])).await.unwrap();
     let twice = stage("s0", "", tar(&[])).await.unwrap_err();
     assert_eq!(twice.code(), Code::AlreadyExists);
@@ -252,8 +190,39 @@ async fn staged_layers_become_snapshots(node: &Node, s: &Snapshots, name: &str) 
     assert_eq!(names, [true, true, false, false]);
 }
 
-fn directories(root: &Path, name: &str, part: &str) -> usize {
-    fs::read_dir(root.join(name).join(part)).unwrap().count()
+async fn mapped_owners_are_the_parents_or_refused(node: &Node, s: &Snapshots, name: &str) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let mapped = |uid: &str| {
+        let map = format!("0:{uid}:65536");
+        labels(&[
+            ("containerd.io/snapshot/uidmapping", &*map),
+            ("containerd.io/snapshot/gidmapping", &*map),
+        ])
+    };
+    let create = async |key: &str, parent: &str, uid: &str| {
+        s.create(caller(), name, Kind::Active, key, parent, mapped(uid)).await
+    };
+    // Without a parent the root gets the owner.
+    let alone = node.mount(&create("alone", "", "1000").await.unwrap());
+    let owner = fs::metadata(alone.path()).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (1000, 1000));
+    // A parent whose owners nobody has changed is refused, and nothing is left of it.
+    let top = stack(node, s, name, &[&[("a", "1")]]).await;
+    let refused = create("k", &top, "2000").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.to_string().contains("change the owners"), "{refused}");
+    assert_eq!(s.stat(&caller(), name, "k").unwrap_err().code(), Code::NotFound);
+    create("same", &top, "0").await.unwrap();
+    // As clients do it: a copy with other owners, then a snapshot on it with the labels.
+    let copy = node.mount(&prepare(s, name, "remap", &top).await.unwrap());
+    chown(copy.path(), Some(2000), Some(2000)).unwrap();
+    drop(copy);
+    commit(s, name, "remapped", "remap").await.unwrap();
+    let shown = node.mount(&create("k", "remapped", "2000").await.unwrap());
+    assert_eq!(fs::metadata(shown.path()).unwrap().uid(), 2000);
+    let wrong = labels(&[("containerd.io/snapshot/uidmapping", "x")]);
+    let wrong = s.create(caller(), name, Kind::Active, "w", "", wrong).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument);
 }
 
 async fn a_start_clears_what_a_crash_has_left(node: &Node, s: &Snapshots, name: &str) {
@@ -265,21 +234,6 @@ async fn a_start_clears_what_a_crash_has_left(node: &Node, s: &Snapshots, name: 
     s.cleanup(name).await.unwrap();
     assert_eq!(directories(root, name, "snapshots"), 1);
     assert_eq!(directories(root, name, "trash"), 0);
-}
-
-/// Runs one case on a fresh node for each snapshotter.
-async fn on_all(case: impl AsyncFn(&Node, &Snapshots, &str)) {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: mounting needs root");
-        return;
-    }
-    for name in [OVERLAYFS, NATIVE] {
-        let node = Node::new();
-        let snapshots = node.open();
-        if snapshots.names().contains(&name) {
-            case(&node, &snapshots, name).await;
-        }
-    }
 }
 
 macro_rules! conformance {
@@ -300,6 +254,7 @@ conformance!(
     collection: collection_spares_what_is_used,
     fence: a_fence_keeps_new_things_out,
     staging: staged_layers_become_snapshots,
+    mapping: mapped_owners_are_the_parents_or_refused,
     leftovers: a_start_clears_what_a_crash_has_left,
 );
 
@@ -311,14 +266,14 @@ async fn a_restart_keeps_records_and_clears_the_rest() {
     let node = Node::new();
     let root = node.dir.path();
     {
-        let s = node.open();
+        let s = node.open().await;
         prepare(&s, OVERLAYFS, "k", "").await.unwrap();
         prepare(&s, OVERLAYFS, "lost", "").await.unwrap();
     }
     fs::create_dir_all(root.join("overlayfs/snapshots/999/fs")).unwrap();
     fs::create_dir_all(root.join("overlayfs/staging/5/fs")).unwrap();
     fs::remove_dir_all(root.join("overlayfs/snapshots/2")).unwrap();
-    let s = node.open();
+    let s = node.open().await;
     assert_eq!(s.list(&caller(), OVERLAYFS, |_| true).unwrap().len(), 2);
     assert_eq!(directories(root, OVERLAYFS, "snapshots"), 2);
     assert_eq!(directories(root, OVERLAYFS, "staging"), 0);
@@ -333,7 +288,7 @@ async fn overlay_mounts_are_containerds_option_for_option() {
         return;
     }
     let node = Node::new();
-    let s = node.open();
+    let s = node.open().await;
     let at = |part: &str| format!("{}/overlayfs/snapshots/{part}", node.dir.path().display());
     let first = prepare(&s, OVERLAYFS, "a", "").await.unwrap();
     assert_eq!((&*first[0].kind, &first[0].source), ("bind", &at("1/fs")));
@@ -361,13 +316,14 @@ async fn a_hundred_and_thirty_layers_mount() {
         return;
     }
     let node = Node::new();
-    let s = node.open();
+    let s = node.open().await;
     let mut parent = String::new();
     for n in 0..130 {
         let layer = StagedLayer {
             caller: caller(),
             snapshotter: String::new(),
             staging: n.to_string(),
+            layer: String::new(),
             media_type: String::new(),
             parent: parent.clone(),
         };

@@ -21,9 +21,9 @@ impl Collector for Context {
         &self,
         request: Request<wire::BeginRequest>,
     ) -> Result<Response<wire::BeginResponse>, Status> {
-        let epochs = self.snapshots.epochs();
-        epochs.begin(request.into_inner().epoch);
-        Ok(Response::new(wire::BeginResponse { incarnation: epochs.incarnation() }))
+        self.snapshots.begin(request.into_inner().epoch).await;
+        let incarnation = self.snapshots.epochs().incarnation();
+        Ok(Response::new(wire::BeginResponse { incarnation }))
     }
 
     async fn nodes(&self, request: Request<wire::NodesRequest>) -> Result<Response<Nodes>, Status> {
@@ -54,7 +54,7 @@ impl Collector for Context {
         &self,
         request: Request<wire::EndRequest>,
     ) -> Result<Response<wire::EndResponse>, Status> {
-        self.snapshots.epochs().end(request.into_inner().epoch);
+        self.snapshots.epochs().close(request.into_inner().epoch);
         Ok(Response::new(wire::EndResponse {}))
     }
 

@@ -17,12 +17,15 @@ use std::time::Duration;
 use berth_fdpass::Token;
 use berth_ids::{Digest, Namespace};
 use berth_proto::berth::node::v1 as node;
+use futures::future::BoxFuture;
 use node::blobs_client::BlobsClient;
+use node::collector_client::CollectorClient;
 use node::lease_directory_client::LeaseDirectoryClient;
 use node::namespaces_client::NamespacesClient;
 use tonic::transport::Channel;
 
 use crate::Error;
+use crate::gc::{NodeKey, Owners};
 
 /// How long one small call may take, a restart of distribution included.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -122,10 +125,28 @@ impl Distribution {
         Ok(File::from(self.claim(&opened.into_inner().token).await?))
     }
 
+    async fn announce(&self, node: NodeKey) -> Result<(), Error> {
+        let (namespace, kind, key) = node;
+        let mut request = tonic::Request::new(node::PinRequest { namespace, kind, key });
+        request.set_timeout(DEADLINE);
+        match CollectorClient::new(self.channel.clone()).pin(request).await {
+            Ok(_) => Ok(()),
+            // What is not there cannot be collected; containerd takes such references too.
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+            Err(status) => Err(Error::peer("announce reference", &status)),
+        }
+    }
+
     /// A writer of a new blob.
     #[must_use]
     pub fn writer(&self, namespace: &Namespace, lease: Option<String>) -> ContentWriter {
         ContentWriter::new(self.channel.clone(), namespace.clone(), lease)
+    }
+}
+
+impl Owners for Distribution {
+    fn pin(&self, node: NodeKey) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.announce(node))
     }
 }
 

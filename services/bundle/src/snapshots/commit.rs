@@ -1,4 +1,4 @@
-//! Commit: an active snapshot becomes a parent for others.
+//! Commit: an active snapshot, or a layer that was staged, becomes a parent for others.
 
 use std::sync::Arc;
 
@@ -7,22 +7,39 @@ use berth_store::Write;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::create::{adopt_child, validate_key};
-use super::records::{LeaseRow, Moment, SNAPSHOTS};
-use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking};
+use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
+use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking};
 use crate::Error;
 
-/// A commit to be recorded.
-struct Committing {
-    caller: Caller,
-    snapshotter: &'static str,
-    key: String,
-    name: String,
-    labels: Labels,
-    parent: String,
-    usage: Usage,
+/// A snapshot that is to be committed under a name.
+pub(super) struct Naming {
+    pub caller: Caller,
+    pub snapshotter: &'static str,
+    pub name: String,
+    pub parent: String,
+    pub labels: Labels,
+    /// The change under way, until the commit is done.
+    _entered: Entered,
 }
 
 impl Snapshots {
+    /// Checks what a commit asks for and enters it as a change.
+    pub(super) async fn naming(
+        &self,
+        caller: Caller,
+        snapshotter: &str,
+        name: &str,
+        parent: &str,
+        labels: Labels,
+    ) -> Result<Naming, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        validate_key(name)?;
+        validate_labels(&labels)?;
+        let _entered = self.shared.enter(caller.namespace.as_str(), &labels).await?;
+        let (name, parent) = (name.to_owned(), parent.to_owned());
+        Ok(Naming { caller, snapshotter, name, parent, labels, _entered })
+    }
+
     /// Commits the active snapshot `key` as `name`. One that was made without a parent may be put
     /// on `parent`.
     ///
@@ -37,10 +54,8 @@ impl Snapshots {
         parent: &str,
         labels: Labels,
     ) -> Result<(), Error> {
-        let snapshotter = self.resolve(snapshotter)?;
-        validate_key(name)?;
-        validate_labels(&labels)?;
-        let namespace = caller.namespace.clone();
+        let naming = self.naming(caller, snapshotter, name, parent, labels).await?;
+        let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
         let record = self.find(namespace.as_str(), snapshotter, key)?;
         if record.kind != Kind::Active {
             return Err(not_active(key));
@@ -53,58 +68,75 @@ impl Snapshots {
             driver.usage(&path)
         })
         .await?;
-        let (key, name, parent) = (key.to_owned(), name.to_owned(), parent.to_owned());
-        let change = Change::Committed { key: key.clone(), name: name.clone() };
-        let committing = Committing { caller, snapshotter, key, name, labels, parent, usage };
-        let shared = Arc::clone(&self.shared);
-        let taken = self
-            .shared
-            .store
-            .commit("commit snapshot", move |txn| shared.finish(txn, &committing))
-            .await?;
-        if let Some(name) = taken {
-            return Err(Error::Exists { kind: "snapshot", name });
+        let (shared, from) = (Arc::clone(&self.shared), key.to_owned());
+        let finish = move |txn: &Write| shared.finish(txn, &naming, &from, usage);
+        if !self.shared.store.commit("commit snapshot", finish).await? {
+            return Err(Error::Exists { kind: "snapshot", name: name.to_owned() });
         }
+        let change = Change::Committed { key: key.to_owned(), name: name.to_owned() };
         self.tell(&namespace, snapshotter, change);
         Ok(())
     }
 }
 
 impl Shared {
-    /// Records the commit. Some, with nothing but the lease recorded, if the name is taken.
-    fn finish(&self, txn: &Write, c: &Committing) -> Result<Option<String>, Error> {
-        let namespace = c.caller.namespace.as_str();
+    /// Records that the caller's lease holds the name, and tells whether it is free.
+    pub(super) fn is_free(&self, txn: &Write, naming: &Naming) -> Result<bool, Error> {
+        let namespace = naming.caller.namespace.as_str();
         self.fences.check(namespace)?;
-        self.hold(txn, &c.caller, c.snapshotter, &c.name)?;
-        let place = |key| (namespace.to_owned(), c.snapshotter.to_owned(), key);
-        if txn.get(&SNAPSHOTS, &place(c.name.clone()))?.is_some() {
-            return Ok(Some(c.name.clone()));
+        self.hold(txn, &naming.caller, naming.snapshotter, &naming.name)?;
+        Ok(txn.get(&SNAPSHOTS, &(namespace, naming.snapshotter, &*naming.name))?.is_none())
+    }
+
+    /// Records the commit of `key`. False, with nothing but the lease recorded, if the name is
+    /// taken.
+    fn finish(&self, txn: &Write, naming: &Naming, key: &str, usage: Usage) -> Result<bool, Error> {
+        if !self.is_free(txn, naming)? {
+            return Ok(false);
         }
-        let missing = || Error::NotFound { kind: "snapshot", name: c.key.clone() };
-        let mut record = txn.get(&SNAPSHOTS, &place(c.key.clone()))?.ok_or_else(missing)?;
-        if record.kind != Kind::Active {
-            return Err(not_active(&c.key));
+        let (namespace, snapshotter) = (naming.caller.namespace.as_str(), naming.snapshotter);
+        let place = (namespace, snapshotter, key);
+        let missing = || Error::NotFound { kind: "snapshot", name: key.to_owned() };
+        let active = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
+        if active.kind != Kind::Active {
+            return Err(not_active(key));
         }
-        if record.parent != c.parent && !c.parent.is_empty() {
-            if !record.parent.is_empty() {
-                let reason = "the parent of an active snapshot cannot be changed on commit";
-                return Err(Error::Argument { what: "parent", value: c.parent.clone(), reason });
+        let mut record = naming.record(active.id, usage);
+        if active.parent != naming.parent {
+            record.parent.clone_from(&active.parent);
+            if !naming.parent.is_empty() {
+                if !active.parent.is_empty() {
+                    let (what, value) = ("parent", naming.parent.clone());
+                    let reason = "the parent of an active snapshot cannot be changed on commit";
+                    return Err(Error::Argument { what, value, reason });
+                }
+                adopt_child(txn, namespace, snapshotter, &naming.parent)?;
+                record.parent.clone_from(&naming.parent);
             }
-            adopt_child(txn, namespace, c.snapshotter, &c.parent)?;
-            record.parent = c.parent.clone();
         }
-        record.kind = Kind::Committed;
-        record.labels = c.labels.clone();
-        record.created = Moment::now();
-        record.updated = record.created;
-        record.usage = Some(c.usage);
-        txn.put(&SNAPSHOTS, &place(c.name.clone()), &record)?;
-        txn.delete(&SNAPSHOTS, &place(c.key.clone()))?;
-        if let Some((lease, incarnation)) = &c.caller.lease {
-            LeaseRow::of_snapshot(*incarnation, c.snapshotter, &c.key)
-                .delete(txn, namespace, lease)?;
+        txn.put(&SNAPSHOTS, &(namespace, snapshotter, &*naming.name), &record)?;
+        txn.delete(&SNAPSHOTS, &place)?;
+        if let Some((lease, incarnation)) = &naming.caller.lease {
+            LeaseRow::of_snapshot(*incarnation, snapshotter, key).delete(txn, namespace, lease)?;
         }
-        Ok(None)
+        Ok(true)
+    }
+}
+
+impl Naming {
+    /// The record of the snapshot in directory `id`, committed now.
+    pub(super) fn record(&self, id: u64, usage: Usage) -> Record {
+        let now = Moment::now();
+        Record {
+            id,
+            kind: Kind::Committed,
+            parent: self.parent.clone(),
+            labels: self.labels.clone(),
+            created: now,
+            updated: now,
+            usage: Some(usage),
+            children: 0,
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use berth_ids::{Labels, validate_labels};
 use berth_mount::Mount;
 use berth_store::Write;
 
+use super::mapping;
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
-use super::{Caller, Change, Kind, REF_LABEL, Shared, Snapshots, blocking, node_kind};
+use super::{Caller, Change, Entered, Kind, REF_LABEL, Shared, Snapshots, blocking, node_kind};
 use crate::Error;
 
 /// What a commit of a new snapshot has found.
@@ -47,7 +48,9 @@ impl Snapshots {
         let snapshotter = self.resolve(snapshotter)?;
         validate_key(key)?;
         validate_labels(&labels)?;
+        let root = mapping::root(&labels)?;
         let namespace = caller.namespace.clone();
+        let entered = self.shared.enter(namespace.as_str(), &labels).await?;
         // With a key or target that is there already only the lease is to be recorded, which the
         // commit does.
         let found = self.exists_or_parents(&caller, snapshotter, key, parent, &labels)?;
@@ -59,11 +62,13 @@ impl Snapshots {
         let (shared, chain) = (Arc::clone(&self.shared), parents.clone());
         blocking("make snapshot", move || {
             let driver = shared.driver(snapshotter)?;
-            let made = driver.create(&driver.directory(id), kind, &chain);
+            let path = driver.directory(id);
+            let made = driver.create(&path, kind, &chain);
+            let made = made.and_then(|()| driver.map(&path, &chain, root));
             made.inspect_err(|_| shared.discard(snapshotter, driver.directory(id)))
         })
         .await?;
-        let outcome = self.record(new.clone()).await;
+        let outcome = self.record(new.clone(), entered).await;
         if !matches!(outcome, Ok(Outcome::Made)) {
             let driver = self.shared.driver(snapshotter)?;
             self.shared.discard(snapshotter, driver.directory(id));
@@ -98,9 +103,13 @@ impl Snapshots {
         })
     }
 
-    async fn record(&self, new: New) -> Result<Outcome, Error> {
+    async fn record(&self, new: New, entered: Entered) -> Result<Outcome, Error> {
         let shared = Arc::clone(&self.shared);
-        self.shared.store.commit("create snapshot", move |txn| shared.insert(txn, &new)).await
+        let insert = move |txn: &Write| {
+            let _until_committed = &entered;
+            shared.insert(txn, &new)
+        };
+        self.shared.store.commit("create snapshot", insert).await
     }
 }
 
@@ -144,7 +153,7 @@ impl Shared {
         key: &str,
     ) -> Result<(), Error> {
         let namespace = caller.namespace.as_str();
-        self.epochs.touch(namespace, &node_kind(snapshotter), key);
+        self.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
         match &caller.lease {
             Some((lease, incarnation)) => {
                 LeaseRow::of_snapshot(*incarnation, snapshotter, key).put(txn, namespace, lease)

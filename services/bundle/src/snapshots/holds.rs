@@ -78,7 +78,7 @@ impl Snapshots {
             let missing = || Error::NotFound { kind: "snapshot", name: key.clone() };
             let snapshotter = kind.strip_prefix("snapshots/").ok_or_else(missing)?;
             txn.get(&SNAPSHOTS, &(namespace, snapshotter, key))?.ok_or_else(missing)?;
-            shared.epochs.touch(namespace, kind, key);
+            shared.epochs.touch(node.clone());
             Ok(())
         };
         self.shared.store.commit("pin snapshot", pin).await
@@ -97,7 +97,7 @@ impl Snapshots {
         let shared = Arc::clone(&self.shared);
         let add = move |txn: &Write| {
             shared.fences.check(&namespace)?;
-            shared.epochs.touch(&namespace, &row.kind, &row.id);
+            shared.epochs.touch((namespace.clone(), row.kind.clone(), row.id.clone()));
             row.put(txn, &namespace, &lease)
         };
         self.shared.store.commit("add lease resource", add).await
@@ -171,7 +171,7 @@ impl Snapshots {
 
 /// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, each maybe with
 /// more behind a dot or slash.
-fn references(labels: &Labels) -> Vec<(String, String)> {
+pub(super) fn references(labels: &Labels) -> Vec<(String, String)> {
     let mut refs = Vec::new();
     for (label, value) in labels {
         let Some(what) = label.strip_prefix(REF_LABEL) else { continue };

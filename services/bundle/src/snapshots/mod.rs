@@ -15,6 +15,7 @@ mod copy;
 mod create;
 mod driver;
 mod holds;
+mod mapping;
 mod read;
 mod records;
 mod recover;
@@ -33,11 +34,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use berth_ids::Namespace;
+use berth_ids::{Labels, Namespace};
 use berth_store::Store;
 
 use crate::Error;
-use crate::gc::Epochs;
+use crate::gc::{Change as Entered, Epochs, Owners};
 use crate::namespaces::Fences;
 use driver::Driver;
 
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     drivers: Vec<Driver>,
     default: &'static str,
     listener: Listener,
+    owners: Arc<dyn Owners>,
     next_id: AtomicU64,
     staged: Mutex<HashMap<staging::Key, staging::Staged>>,
     /// Held while directories without records are looked for, and by those that make one.
@@ -112,6 +114,7 @@ impl Snapshots {
         store: Store,
         default: Option<&str>,
         listener: Listener,
+        owners: Arc<dyn Owners>,
     ) -> Result<Self, Error> {
         let drivers = Driver::open_all(root)?;
         let default = match default {
@@ -126,6 +129,7 @@ impl Snapshots {
             drivers,
             default,
             listener,
+            owners,
             next_id: AtomicU64::new(next_id),
             staged: Mutex::default(),
             making: tokio::sync::RwLock::default(),
@@ -164,6 +168,12 @@ impl Snapshots {
         &self.shared.epochs
     }
 
+    /// Opens an epoch. When this returns, what was not announced in it is recorded or given up.
+    pub async fn begin(&self, epoch: u64) {
+        self.shared.epochs.open(epoch);
+        self.shared.epochs.settle().await;
+    }
+
     fn tell(&self, namespace: &Namespace, snapshotter: &str, change: Change) {
         (self.shared.listener)(namespace, snapshotter, change);
     }
@@ -172,6 +182,22 @@ impl Snapshots {
 impl Shared {
     fn driver(&self, name: &str) -> Result<&Driver, Error> {
         find(&self.drivers, name)
+    }
+
+    /// Enters a change that will refer to what `labels` name.
+    async fn enter(&self, namespace: &str, labels: &Labels) -> Result<Entered, Error> {
+        let change = self.epochs.enter();
+        if change.epoch().is_some() {
+            for (kind, key) in holds::references(labels) {
+                let node = (namespace.to_owned(), kind, key);
+                if node.1.starts_with("snapshots/") {
+                    change.touch(&node);
+                } else {
+                    self.owners.pin(node).await?;
+                }
+            }
+        }
+        Ok(change)
     }
 
     fn new_id(&self) -> u64 {

@@ -61,7 +61,7 @@ impl Snapshots {
     pub fn stat(&self, caller: &Caller, snapshotter: &str, key: &str) -> Result<Info, Error> {
         let snapshotter = self.resolve(snapshotter)?;
         let namespace = caller.namespace.as_str();
-        self.shared.epochs.touch(namespace, &node_kind(snapshotter), key);
+        self.shared.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
         Ok(self.find(namespace, snapshotter, key)?.info(key.to_owned()))
     }
 
@@ -101,7 +101,7 @@ impl Snapshots {
     ) -> Result<Vec<Mount>, Error> {
         let snapshotter = self.resolve(snapshotter)?;
         let namespace = caller.namespace.as_str();
-        self.shared.epochs.touch(namespace, &node_kind(snapshotter), key);
+        self.shared.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
         let (record, parents) = self.with_parents(namespace, snapshotter, key)?;
         if record.kind == Kind::Committed {
             let reason = "it is committed, prepare or view a snapshot on it";
@@ -166,11 +166,13 @@ impl Snapshots {
         let snapshotter = self.resolve(snapshotter)?;
         let namespace = caller.namespace.as_str().to_owned();
         let (key, shared) = (key.to_owned(), Arc::clone(&self.shared));
+        let entered = shared.enter(&namespace, &labels).await?;
         let update = move |txn: &berth_store::Write| {
+            let _until_committed = &entered;
             let place = (&*namespace, snapshotter, &*key);
             let missing = || Error::NotFound { kind: "snapshot", name: key.clone() };
             let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
-            shared.epochs.touch(&namespace, &node_kind(snapshotter), &key);
+            shared.epochs.touch((namespace.clone(), node_kind(snapshotter), key.clone()));
             apply_labels(&mut record.labels, &labels, &changes);
             validate_labels(&record.labels)?;
             record.updated = Moment::now();

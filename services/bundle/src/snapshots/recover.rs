@@ -71,7 +71,9 @@ fn remake_missing(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
         };
         let parents =
             store.read(|txn| super::read::chain(txn, &namespace, &snapshotter, &record.parent))?;
-        driver.create(&driver.directory(record.id), record.kind, &parents)?;
+        let path = driver.directory(record.id);
+        driver.create(&path, record.kind, &parents)?;
+        driver.map(&path, &parents, super::mapping::root(&record.labels)?)?;
     }
     Ok(())
 }

@@ -1,0 +1,105 @@
+//! Bundle's part in collections: what is under way when an epoch begins. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers may")]
+
+mod support;
+
+use std::pin::pin;
+use std::sync::mpsc::{Sender, channel};
+
+use berth_bundle::Error;
+use berth_bundle::snapshots::{Kind, LabelChange, Snapshots};
+use berth_store::Store;
+use futures::poll;
+use support::{Node, caller, commit, labels, on_all, prepare, put, stage};
+
+/// Keeps the store's writer busy until the sender is dropped.
+async fn hold(store: &Store) -> Sender<()> {
+    let (release, held) = channel::<()>();
+    let (started, has_started) = tokio::sync::oneshot::channel();
+    let parts = std::sync::Mutex::new((held, Some(started)));
+    let store = store.clone();
+    #[allow(clippy::disallowed_methods, reason = "it ends with the test")]
+    tokio::spawn(async move {
+        let wait = move |_: &berth_store::Write| {
+            let mut parts = parts.lock().unwrap();
+            if let Some(started) = parts.1.take() {
+                let _ = started.send(());
+            }
+            let _ = parts.0.recv();
+            Ok::<_, Error>(())
+        };
+        store.commit("hold", wait).await
+    });
+    has_started.await.unwrap();
+    release
+}
+
+const REFERENCE: (&str, &str) = ("containerd.io/gc.ref.content", "sha256:x");
+
+async fn begin_waits_for_changes_that_announced_nothing(node: &Node, s: &Snapshots, name: &str) {
+    let release = hold(&node.store()).await;
+    let refers = labels(&[REFERENCE]);
+    let mut making = pin!(s.create(caller(), name, Kind::Active, "k", "", refers));
+    assert!(poll!(making.as_mut()).is_pending());
+    let mut begun = pin!(s.begin(1));
+    assert!(poll!(begun.as_mut()).is_pending(), "a change is under way that announced nothing");
+    drop(release);
+    let (made, ()) = tokio::join!(making, begun);
+    made.unwrap();
+    assert!(node.pins.0.lock().unwrap().is_empty());
+    let found = s.nodes().unwrap();
+    assert_eq!(found[0].refs, [("content".to_owned(), "sha256:x".to_owned())]);
+}
+
+/// Whoever made the change gives up; the commit is made all the same, and waited for.
+async fn begin_waits_for_changes_that_nobody_waits_for(node: &Node, s: &Snapshots, name: &str) {
+    prepare(s, name, "k", "").await.unwrap();
+    let release = hold(&node.store()).await;
+    {
+        let one = vec![LabelChange::One(REFERENCE.0.to_owned())];
+        let me = caller();
+        let mut update = pin!(s.update(&me, name, "k", labels(&[REFERENCE]), one));
+        assert!(poll!(update.as_mut()).is_pending());
+        // The writer looks for abandoned commits when it takes them: this one it has not yet.
+    }
+    let mut begun = pin!(s.begin(1));
+    assert!(poll!(begun.as_mut()).is_pending());
+    drop(release);
+    begun.await;
+}
+
+async fn an_open_epoch_is_told_of_references(node: &Node, s: &Snapshots, name: &str) {
+    s.begin(7).await;
+    let refers = labels(&[REFERENCE, ("containerd.io/gc.ref.snapshot.other", "own")]);
+    s.create(caller(), name, Kind::Active, "k", "", refers.clone()).await.unwrap();
+    s.commit(caller(), name, "done", "k", "", refers.clone()).await.unwrap();
+    stage(s, name, "st", "", support::Tar::default().end()).await.unwrap();
+    s.commit_staged(caller(), name, "st", "layer", "", refers.clone()).await.unwrap();
+    s.update(&caller(), name, "done", refers, vec![LabelChange::All]).await.unwrap();
+    let node_of = |kind: &str, key: &str| ("default".to_owned(), kind.to_owned(), key.to_owned());
+    let pins = node.pins.0.lock().unwrap().clone();
+    assert_eq!(pins, vec![node_of("content", "sha256:x"); 4]);
+    assert!(s.epochs().is_touched(&node_of("snapshots/other", "own")));
+    s.epochs().close(7);
+}
+
+async fn without_an_epoch_nothing_is_told(node: &Node, s: &Snapshots, name: &str) {
+    s.create(caller(), name, Kind::Active, "k", "", labels(&[REFERENCE])).await.unwrap();
+    commit(s, name, "done", "k").await.unwrap();
+    stage(s, name, "st", "done", support::Tar::default().end()).await.unwrap();
+    put(s, name, "st", "layer", "done").await.unwrap();
+    assert!(node.pins.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn begin_waits() {
+    on_all(begin_waits_for_changes_that_announced_nothing).await;
+    on_all(begin_waits_for_changes_that_nobody_waits_for).await;
+}
+
+#[tokio::test]
+async fn announcements() {
+    on_all(an_open_epoch_is_told_of_references).await;
+    on_all(without_an_epoch_nothing_is_told).await;
+}
