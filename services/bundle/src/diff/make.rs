@@ -10,7 +10,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::apply::{overlay, temporary_name};
 use super::compress::{Compressor, DEFAULT, Digests, of_media_type};
-use super::walk::{Walk, open};
+use super::open::open;
+use super::walk::Walk;
 use crate::Error;
 use crate::layer::Compression;
 use crate::layer::tar::Mtime;

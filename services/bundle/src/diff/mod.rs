@@ -8,6 +8,7 @@ mod archive;
 mod compress;
 mod links;
 mod make;
+mod open;
 mod same;
 mod walk;
 

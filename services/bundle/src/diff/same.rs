@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, Stat};
 
-use super::walk::{DIRECTORY, FILE, open_at};
+use super::open::{DIRECTORY, FILE, open_at};
 use crate::layer::implied::{Xattrs, xattrs, xattrs_at};
 
 /// A file's attributes without the overlay's own.

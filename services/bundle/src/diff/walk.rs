@@ -7,20 +7,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Item};
 use super::links::Links;
+use super::open::{DIRECTORY, FILE, open_at};
 use super::same::{is_same, shown_xattrs, shown_xattrs_at};
 use crate::layer::root::names;
 use crate::layer::tar::Mtime;
-
-pub(super) const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-pub(super) const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// How deep directories are followed: each level takes a frame and three descriptors.
 const DEEPEST: usize = 1000;
@@ -34,15 +30,6 @@ pub(super) struct Walk<W> {
     pending: Vec<(OwnedFd, Vec<u8>, Vec<u8>, Stat)>,
     /// No later modification time than this is written.
     latest: Option<Mtime>,
-}
-
-/// Opens a directory to walk.
-pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?)
-}
-
-pub(super) fn open_at(parent: &OwnedFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
 impl<W: Write> Walk<W> {

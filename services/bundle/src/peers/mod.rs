@@ -133,7 +133,7 @@ impl Distribution {
             Ok(_) => Ok(()),
             // What is not there cannot be collected; containerd takes such references too.
             Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
-            Err(status) => Err(Error::peer("announce reference", &status)),
+            Err(status) => Err(refused("announce reference", &status)),
         }
     }
 

@@ -177,16 +177,10 @@ pub(super) fn adopt_child(
     let missing = || Error::NotFound { kind: "parent snapshot", name: parent.to_owned() };
     let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
     if record.kind != Kind::Committed {
-        return Err(not_committed(parent));
+        return Err(super::read::not_committed(parent));
     }
     record.children += 1;
     Ok(txn.put(&SNAPSHOTS, &place, &record)?)
-}
-
-/// A parent that is being written still.
-pub(super) fn not_committed(parent: &str) -> Error {
-    let reason = "it is not a committed snapshot";
-    Error::Argument { what: "parent", value: parent.to_owned(), reason }
 }
 
 /// A key has to be something.

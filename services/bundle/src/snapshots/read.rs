@@ -25,12 +25,18 @@ pub(super) fn chain(
             return Err(Error::NotFound { kind: "parent snapshot", name: next });
         };
         if record.kind != Kind::Committed {
-            return Err(super::create::not_committed(&next));
+            return Err(not_committed(&next));
         }
         numbers.push(record.id);
         next = record.parent;
     }
     Ok(numbers)
+}
+
+/// A parent that is being written still.
+pub(super) fn not_committed(parent: &str) -> Error {
+    let reason = "it is not a committed snapshot";
+    Error::Argument { what: "parent", value: parent.to_owned(), reason }
 }
 
 /// A change of a snapshot's labels.
