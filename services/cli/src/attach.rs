@@ -122,12 +122,14 @@ pub async fn foreground(
     start: impl Future<Output = Result<()>>,
 ) -> Result<u32> {
     let raw = (pipes.terminal && pipes.interactive).then(Raw::enter).transpose()?;
+    // From before the start: a program that runs is to have every signal that we get.
+    let signals = Signals::listen()?;
     let mut hold = std::mem::take(&mut ends.hold);
     let mut tasks = client.tasks();
     let request =
         WaitRequest { container_id: program.container.clone(), exec_id: program.exec.clone() };
     let waiting = tasks.wait(client.patient(request));
-    let watching = watch(client, program, pipes.terminal);
+    let watching = watch(client, program, pipes.terminal, signals);
     let feeding = feed(client, program, ends.stdin.take());
     let outputs = outputs(ends.stdout, ends.stderr);
     let (mut waiting, mut watching) = (pin!(waiting), pin!(watching));
@@ -224,25 +226,42 @@ fn is_gone(status: &tonic::Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::FailedPrecondition)
 }
 
+/// The signals that are passed on, and the one that tells of the terminal's size.
+struct Signals {
+    passed_on: Vec<(i32, Signal)>,
+    resized: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let kinds = [
+            SignalKind::hangup(),
+            SignalKind::interrupt(),
+            SignalKind::quit(),
+            SignalKind::terminate(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ];
+        let listen = |kind: SignalKind| signal(kind).map(|signal| (kind.as_raw_value(), signal));
+        let passed_on: Result<_, _> = kinds.into_iter().map(listen).collect();
+        let resized = signal(SignalKind::window_change());
+        let doing = "listen for signals";
+        Ok(Self { passed_on: passed_on.context(doing)?, resized: resized.context(doing)? })
+    }
+}
+
 /// Passes signals on and follows the terminal's size, for as long as it is polled.
-async fn watch(client: &Client, program: &Program, terminal: bool) -> Result<()> {
-    let kinds = [
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-        SignalKind::terminate(),
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-    ];
-    let listen = |kind: SignalKind| signal(kind).map(|signal| (kind.as_raw_value(), signal));
-    let mut signals: Vec<(i32, Signal)> =
-        kinds.into_iter().map(listen).collect::<Result<_, _>>().context("listen for signals")?;
-    let mut resized = signal(SignalKind::window_change()).context("listen for signals")?;
+async fn watch(
+    client: &Client,
+    program: &Program,
+    terminal: bool,
+    mut signals: Signals,
+) -> Result<()> {
     if terminal {
         resize(client, program).await?;
     }
     loop {
-        let received = signals.iter_mut().map(|(number, signal)| {
+        let received = signals.passed_on.iter_mut().map(|(number, signal)| {
             let number = *number;
             Box::pin(async move { signal.recv().await.map(|()| number) })
         });
@@ -250,7 +269,7 @@ async fn watch(client: &Client, program: &Program, terminal: bool) -> Result<()>
             (number, _, _) = futures::future::select_all(received) => {
                 if let Some(number) = number { pass_on(client, program, number).await?; }
             }
-            _ = resized.recv() => if terminal { resize(client, program).await?; }
+            _ = signals.resized.recv() => if terminal { resize(client, program).await?; }
         }
     }
 }

@@ -43,7 +43,7 @@ pub enum Verb {
     /// Suspend all processes of containers.
     Pause(verbs::pause::Args),
     /// Resume what was paused.
-    Unpause(verbs::unpause::Args),
+    Unpause(verbs::pause::Args),
     /// Wait for containers to end and print their exit codes.
     Wait(verbs::wait::Args),
     /// Remove containers.

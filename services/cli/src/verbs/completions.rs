@@ -1,6 +1,7 @@
 //! `berth completions`
 
 use anyhow::Result;
+use clap::Command;
 use clap_complete::Shell;
 
 use crate::output;
@@ -14,8 +15,14 @@ pub struct Args {
 }
 
 /// Writes the script for `command`, the whole command line.
-pub fn run(args: &Args, command: &mut clap::Command) -> Result<()> {
+pub fn run(args: &Args, command: &Command) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, command, "berth", &mut script);
+    clap_complete::generate(args.shell, &mut offered(command), "berth", &mut script);
     output::line(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// The command line without the verbs that are not for people.
+fn offered(whole: &Command) -> Command {
+    let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    Command::new("berth").args(whole.get_arguments().cloned()).subcommands(verbs)
 }

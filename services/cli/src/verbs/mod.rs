@@ -32,7 +32,6 @@ pub mod stats;
 pub mod stop;
 pub mod tag;
 pub mod top;
-pub mod unpause;
 pub mod version;
 pub mod wait;
 

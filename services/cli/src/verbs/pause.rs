@@ -1,7 +1,7 @@
-//! `berth pause`
+//! `berth pause` and `berth unpause`
 
 use anyhow::Result;
-use berth_proto::containerd::services::tasks::v1::PauseTaskRequest;
+use berth_proto::containerd::services::tasks::v1::{PauseTaskRequest, ResumeTaskRequest};
 
 use crate::client::{Client, Step};
 use crate::global::Global;
@@ -15,15 +15,36 @@ pub struct Args {
     containers: Vec<String>,
 }
 
-/// Does it.
-pub async fn run(args: Args, global: &Global) -> Result<()> {
+/// Suspends.
+pub async fn pause(args: Args, global: &Global) -> Result<()> {
+    each_running(args, global, async |client, id| {
+        let request = client.request(PauseTaskRequest { container_id: id.to_owned() });
+        let answer = client.tasks().pause(request).await;
+        answer.step(|| format!("pause container {id}")).map(|_| ())
+    })
+    .await
+}
+
+/// Resumes.
+pub async fn unpause(args: Args, global: &Global) -> Result<()> {
+    each_running(args, global, async |client, id| {
+        let request = client.request(ResumeTaskRequest { container_id: id.to_owned() });
+        let answer = client.tasks().resume(request).await;
+        answer.step(|| format!("unpause container {id}")).map(|_| ())
+    })
+    .await
+}
+
+async fn each_running(
+    args: Args,
+    global: &Global,
+    action: impl AsyncFn(&Client, &str) -> Result<()>,
+) -> Result<()> {
     let client = Client::connect(global).await?;
     verbs::each(&args.containers, async |name| {
         let record = container::get(&client, name).await?;
         container::running(&client, &record.id).await?;
-        let request = PauseTaskRequest { container_id: record.id.clone() };
-        let answer = client.tasks().pause(client.request(request)).await;
-        answer.step(|| format!("pause container {}", record.id))?;
+        action(&client, &record.id).await?;
         output::line(&record.id)
     })
     .await
