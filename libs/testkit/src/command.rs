@@ -1,10 +1,14 @@
 //! Running one command and saying everything about it when it fails.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+/// How long a client may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a finished command printed, and how it ended.
 #[derive(Debug)]
@@ -81,13 +85,32 @@ impl Run {
         self
     }
 
+    /// Takes a variable away.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.command.env_remove(key);
+        self
+    }
+
+    /// Runs it in this folder.
+    #[must_use]
+    pub fn within(mut self, folder: impl AsRef<Path>) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// The command itself, for those who keep it running.
     #[must_use]
     pub fn into_command(self) -> Command {
         self.command
     }
 
-    /// Runs it to its end without input. A minute is the most a client may take.
+    /// The command, and how it reads.
+    pub(crate) fn into_parts(self) -> (Command, String) {
+        (self.command, self.line)
+    }
+
+    /// Runs it to its end without input. Two minutes are the most it may take.
     ///
     /// # Errors
     /// When it can't be started; not when it fails: see [`Output::ok`].
@@ -101,7 +124,6 @@ impl Run {
     /// When it can't be started; not when it fails: see [`Output::ok`].
     pub fn output_with(mut self, input: &[u8]) -> Result<Output> {
         use std::io::Write;
-        use std::os::unix::process::ExitStatusExt;
         let mut child = self
             .command
             .stdin(Stdio::piped())
@@ -113,16 +135,27 @@ impl Run {
         let input = input.to_vec();
         // A child that ends without reading all of it is judged by its exit code.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let out = child.wait_with_output().with_context(|| format!("wait for `{}`", self.line))?;
+        let (pid, (ended, end)) = (child.id(), std::sync::mpsc::channel());
+        std::thread::spawn(move || drop(ended.send(child.wait_with_output())));
+        let Ok(out) = end.recv_timeout(PATIENCE) else {
+            let _ = crate::node::signal(pid, rustix::process::Signal::KILL);
+            bail!("`{}` did not end within {PATIENCE:?}", self.line);
+        };
+        let out = out.with_context(|| format!("wait for `{}`", self.line))?;
         let _ = writer.join();
-        let code = out.status.code().or_else(|| out.status.signal().map(|s| 128 + s));
         Ok(Output {
             line: self.line,
-            code: code.unwrap_or(-1),
+            code: code_of(out.status),
             stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
         })
     }
+}
+
+/// The exit code as a shell has it: 128 and the signal when one ended the process.
+pub(crate) fn code_of(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
 /// Runs a command line split at spaces; it has to succeed.

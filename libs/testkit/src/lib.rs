@@ -9,10 +9,13 @@ mod command;
 mod image;
 mod node;
 mod registry;
+mod session;
 mod wait;
 
 pub use command::{Output, Run, program, run};
 pub use image::{Image, Layer};
 pub use node::Node;
 pub use registry::Registry;
+pub use rustix::process::Signal;
+pub use session::Session;
 pub use wait::until;

@@ -217,7 +217,8 @@ impl Drop for Node {
     }
 }
 
-fn signal(pid: u32, signal: Signal) -> Result<()> {
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such pid")?;
     kill_process(pid, signal).with_context(|| format!("send a signal to {pid:?}"))
 }
