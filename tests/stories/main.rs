@@ -1,7 +1,12 @@
 //! Whole-node stories: a node of real processes, a real registry, real clients. Need root.
+//!
+//! Container names differ between stories: nodes on one machine share its cgroups, and a container's
+//! cgroup is named by namespace and id alone, as with containerd.
 
 mod bad_input;
+mod cli;
 mod ctr;
 mod main_job;
 mod mounts;
+mod stage;
 mod supervisor;

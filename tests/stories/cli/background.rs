@@ -1,0 +1,63 @@
+//! Containers in the background.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use berth_testkit::until;
+
+use crate::stage::Stage;
+
+#[test]
+fn a_container_that_is_to_go_goes_when_it_ends() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let id = stage.run("-d --rm", "echo out; while [ ! -e /end ]; do sleep 0.05; done").output()?;
+    let id = id.ok()?;
+    let id = id.trim();
+    assert!(stage.berth("ps -q")?.contains(id));
+    let log = stage.node.path("logs").join("default").join(id);
+    assert!(log.exists(), "{} is its log", log.display());
+    stage.node.berth("exec").args([id, "touch", "/end"]).output()?.ok()?;
+    until("the container is removed", Duration::from_secs(30), || {
+        stage.berth("ps -a -q").is_ok_and(|list| list.is_empty())
+    })?;
+    until("its shim ends", Duration::from_secs(30), || stage.node.shims().is_empty())?;
+    until("its log is removed", Duration::from_secs(30), || !log.exists())?;
+    assert_eq!(stage.ctr("snapshots ls")?.lines().count(), 2, "only the image's");
+    Ok(())
+}
+
+#[test]
+fn a_container_is_paused_looked_into_and_stopped() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let script = "trap 'exit 4' TERM; while :; do sleep 0.05; done";
+    stage.run("-d --name bg-box -m 64m", script).output()?.ok()?;
+    stage.berth("pause bg-box")?;
+    assert!(stage.berth("ps")?.contains("paused"));
+    stage.berth("unpause bg-box")?;
+    assert!(stage.berth("top bg-box")?.contains("sh -c"));
+    let stats = stage.json("stats --no-stream bg-box")?;
+    assert_eq!(stats[0]["id"], "bg-box");
+    assert_eq!(stats[0]["memory_limit"], 64 << 20, "{stats}");
+    assert!(stats[0]["pids"].as_u64() >= Some(1) && stats[0]["memory"].as_u64() > Some(0));
+    assert!(stage.berth("stats --no-stream")?.contains("64.0 MiB"));
+    stage.berth("stop bg-box")?;
+    assert_eq!(stage.berth("wait bg-box")?, "4\n", "it ended by itself");
+    stage.berth("start bg-box")?;
+    stage.berth("kill bg-box")?;
+    assert_eq!(stage.berth("wait bg-box")?, "137\n");
+    stage.berth("rm bg-box")?;
+    Ok(())
+}
+
+#[test]
+fn several_are_named_and_one_that_fails_keeps_none_from_it() -> Result<()> {
+    let stage = Stage::pulled()?;
+    for name in ["bg-one", "bg-two"] {
+        stage.run(&format!("-d --name {name}"), "sleep 600").output()?.ok()?;
+    }
+    let out = stage.node.berth("rm -f bg-one bg-ghost bg-two").output()?;
+    assert_eq!((out.code, out.stdout.as_str()), (1, "bg-one\nbg-two\n"), "{out}");
+    assert!(out.stderr.contains("bg-ghost"), "{out}");
+    assert_eq!(stage.berth("ps -a -q")?, "");
+    Ok(())
+}

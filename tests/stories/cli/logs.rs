@@ -1,0 +1,45 @@
+//! Logs of containers in the background.
+
+use anyhow::Result;
+use berth_testkit::Session;
+
+use crate::stage::Stage;
+
+#[test]
+fn both_outputs_times_and_the_last_lines() -> Result<()> {
+    let stage = Stage::pulled()?;
+    stage.run("-d --name logs-both", "echo one; echo two >&2; echo three").output()?.ok()?;
+    stage.berth("wait logs-both")?;
+    let out = stage.node.berth("logs logs-both").output()?;
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("one\nthree\n", "two\n"));
+    let timed = stage.berth("logs -t logs-both")?;
+    assert!(timed.starts_with("20") && timed.lines().all(|line| line.contains("Z ")), "{timed}");
+    stage.run("-d --name logs-tail", "echo a; echo b; echo c").output()?.ok()?;
+    stage.berth("wait logs-tail")?;
+    assert_eq!(stage.berth("logs --tail 2 logs-tail")?, "b\nc\n");
+    stage.berth("rm logs-both logs-tail")?;
+    Ok(())
+}
+
+#[test]
+fn a_log_is_followed_through_its_rotations() -> Result<()> {
+    let stage = Stage::pulled()?;
+    // Bursts that rotate the log several times between two looks at it.
+    let script = "n=0; while [ $n -lt 2000 ]; do n=$((n+1)); echo line $n; \
+                  [ $((n % 100)) -ne 0 ] || sleep 0.15; done";
+    let options = "-d --name logs-follow --log-max-size 2k --log-max-files 8";
+    stage.run(options, script).output()?.ok()?;
+    let mut follow = Session::start(stage.node.berth("logs -f logs-follow"))?;
+    assert_eq!(follow.end()?, 0);
+    let printed = follow.printed();
+    let lines: Vec<_> = printed.lines().collect();
+    let expected: Vec<_> = (1..=2000).map(|n| format!("line {n}")).collect();
+    assert_eq!(lines, expected);
+    let kept = fs_err::read_dir(stage.node.path("logs/default/logs-follow"))?.count();
+    assert_eq!(kept, 8);
+    let left = stage.berth("logs logs-follow")?;
+    assert!(left.ends_with("line 2000\n") && left.lines().count() < 2000, "{left}");
+    stage.berth("rm logs-follow")?;
+    assert!(!stage.node.path("logs/default/logs-follow").exists());
+    Ok(())
+}

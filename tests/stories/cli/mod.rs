@@ -1,0 +1,9 @@
+//! `berth`, verb by verb, as people use it.
+
+mod background;
+mod events;
+mod foreground;
+mod images;
+mod json;
+mod logs;
+mod terminal;

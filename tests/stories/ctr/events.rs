@@ -1,0 +1,72 @@
+//! Events as ctr shows them.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use berth_testkit::{Session, until};
+
+use crate::stage::Stage;
+
+/// The topics of the events of one container, in order, with the id of the process in them.
+fn topics(printed: &str, container: &str) -> Vec<String> {
+    let ours = printed.lines().filter(|line| line.contains(&format!("\"{container}\"")));
+    ours.filter_map(|line| line.split(' ').nth(5).map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_step_of_a_process_is_told_once_and_in_order() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let events = Session::start(stage.node.ctr("events"))?;
+    let mut number = 0;
+    until("events arrive", Duration::from_secs(20), || {
+        number += 1;
+        let labelled = stage.ctr(&format!("namespaces label default n={number}")).is_ok();
+        labelled && events.printed().contains("/namespaces/update")
+    })?;
+    stage.ctr_run("-d", "events-box", "sleep 600").output()?.ok()?;
+    stage.ctr("tasks exec --exec-id events-exec events-box true")?;
+    stage.ctr("tasks pause events-box")?;
+    stage.ctr("tasks resume events-box")?;
+    stage.node.ctr("tasks rm -f events-box").output()?;
+    stage.ctr("containers rm events-box")?;
+    events.expect("/containers/delete")?;
+    let expected = [
+        "/snapshot/prepare",
+        "/containers/create",
+        "/tasks/create",
+        "/tasks/start",
+        "/tasks/exec-added",
+        "/tasks/exec-started",
+        "/tasks/exit",
+        "/tasks/paused",
+        "/tasks/resumed",
+        "/tasks/exit",
+        "/tasks/delete",
+        "/snapshot/remove",
+        "/containers/delete",
+    ];
+    let told = topics(&events.printed(), "events-box");
+    assert_eq!(told, expected, "{}", events.printed());
+    let exits: Vec<_> = events
+        .printed()
+        .lines()
+        .filter(|line| line.contains("/tasks/exit"))
+        .map(|line| line.contains("\"id\":\"events-exec\""))
+        .collect();
+    assert_eq!(exits, [true, false]);
+    Ok(())
+}
+
+#[test]
+fn filters_choose_what_is_told() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let filtered = stage.node.ctr("events").args([r#"topic=="/tasks/exit""#]);
+    let events = Session::start(filtered)?;
+    until("events arrive", Duration::from_secs(20), || {
+        let ran = stage.ctr_run("--rm", "events-filter", "exit 3").output();
+        ran.is_ok_and(|out| out.code == 3) && events.printed().contains("\"exit_status\":3")
+    })?;
+    let printed = events.printed();
+    assert!(printed.lines().all(|line| line.contains("/tasks/exit")), "{printed}");
+    Ok(())
+}

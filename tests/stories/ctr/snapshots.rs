@@ -1,0 +1,54 @@
+//! Snapshots of both snapshotters.
+
+use anyhow::{Context, Result};
+
+use crate::stage::Stage;
+
+#[test]
+fn snapshots() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let list = stage.ctr("snapshots ls")?;
+    let base = list.lines().nth(1).and_then(|l| l.split_whitespace().next()).context("no layer")?;
+    assert!(stage.ctr(&format!("snapshots info {base}"))?.contains("Committed"));
+    let target = stage.node.path("mnt");
+    fs_err::create_dir(&target)?;
+    stage.ctr(&format!("snapshots prepare work {base}"))?;
+    let mounts = stage.ctr(&format!("snapshots mounts {} work", target.display()))?;
+    berth_testkit::program("sh").args(["-c", &mounts]).output()?.ok()?;
+    fs_err::write(target.join("new"), "file")?;
+    let diff = stage.node.ctr("snapshots diff work").output()?;
+    assert_eq!(diff.code, 0, "{}", diff.stderr);
+    berth_testkit::program("umount").args([&target]).output()?.ok()?;
+    stage.ctr("snapshots commit done work")?;
+    assert!(stage.ctr("snapshots usage done")?.contains("done"));
+    assert!(stage.ctr("snapshots view look done")?.is_empty());
+    assert!(stage.ctr_refused("snapshots rm done")?.contains("cannot remove snapshot with child"));
+    stage.ctr("snapshots rm look")?;
+    stage.ctr("snapshots rm done")?;
+    assert!(stage.ctr_refused("snapshots info done")?.contains("not found"));
+    Ok(())
+}
+
+#[test]
+fn snapshots_of_the_native_snapshotter() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let ran = stage.ctr_run("--rm --snapshotter native", "snapshots-native", "echo native");
+    assert_eq!(ran.output()?.ok()?, "native\n");
+    let native = |line: &str| stage.ctr(&format!("snapshots --snapshotter native {line}"));
+    let list = native("ls")?;
+    let base = list.lines().nth(1).and_then(|l| l.split_whitespace().next()).context("no layer")?;
+    native(&format!("prepare work {base}"))?;
+    let mounts = native("mounts /mnt work")?;
+    let source = mounts.split_whitespace().nth(3).context("no source")?;
+    assert!(mounts.starts_with("mount -t bind"), "{mounts}");
+    fs_err::write(format!("{source}/new"), "file")?;
+    native("commit done work")?;
+    assert!(native("tree")?.contains("done"));
+    native("view look done")?;
+    native("label look kind=test")?;
+    assert!(native("info look")?.contains("\"kind\": \"test\""));
+    assert!(stage.ctr_refused("snapshots info done")?.contains("not found"), "of overlayfs");
+    native("rm look")?;
+    native("rm done")?;
+    Ok(())
+}
