@@ -30,22 +30,6 @@ pub enum Error {
     /// A header was not text.
     #[error("header {0:?} is not printable ASCII: invalid argument")]
     Header(&'static str),
-    /// A message in an `Any` was of another type than the caller can take.
-    #[error("message is of type {found:?}, expected {expected:?}: invalid argument")]
-    AnyType {
-        /// The type that the `Any` names.
-        found: String,
-        /// The type that was asked for.
-        expected: String,
-    },
-    /// The bytes in an `Any` were not a message of its type.
-    #[error("decode {type_url:?}: {source}: invalid argument")]
-    AnyDecode {
-        /// The type that the `Any` names.
-        type_url: String,
-        /// What prost said.
-        source: prost::DecodeError,
-    },
     /// An update's field mask named a field that cannot be updated.
     #[error("cannot update {field:?} field of {object}: invalid argument")]
     Mask {
@@ -62,10 +46,7 @@ impl Coded for Error {
             Error::Socket { source, .. } => code_of_io(source),
             Error::InUse(_) | Error::NamespaceRequired => Code::FailedPrecondition,
             Error::Namespace(error) => error.code(),
-            Error::Header(_)
-            | Error::AnyType { .. }
-            | Error::AnyDecode { .. }
-            | Error::Mask { .. } => Code::InvalidArgument,
+            Error::Header(_) | Error::Mask { .. } => Code::InvalidArgument,
         }
     }
 }

@@ -5,7 +5,6 @@
 //! conversions of protobuf's well-known types. Must not know: any service's messages; this crate
 //! does not depend on berth-proto.
 
-pub mod any;
 mod channel;
 mod error;
 pub mod mask;

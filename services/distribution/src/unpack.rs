@@ -8,7 +8,7 @@
 //! Copies per compressed byte: one from the socket into memory, where it is hashed; one into the
 //! blob's file; one into the pipe and one out of it, in bundle, which inflates from there. The
 //! blob's file is not read again. A blob that is here already is read once, by bundle, through a
-//! descriptor of its file. See `docs/adr` on the data path of a pull.
+//! descriptor of its file. `docs/adr/0005-data-path-of-a-pull.md` says why.
 
 mod chain;
 mod error;

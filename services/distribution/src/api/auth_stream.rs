@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use berth_grpc::any;
 use berth_proto::containerd::types::transfer::{AuthRequest, AuthResponse, AuthType};
+use berth_proto::pack;
 use tokio::sync::Mutex;
 
 use super::streaming::Stream;
+use super::wire::message;
 use crate::registry::{Credential, Credentials, Error, Lookup};
 
 /// How long a client may take; a person may have to type.
@@ -29,11 +30,11 @@ impl AuthStream {
             wwwauthenticate: Vec::new(),
         };
         let gone = "its stream has ended";
-        stream.to.send(Ok(any::pack(&question))).await.map_err(|_| gone)?;
+        stream.to.send(Ok(pack(&question))).await.map_err(|_| gone)?;
         let answer = stream.from.recv().await.ok_or(gone)?;
         let answer = answer.map_err(|status| status.message().to_owned())?;
         let answer: AuthResponse =
-            any::unpack(&answer).map_err(|error| berth_errors::chain(&error))?;
+            message(&answer).map_err(|status| status.message().to_owned())?;
         Ok(match AuthType::try_from(answer.auth_type) {
             Ok(AuthType::Credentials) => {
                 Some(Credential::Basic { username: answer.username, secret: answer.secret })

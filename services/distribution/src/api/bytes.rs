@@ -2,12 +2,13 @@
 
 use std::io::{self, Read, Write};
 
-use berth_grpc::any;
 use berth_proto::containerd::types::transfer::{Data, WindowUpdate};
+use berth_proto::pack;
 use bytes::{Buf, Bytes};
 use tonic::Status;
 
 use super::streaming::Stream;
+use super::wire;
 
 /// How many bytes a client may be ahead of us. Its clients send 32 KiB at a time.
 const WINDOW: i32 = 1 << 20;
@@ -34,7 +35,7 @@ impl Reader {
         }
         let update = WINDOW - self.window;
         // A client that has sent all may be gone already: its last messages still count.
-        if self.stream.to.blocking_send(Ok(any::pack(&WindowUpdate { update }))).is_ok() {
+        if self.stream.to.blocking_send(Ok(pack(&WindowUpdate { update }))).is_ok() {
             self.window = WINDOW;
         }
     }
@@ -46,7 +47,7 @@ impl Read for Reader {
             self.open_window();
             let Some(message) = self.stream.from.blocking_recv() else { return Ok(0) };
             let message = message.map_err(broken)?;
-            let Data { data } = any::unpack(&message).map_err(io::Error::other)?;
+            let Data { data } = wire::message(&message).map_err(io::Error::other)?;
             self.window -= i32::try_from(data.len()).unwrap_or(self.window);
             self.rest = data;
         }
@@ -80,7 +81,7 @@ impl Writer {
                 self.stream.from.blocking_recv().ok_or(io::ErrorKind::ConnectionAborted)?
             };
             let update: WindowUpdate =
-                any::unpack(&message.map_err(broken)?).map_err(io::Error::other)?;
+                wire::message(&message.map_err(broken)?).map_err(io::Error::other)?;
             self.window += i64::from(update.update);
         }
     }
@@ -95,7 +96,7 @@ impl Write for Writer {
         let window = usize::try_from(self.window).unwrap_or(MESSAGE);
         let count = bytes.len().min(MESSAGE).min(window);
         let data = Data { data: Bytes::copy_from_slice(&bytes[..count]) };
-        let sent = self.stream.to.blocking_send(Ok(any::pack(&data)));
+        let sent = self.stream.to.blocking_send(Ok(pack(&data)));
         sent.map_err(|_| io::ErrorKind::ConnectionAborted)?;
         self.window -= i64::try_from(count).unwrap_or(0);
         Ok(count)
@@ -133,12 +134,12 @@ mod tests {
             while left > 0 {
                 while window <= 0 {
                     let message = answers.blocking_recv().unwrap().unwrap();
-                    let update: WindowUpdate = any::unpack(&message).unwrap();
+                    let update: WindowUpdate = wire::message(&message).unwrap();
                     window += i64::from(update.update);
                     assert!(window <= i64::from(WINDOW));
                 }
                 let count = left.min(MESSAGE).min(window as usize);
-                client.blocking_send(Ok(any::pack(&Data { data: vec![7; count].into() }))).unwrap();
+                client.blocking_send(Ok(pack(&Data { data: vec![7; count].into() }))).unwrap();
                 window -= count as i64;
                 left -= count;
             }
@@ -153,13 +154,13 @@ mod tests {
     fn we_send_no_more_than_the_client_takes() {
         let (ours, client, mut answers) = stream();
         let writer = std::thread::spawn(move || Writer::new(ours).write_all(&[1; 100]));
-        client.blocking_send(Ok(any::pack(&WindowUpdate { update: 60 }))).unwrap();
+        client.blocking_send(Ok(pack(&WindowUpdate { update: 60 }))).unwrap();
         let size = |message: Option<Result<prost_types::Any, Status>>| {
-            any::unpack::<Data>(&message.unwrap().unwrap()).unwrap().data.len()
+            wire::message::<Data>(&message.unwrap().unwrap()).unwrap().data.len()
         };
         assert_eq!(size(answers.blocking_recv()), 60);
         assert!(answers.try_recv().is_err());
-        client.blocking_send(Ok(any::pack(&WindowUpdate { update: 60 }))).unwrap();
+        client.blocking_send(Ok(pack(&WindowUpdate { update: 60 }))).unwrap();
         assert_eq!(size(answers.blocking_recv()), 40);
         writer.join().unwrap().unwrap();
         let (ours, client, _answers) = stream();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_events::Ring;
-use berth_grpc::any::type_url;
 use berth_ids::Namespace;
 use berth_proto::containerd::events as wire;
 use berth_proto::containerd::services::images::v1 as images;
+use berth_proto::type_url;
 use prost::{Message, Name};
 
 use super::wire::{to_labels, to_size};

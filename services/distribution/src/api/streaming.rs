@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use berth_grpc::{any, namespace};
+use berth_grpc::namespace;
 use berth_ids::Namespace;
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::streaming::v1 as wire;
@@ -13,6 +13,8 @@ use prost_types::Any;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+use super::wire::message;
 
 /// Messages that wait in each direction. What is in them is bounded by the messages' size.
 const QUEUE: usize = 16;
@@ -94,8 +96,7 @@ impl wire::streaming_server::Streaming for Service {
         let first = first
             .map_err(|_| Status::deadline_exceeded("stream: its first message did not come"))??
             .ok_or_else(|| Status::invalid_argument("stream: it ended before it was named"))?;
-        let wire::StreamInit { id } = any::unpack(&first)
-            .map_err(|error| Status::invalid_argument(berth_errors::chain(&error)))?;
+        let wire::StreamInit { id } = message(&first)?;
         let (to, outbound) = mpsc::channel(QUEUE);
         let (forward, from) = mpsc::channel(QUEUE);
         // The client waits for this before it lets other calls refer to the stream.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use berth_grpc::{any, lease, namespace, status};
+use berth_grpc::{lease, namespace, status};
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::transfer::v1 as wire;
 use berth_proto::containerd::types::transfer as types;
+use berth_proto::pack;
 use prost_types::Any;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
@@ -13,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::bytes::{Reader, Writer};
 use super::streaming::{Stream, Streams};
 use super::transfer_wire::{export, image_store, remote};
+use super::wire::message;
 use crate::registry::Descriptor;
 use crate::transfer::{Caller, Export, ImageStore, Progress, Remote, Reporter, Transfers};
 
@@ -69,7 +71,7 @@ impl wire::transfer_server::Transfer for Service {
 impl Service {
     async fn run(&self, caller: &Caller, source: &Any, destination: &Any) -> Result<(), Status> {
         let unsupported = || {
-            let (from, to) = (any::bare(&source.type_url), any::bare(&destination.type_url));
+            let (from, to) = (bare(&source.type_url), bare(&destination.type_url));
             let words = format!("method Transfer not implemented for {from} to {to}");
             Status::unimplemented(words)
         };
@@ -92,19 +94,18 @@ impl Service {
     }
 
     fn end(&self, caller: &Caller, object: &Any) -> Result<Option<End>, Status> {
-        let decode = |error| status(error);
         let take = |id: &str| self.streams.take(&caller.namespace, id);
-        Ok(Some(match any::bare(&object.type_url) {
+        Ok(Some(match bare(&object.type_url) {
             "containerd.types.transfer.OCIRegistry" => {
-                let wire: types::OciRegistry = any::unpack(object).map_err(decode)?;
+                let wire: types::OciRegistry = message(object)?;
                 End::Registry(Box::new(remote(wire, take)?))
             }
             "containerd.types.transfer.ImageStore" => {
-                let wire: types::ImageStore = any::unpack(object).map_err(decode)?;
+                let wire: types::ImageStore = message(object)?;
                 End::Images(image_store(wire)?)
             }
             "containerd.types.transfer.ImageImportStream" => {
-                let wire: types::ImageImportStream = any::unpack(object).map_err(decode)?;
+                let wire: types::ImageImportStream = message(object)?;
                 if wire.force_compress {
                     return Err(Status::unimplemented(
                         "import with force_compress: not implemented",
@@ -113,7 +114,7 @@ impl Service {
                 End::Import(take(&wire.stream)?)
             }
             "containerd.types.transfer.ImageExportStream" => {
-                let wire: types::ImageExportStream = any::unpack(object).map_err(decode)?;
+                let wire: types::ImageExportStream = message(object)?;
                 End::Export(take(&wire.stream)?, export(&wire))
             }
             _ => return Ok(None),
@@ -121,10 +122,15 @@ impl Service {
     }
 }
 
+/// A type's name without what stands before its last slash.
+fn bare(type_url: &str) -> &str {
+    type_url.rsplit_once('/').map_or(type_url, |(_, name)| name)
+}
+
 /// Tells the client of each event, until the transfer is over or the client has gone.
 async fn tell(mut events: mpsc::Receiver<Progress>, stream: Stream) {
     while let Some(event) = events.recv().await {
-        if stream.to.send(Ok(any::pack(&to_wire(event)))).await.is_err() {
+        if stream.to.send(Ok(pack(&to_wire(event)))).await.is_err() {
             return;
         }
     }

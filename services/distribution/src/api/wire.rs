@@ -8,8 +8,10 @@ use berth_filters::Filter;
 use berth_grpc::mask::Mask;
 use berth_grpc::{lease, namespace, status, time};
 use berth_ids::{Digest, Labels};
+use berth_proto::{type_url, unpack};
 use futures::Stream;
-use prost_types::{FieldMask, Timestamp};
+use prost::Name;
+use prost_types::{Any, FieldMask, Timestamp};
 use tonic::{Request, Status};
 
 use crate::error::Error;
@@ -65,6 +67,15 @@ pub fn change(mask: &Mask, field: &str, new: Labels) -> LabelChange {
 
 pub fn required(what: &'static str) -> impl FnOnce() -> Status {
     move || status(Error::Required(what))
+}
+
+/// The message that an `Any` has to hold.
+pub fn message<M: Name + Default>(any: &Any) -> Result<M, Status> {
+    let wrong = |reason: String| Status::invalid_argument(format!("{reason}: invalid argument"));
+    let (found, wanted) = (&any.type_url, type_url::<M>());
+    unpack(any)
+        .ok_or_else(|| wrong(format!("message is of type {found:?}, expected {wanted:?}")))?
+        .map_err(|error| wrong(format!("decode {found:?}: {error}")))
 }
 
 /// A size from the wire, where a negative one stands for nothing.

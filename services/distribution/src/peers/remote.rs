@@ -128,13 +128,7 @@ impl Neighbour for Remote {
 
     fn hold<'a>(&'a self, lease: &'a LeaseName, hold: &'a Hold) -> Answer<'a, ()> {
         Box::pin(async move {
-            let request = wire::AddLeaseResourceRequest {
-                namespace: lease.namespace.to_string(),
-                lease: lease.id.clone(),
-                incarnation: lease.incarnation,
-                kind: hold.kind.clone(),
-                id: hold.id.clone(),
-            };
+            let request = resource(lease, hold);
             let mut member = self.leases();
             self.small("add lease resource", member.add(request)).await.map(drop)
         })
@@ -142,13 +136,10 @@ impl Neighbour for Remote {
 
     fn release<'a>(&'a self, lease: &'a LeaseName, hold: &'a Hold) -> Answer<'a, ()> {
         Box::pin(async move {
-            let request = wire::RemoveLeaseResourceRequest {
-                namespace: lease.namespace.to_string(),
-                lease: lease.id.clone(),
-                incarnation: lease.incarnation,
-                kind: hold.kind.clone(),
-                id: hold.id.clone(),
-            };
+            let wire::AddLeaseResourceRequest { namespace, lease, incarnation, kind, id } =
+                resource(lease, hold);
+            let request =
+                wire::RemoveLeaseResourceRequest { namespace, lease, incarnation, kind, id };
             let mut member = self.leases();
             self.small("remove lease resource", member.remove(request)).await.map(drop)
         })
@@ -220,6 +211,16 @@ impl Neighbour for Remote {
                 Err(error) => Err(error),
             }
         })
+    }
+}
+
+fn resource(lease: &LeaseName, hold: &Hold) -> wire::AddLeaseResourceRequest {
+    wire::AddLeaseResourceRequest {
+        namespace: lease.namespace.to_string(),
+        lease: lease.id.clone(),
+        incarnation: lease.incarnation,
+        kind: hold.kind.clone(),
+        id: hold.id.clone(),
     }
 }
 

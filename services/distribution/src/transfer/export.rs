@@ -14,7 +14,7 @@ use super::names::{IMAGE_NAME, REF_NAME};
 use super::store::Store;
 use super::{Caller, Error, Export, ImageStore, Result, Transfers, platform};
 use crate::archive::{Entry, Source, write};
-use crate::registry::{Descriptor, Document, MAX_MANIFEST, Manifest, Reference, media};
+use crate::registry::{Descriptor, Document, Manifest, Reference, media};
 
 impl Transfers {
     /// Exports images as an OCI layout that docker can load as well.
@@ -115,7 +115,7 @@ impl<'a> Layout<'a> {
     }
 
     async fn image(&mut self, target: &Descriptor, name: &str) -> Result<()> {
-        match self.document(target).await? {
+        match self.store.document(target).await? {
             Document::Manifest(manifest) => {
                 self.tree(target).await?;
                 self.tell_docker(target, *manifest, name);
@@ -137,7 +137,7 @@ impl<'a> Layout<'a> {
                 }
                 let first = chosen.iter().find(|entry| media::is_manifest(&entry.media_type));
                 if let Some(entry) = first
-                    && let Document::Manifest(manifest) = self.document(entry).await?
+                    && let Document::Manifest(manifest) = self.store.document(entry).await?
                 {
                     self.tell_docker(entry, *manifest, name);
                 }
@@ -161,7 +161,7 @@ impl<'a> Layout<'a> {
             if !media::is_index(media_type) && !media::is_manifest(media_type) {
                 return Ok(());
             }
-            match self.document(descriptor).await? {
+            match self.store.document(descriptor).await? {
                 Document::Index(index) => {
                     for entry in &index.manifests {
                         self.tree(entry).await?;
@@ -176,19 +176,6 @@ impl<'a> Layout<'a> {
             }
             Ok(())
         })
-    }
-
-    async fn document(&self, descriptor: &Descriptor) -> Result<Document> {
-        let media_type = &descriptor.media_type;
-        if !media::is_index(media_type) && !media::is_manifest(media_type) {
-            return Err(Error::MediaType {
-                digest: descriptor.digest.clone(),
-                media_type: media_type.clone(),
-                wanted: "only manifests and indexes can be exported",
-            });
-        }
-        let bytes = self.store.read(&descriptor.digest, MAX_MANIFEST).await?;
-        Ok(Document::parse(descriptor, &bytes)?)
     }
 
     /// `false`: it was left out.

@@ -55,7 +55,7 @@ impl Push<'_> {
     /// Pushes what the image names, under the reference's tag; answers what got the tag.
     async fn named(&self, target: &Descriptor) -> Result<Descriptor> {
         let parents = vec![self.repository.reference().to_string()];
-        let chosen = match self.document(target).await? {
+        let chosen = match self.store.document(target).await? {
             Document::Index(index) => self.complete_part(target, &index)?,
             Document::Manifest(_) => target.clone(),
         };
@@ -97,7 +97,7 @@ impl Push<'_> {
         Box::pin(async move {
             let progress = self.caller.progress.blob(descriptor, &parents);
             let below = vec![ingest_key(descriptor)];
-            match self.document(descriptor).await? {
+            match self.store.document(descriptor).await? {
                 Document::Index(index) => {
                     for entry in &index.manifests {
                         if media::is_index(&entry.media_type)
@@ -122,19 +122,6 @@ impl Push<'_> {
             progress.done(word(pushed));
             Ok(())
         })
-    }
-
-    async fn document(&self, descriptor: &Descriptor) -> Result<Document> {
-        let media_type = &descriptor.media_type;
-        if !media::is_index(media_type) && !media::is_manifest(media_type) {
-            return Err(Error::MediaType {
-                digest: descriptor.digest.clone(),
-                media_type: media_type.clone(),
-                wanted: "only manifests and indexes can be pushed",
-            });
-        }
-        let bytes = self.store.read(&descriptor.digest, MAX_MANIFEST).await?;
-        Ok(Document::parse(descriptor, &bytes)?)
     }
 
     async fn blob(&self, descriptor: &Descriptor, parents: &[String]) -> Result<()> {

@@ -7,12 +7,12 @@ use berth_ids::{Digest, Labels};
 use bytes::Bytes;
 
 use super::progress::ingest_key;
-use super::{Caller, Result, Transfers, labels};
+use super::{Caller, Error, Result, Transfers, labels};
 use crate::Error as StoreError;
 use crate::content::{Content, Expected, Info, Writer};
 use crate::images::{Change, Images};
 use crate::records::Descriptor as Target;
-use crate::registry::{Descriptor, Reference};
+use crate::registry::{Descriptor, Document, MAX_MANIFEST, Reference, media};
 use crate::scope::Scope;
 use crate::shared::LabelChange;
 
@@ -116,6 +116,20 @@ impl Store {
     /// A small blob whole.
     pub(super) async fn read(&self, digest: &Digest, max: u64) -> Result<Bytes> {
         Ok(self.content.read_bounded(&self.scope.namespace, digest, max).await?)
+    }
+
+    /// The manifest or index that an image here begins with.
+    pub(super) async fn document(&self, descriptor: &Descriptor) -> Result<Document> {
+        let media_type = &descriptor.media_type;
+        if !media::is_index(media_type) && !media::is_manifest(media_type) {
+            return Err(Error::MediaType {
+                digest: descriptor.digest.clone(),
+                media_type: media_type.clone(),
+                wanted: "only manifests and indexes can be pushed or exported",
+            });
+        }
+        let bytes = self.read(&descriptor.digest, MAX_MANIFEST).await?;
+        Ok(Document::parse(descriptor, &bytes)?)
     }
 
     /// A writer for the blob, `None` when the namespace has it. Waits for whoever writes it now.
