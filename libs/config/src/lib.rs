@@ -16,7 +16,8 @@ pub use args::{Args, Overrides};
 pub use error::Error;
 pub use paths::Service;
 pub use sections::{
-    Bundle, Distribution, Gateway, Gc, Log, LogFormat, Registry, Runtime, Telemetry, Timeouts,
+    Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime,
+    Telemetry, Timeouts,
 };
 pub use units::{ByteSize, HumanDuration};
 

@@ -61,8 +61,22 @@ pub struct Distribution {
     pub events: usize,
     /// Talking to registries.
     pub registry: Registry,
+    /// Programs that may refuse a pull.
+    pub image_verifiers: ImageVerifiers,
     /// Garbage collection.
     pub gc: Gc,
+}
+
+/// `[distribution.image_verifiers]`: keys and defaults are containerd's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageVerifiers {
+    /// The folder of the programs; each is asked before an image is pulled.
+    pub bin_dir: PathBuf,
+    /// The most programs that are asked, in the order of their names.
+    pub max_verifiers: usize,
+    /// How long one may take.
+    pub per_verifier_timeout: HumanDuration,
 }
 
 /// `[distribution.registry]`
@@ -171,7 +185,18 @@ impl Default for Distribution {
             store_cache: ByteSize(1 << 20),
             events: 4096,
             registry: Registry::default(),
+            image_verifiers: ImageVerifiers::default(),
             gc: Gc::default(),
+        }
+    }
+}
+
+impl Default for ImageVerifiers {
+    fn default() -> Self {
+        Self {
+            bin_dir: "/opt/containerd/image-verifier/bin".into(),
+            max_verifiers: 10,
+            per_verifier_timeout: HumanDuration::secs(10),
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod scope;
 pub mod shared;
 pub mod transfer;
 pub mod unpack;
+pub mod verifiers;
 
 pub use error::{Error, Result};
 pub use node::Distribution;

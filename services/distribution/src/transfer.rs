@@ -31,6 +31,7 @@ use crate::images::Images;
 use crate::leases::Leases;
 use crate::registry::{Anonymous, Credentials, DockerConfig, Policy, Registries, Settings};
 use crate::unpack::Layers;
+use crate::verifiers::Verifiers;
 
 pub use error::Error;
 pub use progress::{Progress, Reporter};
@@ -51,6 +52,8 @@ pub struct Transfers {
     pub credentials: Arc<dyn Credentials>,
     /// Bundle.
     pub layers: Arc<dyn Layers>,
+    /// Who may refuse a pull.
+    pub verifiers: Verifiers,
     /// The process's tasks.
     pub tasks: Tasks,
     /// The most blobs of one transfer on their way at once.
@@ -84,6 +87,7 @@ impl Transfers {
             registries: Arc::new(Registries::new(settings)),
             credentials,
             layers,
+            verifiers: Verifiers::new(&node.config.distribution.image_verifiers),
             tasks: tasks.clone(),
             at_once: config.max_concurrent_downloads,
             uploads_at_once: config.max_concurrent_uploads,

@@ -21,6 +21,7 @@ const PLUGINS: &[(&str, &str, &[&str])] = &[
     ("io.containerd.service.v1", "images-service", &["io.containerd.metadata.v1"]),
     ("io.containerd.service.v1", "namespaces-service", &["io.containerd.metadata.v1"]),
     ("io.containerd.service.v1", "introspection-service", &[]),
+    ("io.containerd.image-verifier.v1", "bindir", &[]),
     ("io.containerd.transfer.v1", "local", &["io.containerd.metadata.v1"]),
     ("io.containerd.streaming.v1", "manager", &["io.containerd.metadata.v1"]),
     ("io.containerd.grpc.v1", "content", &["io.containerd.service.v1"]),

@@ -12,6 +12,9 @@ pub enum Error {
     /// Our own store of blobs, images and leases.
     #[error(transparent)]
     Store(#[from] crate::Error),
+    /// A verifier of images.
+    #[error(transparent)]
+    Verifier(#[from] crate::verifiers::Error),
     /// The unpacking of a layer.
     #[error(transparent)]
     Unpack(#[from] crate::unpack::Error),
@@ -78,6 +81,7 @@ impl Coded for Error {
         match self {
             Error::Registry(error) => error.code(),
             Error::Store(error) => error.code(),
+            Error::Verifier(error) => error.code(),
             Error::Unpack(error) => error.code(),
             Error::Archive(error) => error.code(),
             Error::NoPlatform { .. } | Error::Missing(_) | Error::NoName => Code::NotFound,

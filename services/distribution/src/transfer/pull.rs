@@ -23,6 +23,7 @@ impl Transfers {
             // Names that cannot be given are told before anything is fetched.
             let names = names::of_target(to, &target)?;
             let name = repository.reference().to_string();
+            self.verifiers.judge(&name, &target).await?;
             progress.step(format!("Pulling from {label}"));
             progress.image("fetching image content", &name, &target);
             let walk = Walk {

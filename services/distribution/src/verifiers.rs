@@ -1,0 +1,136 @@
+//! Programs that judge an image before it is pulled, run as containerd's `bindir` verifier runs
+//! them.
+//!
+//! Owns: which programs there are, what each is told and what its answer means. Must not know:
+//! registries, blobs, images' records.
+
+use std::path::{Path, PathBuf};
+
+use berth_config::ImageVerifiers;
+use berth_errors::{Code, Coded};
+use berth_ids::Digest;
+use berth_lifecycle::child;
+
+use crate::registry::Descriptor;
+
+/// The media type of what a program finds on its standard input.
+const DESCRIPTOR: &str = "application/vnd.oci.descriptor.v1+json";
+/// How much of a program's words is kept.
+const MAX_WORDS: usize = 32 << 10;
+
+/// No permission to pull.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A program said no.
+    #[error(
+        "image verifier {verifier} refused {name} with digest {digest}: {words}: permission denied"
+    )]
+    Refused {
+        /// The program.
+        verifier: String,
+        /// The image.
+        name: String,
+        /// What it names now.
+        digest: Digest,
+        /// Its exit code and what it wrote.
+        words: String,
+    },
+    /// A program gave no judgement, so that nothing is pulled.
+    #[error("ask image verifier {} about {name}: {reason}, mend or remove it: failed precondition", verifier.display())]
+    NoJudgement {
+        /// The program, or the folder of programs.
+        verifier: PathBuf,
+        /// The image.
+        name: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Refused { .. } => Code::PermissionDenied,
+            Error::NoJudgement { .. } => Code::FailedPrecondition,
+        }
+    }
+}
+
+/// The node's programs. Each is asked in turn; all have to agree.
+#[derive(Clone, Debug)]
+pub struct Verifiers(ImageVerifiers);
+
+impl Verifiers {
+    /// As the configuration says. The folder is read anew for each image.
+    #[must_use]
+    pub fn new(config: &ImageVerifiers) -> Self {
+        Self(config.clone())
+    }
+
+    /// Whether the image `name`, which is `target` now, may be pulled.
+    ///
+    /// # Errors
+    /// [`Error`]: it may not.
+    pub async fn judge(&self, name: &str, target: &Descriptor) -> Result<(), Error> {
+        let mut programs = self.programs(name)?;
+        if programs.len() > self.0.max_verifiers {
+            let (folder, found) = (self.0.bin_dir.display(), programs.len());
+            tracing::warn!(%folder, found, asked = self.0.max_verifiers, "too many image verifiers");
+            programs.truncate(self.0.max_verifiers);
+        }
+        for program in programs {
+            self.ask(&program, name, target).await?;
+        }
+        Ok(())
+    }
+
+    fn programs(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
+        let folder = &self.0.bin_dir;
+        let wrong = |error: std::io::Error| no_judgement(folder, name, error.to_string());
+        let entries = match fs_err::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(wrong(error)),
+        };
+        let mut programs = Vec::new();
+        for entry in entries {
+            programs.push(entry.map_err(wrong)?.path());
+        }
+        programs.sort();
+        Ok(programs)
+    }
+
+    async fn ask(&self, program: &Path, name: &str, target: &Descriptor) -> Result<(), Error> {
+        let wrong = |reason: String| no_judgement(program, name, reason);
+        let descriptor = serde_json::to_vec(target).map_err(|e| wrong(e.to_string()))?;
+        let mut command = child::command(program);
+        command.args(["-name", name, "-digest", target.digest.as_str()]);
+        command.args(["-stdin-media-type", DESCRIPTOR]);
+        let asked =
+            child::output_with_input(command, &descriptor, self.0.per_verifier_timeout.0).await;
+        let output = asked.map_err(|e| wrong(berth_errors::chain(&e)))?;
+        let words = words(&output.stdout);
+        let verifier = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match output.status.code() {
+            Some(0) => {
+                tracing::info!(verifier, image = name, words, "image verifier agrees");
+                Ok(())
+            }
+            Some(code) => Err(Error::Refused {
+                verifier,
+                name: name.to_owned(),
+                digest: target.digest.clone(),
+                words: format!("exit code {code}: {words}"),
+            }),
+            None => Err(wrong(format!("it ended by {}", output.status))),
+        }
+    }
+}
+
+fn no_judgement(verifier: &Path, name: &str, reason: String) -> Error {
+    Error::NoJudgement { verifier: verifier.to_owned(), name: name.to_owned(), reason }
+}
+
+fn words(stdout: &[u8]) -> String {
+    String::from_utf8_lossy(&stdout[..stdout.len().min(MAX_WORDS)]).trim().to_owned()
+}
