@@ -36,6 +36,14 @@ pub(super) async fn answer_of(step: &str, host: &str, response: Response) -> Err
     Error::Status { step: step.to_owned(), host: host.to_owned(), status, detail }
 }
 
+/// What a registry answered, without what was asked.
+pub(super) fn words(answer: &Error) -> String {
+    match answer {
+        Error::Status { status, detail, .. } => format!("{status}{detail}"),
+        other => other.to_string(),
+    }
+}
+
 /// Reads a whole body of at most `limit` bytes, none of whose pauses is longer than `idle`.
 pub(super) async fn read_bounded(
     mut response: Response,

@@ -10,7 +10,7 @@ pub(super) struct Asked<'a> {
     pub(super) client: &'a Client,
     pub(super) endpoint: &'a Endpoint,
     pub(super) step: &'a str,
-    /// What the token must allow, `repository:NAME:pull`.
+    /// What the token must allow, `repository:NAME:pull`, several with spaces between.
     pub(super) scope: &'a str,
 }
 

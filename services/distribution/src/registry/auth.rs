@@ -97,8 +97,10 @@ impl Authorizer {
             }
             Challenge::Bearer { realm, service, scopes } => {
                 let mut wanted = scopes.clone();
-                if !wanted.iter().any(|scope| scope == asked.scope) {
-                    wanted.push(asked.scope.to_owned());
+                for scope in asked.scope.split(' ') {
+                    if !wanted.iter().any(|known| known == scope) {
+                        wanted.push(scope.to_owned());
+                    }
                 }
                 let request = token::Request {
                     realm,

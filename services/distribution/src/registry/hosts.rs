@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Tls};
 use super::hosts_file;
 
 /// The hosts to ask for `registry`, in order.
@@ -24,10 +24,12 @@ pub fn endpoints(
     };
     let file = folder.join("hosts.toml");
     match fs_err::read_to_string(&file) {
-        Ok(text) if !text.trim().is_empty() => hosts_file::parse(&file, &text, registry, own),
-        Ok(_) => Ok(vec![with_certificates(own, &folder)?]),
+        Ok(text) if !text.trim().is_empty() => {
+            hosts_file::parse(&file, &text, registry, own, scheme.is_none())
+        }
+        Ok(_) => Ok(vec![with_certificates(own, &folder, scheme.is_none())?]),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(vec![with_certificates(own, &folder)?])
+            Ok(vec![with_certificates(own, &folder, scheme.is_none())?])
         }
         Err(error) => Err(Error::HostsFile { path: file, reason: error.to_string() }),
     }
@@ -43,8 +45,9 @@ fn folder(root: &Path, registry: &str) -> Option<PathBuf> {
     names.iter().map(|name| root.join(name)).find(|folder| folder.is_dir())
 }
 
-/// Docker's layout: `*.crt` to trust, `*.cert` and `*.key` of the client.
-fn with_certificates(mut own: Endpoint, folder: &Path) -> Result<Endpoint, Error> {
+/// Docker's layout: `*.crt` to trust, `*.cert` and `*.key` of the client. Who has such files means
+/// TLS, also on loopback, unless another scheme was wished.
+fn with_certificates(mut own: Endpoint, folder: &Path, guessed: bool) -> Result<Endpoint, Error> {
     let wrong = |error: std::io::Error| Error::HostsFile {
         path: folder.to_owned(),
         reason: error.to_string(),
@@ -64,6 +67,9 @@ fn with_certificates(mut own: Endpoint, folder: &Path) -> Result<Endpoint, Error
             _ => {}
         }
     }
+    if guessed && own.tls != Tls::default() {
+        own.scheme = "https".to_owned();
+    }
     Ok(own)
 }
 
@@ -74,12 +80,14 @@ mod tests {
     #[test]
     fn certificate_files_are_dockers() {
         let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("r.example_5000_");
+        let folder = root.path().join("localhost_5000_");
         fs_err::create_dir(&folder).unwrap();
         for name in ["ca.crt", "me.cert", "me.key", "readme"] {
             fs_err::write(folder.join(name), "").unwrap();
         }
-        let found = endpoints("r.example:5000", &[root.path().to_owned()], None).unwrap();
+        let of = |scheme| endpoints("localhost:5000", &[root.path().to_owned()], scheme).unwrap();
+        let found = of(None);
+        assert_eq!((&*found[0].scheme, &*of(Some("http"))[0].scheme), ("https", "http"));
         assert_eq!(found[0].tls.ca, [folder.join("ca.crt")]);
         assert_eq!(found[0].tls.client, [(folder.join("me.cert"), Some(folder.join("me.key")))]);
     }

@@ -67,12 +67,14 @@ enum Client {
     Pairs(Vec<(String, String)>),
 }
 
-/// Reads the file's text. `own` is the registry's own host, used where the file names no server.
+/// Reads the file's text. `own` is the registry's own host, used where the file names no server;
+/// `guessed`: its scheme is nobody's wish.
 pub(super) fn parse(
     path: &Path,
     text: &str,
     registry: &str,
     own: Endpoint,
+    guessed: bool,
 ) -> Result<Vec<Endpoint>, Error> {
     let wrong = |reason: String| Error::HostsFile { path: path.to_owned(), reason };
     let file: File = toml::from_str(text).map_err(|e| wrong(e.to_string().trim().to_owned()))?;
@@ -95,7 +97,9 @@ pub(super) fn parse(
         override_path: file.override_path,
         dial_timeout: file.dial_timeout,
     };
-    let server = file.server.unwrap_or_else(|| format!("{}://{}", own.scheme, own.host));
+    let has_tls = root.ca.is_some() || root.client.is_some() || root.skip_verify;
+    let scheme = if has_tls && guessed { "https" } else { &own.scheme };
+    let server = file.server.unwrap_or_else(|| format!("{scheme}://{}", own.host));
     let mut last = endpoint(&server, root, folder, registry)
         .map_err(|reason| wrong(format!("server {server:?}: {reason}")))?;
     if last.host == own.host {
@@ -139,7 +143,9 @@ fn pairs(client: Client, absolute: impl Fn(&str) -> PathBuf) -> Vec<(PathBuf, Op
         Client::One(file) => vec![(absolute(&file), None)],
         Client::Files(files) => files.iter().map(|file| (absolute(file), None)).collect(),
         Client::Pairs(pairs) => {
-            pairs.iter().map(|(cert, key)| (absolute(cert), Some(absolute(key)))).collect()
+            // An empty key says that the key is in the certificate's file.
+            let key = |key: &String| (!key.is_empty()).then(|| absolute(key));
+            pairs.iter().map(|(cert, own)| (absolute(cert), key(own))).collect()
         }
     }
 }
@@ -204,7 +210,7 @@ mod tests {
                 x-a = ["1", "2"]
             [host."a.mirror/own"]
               ca = "ca.pem"
-              client = [["c.pem", "/k.pem"]]
+              client = [["c.pem", "/k.pem"], ["both.pem", ""]]
               skip_verify = true
               override_path = true
             "#,
@@ -217,6 +223,7 @@ mod tests {
         assert_eq!(found[0].dial_timeout, Some(Duration::from_secs(2)));
         assert!(found[1].tls.ca[0].ends_with("docker.io/ca.pem") && found[1].tls.skip_verify);
         assert_eq!(found[1].tls.client[0].1.as_deref(), Some(Path::new("/k.pem")));
+        assert_eq!(found[1].tls.client[1].1, None);
         assert_eq!(found[0].mirror_of.as_deref(), Some("docker.io"));
         assert_eq!(found[2].mirror_of, None);
     }

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
 
 use super::Error;
-use super::answer::answer_of;
+use super::answer::{answer_of, words};
 use super::asked::Asked;
 use super::repository::{Host, Repository};
 use super::retry::is_busy;
@@ -94,7 +94,10 @@ impl Repository {
                 }
             } else if status == StatusCode::UNAUTHORIZED {
                 let answer = answer_of(call.step, &call.host.endpoint.host, response).await;
-                return Err(asked.refused(format!("access refused: {answer}")));
+                return Err(asked.refused(format!(
+                    "access refused ({}), log in again or as somebody who may do this",
+                    words(&answer)
+                )));
             } else if is_busy(status) && call.repeat && busy < policy.busy_tries {
                 let wait = policy.wait_asked(response.headers(), busy);
                 tracing::debug!(%status, ?wait, step = call.step, "registry is busy");

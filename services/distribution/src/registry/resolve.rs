@@ -111,16 +111,28 @@ impl Repository {
         accepted: &str,
         step: &str,
     ) -> Result<(String, Bytes), Error> {
-        let response = self.ask_manifest(host, Method::GET, object, accepted, step).await?;
-        let name = &host.endpoint.host;
-        if response.status() != StatusCode::OK {
-            return Err(answer_of(step, name, response).await);
-        }
-        let media_type = media_type(response.headers()).unwrap_or_default();
+        let (name, policy) = (&host.endpoint.host, &self.settings.policy);
         let what = format!("manifest {object} of {}", self.reference.locator());
-        let idle = self.settings.idle;
-        let bytes = read_bounded(response, &what, MAX_MANIFEST, step, name, idle).await?;
-        Ok((media_type, bytes))
+        let mut tries = 1;
+        loop {
+            let response = self.ask_manifest(host, Method::GET, object, accepted, step).await?;
+            if response.status() != StatusCode::OK {
+                return Err(answer_of(step, name, response).await);
+            }
+            let media_type = media_type(response.headers()).unwrap_or_default();
+            let idle = self.settings.idle;
+            match read_bounded(response, &what, MAX_MANIFEST, step, name, idle).await {
+                Ok(bytes) => return Ok((media_type, bytes)),
+                // It is small: one that was cut or stalled is asked for anew.
+                Err(Error::Connection { .. } | Error::Stalled { .. })
+                    if tries < policy.connection_tries =>
+                {
+                    tokio::time::sleep(policy.wait(tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(super) async fn ask_manifest(

@@ -8,7 +8,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
 use super::Error;
-use super::answer::{answer_of, read_bounded};
+use super::answer::{answer_of, read_bounded, words};
 use super::asked::Asked;
 use super::credentials::Credential;
 
@@ -59,7 +59,10 @@ pub(super) async fn fetch(
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
             let answer = answer_of(asked.step, host, response).await;
-            return Err(asked.refused(format!("no token from {host}: {answer}")));
+            return Err(asked.refused(format!(
+                "no token from {host} ({}), log in again or correct the docker configuration",
+                words(&answer)
+            )));
         }
         _ => return Err(answer_of(asked.step, host, response).await),
     }

@@ -176,7 +176,9 @@ impl Upload<'_> {
                     Some(last) => Ok((next, (last + 1).min(self.blob.descriptor.size))),
                 }
             }
-            StatusCode::NOT_FOUND => self.anew().await,
+            // It is gone, or the registry thinks it is elsewhere than at this address (416 of
+            // docker's): a new one can still be begun.
+            status if status.is_client_error() && !is_refusal(status) => self.anew().await,
             _ => Err(answer_of(self.step, &self.host.endpoint.host, response).await),
         }
     }
@@ -213,6 +215,10 @@ fn may_pass(error: &Error) -> bool {
         Error::Status { status, .. } => is_busy(*status) || *status == StatusCode::UNAUTHORIZED,
         _ => false,
     }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || is_busy(status)
 }
 
 fn next_address(headers: &HeaderMap, asked: &Url) -> Option<Url> {

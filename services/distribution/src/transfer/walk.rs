@@ -9,7 +9,9 @@ use super::fetch::{self, Source};
 use super::progress::{BlobProgress, ingest_key};
 use super::store::Store;
 use super::{Caller, Error, ImageStore, Result, Transfers, labels};
-use crate::registry::{Descriptor, Document, MAX_MANIFEST, Manifest, media};
+use crate::registry::{
+    Descriptor, Document, Error as RegistryError, MAX_CONFIG, MAX_MANIFEST, Manifest, media,
+};
 
 /// How deep indexes may nest.
 const MAX_DEPTH: usize = 4;
@@ -67,7 +69,7 @@ impl Walk<'_> {
         manifest: &Manifest,
         parents: &[String],
     ) -> Result<()> {
-        self.blob(&manifest.config, parents).await?;
+        self.config(&manifest.config, parents).await?;
         match self.unpacker(own, manifest).await? {
             Some(unpacker) => self.unpack(&unpacker, manifest, parents).await,
             None => self.blobs(&manifest.layers, parents).await,
@@ -81,10 +83,21 @@ impl Walk<'_> {
         }
         for entry in manifests.iter().filter(|entry| media::is_manifest(&entry.media_type)) {
             if let Document::Manifest(manifest) = self.document(entry, parents).await? {
-                self.blob(&manifest.config, parents).await?;
+                self.config(&manifest.config, parents).await?;
             }
         }
         Ok(())
+    }
+
+    /// A configuration; an image's is refused before it is fetched when nobody would read it.
+    async fn config(&self, config: &Descriptor, parents: &[String]) -> Result<()> {
+        if media::is_config(&config.media_type) && config.size > MAX_CONFIG {
+            let what = format!("image configuration {}", config.digest);
+            return Err(
+                RegistryError::TooLarge { what, size: config.size, limit: MAX_CONFIG }.into()
+            );
+        }
+        self.blob(config, parents).await
     }
 
     /// A manifest or index, with the labels by which it keeps what it lists.
