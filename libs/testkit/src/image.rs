@@ -9,79 +9,103 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Registry, program};
+use crate::{Layer, Registry, program};
 
-/// One layer's tar, under construction.
-pub struct Layer(tar::Builder<Vec<u8>>);
+/// How a layer's tar is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// gzip.
+    #[default]
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// Not at all.
+    Plain,
+}
 
-impl Default for Layer {
+impl Packing {
+    fn pack(self, tar: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(match self {
+            Packing::Gzip => {
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::new(3));
+                gzip.write_all(&tar)?;
+                gzip.finish()?
+            }
+            Packing::Zstd => zstd::bulk::compress(&tar, 1)?,
+            Packing::Plain => tar,
+        })
+    }
+}
+
+/// Whose media types a document has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// OCI's.
+    #[default]
+    Oci,
+    /// Docker's: manifest schema 2 and manifest lists.
+    Docker,
+}
+
+impl Family {
+    fn manifest(self) -> &'static str {
+        match self {
+            Family::Oci => "application/vnd.oci.image.manifest.v1+json",
+            Family::Docker => "application/vnd.docker.distribution.manifest.v2+json",
+        }
+    }
+
+    fn index(self) -> &'static str {
+        match self {
+            Family::Oci => "application/vnd.oci.image.index.v1+json",
+            Family::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Family::Oci => "application/vnd.oci.image.config.v1+json",
+            Family::Docker => "application/vnd.docker.container.image.v1+json",
+        }
+    }
+
+    fn layer(self, packing: Packing) -> String {
+        let (base, gzip, zstd) = match self {
+            Family::Oci => ("application/vnd.oci.image.layer.v1.tar", "+gzip", "+zstd"),
+            Family::Docker => ("application/vnd.docker.image.rootfs.diff.tar", ".gzip", ".zstd"),
+        };
+        let end = match packing {
+            Packing::Gzip => gzip,
+            Packing::Zstd => zstd,
+            Packing::Plain => "",
+        };
+        format!("{base}{end}")
+    }
+}
+
+/// What an image is made as.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// How its layers are packed.
+    pub packing: Packing,
+    /// Whose media types it has.
+    pub family: Family,
+    /// The processor that it is for.
+    pub architecture: &'static str,
+}
+
+impl Default for Recipe {
     fn default() -> Self {
-        Self(tar::Builder::new(Vec::new()))
+        Self { packing: Packing::Gzip, family: Family::Oci, architecture: "amd64" }
     }
 }
 
-impl Layer {
-    /// Adds a folder.
-    ///
-    /// # Errors
-    /// When the tar can't be written.
-    pub fn dir(mut self, path: &str) -> Result<Self> {
-        let mut header = header(tar::EntryType::Directory, 0o755, 0);
-        self.0.append_data(&mut header, path, std::io::empty())?;
-        Ok(self)
-    }
-
-    /// Adds a file.
-    ///
-    /// # Errors
-    /// When the tar can't be written.
-    pub fn file(mut self, path: &str, mode: u32, content: &[u8]) -> Result<Self> {
-        let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
-        self.0.append_data(&mut header, path, content)?;
-        Ok(self)
-    }
-
-    /// Adds a symbolic link.
-    ///
-    /// # Errors
-    /// When the tar can't be written.
-    pub fn symlink(mut self, path: &str, target: &str) -> Result<Self> {
-        let mut header = header(tar::EntryType::Symlink, 0o777, 0);
-        self.0.append_link(&mut header, path, target)?;
-        Ok(self)
-    }
-
-    /// Adds a hard link to an earlier entry.
-    ///
-    /// # Errors
-    /// When the tar can't be written.
-    pub fn hard_link(mut self, path: &str, target: &str) -> Result<Self> {
-        let mut header = header(tar::EntryType::Link, 0o644, 0);
-        self.0.append_link(&mut header, path, target)?;
-        Ok(self)
-    }
-
-    fn finish(self) -> Result<Vec<u8>> {
-        self.0.into_inner().context("finish the layer's tar")
-    }
-}
-
-fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(size);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(1_700_000_000);
-    header
-}
-
-/// An image as an OCI image layout in a folder of its own.
+/// An image, or an index of several, as an OCI image layout in a folder of its own.
 #[derive(Debug)]
 pub struct Image {
     layout: TempDir,
-    /// The manifest's digest.
+    architecture: &'static str,
+    /// The digest of the manifest or index.
     pub digest: String,
     /// Compressed sizes of the layers, in bytes, lowest first.
     pub layer_sizes: Vec<usize>,
@@ -99,7 +123,7 @@ impl Image {
     /// # Errors
     /// When busybox-static is not installed or a file can't be written.
     pub fn busybox() -> Result<Self> {
-        Self::build(vec![busybox_layer()?], json!({"Cmd": ["/bin/sh"]}))
+        Self::build(vec![Layer::busybox()?], json!({"Cmd": ["/bin/sh"]}))
     }
 
     /// An image of these layers, lowest first, each gzipped, with this `config` part.
@@ -107,36 +131,63 @@ impl Image {
     /// # Errors
     /// When a file can't be written.
     pub fn build(layers: Vec<Layer>, config: Value) -> Result<Self> {
-        let layout = tempfile::tempdir().context("make the layout's folder")?;
-        fs_err::create_dir_all(layout.path().join("blobs/sha256"))?;
-        fs_err::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Self::build_as(&Recipe::default(), layers, config)
+    }
+
+    /// An image of these layers, lowest first, made as `recipe` says, with this `config` part.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn build_as(recipe: &Recipe, layers: Vec<Layer>, config: Value) -> Result<Self> {
+        let (layout, family) = (empty_layout()?, recipe.family);
         let (mut diff_ids, mut descriptors, mut layer_sizes) = (vec![], vec![], vec![]);
         for layer in layers {
             let tar = layer.finish()?;
             diff_ids.push(sha256(&tar));
-            let mut gzip = GzEncoder::new(Vec::new(), Compression::new(3));
-            gzip.write_all(&tar)?;
-            let blob = gzip.finish()?;
+            let blob = recipe.packing.pack(tar)?;
             layer_sizes.push(blob.len());
-            let media_type = "application/vnd.oci.image.layer.v1.tar+gzip";
-            descriptors.push(put(layout.path(), media_type, &blob)?);
+            descriptors.push(put(layout.path(), &family.layer(recipe.packing), &blob)?);
         }
         let image = json!({
-            "architecture": "amd64", "os": "linux", "config": config,
+            "architecture": recipe.architecture, "os": "linux", "config": config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
-        let config_type = "application/vnd.oci.image.config.v1+json";
-        let config = put(layout.path(), config_type, image.to_string().as_bytes())?;
-        let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+        let config = put(layout.path(), family.config(), image.to_string().as_bytes())?;
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": manifest_type,
+            "schemaVersion": 2, "mediaType": family.manifest(),
             "config": config, "layers": descriptors,
         });
-        let manifest = put(layout.path(), manifest_type, manifest.to_string().as_bytes())?;
-        let digest = manifest["digest"].as_str().context("manifest has no digest")?.to_owned();
-        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
-        fs_err::write(layout.path().join("index.json"), index.to_string())?;
-        Ok(Self { layout, digest, layer_sizes })
+        let manifest = put(layout.path(), family.manifest(), manifest.to_string().as_bytes())?;
+        let digest = list(layout.path(), manifest)?;
+        Ok(Self { layout, architecture: recipe.architecture, digest, layer_sizes })
+    }
+
+    /// An index of these images, each for its processor.
+    ///
+    /// # Errors
+    /// When a file can't be read or written.
+    pub fn index(family: Family, images: &[Image]) -> Result<Self> {
+        let layout = empty_layout()?;
+        let mut manifests = Vec::new();
+        for image in images {
+            for blob in fs_err::read_dir(image.layout().join("blobs/sha256"))? {
+                let blob = blob?;
+                fs_err::copy(
+                    blob.path(),
+                    layout.path().join("blobs/sha256").join(blob.file_name()),
+                )?;
+            }
+            let listed = fs_err::read(image.layout().join("index.json"))?;
+            let mut listed: Value = serde_json::from_slice(&listed)?;
+            let mut manifest = listed["manifests"][0].take();
+            manifest["platform"] = json!({"os": "linux", "architecture": image.architecture});
+            manifests.push(manifest);
+        }
+        let media_type = family.index();
+        let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
+        let index = put(layout.path(), media_type, index.to_string().as_bytes())?;
+        let digest = list(layout.path(), index)?;
+        Ok(Self { layout, architecture: "", digest, layer_sizes: Vec::new() })
     }
 
     /// Pushes it with skopeo; answers the full reference.
@@ -147,7 +198,7 @@ impl Image {
         self.push_with(registry, name, &[])
     }
 
-    /// Pushes it with skopeo and further options (`--dest-creds user:password`).
+    /// Pushes it with skopeo and further options (`--dest-creds user:password`), byte for byte.
     ///
     /// # Errors
     /// skopeo's own words.
@@ -155,6 +206,7 @@ impl Image {
         let reference = registry.reference(name);
         program("skopeo")
             .args(["copy", "--insecure-policy", "-q", "--dest-tls-verify=false"])
+            .args(["--all", "--preserve-digests"])
             .args(options)
             .args([
                 format!("oci:{}", self.layout.path().display()),
@@ -166,39 +218,19 @@ impl Image {
     }
 }
 
-/// The layer of [`Image::busybox`], for images with more on top.
-///
-/// # Errors
-/// When busybox-static is not installed.
-fn busybox_layer() -> Result<Layer> {
-    let busybox =
-        fs_err::read("/bin/busybox").context("read busybox (Debian package busybox-static)")?;
-    let mut layer = Layer::default();
-    for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "run"] {
-        layer = layer.dir(dir)?;
-    }
-    layer = layer.file("bin/busybox", 0o755, &busybox)?;
-    layer = layer.file(
-        "etc/passwd",
-        0o644,
-        b"root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000::/tmp:/bin/sh\n",
-    )?;
-    layer = layer.file("etc/group", 0o644, b"root:x:0:\nguest:x:1000:\n")?;
-    let applets = program("/bin/busybox").args(["--list"]).output()?.ok()?;
-    for applet in applets.lines().filter(|name| *name != "busybox") {
-        layer = layer.symlink(&format!("bin/{applet}"), "busybox")?;
-    }
-    Ok(layer)
+fn empty_layout() -> Result<TempDir> {
+    let layout = tempfile::tempdir().context("make the layout's folder")?;
+    fs_err::create_dir_all(layout.path().join("blobs/sha256"))?;
+    fs_err::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    Ok(layout)
 }
 
-impl Layer {
-    /// busybox with its applets and the usual folders.
-    ///
-    /// # Errors
-    /// When busybox-static is not installed.
-    pub fn busybox() -> Result<Self> {
-        busybox_layer()
-    }
+/// Makes this the layout's one entry; answers its digest.
+fn list(layout: &Path, entry: Value) -> Result<String> {
+    let digest = entry["digest"].as_str().context("a descriptor has no digest")?.to_owned();
+    let index = json!({"schemaVersion": 2, "manifests": [entry]});
+    fs_err::write(layout.join("index.json"), index.to_string())?;
+    Ok(digest)
 }
 
 /// Writes a blob into a layout; answers its descriptor.

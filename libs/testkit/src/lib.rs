@@ -1,21 +1,33 @@
 //! Real parts for tests: a registry, images made of local files, a whole node, its clients.
 //!
-//! Owns: how a test starts, asks, kills and clears away real processes. Must not know: any
+//! Owns: how a test starts, asks, kills and clears away real processes; the servers that stand
+//! beside a real registry: a proxy that makes faults, one that gives tokens. Must not know: any
 //! service's inside; it sees a node as its users do, through sockets, files and commands.
 //!
 //! Everything here is synchronous and fails with the command, its output and its exit code.
 
+mod authority;
 mod command;
+mod fault;
+mod http;
 mod image;
+mod layer;
 mod node;
+mod proxy;
 mod registry;
 mod session;
+mod tokens;
 mod wait;
 
+pub use authority::Authority;
 pub use command::{Output, Run, program, run};
-pub use image::{Image, Layer};
-pub use node::Node;
-pub use registry::Registry;
+pub use fault::{Fault, On};
+pub use image::{Family, Image, Packing, Recipe};
+pub use layer::Layer;
+pub use node::{Io, Node};
+pub use proxy::{Proxy, Seen};
+pub use registry::{Registry, Setup};
 pub use rustix::process::Signal;
 pub use session::Session;
+pub use tokens::{Asked, TokenServer};
 pub use wait::until;

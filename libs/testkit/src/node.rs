@@ -17,6 +17,15 @@ pub struct Node {
     berthd: Option<Child>,
 }
 
+/// Bytes that went through a process's reads and writes, of files and pipes but not of sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Io {
+    /// Read.
+    pub read: u64,
+    /// Written.
+    pub written: u64,
+}
+
 impl Node {
     /// Starts a node with its defaults and waits until its gateway answers.
     ///
@@ -124,6 +133,20 @@ impl Node {
         let berthd = self.berthd_pid()?;
         let ours = |pid: &u32| parent_of(*pid) == Some(berthd) && program_of(*pid) == service;
         processes().find(ours).with_context(|| format!("{service} is not running"))
+    }
+
+    /// The bytes that a service has read and written so far.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn io(&self, service: &str) -> Result<Io> {
+        let path = format!("/proc/{}/io", self.service_pid(service)?);
+        let text = fs_err::read_to_string(path)?;
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value.and_then(|value| value.parse().ok()).with_context(|| format!("no {name}"))
+        };
+        Ok(Io { read: field("rchar")?, written: field("wchar")? })
     }
 
     /// Ends a service with SIGKILL; berthd is to start it again.

@@ -1,20 +1,130 @@
-//! Debian's docker-registry on a free loopback port, with its own storage.
+//! Debian's docker-registry on a free loopback port.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{program, until};
+use crate::tokens::{ISSUER, SERVICE};
+use crate::{Authority, program, until};
 
 /// A running registry. Ends with its owner.
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
     port: u16,
+    storage: Arc<TempDir>,
     _dir: TempDir,
+}
+
+/// How a registry is to be.
+#[derive(Default)]
+pub struct Setup {
+    http: serde_json::Map<String, Value>,
+    auth: Option<Value>,
+    htpasswd: String,
+    storage: Option<Arc<TempDir>>,
+}
+
+impl Setup {
+    /// Keeps its blobs where another registry does: pushed there, pulled here.
+    #[must_use]
+    pub fn storage_of(mut self, other: &Registry) -> Self {
+        self.storage = Some(Arc::clone(&other.storage));
+        self
+    }
+
+    /// Serves its API below this path, `/some/where/`.
+    #[must_use]
+    pub fn prefix(mut self, path: &str) -> Self {
+        self.http.insert("prefix".into(), path.into());
+        self
+    }
+
+    /// Serves TLS with the authority's certificate `server`; with `clients` only those that show
+    /// a certificate of the same authority.
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority, clients: bool) -> Self {
+        let mut tls = json!({
+            "certificate": authority.path("server.pem"), "key": authority.path("server.key"),
+        });
+        if clients {
+            tls["clientcas"] = json!([authority.path("ca.pem")]);
+        }
+        self.http.insert("tls".into(), tls);
+        self
+    }
+
+    /// Wants tokens from `realm`, signed under this certificate.
+    #[must_use]
+    pub fn tokens(mut self, realm: &str, certificate: &Path) -> Self {
+        self.auth = Some(json!({"token": {
+            "realm": realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": certificate,
+        }}));
+        self
+    }
+
+    /// Asks for this user and password (basic auth, bcrypt by htpasswd).
+    ///
+    /// # Errors
+    /// When htpasswd is not installed.
+    pub fn password(mut self, user: &str, password: &str) -> Result<Self> {
+        self.htpasswd = program("htpasswd").args(["-Bbn", user, password]).output()?.ok()?;
+        Ok(self)
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When docker-registry is not installed or does not listen in time.
+    pub fn start(mut self) -> Result<Registry> {
+        let dir = tempfile::tempdir().context("make the registry's folder")?;
+        let storage = match self.storage.take() {
+            Some(storage) => storage,
+            None => Arc::new(tempfile::tempdir().context("make the registry's storage")?),
+        };
+        let port = free_port()?;
+        let config = self.config(dir.path(), storage.path(), port)?;
+        let log = fs_err::File::create(dir.path().join("log"))?.into_parts().0;
+        let child = program("docker-registry")
+            .args(["serve"])
+            .args([&config])
+            .into_command()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start docker-registry (Debian package docker-registry)")?;
+        let registry = Registry { child, port, storage, _dir: dir };
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        until("docker-registry listens", Duration::from_secs(20), listens)?;
+        Ok(registry)
+    }
+
+    /// Its configuration file: JSON is YAML too.
+    fn config(mut self, dir: &Path, storage: &Path, port: u16) -> Result<PathBuf> {
+        self.http.insert("addr".into(), format!("127.0.0.1:{port}").into());
+        let mut config = json!({
+            "version": "0.1", "log": {"level": "warn"}, "http": self.http,
+            "storage": {"filesystem": {"rootdirectory": storage}, "delete": {"enabled": true}},
+        });
+        if !self.htpasswd.is_empty() {
+            let path = dir.join("htpasswd");
+            fs_err::write(&path, self.htpasswd)?;
+            config["auth"] = json!({"htpasswd": {"realm": "test", "path": path}});
+        }
+        if let Some(auth) = self.auth {
+            config["auth"] = auth;
+        }
+        let path = dir.join("config.yml");
+        fs_err::write(&path, config.to_string())?;
+        Ok(path)
+    }
 }
 
 impl Registry {
@@ -23,7 +133,7 @@ impl Registry {
     /// # Errors
     /// When docker-registry is not installed or does not listen in time.
     pub fn start() -> Result<Self> {
-        Self::start_with("")
+        Self::setup().start()
     }
 
     /// Starts a registry that asks for this user and password (basic auth, bcrypt by htpasswd).
@@ -31,37 +141,13 @@ impl Registry {
     /// # Errors
     /// When docker-registry or htpasswd is not installed or the registry does not listen in time.
     pub fn start_with_password(user: &str, password: &str) -> Result<Self> {
-        let entry = program("htpasswd").args(["-Bbn", user, password]).output()?.ok()?;
-        Self::start_with(entry.trim())
+        Self::setup().password(user, password)?.start()
     }
 
-    fn start_with(htpasswd: &str) -> Result<Self> {
-        let dir = tempfile::tempdir().context("make the registry's folder")?;
-        let port = free_port()?;
-        let at = dir.path().display();
-        let mut config = format!(
-            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {at}/data\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n"
-        );
-        if !htpasswd.is_empty() {
-            fs_err::write(dir.path().join("htpasswd"), format!("{htpasswd}\n"))?;
-            config += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {at}/htpasswd\n");
-        }
-        let config_path = dir.path().join("config.yml");
-        fs_err::write(&config_path, config)?;
-        let log = fs_err::File::create(dir.path().join("log"))?.into_parts().0;
-        let child = program("docker-registry")
-            .args(["serve"])
-            .args([&config_path])
-            .into_command()
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("start docker-registry (Debian package docker-registry)")?;
-        let registry = Self { child, port, _dir: dir };
-        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        until("docker-registry listens", Duration::from_secs(20), listens)?;
-        Ok(registry)
+    /// A registry to be described before it is started.
+    #[must_use]
+    pub fn setup() -> Setup {
+        Setup::default()
     }
 
     /// `127.0.0.1:PORT`.

@@ -1,160 +1,130 @@
 //! A registry that fails: cut, busy, slow, lying, wrong, gone.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::TcpListener;
 use std::time::Duration;
 
-use berth_testkit::{Image, Layer, Registry};
-use serde_json::json;
+use berth_testkit::{Fault, Image, Layer, On, Proxy, Registry, Seen};
+use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::kit::Kit;
-
-/// What is done to the answers for the large blob.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    Cut,
-    Busy(u16),
-    /// Cut after next to nothing.
-    Scrap,
-    Stall,
-    /// Stalled before the first byte.
-    Silence,
-    Corrupt,
-    Longer,
-    Shorter,
-}
-
-/// Forwards to a registry, one request per connection, and makes a fault `times` times.
-struct Proxy {
-    address: String,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Proxy {
-    fn start(to: String, fault: Fault, times: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (left, count) = (Arc::new(AtomicUsize::new(times)), Arc::clone(&requests));
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (to, left, count) = (to.clone(), Arc::clone(&left), Arc::clone(&count));
-                std::thread::spawn(move || pass(client.unwrap(), &to, fault, &left, &count));
-            }
-        });
-        Self { address, requests }
-    }
-}
-
-fn pass(mut client: TcpStream, to: &str, fault: Fault, left: &AtomicUsize, count: &AtomicUsize) {
-    let Some(head) = head(&mut client) else { return };
-    let mut server = TcpStream::connect(to).unwrap();
-    let forwarded = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-    server.write_all(forwarded.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer).unwrap();
-    let is_blob = head.starts_with("GET") && head.contains("/blobs/") && answer.len() > 100_000;
-    if is_blob {
-        count.fetch_add(1, Ordering::SeqCst);
-    }
-    let hit = is_blob
-        && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-    if hit {
-        answer = spoil(answer, fault, &mut client);
-    }
-    let _ = client.write_all(&answer);
-    let _ = client.shutdown(Shutdown::Both);
-}
-
-fn head(client: &mut TcpStream) -> Option<String> {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        client.read_exact(&mut byte).ok()?;
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).ok()
-}
-
-fn spoil(mut answer: Vec<u8>, fault: Fault, client: &mut TcpStream) -> Vec<u8> {
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
-    let middle = body + (answer.len() - body) / 2;
-    let relength = |answer: &[u8], by: i64| {
-        let head = String::from_utf8(answer[..body].to_vec()).unwrap();
-        let line = head.lines().find(|l| l.starts_with("Content-Length")).unwrap().to_owned();
-        let length: i64 = line.split(": ").nth(1).unwrap().parse().unwrap();
-        let head = head.replace(&line, &format!("Content-Length: {}", length + by));
-        [head.as_bytes(), &answer[body..]].concat()
-    };
-    match fault {
-        Fault::Cut => answer.truncate(middle),
-        Fault::Scrap => answer.truncate(body + 1000),
-        Fault::Busy(status) => {
-            let text =
-                format!("HTTP/1.1 {status} Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n");
-            answer = text.into_bytes();
-        }
-        Fault::Stall | Fault::Silence => {
-            let end = if matches!(fault, Fault::Stall) { middle } else { body };
-            client.write_all(&answer[..end]).unwrap();
-            // As long as the other side waits.
-            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            let _ = client.read(&mut [0]);
-            answer.clear();
-        }
-        Fault::Corrupt => answer[middle] ^= 0xff,
-        Fault::Longer => answer = relength(&answer, 10),
-        Fault::Shorter => answer = relength(&answer, -10),
-    }
-    answer
-}
+use crate::kit::{Kit, registry, store};
 
 fn image() -> Image {
-    let mut state = 7_u64;
-    let bytes: Vec<u8> = (0..600_000)
-        .map(|_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 56) as u8
-        })
-        .collect();
-    let layer = Layer::default().file("file", 0o644, &bytes).unwrap();
-    Image::build(vec![layer], json!({})).unwrap()
+    Image::build(vec![Layer::noise("file", 600_000, 7).unwrap()], json!({})).unwrap()
+}
+
+/// The requests for the blob, in the order in which they came.
+fn fetches(proxy: &Proxy, digest: &str) -> Vec<Seen> {
+    let mut seen = proxy.of("GET", &format!("/blobs/{digest}"));
+    seen.sort_by_key(|seen| seen.at);
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passing_fault_is_overcome() {
     let (hub, image) = (Registry::start().unwrap(), image());
     image.push(&hub, "x:1").unwrap();
-    let faults = [(Fault::Cut, 2), (Fault::Busy(429), 2), (Fault::Busy(503), 1), (Fault::Stall, 1)];
-    for (fault, times) in faults {
+    let faults = [
+        (On::Download, Fault::Busy(429, 1), 2),
+        (On::Download, Fault::Busy(503, 0), 2),
+        (On::Manifest, Fault::Busy(500, 0), 2),
+        (On::Manifest, Fault::Busy(429, 1), 1),
+        (On::Manifest, Fault::Cut, 2),
+        (On::Manifest, Fault::Silence, 2),
+    ];
+    for (on, fault, times) in faults {
         let kit = Kit::start().await;
-        let proxy = Proxy::start(hub.host(), fault, times);
-        let reference = format!("{}/x:1", proxy.address);
-        kit.pull(&reference).await.unwrap_or_else(|status| panic!("{fault:?}: {status}"));
-        assert_eq!(proxy.requests.load(Ordering::SeqCst), times + 1, "{fault:?}");
+        let proxy = Proxy::faulty(&hub.host(), on, fault, times).unwrap();
+        let pulled = kit.pull(&proxy.reference("x:1")).await;
+        pulled.unwrap_or_else(|status| panic!("{on:?} {fault:?}: {status}"));
         assert_eq!(kit.blobs().await.len(), 3);
         kit.assert_clean().await;
+        let least = match fault {
+            Fault::Busy(_, 1) => Duration::from_secs(1),
+            Fault::Busy(..) => Duration::from_millis(200),
+            _ => continue,
+        };
+        let mut seen = proxy.seen();
+        seen.sort_by_key(|seen| seen.at);
+        let busy = seen.iter().filter(|seen| seen.status >= 429).count();
+        assert_eq!(busy, times, "{on:?} {fault:?}");
+        for (at, busy) in seen.iter().enumerate().filter(|(_, seen)| seen.status >= 429) {
+            let again = seen[at + 1..].iter().find(|seen| seen.path == busy.path).unwrap();
+            assert!(again.at - busy.at >= least, "{on:?} {fault:?}: too soon");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_cut_goes_on_where_it_ended_and_no_byte_comes_twice() {
+    let (hub, image) = (Registry::start().unwrap(), image());
+    image.push(&hub, "x:1").unwrap();
+    for fault in [Fault::Cut, Fault::Stall] {
+        let kit = Kit::start().await;
+        let proxy = Proxy::faulty(&hub.host(), On::Download, fault, 2).unwrap();
+        kit.pull(&proxy.reference("x:1")).await.unwrap();
+        kit.assert_clean().await;
+        let layer = kit.blobs().await.into_iter().max_by_key(|blob| blob.size).unwrap();
+        let (seen, mut offset) = (fetches(&proxy, &layer.digest), 0);
+        assert_eq!(seen.len(), 3, "{fault:?}");
+        for seen in seen {
+            let asked = (offset > 0).then(|| format!("bytes={offset}-"));
+            assert_eq!(seen.header("range"), asked, "{fault:?}");
+            assert_eq!(seen.status, if offset > 0 { 206 } else { 200 });
+            offset += seen.sent;
+        }
+        assert_eq!(offset as i64, layer.size, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_pull_brought_under_a_lease_is_not_fetched_again() {
+    let (hub, image) = (Registry::start().unwrap(), image());
+    image.push(&hub, "x:1").unwrap();
+    let kit = Kit::start().await;
+    // One more than the tries of one pull, none of which brings what counts as progress.
+    let proxy = Proxy::faulty(&hub.host(), On::Download, Fault::Scrap, 5).unwrap();
+    let reference = proxy.reference("x:1");
+    let lease = kit.lease("mine").await;
+    let pull = async || {
+        let (mut client, request) = kit.silent(registry(&reference), store(&reference));
+        client.transfer(berth_grpc::with_lease(request, &lease).unwrap()).await
+    };
+    let cut = pull().await.unwrap_err();
+    assert_eq!(cut.code(), Code::Unavailable, "{cut}");
+    pull().await.unwrap();
+    kit.assert_clean().await;
+    let layer = kit.blobs().await.into_iter().max_by_key(|blob| blob.size).unwrap();
+    let seen = fetches(&proxy, &layer.digest);
+    assert_eq!(seen.len(), 6);
+    assert_eq!(seen[4].header("range").unwrap(), "bytes=4000-");
+    assert_eq!(seen.iter().map(|seen| seen.sent as i64).sum::<i64>(), layer.size);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lasting_fault_is_named_and_leaves_no_image() {
     let (hub, image) = (Registry::start().unwrap(), image());
     image.push(&hub, "x:1").unwrap();
+    let (blobs, manifests) = (On::Download, On::Manifest);
     let faults = [
-        (Fault::Busy(503), Code::Unavailable, "registry answered 503"),
-        (Fault::Scrap, Code::Unavailable, "fetch blob sha256:"),
-        (Fault::Silence, Code::DeadlineExceeded, "nothing came for 1 s"),
-        (Fault::Corrupt, Code::FailedPrecondition, "unexpected commit digest"),
-        (Fault::Longer, Code::FailedPrecondition, "registry"),
-        (Fault::Shorter, Code::FailedPrecondition, "registry"),
+        (blobs, Fault::Busy(503, 0), Code::Unavailable, "registry answered 503"),
+        (blobs, Fault::Busy(429, 0), Code::ResourceExhausted, "registry answered 429"),
+        (blobs, Fault::Busy(403, 0), Code::PermissionDenied, "registry answered 403"),
+        (blobs, Fault::Scrap, Code::Unavailable, "fetch blob sha256:"),
+        (blobs, Fault::Silence, Code::DeadlineExceeded, "nothing came for 1 s"),
+        (blobs, Fault::Corrupt, Code::FailedPrecondition, "unexpected commit digest"),
+        (blobs, Fault::Longer, Code::FailedPrecondition, "registry"),
+        (blobs, Fault::Shorter, Code::FailedPrecondition, "registry"),
+        (manifests, Fault::Busy(502, 0), Code::Unavailable, "resolve 127.0.0.1:"),
+        (manifests, Fault::Cut, Code::Unavailable, "fetch manifest sha256:"),
+        (manifests, Fault::Silence, Code::DeadlineExceeded, "fetch manifest sha256:"),
+        (manifests, Fault::Corrupt, Code::FailedPrecondition, "with digest"),
     ];
-    for (fault, code, words) in faults {
+    for (on, fault, code, words) in faults {
         let kit = Kit::start().await;
-        let proxy = Proxy::start(hub.host(), fault, usize::MAX);
-        let reference = format!("{}/x:1", proxy.address);
+        let proxy = Proxy::faulty(&hub.host(), on, fault, usize::MAX).unwrap();
+        let reference = proxy.reference("x:1");
         let status = kit.pull(&reference).await.unwrap_err();
         assert_eq!(status.code(), code, "{fault:?}: {status}");
         assert!(status.message().contains(words), "{fault:?}: {status}");
@@ -178,6 +148,15 @@ async fn what_is_not_there_is_said_at_once() {
     assert_eq!(short.code(), Code::InvalidArgument, "{short}");
 }
 
+/// The head of a request.
+fn head(client: &mut impl Read) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
 /// A registry that serves one manifest as it is.
 fn serve(manifest: Vec<u8>, digest: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -185,7 +164,7 @@ fn serve(manifest: Vec<u8>, digest: String) -> String {
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let mut client = client.unwrap();
-            let Some(asked) = head(&mut client) else { continue };
+            let asked = head(&mut client);
             let media_type = "application/vnd.oci.image.manifest.v1+json";
             let length = manifest.len();
             let answer = format!(
@@ -207,15 +186,28 @@ async fn bad_manifests_are_refused() {
     let blob = json!({"mediaType": "x", "digest": crate::support::digest(b""), "size": 0});
     let both = json!({"config": blob, "layers": [], "manifests": []}).to_string().into_bytes();
     let large = vec![b' '; 5 << 20];
+    let config = |size: u64| {
+        let media_type = "application/vnd.oci.image.config.v1+json";
+        let digest = crate::support::digest(b"config");
+        let config = json!({"mediaType": media_type, "digest": digest, "size": size});
+        json!({"config": config, "layers": []}).to_string().into_bytes()
+    };
+    let heavy = config(9 << 20);
+    let negative = String::from_utf8(config(7)).unwrap().replace(":7", ":-7").into_bytes();
+    let named: Value = json!({"config": {"mediaType": "x", "digest": "md5:12", "size": 1}});
+    let named = named.to_string().into_bytes();
     let cases = [
         (both.clone(), crate::support::digest(&both), Code::InvalidArgument, "both layers and"),
         (large.clone(), crate::support::digest(&large), Code::ResourceExhausted, "4194304"),
+        (heavy.clone(), crate::support::digest(&heavy), Code::ResourceExhausted, "configuration"),
+        (negative.clone(), crate::support::digest(&negative), Code::InvalidArgument, "manifest"),
+        (named.clone(), crate::support::digest(&named), Code::InvalidArgument, "manifest sha256:"),
         (both, crate::support::digest(b"other"), Code::FailedPrecondition, "with digest"),
     ];
     for (bytes, digest, code, words) in cases {
-        let status = kit.pull(&format!("{}/x:1", serve(bytes, digest))).await.unwrap_err();
+        let status = kit.pull(&format!("{}/x:1", serve(bytes, digest.clone()))).await.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
         assert!(status.message().contains(words), "{status}");
-        assert_eq!(kit.blobs().await.len(), 0);
+        assert!(kit.blobs().await.iter().all(|blob| blob.digest == digest), "{status}");
     }
 }

@@ -1,19 +1,21 @@
 //! A service with chosen settings and a client of its transfers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_config::{Config, Overrides, Service};
-use berth_grpc::{any, channel};
+use berth_grpc::channel;
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::content::v1 as content;
 use berth_proto::containerd::services::images::v1::{DeleteImageRequest, GetImageRequest, Image};
+use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::streaming::v1::StreamInit;
 use berth_proto::containerd::services::streaming::v1::streaming_client::StreamingClient;
 use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
 use berth_proto::containerd::services::transfer::v1::{TransferOptions, TransferRequest};
 use berth_proto::containerd::types::Platform;
 use berth_proto::containerd::types::transfer as types;
+use berth_proto::{pack, unpack};
 use prost_types::Any;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +31,7 @@ pub struct Kit {
     pub tasks: Tasks,
     pub clients: Clients,
     channel: Channel,
+    _process: Option<tokio::process::Child>,
 }
 
 impl Kit {
@@ -39,27 +42,47 @@ impl Kit {
 
     /// With only these neighbours; the caller serves the others.
     pub async fn start_beside(neighbours: &[Service]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("berth.toml");
-        let settings = "[distribution.registry]\nmax_tries = 4\n\
-            [distribution.registry.timeouts]\nconnect = \"2s\"\nresponse = \"5s\"\nstall = \"1s\"\n";
-        fs_err::write(&file, settings).unwrap();
-        let overrides = Overrides {
-            root: Some(folder.path().join("root")),
-            state: Some(folder.path().join("state")),
-            ..Overrides::default()
-        };
-        let config = Arc::new(Config::load(Some(&file), overrides).unwrap());
-        let tasks = Tasks::new();
-        fs_err::create_dir_all(&config.state).unwrap();
-        for service in neighbours {
-            let routes = crate::support::nothing();
-            berth_grpc::server::serve(&config.socket(*service), 0o600, routes, &tasks).unwrap();
-        }
+        let (folder, config, tasks) = prepare(neighbours);
         berth_distribution::serve(config.clone(), &tasks).await.unwrap();
+        Self::of(folder, config, tasks, None)
+    }
+
+    /// As a process of its own, that finds programs in `programs` first.
+    pub async fn start_process(programs: &Path) -> Self {
+        let (folder, config, tasks) = prepare(&[Service::Bundle, Service::Runtime]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
+        let mut command = berth_lifecycle::child::command(env!("CARGO_BIN_EXE_berth-distribution"));
+        command.arg("--config").arg(folder.path().join("berth.toml"));
+        command.arg("--root").arg(&config.root).arg("--state").arg(&config.state);
+        command.args(["--log-level", "error"]);
+        command.env("PATH", std::env::join_paths(folders).unwrap());
+        let process = command.spawn().unwrap();
+        Self::of(folder, config, tasks, Some(process))
+    }
+
+    fn of(
+        folder: tempfile::TempDir,
+        config: Arc<Config>,
+        tasks: Tasks,
+        process: Option<tokio::process::Child>,
+    ) -> Self {
         let (clients, channel) =
             (Clients::new(&config), channel(&config.socket(Service::Distribution)));
-        Self { folder, config, tasks, clients, channel }
+        Self { folder, config, tasks, clients, channel, _process: process }
+    }
+
+    /// How the registry `host` is reached from now on.
+    pub fn hosts(&self, host: &str, text: &str) -> PathBuf {
+        let folder = self.path().join("certs.d").join(host);
+        fs_err::create_dir_all(&folder).unwrap();
+        fs_err::write(folder.join("hosts.toml"), text).unwrap();
+        folder
+    }
+
+    /// Who the node is at registries from now on.
+    pub fn docker_config(&self, config: &serde_json::Value) {
+        fs_err::write(self.path().join("docker.json"), config.to_string()).unwrap();
     }
 
     pub async fn transfer(&self, from: Any, to: Any) -> Result<Vec<types::Progress>, Status> {
@@ -70,24 +93,25 @@ impl Kit {
         let done = client.transfer(on(NAMESPACE, request)).await;
         let mut told = Vec::new();
         while let Some(event) = events.message().await.unwrap() {
-            told.push(any::unpack(&event).unwrap());
+            told.push(unpack(&event).unwrap().unwrap());
         }
         done.map(|_| told)
     }
 
     /// Opens a stream and waits until others may refer to it.
     pub async fn stream(&self, id: &str) -> (mpsc::Sender<Any>, Streaming<Any>) {
-        let (to, outbound) = mpsc::channel(64);
-        to.send(any::pack(&StreamInit { id: id.into() })).await.unwrap();
-        let mut client = StreamingClient::new(self.channel.clone());
-        let opened = client.stream(on(NAMESPACE, ReceiverStream::new(outbound))).await;
-        let mut inbound = opened.unwrap().into_inner();
-        inbound.message().await.unwrap().unwrap();
-        (to, inbound)
+        open(self.channel.clone(), id).await
     }
 
     pub async fn pull(&self, reference: &str) -> Result<Vec<types::Progress>, Status> {
         self.transfer(registry(reference), store(reference)).await
+    }
+
+    /// A lease of the client's own.
+    pub async fn lease(&self, id: &str) -> String {
+        let request = leases::CreateRequest { id: id.into(), labels: Default::default() };
+        self.clients.leases.clone().create(on(NAMESPACE, request)).await.unwrap();
+        id.to_owned()
     }
 
     pub async fn image(&self, name: &str) -> Result<Image, Status> {
@@ -140,12 +164,54 @@ impl Kit {
     }
 }
 
+/// Opens a stream over this channel and waits until others may refer to it.
+pub async fn open(channel: Channel, id: &str) -> (mpsc::Sender<Any>, Streaming<Any>) {
+    let (to, outbound) = mpsc::channel(64);
+    to.send(pack(&StreamInit { id: id.into() })).await.unwrap();
+    let mut client = StreamingClient::new(channel);
+    let opened = client.stream(on(NAMESPACE, ReceiverStream::new(outbound))).await;
+    let mut inbound = opened.unwrap().into_inner();
+    inbound.message().await.unwrap().unwrap();
+    (to, inbound)
+}
+
+/// The service's folder and configuration, with these neighbours beside it.
+fn prepare(neighbours: &[Service]) -> (tempfile::TempDir, Arc<Config>, Tasks) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let file = at.join("berth.toml");
+    let settings = format!(
+        "[distribution.registry]\nmax_tries = 4\nconfig_path = [{:?}]\ndocker_config = {:?}\n\
+         [distribution.registry.timeouts]\nconnect = \"2s\"\nresponse = \"20s\"\nstall = \"1s\"\n\
+         credentials = \"5s\"\n\
+         [distribution.image_verifiers]\nmax_verifiers = 2\nper_verifier_timeout = \"5s\"\n\
+         bin_dir = {:?}\n",
+        at.join("certs.d"),
+        at.join("docker.json"),
+        at.join("verifiers")
+    );
+    fs_err::write(&file, settings).unwrap();
+    let overrides = Overrides {
+        root: Some(at.join("root")),
+        state: Some(at.join("state")),
+        ..Overrides::default()
+    };
+    let config = Arc::new(Config::load(Some(&file), overrides).unwrap());
+    let tasks = Tasks::new();
+    fs_err::create_dir_all(&config.state).unwrap();
+    for service in neighbours {
+        let routes = crate::support::nothing();
+        berth_grpc::server::serve(&config.socket(*service), 0o600, routes, &tasks).unwrap();
+    }
+    (folder, config, tasks)
+}
+
 pub fn registry(reference: &str) -> Any {
-    any::pack(&types::OciRegistry { reference: reference.into(), resolver: None })
+    pack(&types::OciRegistry { reference: reference.into(), resolver: None })
 }
 
 pub fn store(name: &str) -> Any {
-    any::pack(&wanted(name))
+    pack(&wanted(name))
 }
 
 /// The image's manifests for this machine, not unpacked.
@@ -170,11 +236,11 @@ impl Kit {
         let (to, mut bytes) = self.stream("export").await;
         let receive = self.tasks.spawn("receive", async move {
             let mut all = Vec::new();
-            let update = any::pack(&types::WindowUpdate { update: 65536 });
+            let update = pack(&types::WindowUpdate { update: 65536 });
             to.send(update.clone()).await.unwrap();
             let mut window = 65536;
             while let Ok(Some(message)) = bytes.message().await {
-                let data: types::Data = any::unpack(&message).unwrap();
+                let data: types::Data = unpack(&message).unwrap().unwrap();
                 window -= data.data.len();
                 all.extend(data.data);
                 if window < 65536 {
@@ -185,7 +251,7 @@ impl Kit {
             all
         });
         let export = types::ImageExportStream { stream: "export".into(), ..Default::default() };
-        let (mut client, request) = self.silent(store(name), any::pack(&export));
+        let (mut client, request) = self.silent(store(name), pack(&export));
         client.transfer(request).await?;
         Ok(receive.await.unwrap())
     }
@@ -198,11 +264,11 @@ impl Kit {
             while at < archive.len() {
                 while window <= 0 {
                     let Ok(Some(message)) = updates.message().await else { return };
-                    window += any::unpack::<types::WindowUpdate>(&message).unwrap().update;
+                    window += unpack::<types::WindowUpdate>(&message).unwrap().unwrap().update;
                 }
                 let count = (archive.len() - at).min(32 << 10).min(window as usize);
                 let data = types::Data { data: archive[at..at + count].to_vec().into() };
-                if send.send(any::pack(&data)).await.is_err() {
+                if send.send(pack(&data)).await.is_err() {
                     return;
                 }
                 at += count;
@@ -213,7 +279,7 @@ impl Kit {
             while let Ok(Some(_)) = updates.message().await {}
         });
         let import = types::ImageImportStream { stream: "import".into(), ..Default::default() };
-        let (mut client, request) = self.silent(any::pack(&import), any::pack(to));
+        let (mut client, request) = self.silent(pack(&import), pack(to));
         let done = client.transfer(request).await.map(drop);
         sending.abort();
         done

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use berth_config::Service;
 use berth_fdpass::{Token, claim};
-use berth_grpc::any;
 use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::types::transfer as types;
+use berth_proto::pack;
 use berth_testkit::{Image, Layer, Registry};
 use node::layers_server::{Layers, LayersServer};
 use serde_json::json;
@@ -174,23 +174,14 @@ mod stat {
 }
 
 fn image() -> Image {
-    let layers = (0..4_u64).map(|number| {
-        let mut state = number + 1;
-        let bytes: Vec<u8> = (0..400_000)
-            .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                (state >> 56) as u8
-            })
-            .collect();
-        Layer::default().file("file", 0o644, &bytes).unwrap()
-    });
+    let layers = (1..5).map(|number| Layer::noise("file", 400_000, number).unwrap());
     Image::build(layers.collect(), json!({})).unwrap()
 }
 
 async fn pull(kit: &Kit, reference: &str) -> Result<Vec<types::Progress>, Status> {
     let unpacks = vec![types::UnpackConfiguration::default()];
     let to = types::ImageStore { unpacks, ..wanted(reference) };
-    kit.transfer(registry(reference), any::pack(&to)).await
+    kit.transfer(registry(reference), pack(&to)).await
 }
 
 /// A kit whose bundle behaves so, and an image to pull.

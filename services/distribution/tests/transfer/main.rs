@@ -2,9 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's helpers may")]
 
+mod archives;
+mod credentials;
 mod faults;
+mod hosts;
 mod kit;
 mod layers;
+mod platforms;
+mod pushes;
 mod registry;
+mod requests;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
+mod verifiers;

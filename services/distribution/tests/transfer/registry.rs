@@ -1,7 +1,7 @@
 //! Pull, push, tag, import and export against a real registry.
 
-use berth_grpc::any;
 use berth_proto::containerd::types::transfer as types;
+use berth_proto::{pack, unpack};
 use berth_testkit::{Image, Layer, Registry, program};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -10,14 +10,7 @@ use crate::kit::{Kit, registry, store};
 
 fn image(files: &[usize]) -> Image {
     let layers = files.iter().enumerate().map(|(number, size)| {
-        let mut state = number as u64 + 1;
-        let bytes: Vec<u8> = (0..*size)
-            .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                (state >> 56) as u8
-            })
-            .collect();
-        Layer::default().file(&format!("file-{number}"), 0o644, &bytes).unwrap()
+        Layer::noise(&format!("file-{number}"), *size, number as u64 + 1).unwrap()
     });
     Image::build(layers.collect(), json!({"Cmd": ["/bin/true"]})).unwrap()
 }
@@ -44,6 +37,13 @@ async fn a_pulled_image_is_complete_labelled_and_not_fetched_twice() {
     assert_eq!(keys, [true; 3], "{:?}", manifest.labels);
     let source = format!("containerd.io/distribution.source.{}", hub.host());
     assert!(blobs.iter().all(|blob| blob.labels.get(&source).is_some_and(|repo| repo == "a/b")));
+    for blob in &blobs {
+        let own = told.iter().filter(|e| e.desc.as_ref().is_some_and(|d| d.digest == blob.digest));
+        let own: Vec<_> = own.filter(|event| event.name.contains('-')).collect();
+        assert!(own.is_sorted_by_key(|event| event.progress), "{own:#?}");
+        let last = own.last().unwrap();
+        assert_eq!((last.progress, last.total), (blob.size, blob.size), "{own:#?}");
+    }
     let complete: i64 = told.iter().filter(|e| e.event == "complete").map(|e| e.progress).sum();
     assert_eq!(complete, blobs.iter().map(|blob| blob.size).sum::<i64>());
     assert_eq!(
@@ -95,14 +95,14 @@ async fn credentials_come_over_the_auth_stream() {
         };
         let answering = kit.tasks.spawn("answer", async move {
             while let Ok(Some(question)) = questions.message().await {
-                let question: types::AuthRequest = any::unpack(&question).unwrap();
+                let question: types::AuthRequest = unpack(&question).unwrap().unwrap();
                 assert!(question.reference.ends_with("/x:1"), "{question:?}");
-                to.send(any::pack(&answer)).await.unwrap();
+                to.send(pack(&answer)).await.unwrap();
             }
         });
         let resolver = types::RegistryResolver { auth_stream: "auth".into(), ..Default::default() };
         let from = types::OciRegistry { reference: reference.clone(), resolver: Some(resolver) };
-        let done = kit.transfer(any::pack(&from), store(&reference)).await;
+        let done = kit.transfer(pack(&from), store(&reference)).await;
         assert_eq!(done.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok), code, "{done:?}");
         answering.abort();
     }

@@ -1,0 +1,97 @@
+//! Archives over streams: packed ones, and clients that go away in the middle.
+
+use std::io::Write;
+
+use berth_proto::containerd::types::transfer as types;
+use berth_proto::pack;
+use berth_testkit::{Image, Layer, Registry};
+use serde_json::json;
+use tonic::Code;
+
+use crate::kit::{Kit, open, store};
+
+fn prefix(name: &str) -> types::ImageStore {
+    let reference = types::ImageReference {
+        name: name.into(),
+        is_prefix: true,
+        allow_overwrite: true,
+        ..Default::default()
+    };
+    types::ImageStore { extra_references: vec![reference], ..Default::default() }
+}
+
+/// A pulled image as an archive, and its name.
+async fn exported() -> (Image, String, Vec<u8>) {
+    let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+    let layers = vec![Layer::noise("file", 2_000_000, 8).unwrap()];
+    let image = Image::build(layers, json!({})).unwrap();
+    let reference = image.push(&hub, "x:1").unwrap();
+    kit.pull(&reference).await.unwrap();
+    let archive = kit.export(&reference).await.unwrap();
+    (image, reference, archive)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_may_be_packed() {
+    let (image, reference, archive) = exported().await;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&archive).unwrap();
+    for packed in [gzip.finish().unwrap(), zstd::bulk::compress(&archive, 1).unwrap()] {
+        let kit = Kit::start().await;
+        kit.import(&packed, &prefix("h/any")).await.unwrap();
+        assert_eq!(kit.image(&reference).await.unwrap().target.unwrap().digest, image.digest);
+        kit.assert_clean().await;
+        let cut = Kit::start().await;
+        let half = cut.import(&packed[..packed.len() / 2], &prefix("h/any")).await.unwrap_err();
+        assert_eq!(half.code(), Code::InvalidArgument, "{half}");
+        assert!(half.message().contains("read archive"), "{half}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "the client is another process in all but name")]
+async fn a_client_that_resets_its_import_leaves_nothing() {
+    let (_, reference, archive) = exported().await;
+    for share in [0, 1, 2] {
+        let kit = Kit::start().await;
+        // A client of its own, that can be ended without a word.
+        let theirs = tokio::runtime::Runtime::new().unwrap();
+        let socket = kit.config.socket(berth_config::Service::Distribution);
+        let opening = async move { open(berth_grpc::channel(&socket), "import").await };
+        let (send, mut updates) = theirs.spawn(opening).await.unwrap();
+        let import = types::ImageImportStream { stream: "import".into(), ..Default::default() };
+        let (mut client, request) = kit.silent(pack(&import), pack(&prefix("h/any")));
+        let call = kit.tasks.spawn("import", async move { client.transfer(request).await });
+        let mut at = 0;
+        // As much as the first window allows at most.
+        for _ in 0..share * 10 {
+            if at == 0 {
+                updates.message().await.unwrap().unwrap();
+            }
+            let data = types::Data { data: archive[at..at + 32768].to_vec().into() };
+            send.send(pack(&data)).await.unwrap();
+            at += 32768;
+        }
+        theirs.shutdown_background();
+        let ended = call.await.unwrap().unwrap_err();
+        assert_eq!(ended.code(), Code::Cancelled, "{ended}");
+        assert!(ended.message().contains("read archive"), "{ended}");
+        assert_eq!(kit.image(&reference).await.unwrap_err().code(), Code::NotFound);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_nobody_takes_ends() {
+    let (_, reference, archive) = exported().await;
+    let kit = Kit::start().await;
+    kit.import(&archive, &prefix("h/any")).await.unwrap();
+    let (window, bytes) = kit.stream("export").await;
+    let export = types::ImageExportStream { stream: "export".into(), ..Default::default() };
+    let (mut client, request) = kit.silent(store(&reference), pack(&export));
+    let call = kit.tasks.spawn("export", async move { client.transfer(request).await });
+    window.send(pack(&types::WindowUpdate { update: 1000 })).await.unwrap();
+    drop((window, bytes));
+    let ended = call.await.unwrap().unwrap_err();
+    assert_eq!(ended.code(), Code::Cancelled, "{ended}");
+    assert!(ended.message().contains("write archive"), "{ended}");
+}

@@ -1,0 +1,126 @@
+//! Pushes: what is sent, what is not, and uploads that break off.
+
+use berth_testkit::{Fault, Image, Layer, On, Proxy, Registry};
+use serde_json::json;
+use tonic::Code;
+
+use crate::kit::{Kit, registry, store};
+
+fn image(seeds: &[u64]) -> Image {
+    let layers = seeds.iter().map(|seed| Layer::noise("file", 600_000, *seed).unwrap());
+    Image::build(layers.collect(), json!({"seeds": seeds})).unwrap()
+}
+
+/// A kit that has the image, and its name there.
+async fn pulled(image: &Image) -> (Kit, Registry, String) {
+    let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+    let reference = image.push(&hub, "from:1").unwrap();
+    kit.pull(&reference).await.unwrap();
+    (kit, hub, reference)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_missing_is_sent() {
+    let (first, second) = (image(&[1, 2]), image(&[1, 3]));
+    let (kit, hub, from) = pulled(&first).await;
+    let next = second.push(&hub, "from:2").unwrap();
+    kit.pull(&next).await.unwrap();
+    let other = Registry::start().unwrap();
+    let proxy = Proxy::start(&other.host()).unwrap();
+    kit.transfer(store(&from), registry(&proxy.reference("to:1"))).await.unwrap();
+    let sent = |proxy: &Proxy| {
+        let patches = proxy.of("PATCH", "");
+        (patches.len(), patches.iter().map(|seen| seen.received).sum::<usize>())
+    };
+    let config = |image: &Image, kit: &Kit| {
+        let (digest, kit) = (image.digest.clone(), kit.clients.clone());
+        async move { config_size(&kit, &digest).await }
+    };
+    let whole: usize = first.layer_sizes.iter().sum();
+    assert_eq!(sent(&proxy), (3, whole + config(&first, &kit).await));
+    let before = sent(&proxy);
+    kit.transfer(store(&next), registry(&proxy.reference("to:2"))).await.unwrap();
+    let more = second.layer_sizes[1] + config(&second, &kit).await;
+    assert_eq!(sent(&proxy), (before.0 + 2, before.1 + more));
+    kit.transfer(store(&next), registry(&proxy.reference("to:2"))).await.unwrap();
+    assert_eq!(sent(&proxy).0, before.0 + 2);
+    // Another repository of the registry: what it has is mounted.
+    kit.transfer(store(&next), registry(&proxy.reference("deep/er:1"))).await.unwrap();
+    assert_eq!(sent(&proxy).0, before.0 + 2);
+    let mounts = proxy.of("POST", "deep/er/blobs/uploads/?mount=sha256");
+    assert_eq!(mounts.len(), 3);
+    assert!(mounts.iter().all(|seen| seen.status == 201 && seen.path.contains("from=to")));
+}
+
+/// The size of a manifest's configuration.
+async fn config_size(clients: &crate::support::Clients, digest: &str) -> usize {
+    use berth_proto::containerd::services::content::v1::ReadContentRequest;
+    let request = ReadContentRequest { digest: digest.into(), offset: 0, size: 0 };
+    let request = crate::support::on(crate::support::NAMESPACE, request);
+    let mut stream = clients.content.clone().read(request).await.unwrap().into_inner();
+    let mut bytes = Vec::new();
+    while let Some(frame) = stream.message().await.unwrap() {
+        bytes.extend_from_slice(&frame.data);
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    manifest["config"]["size"].as_u64().unwrap() as usize
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_cut_goes_on_where_the_registry_is() {
+    let image = image(&[5]);
+    let (kit, _hub, from) = pulled(&image).await;
+    let size = image.layer_sizes[0];
+    for fault in [Fault::Keep(250_000), Fault::Forget(250_000), Fault::Busy(503, 0)] {
+        let other = Registry::start().unwrap();
+        let proxy = Proxy::faulty(&other.host(), On::Upload, fault, 1).unwrap();
+        let to = proxy.reference("to:1");
+        let pushed = kit.transfer(store(&from), registry(&to)).await;
+        pushed.unwrap_or_else(|status| panic!("{fault:?}: {status}"));
+        let back = Kit::start().await;
+        back.pull(&other.reference("to:1")).await.unwrap();
+        let target = back.image(&other.reference("to:1")).await.unwrap().target.unwrap();
+        assert_eq!(target.digest, image.digest);
+        back.assert_clean().await;
+        if let Fault::Keep(_) = fault {
+            // The configuration is small; whichever blob came first was cut.
+            let ranges: Vec<_> = proxy
+                .of("PATCH", "")
+                .iter()
+                .filter_map(|seen| seen.header("content-range"))
+                .collect();
+            let large: Vec<_> = proxy
+                .of("PATCH", "")
+                .iter()
+                .map(|seen| seen.received)
+                .filter(|n| *n > 10_000)
+                .collect();
+            if large.len() == 2 {
+                assert_eq!(ranges, [format!("250000-{}", size - 1)]);
+                assert_eq!(large.iter().sum::<usize>(), size);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_cannot_be_is_named() {
+    let image = image(&[6]);
+    let (kit, _hub, from) = pulled(&image).await;
+    for (on, fault, code, words) in [
+        (On::Upload, Fault::Forget(1000), Code::Unavailable, "push blob sha256:"),
+        (On::Upload, Fault::Busy(503, 0), Code::Unavailable, "registry answered 503"),
+        (On::Upload, Fault::Busy(403, 0), Code::PermissionDenied, "push blob sha256:"),
+        (On::Manifest, Fault::Busy(503, 0), Code::Unavailable, "push manifest sha256:"),
+    ] {
+        let other = Registry::start().unwrap();
+        let proxy = Proxy::faulty(&other.host(), on, fault, usize::MAX).unwrap();
+        let status =
+            kit.transfer(store(&from), registry(&proxy.reference("to:1"))).await.unwrap_err();
+        assert_eq!(status.code(), code, "{fault:?}: {status}");
+        assert!(status.message().contains(words), "{fault:?}: {status}");
+        assert!(status.message().contains(proxy.host()), "{fault:?}: {status}");
+        let gone = Kit::start().await.pull(&other.reference("to:1")).await.unwrap_err();
+        assert_eq!(gone.code(), Code::NotFound, "{gone}");
+    }
+}
