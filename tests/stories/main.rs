@@ -6,6 +6,7 @@
 mod bad_input;
 mod cli;
 mod ctr;
+mod images;
 mod main_job;
 mod mounts;
 mod stage;
