@@ -35,7 +35,7 @@ pub struct Service {
 enum End {
     Registry(Box<Remote>),
     Images(ImageStore),
-    Import(Stream),
+    Import(Stream, bool),
     Export(Stream, Export),
 }
 
@@ -82,8 +82,8 @@ impl Service {
             (End::Registry(from), End::Images(to)) => transfers.pull(caller, *from, &to).await,
             (End::Images(from), End::Registry(to)) => transfers.push(caller, &from, *to).await,
             (End::Images(from), End::Images(to)) => transfers.tag(caller, &from, &to).await,
-            (End::Import(from), End::Images(to)) => {
-                transfers.import(caller, Reader::new(from), &to).await
+            (End::Import(from, compress), End::Images(to)) => {
+                transfers.import(caller, Reader::new(from), compress, &to).await
             }
             (End::Images(from), End::Export(to, how)) => {
                 transfers.export(caller, &from, how, Writer::new(to)).await
@@ -106,12 +106,7 @@ impl Service {
             }
             "containerd.types.transfer.ImageImportStream" => {
                 let wire: types::ImageImportStream = message(object)?;
-                if wire.force_compress {
-                    return Err(Status::unimplemented(
-                        "import with force_compress: not implemented",
-                    ));
-                }
-                End::Import(take(&wire.stream)?)
+                End::Import(take(&wire.stream)?, wire.force_compress)
             }
             "containerd.types.transfer.ImageExportStream" => {
                 let wire: types::ImageExportStream = message(object)?;

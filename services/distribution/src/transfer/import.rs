@@ -24,7 +24,8 @@ use crate::registry::{
 const CHUNK: usize = 256 << 10;
 
 impl Transfers {
-    /// Imports an archive and makes its images known under the names wanted.
+    /// Imports an archive and makes its images known under the names wanted. With `compress`, plain
+    /// layers of docker's archives are kept packed.
     ///
     /// # Errors
     /// Any of [`Error`]; nothing half-done becomes visible.
@@ -32,11 +33,12 @@ impl Transfers {
         &self,
         caller: &Caller,
         archive: impl Read + Send + 'static,
+        compress: bool,
         to: &ImageStore,
     ) -> Result<()> {
         self.leased(caller, |store| async move {
             caller.progress.step("Importing");
-            let index = store.import(archive).await?;
+            let index = store.import(archive, compress).await?;
             let walk = Walk { transfers: self, caller, store, source: Source::Here, want: to };
             walk.bring(&index, vec![to.name.clone()], 0).await?;
             walk.save_imported(&index).await?;
@@ -70,7 +72,11 @@ impl Walk<'_> {
 
 impl Store {
     /// Stores an archive's blobs and answers its index.
-    async fn import(&self, archive: impl Read + Send + 'static) -> Result<Descriptor> {
+    async fn import(
+        &self,
+        archive: impl Read + Send + 'static,
+        compress: bool,
+    ) -> Result<Descriptor> {
         let (store, handle) = (self.clone(), Handle::current());
         let read = tokio::task::spawn_blocking(move || {
             let mut blobs = Stored { store, handle };
@@ -79,7 +85,7 @@ impl Store {
         });
         match read.await.map_err(|_| Error::Worker { step: "read archive" })?? {
             Contents::Oci(index) => Ok(index),
-            Contents::Docker(images, files) => self.docker_index(&images, &files).await,
+            Contents::Docker(images, files) => self.docker_index(&images, &files, compress).await,
         }
     }
 
@@ -88,10 +94,11 @@ impl Store {
         &self,
         images: &[DockerImage],
         files: &BTreeMap<String, Descriptor>,
+        compress: bool,
     ) -> Result<Descriptor> {
         let mut manifests = Vec::new();
         for image in images {
-            let manifest = self.docker_manifest(image, files).await?;
+            let manifest = self.docker_manifest(image, files, compress).await?;
             let names = image.repo_tags.clone().unwrap_or_default();
             if names.is_empty() {
                 manifests.push(manifest.clone());
@@ -113,6 +120,7 @@ impl Store {
         &self,
         image: &DockerImage,
         files: &BTreeMap<String, Descriptor>,
+        compress: bool,
     ) -> Result<Descriptor> {
         let file = |name: &String| {
             let missing = || archive::Error::Format(format!("{name} is listed but not in it"));
@@ -125,6 +133,9 @@ impl Store {
         for name in &image.layers {
             let mut layer = file(name)?;
             layer.media_type = self.layer_type(&layer)?;
+            if compress && layer.media_type == media::DOCKER_LAYER {
+                layer = self.compressed(&layer).await?;
+            }
             layers.push(layer);
         }
         let media_type = media::DOCKER_MANIFEST;
