@@ -6,6 +6,8 @@ use berth_errors::{Code, Coded};
 use berth_ids::Digest;
 use http::StatusCode;
 
+use super::retry::is_busy;
+
 /// A failed step of talking to a registry. The message names the object, the step and the host.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -70,7 +72,7 @@ pub enum Error {
         capability: &'static str,
     },
     /// The connection could not be made, or broke, more often than the policy allows.
-    #[error("{step} at {host}")]
+    #[error("{step} at {host}: no connection or a broken one, see that it is up and try again")]
     Connection {
         /// What was being done.
         step: String,
@@ -81,7 +83,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The host did not answer in time.
-    #[error("{step} at {host}: nothing came for {seconds} s: context deadline exceeded")]
+    #[error("{step} at {host}: nothing came for {seconds} s, try again: context deadline exceeded")]
     Stalled {
         /// What was being done.
         step: String,
@@ -91,7 +93,7 @@ pub enum Error {
         seconds: u64,
     },
     /// The host answered with a status that ends the step.
-    #[error("{step} at {host}: registry answered {status}{detail}: {}", code_of_status(*status))]
+    #[error("{step} at {host}: registry answered {status}{detail}{}: {}", advice(*status), code_of_status(*status))]
     Status {
         /// What was being done.
         step: String,
@@ -133,7 +135,9 @@ pub enum Error {
         limit: u64,
     },
     /// The bytes are not those that the digest names.
-    #[error("{what}: registry sent bytes with digest {actual}: failed precondition")]
+    #[error(
+        "{what}: registry sent bytes with digest {actual}, pull from another or push it anew: failed precondition"
+    )]
     WrongDigest {
         /// The document.
         what: String,
@@ -142,7 +146,7 @@ pub enum Error {
     },
     /// The registry says another size than the descriptor.
     #[error(
-        "blob {digest} at {host}: descriptor says {expected} bytes, registry {actual}: failed precondition"
+        "blob {digest} at {host}: descriptor says {expected} bytes, registry {actual}, pull from another or push it anew: failed precondition"
     )]
     WrongSize {
         /// The blob.
@@ -156,7 +160,7 @@ pub enum Error {
     },
     /// The blob's bytes ended early, again and again.
     #[error(
-        "blob {digest} at {host}: ended after {at} of {size} bytes, {tries} times: unavailable"
+        "blob {digest} at {host}: ended after {at} of {size} bytes, {tries} times, pull again: unavailable"
     )]
     Truncated {
         /// The blob.
@@ -187,6 +191,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// What to do about a registry's status.
+fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => ", see that name and tag are right",
+        StatusCode::FORBIDDEN => ", log in as somebody who may do this",
+        status if is_busy(status) => ", try again later",
+        _ => "",
+    }
 }
 
 /// The code that a registry's status stands for.
