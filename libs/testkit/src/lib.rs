@@ -9,6 +9,7 @@
 mod authority;
 mod command;
 mod fault;
+mod files;
 mod http;
 mod image;
 mod layer;
@@ -22,6 +23,7 @@ mod wait;
 pub use authority::Authority;
 pub use command::{Output, Run, program, run};
 pub use fault::{Fault, On};
+pub use files::Files;
 pub use image::{Family, Image, Packing, Recipe};
 pub use layer::Layer;
 pub use node::{Io, Node};

@@ -29,6 +29,7 @@ pub struct Setup {
     auth: Option<Value>,
     htpasswd: String,
     storage: Option<Arc<TempDir>>,
+    redirect: Option<String>,
 }
 
 impl Setup {
@@ -66,6 +67,13 @@ impl Setup {
         self.auth = Some(json!({"token": {
             "realm": realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": certificate,
         }}));
+        self
+    }
+
+    /// Sends who asks for a blob to this address, below which the storage's files are.
+    #[must_use]
+    pub fn redirect(mut self, base: &str) -> Self {
+        self.redirect = Some(base.to_owned());
         self
     }
 
@@ -118,6 +126,10 @@ impl Setup {
             fs_err::write(&path, self.htpasswd)?;
             config["auth"] = json!({"htpasswd": {"realm": "test", "path": path}});
         }
+        if let Some(base) = self.redirect {
+            let middleware = json!({"name": "redirect", "options": {"baseurl": base}});
+            config["middleware"] = json!({"storage": [middleware]});
+        }
         if let Some(auth) = self.auth {
             config["auth"] = auth;
         }
@@ -150,6 +162,10 @@ impl Registry {
         Setup::default()
     }
 
+    pub(crate) fn storage(&self) -> &Path {
+        self.storage.path()
+    }
+
     /// `127.0.0.1:PORT`.
     #[must_use]
     pub fn host(&self) -> String {
@@ -171,7 +187,7 @@ impl Drop for Registry {
 }
 
 /// A loopback port that nobody listened on a moment ago.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
     Ok(listener.local_addr()?.port())
 }

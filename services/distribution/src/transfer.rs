@@ -6,6 +6,7 @@
 //! is called.
 
 mod choose;
+mod compress;
 mod error;
 mod export;
 mod fetch;

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::pack;
-use berth_testkit::{Image, Layer, Registry};
+use berth_testkit::{Image, Layer, Registry, program};
 use serde_json::json;
 use tonic::Code;
 
-use crate::kit::{Kit, open, store};
+use crate::kit::{Kit, open, registry, store};
 
 fn prefix(name: &str) -> types::ImageStore {
     let reference = types::ImageReference {
@@ -78,6 +78,53 @@ async fn a_client_that_resets_its_import_leaves_nothing() {
         assert!(ended.message().contains("read archive"), "{ended}");
         assert_eq!(kit.image(&reference).await.unwrap_err().code(), Code::NotFound);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_layers_of_an_archive_are_packed_where_that_is_wished() {
+    let kit = Kit::start().await;
+    let layers = vec![Layer::default().file("zeros", 0o644, &[0; 1_000_000]).unwrap()];
+    let image = Image::build(layers, json!({})).unwrap();
+    let file = kit.path().join("docker.tar");
+    let ends = [
+        format!("oci:{}", image.layout().display()),
+        format!("docker-archive:{}:r.example/packed:1", file.display()),
+    ];
+    program("skopeo")
+        .args(["copy", "--insecure-policy", "-q"])
+        .args(ends)
+        .output()
+        .unwrap()
+        .ok()
+        .unwrap();
+    let archive = fs_err::read(&file).unwrap();
+    kit.import(&archive, &prefix("h/any")).await.unwrap();
+    let plain = kit.image("r.example/packed:1").await.unwrap().target.unwrap();
+    let layer = |blobs: &[berth_proto::containerd::services::content::v1::Info]| {
+        blobs.iter().map(|blob| blob.size).max().unwrap()
+    };
+    assert!(layer(&kit.blobs().await) > 1_000_000);
+    let packed = Kit::start().await;
+    let how = types::ImageImportStream { force_compress: true, ..Default::default() };
+    packed.import_as(how, &archive, &prefix("h/any")).await.unwrap();
+    let target = packed.image("r.example/packed:1").await.unwrap().target.unwrap();
+    assert_ne!(target.digest, plain.digest);
+    let key = "containerd.io/uncompressed";
+    let found = packed.blobs().await;
+    let labelled: Vec<_> = found.iter().filter(|blob| blob.labels.contains_key(key)).collect();
+    assert_eq!(labelled.len(), 1);
+    assert!(labelled[0].size < 100_000, "{labelled:?}");
+    let listed = found.iter().find(|blob| blob.digest == target.digest).unwrap();
+    assert!(listed.labels.values().any(|value| *value == labelled[0].digest), "{listed:?}");
+    packed.assert_clean().await;
+    // A registry takes it, and what comes back is the layer.
+    let hub = Registry::start().unwrap();
+    let reference = hub.reference("packed:1");
+    packed.transfer(store("r.example/packed:1"), registry(&reference)).await.unwrap();
+    let line = ["copy", "--insecure-policy", "-q", "--src-tls-verify=false"];
+    let back = packed.path().join("back");
+    let ends = [format!("docker://{reference}"), format!("dir:{}", back.display())];
+    program("skopeo").args(line).args(ends).output().unwrap().ok().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

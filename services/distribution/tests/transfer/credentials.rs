@@ -108,7 +108,7 @@ async fn a_helper_program_is_asked() {
     program(bin.path(), "broken", "echo 'the keychain is locked' >&2; exit 3");
     program(bin.path(), "stuck", "exec sleep 60");
     program(bin.path(), "silly", "echo no json");
-    let kit = Kit::start_process(bin.path()).await;
+    let kit = Kit::start_process(bin.path(), &[]).await;
     for config in [json!({"credsStore": "known"}), json!({"credHelpers": {&host: "known"}})] {
         kit.docker_config(&config);
         kit.pull(&reference).await.unwrap_or_else(|status| panic!("{config}: {status}"));

@@ -47,8 +47,8 @@ impl Kit {
         Self::of(folder, config, tasks, None)
     }
 
-    /// As a process of its own, that finds programs in `programs` first.
-    pub async fn start_process(programs: &Path) -> Self {
+    /// As a process of its own, that finds programs in `programs` first and has this environment.
+    pub async fn start_process(programs: &Path, environment: &[(&str, &str)]) -> Self {
         let (folder, config, tasks) = prepare(&[Service::Bundle, Service::Runtime]);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
@@ -56,6 +56,7 @@ impl Kit {
         command.arg("--config").arg(folder.path().join("berth.toml"));
         command.arg("--root").arg(&config.root).arg("--state").arg(&config.state);
         command.args(["--log-level", "error"]);
+        command.envs(environment.iter().copied());
         command.env("PATH", std::env::join_paths(folders).unwrap());
         let process = command.spawn().unwrap();
         Self::of(folder, config, tasks, Some(process))
@@ -257,6 +258,15 @@ impl Kit {
     }
 
     pub async fn import(&self, archive: &[u8], to: &types::ImageStore) -> Result<(), Status> {
+        self.import_as(types::ImageImportStream::default(), archive, to).await
+    }
+
+    pub async fn import_as(
+        &self,
+        how: types::ImageImportStream,
+        archive: &[u8],
+        to: &types::ImageStore,
+    ) -> Result<(), Status> {
         let (send, mut updates) = self.stream("import").await;
         let archive = archive.to_vec();
         let sending = self.tasks.spawn("send", async move {
@@ -278,7 +288,7 @@ impl Kit {
             drop(send);
             while let Ok(Some(_)) = updates.message().await {}
         });
-        let import = types::ImageImportStream { stream: "import".into(), ..Default::default() };
+        let import = types::ImageImportStream { stream: "import".into(), ..how };
         let (mut client, request) = self.silent(pack(&import), pack(to));
         let done = client.transfer(request).await.map(drop);
         sending.abort();

@@ -12,7 +12,7 @@ use berth_fdpass::{Token, claim};
 use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::pack;
-use berth_testkit::{Image, Layer, Registry};
+use berth_testkit::{Image, Layer, Proxy, Registry};
 use node::layers_server::{Layers, LayersServer};
 use serde_json::json;
 use tonic::{Code, Request, Response, Status};
@@ -217,6 +217,22 @@ async fn layers_are_applied_as_they_arrive_and_committed_in_order() {
         let config = blobs.iter().find_map(|b| b.labels.get("containerd.io/gc.ref.snapshot.fake"));
         assert_eq!(config, Some(&top.0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_an_image_has_twice_is_fetched_once_and_applied_twice() {
+    let (kit, hub) = (Kit::start_beside(&[Service::Runtime]).await, Registry::start().unwrap());
+    let bundle = Bundle::start(&kit, true, &[]);
+    let layers = [1, 1, 2].map(|seed| Layer::noise("file", 400_000, seed).unwrap());
+    Image::build(layers.into(), json!({})).unwrap().push(&hub, "x:1").unwrap();
+    let proxy = Proxy::start(&hub.host()).unwrap();
+    pull(&kit, &proxy.reference("x:1")).await.unwrap();
+    assert_eq!(proxy.of("GET", "/blobs/").len(), 3);
+    bundle.with(|state| {
+        assert_eq!((state.committed.len(), state.staged.len()), (3, 0));
+        assert_ne!(state.committed[0].0, state.committed[1].0);
+    });
+    kit.assert_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ mod kit;
 mod layers;
 mod platforms;
 mod pushes;
+mod redirects;
 mod registry;
 mod requests;
 #[path = "../support/mod.rs"]

@@ -2,7 +2,7 @@
 
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::{pack, unpack};
-use berth_testkit::{Image, Layer, Registry, program};
+use berth_testkit::{Image, Layer, Proxy, Registry, program};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -63,7 +63,9 @@ async fn a_pulled_image_is_complete_labelled_and_not_fetched_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pulls_of_one_image_at_once_share_their_blobs() {
     let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
-    let reference = image(&[2_000_000, 2_000_000]).push(&hub, "x:1").unwrap();
+    image(&[2_000_000, 2_000_000]).push(&hub, "x:1").unwrap();
+    let proxy = Proxy::start(&hub.host()).unwrap();
+    let reference = proxy.reference("x:1");
     let pulls = ["p0", "p1", "p2"].map(|name| {
         let (kit, reference) = (&kit, &reference);
         async move {
@@ -75,6 +77,7 @@ async fn pulls_of_one_image_at_once_share_their_blobs() {
         done.unwrap();
     }
     assert_eq!(kit.blobs().await.len(), 4);
+    assert_eq!(proxy.of("GET", "/blobs/").len(), 3, "a blob was fetched twice");
     kit.assert_clean().await;
 }
 

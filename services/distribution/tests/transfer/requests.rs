@@ -2,7 +2,7 @@
 
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::pack;
-use berth_testkit::{Image, Layer, Registry};
+use berth_testkit::{Image, Layer, Proxy, Registry};
 use prost_types::Any;
 use serde_json::json;
 use tonic::Code;
@@ -53,6 +53,38 @@ async fn a_pull_makes_the_further_names_that_were_asked_for() {
     let pinned = kit.image(&format!("h/pinned@{}", image.digest)).await.unwrap();
     assert_eq!(pinned.labels["containerd.io/gc.bref.image"], "h/first:1");
     kit.image("h/first:1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_may_bring_its_own_way_to_the_registry() {
+    let (kit, hub, image, _) = pulled().await;
+    let proxy = Proxy::start(&hub.host()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs_err::create_dir(folder.path().join("r.example")).unwrap();
+    let hosts = format!("server = \"http://{}\"\n", proxy.host());
+    fs_err::write(folder.path().join("r.example/hosts.toml"), hosts).unwrap();
+    let pull = async |reference: &str, resolver: types::RegistryResolver| {
+        let from = types::OciRegistry { reference: reference.into(), resolver: Some(resolver) };
+        kit.transfer(pack(&from), store("h/mine:1")).await
+    };
+    let resolver = types::RegistryResolver {
+        host_dir: folder.path().to_str().unwrap().into(),
+        headers: [("x-own".to_owned(), "1".to_owned())].into(),
+        ..Default::default()
+    };
+    kit.forget(&hub.reference("x:1")).await;
+    pull("r.example/x:1", resolver).await.unwrap();
+    assert_eq!(kit.image("h/mine:1").await.unwrap().target.unwrap().digest, image.digest);
+    assert!(proxy.seen().iter().all(|seen| seen.header("x-own").as_deref() == Some("1")));
+    for (scheme, code) in
+        [("http", Code::Ok), ("https", Code::Unavailable), ("ftp", Code::InvalidArgument)]
+    {
+        let resolver =
+            types::RegistryResolver { default_scheme: scheme.into(), ..Default::default() };
+        let done = pull(&proxy.reference("x:1"), resolver).await;
+        let found = done.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok);
+        assert_eq!(found, code, "{scheme}: {done:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
