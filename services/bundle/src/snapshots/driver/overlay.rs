@@ -113,6 +113,8 @@ pub fn is_supported(root: &Path) -> Result<(), Error> {
         format!("lowerdir={}:{}", at("lower2"), at("lower1")),
         format!("upperdir={}", at("upper")),
         format!("workdir={}", at("work")),
+        // Else unmounting it writes back all that the file system has to write.
+        "volatile".to_owned(),
     ];
     if in_user_namespace() {
         options.push("userxattr".to_owned());
