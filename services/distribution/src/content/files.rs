@@ -80,9 +80,14 @@ impl Files {
     /// # Errors
     /// [`Error::Io`].
     pub fn promote(&self, data: &Path, file: &File, digest: &Digest) -> Result<()> {
-        file.sync_data().map_err(Error::io("sync ingest", data))?;
+        // The name first: journals then take it along when the bytes are flushed, and what is left
+        // to do for the folder is little. A crash in between leaves a file that no record names.
         let blob = self.blob(digest);
         fs_err::rename(data, &blob).map_err(Error::io("commit blob", &blob))?;
+        if let Err(error) = file.sync_all() {
+            fs_err::rename(&blob, data).map_err(Error::io("take back blob", &blob))?;
+            return Err(Error::io("sync ingest", data)(error));
+        }
         sync_folder(&self.folder(digest.algorithm()))
     }
 
