@@ -4,23 +4,26 @@ use std::time::SystemTime;
 
 use berth_grpc::{namespace, status};
 use berth_proto::containerd::services::containers::v1 as wire;
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use wire::container::Runtime as WireRuntime;
 use wire::containers_server::Containers as Api;
 
-use super::wire::{any, anys, runtime, time, wire_any, wire_anys};
+use super::wire::{any, anys, into_wire_any, runtime, time, wire_anys};
 use crate::containers::{Containers, Update};
 use crate::error::Error;
-use crate::records::Container;
+use crate::records::{Container, Runtime};
 
 /// Serves containers.
 pub(super) struct Service(pub(super) Containers);
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Containers that wait for a slow reader of a streamed list.
-const AHEAD: usize = 16;
+/// A streamed list is read ahead of a slow reader by two parts of so many containers.
+const PART: usize = 64;
+/// A part with so many bytes of specifications is full.
+const PART_BYTES: usize = 256 << 10;
 
 #[tonic::async_trait]
 impl Api for Service {
@@ -30,7 +33,7 @@ impl Api for Service {
     ) -> Answer<wire::GetContainerResponse> {
         let ns = namespace(&request)?;
         let found = self.0.get(&ns, &request.into_inner().id).map_err(status)?;
-        Ok(Response::new(wire::GetContainerResponse { container: Some(to_wire(&found)) }))
+        Ok(Response::new(wire::GetContainerResponse { container: Some(to_wire(found)) }))
     }
 
     async fn list(
@@ -40,7 +43,7 @@ impl Api for Service {
         let ns = namespace(&request)?;
         let mut containers = Vec::new();
         let keep = |container: Container| {
-            containers.push(to_wire(&container));
+            containers.push(to_wire(container));
             true
         };
         self.0.list(&ns, &request.into_inner().filters, keep).map_err(status)?;
@@ -56,20 +59,29 @@ impl Api for Service {
         let ns = namespace(&request)?;
         let filters = request.into_inner().filters;
         berth_filters::Filter::parse_any(&filters).map_err(|e| status(Error::from(e)))?;
-        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let containers = self.0.clone();
         // Reading waits for a slow client: on a thread that may.
         drop(tokio::task::spawn_blocking(move || {
+            let (mut part, mut bytes) = (Vec::with_capacity(PART), 0);
             let send = |container: Container| {
-                let container = Some(to_wire(&container));
-                sender.blocking_send(Ok(wire::ListContainerMessage { container })).is_ok()
+                bytes += container.spec.as_ref().map_or(0, |spec| spec.value.len());
+                part.push(Ok(wire::ListContainerMessage { container: Some(to_wire(container)) }));
+                if part.len() < PART && bytes < PART_BYTES {
+                    return true;
+                }
+                bytes = 0;
+                let full = std::mem::replace(&mut part, Vec::with_capacity(PART));
+                sender.blocking_send(full).is_ok()
             };
             if let Err(error) = containers.list(&ns, &filters, send) {
-                // A client that went away does not want to know.
-                let _ = sender.blocking_send(Err(status(error)));
+                part.push(Err(status(error)));
             }
+            // A client that went away does not want to know.
+            let _ = sender.blocking_send(part);
         }));
-        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))))
+        let parts = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        Ok(Response::new(Box::pin(parts.flat_map(futures::stream::iter))))
     }
 
     async fn create(
@@ -79,7 +91,7 @@ impl Api for Service {
         let ns = namespace(&request)?;
         let container = from_wire(request.into_inner().container)?;
         let made = self.0.create(&ns, container).await.map_err(status)?;
-        Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(&made)) }))
+        Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(made)) }))
     }
 
     async fn update(
@@ -91,7 +103,7 @@ impl Api for Service {
         let paths = request.update_mask.unwrap_or_default().paths;
         let update = Update { new: from_wire(request.container)?, paths };
         let updated = self.0.update(&ns, update).await.map_err(status)?;
-        Ok(Response::new(wire::UpdateContainerResponse { container: Some(to_wire(&updated)) }))
+        Ok(Response::new(wire::UpdateContainerResponse { container: Some(to_wire(updated)) }))
     }
 
     async fn delete(&self, request: Request<wire::DeleteContainerRequest>) -> Answer<()> {
@@ -121,20 +133,19 @@ fn from_wire(container: Option<wire::Container>) -> Result<Container, Status> {
     })
 }
 
-fn to_wire(container: &Container) -> wire::Container {
-    let Container { runtime, .. } = container;
-    let options = runtime.options.as_ref().map(wire_any);
+fn to_wire(container: Container) -> wire::Container {
+    let Runtime { name, options } = container.runtime;
     wire::Container {
-        id: container.id.clone(),
-        labels: container.labels.clone().into_iter().collect(),
-        image: container.image.clone(),
-        runtime: Some(WireRuntime { name: runtime.name.clone(), options }),
-        spec: container.spec.as_ref().map(wire_any),
-        snapshotter: container.snapshotter.clone(),
-        snapshot_key: container.snapshot_key.clone(),
+        id: container.id,
+        labels: container.labels.into_iter().collect(),
+        image: container.image,
+        runtime: Some(WireRuntime { name, options: options.map(into_wire_any) }),
+        spec: container.spec.map(into_wire_any),
+        snapshotter: container.snapshotter,
+        snapshot_key: container.snapshot_key,
         created_at: time(container.created),
         updated_at: time(container.updated),
         extensions: wire_anys(&container.extensions),
-        sandbox: container.sandbox.clone(),
+        sandbox: container.sandbox,
     }
 }

@@ -19,6 +19,11 @@ pub(super) fn wire_any(any: &Any) -> prost_types::Any {
     prost_types::Any { type_url: any.type_url.clone(), value: any.value.to_vec() }
 }
 
+/// A kept value as the wire has it, without a copy where nobody else keeps it.
+pub(super) fn into_wire_any(any: Any) -> prost_types::Any {
+    prost_types::Any { type_url: any.type_url, value: any.value.into() }
+}
+
 /// A map of wire values as the domain keeps it.
 pub(super) fn anys(map: HashMap<String, prost_types::Any>) -> BTreeMap<String, Any> {
     map.into_iter().map(|(key, value)| (key, any(value))).collect()
