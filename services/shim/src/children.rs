@@ -5,6 +5,7 @@
 //! for any.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -90,19 +91,32 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// A command that outlives its parent, in a session of its own.
-#[allow(clippy::disallowed_methods, reason = "this is the shim's one place that makes commands")]
-pub(crate) fn daemon(program: &std::path::Path) -> Command {
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // SAFETY: one system call between fork and exec; nothing allocates or locks.
-    unsafe {
-        command.pre_exec(|| {
+/// Which of two processes this is, after [`daemon`].
+pub(crate) enum Side {
+    /// The one that was there. The other one's number.
+    Parent(i32),
+    /// The new one.
+    Daemon,
+}
+
+/// Makes a process that goes on as this one does, in a session of its own and without its standard
+/// streams. To run the program anew would take longer than all else that a start does.
+///
+/// Has to be called while the process has one thread.
+pub(crate) fn daemon() -> io::Result<Side> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    // SAFETY: there is one thread, hence no lock that another one holds.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
             rustix::process::setsid()?;
-            Ok(())
-        });
+            rustix::stdio::dup2_stdin(&null)?;
+            rustix::stdio::dup2_stdout(&null)?;
+            rustix::stdio::dup2_stderr(&null)?;
+            Ok(Side::Daemon)
+        }
+        pid => Ok(Side::Parent(pid)),
     }
-    command
 }
 
 /// Gives the program these descriptors as 3, 4 and so on.

@@ -1,6 +1,5 @@
 //! The shim itself: serves until its last container is gone and it is told to end.
 
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +15,20 @@ use crate::publisher::{Destination, queue};
 use crate::task::Shim;
 use crate::{Args, Error, log};
 
-/// The descriptor at which `start` leaves the listening socket.
-const INHERITED: i32 = 3;
 /// How long calls and events may take to end with the shim.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves.
-pub(crate) async fn serve(args: &Args) -> Result<(), Error> {
+pub(crate) async fn serve(
+    args: &Args,
+    listener: std::os::unix::net::UnixListener,
+) -> Result<(), Error> {
     log::open(&std::env::current_dir().map_err(Error::io("find the bundle"))?);
     // The bundle is removed while a pod's shim goes on.
     std::env::set_current_dir("/").map_err(Error::io("leave the bundle"))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| Error::io("become the reaper")(errno.into()))?;
-    let listener = listen(args)?;
+    let listener = listen(listener).map_err(Error::io("listen"))?;
     let socket = listener.local_addr().ok().and_then(|at| at.as_pathname().map(PathBuf::from));
     let (stop, children) = (watch::Sender::new(false), Arc::new(Children::default()));
     let (publisher, events) = queue(&args.namespace, destination(args));
@@ -56,20 +56,16 @@ pub(crate) async fn serve(args: &Args) -> Result<(), Error> {
     served
 }
 
-fn listen(args: &Args) -> Result<UnixListener, Error> {
-    let step = || Error::io("listen");
-    let listener = match &args.socket {
-        Some(path) => std::os::unix::net::UnixListener::bind(path).map_err(step())?,
-        None => {
-            // SAFETY: `start` left the socket there for us and nothing else uses the number.
-            let fd = unsafe { OwnedFd::from_raw_fd(INHERITED) };
-            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)
-                .map_err(|errno| step()(errno.into()))?;
-            fd.into()
-        }
-    };
-    listener.set_nonblocking(true).map_err(step())?;
-    UnixListener::from_std(listener).map_err(step())
+/// The socket of a shim that was not started by `start`.
+pub(crate) fn bind(args: &Args) -> Result<std::os::unix::net::UnixListener, Error> {
+    let path = args.socket.as_deref();
+    let path = path.ok_or_else(|| Error::Usage("say start, or name a socket".into()))?;
+    std::os::unix::net::UnixListener::bind(path).map_err(Error::io("listen"))
+}
+
+fn listen(listener: std::os::unix::net::UnixListener) -> std::io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 fn destination(args: &Args) -> Destination {

@@ -35,18 +35,25 @@ mod tasks;
 
 pub use args::{Action, Args};
 pub use error::Error;
+use start::Started;
 
 /// Does what the command line asks for.
-pub fn run(args: &Args) -> Result<(), Error> {
+pub fn run(args: Args) -> Result<(), Error> {
     match args.action {
         Action::Version => {
             println!("containerd-shim-runc-v2 (berth) {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
         Action::Info => block_on(info::info())?,
-        Action::Start => start::start(args),
-        Action::Delete => block_on(cleanup::delete(args))?,
-        Action::Serve => block_on(daemon::serve(args))?,
+        Action::Start => match start::start(args)? {
+            Started::Told => Ok(()),
+            Started::Daemon(args, listener) => block_on(daemon::serve(&args, listener))?,
+        },
+        Action::Delete => block_on(cleanup::delete(&args))?,
+        Action::Serve => {
+            let listener = daemon::bind(&args)?;
+            block_on(daemon::serve(&args, listener))?
+        }
     }
 }
 

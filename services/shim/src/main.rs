@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use berth_shim::Args;
 
 fn main() -> ExitCode {
-    let done = Args::parse(std::env::args_os().skip(1)).and_then(|args| berth_shim::run(&args));
+    let done = Args::parse(std::env::args_os().skip(1)).and_then(berth_shim::run);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,7 +5,7 @@
 //! those before them read the address alone.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use berth_proto::containerd::runc::v1::Options;
@@ -15,9 +15,9 @@ use prost_types::Any;
 use serde_json::json;
 
 use crate::bundle::Spec;
-use crate::children::{daemon, pass};
+use crate::children::{Side, daemon};
 use crate::socket::{self, Bound};
-use crate::{Args, Error, cgroup};
+use crate::{Action, Args, Error, cgroup};
 
 const MAX_INPUT: u64 = 10 << 20;
 /// The version of the protocol in which Task is v3.
@@ -35,25 +35,40 @@ struct Question {
     options: Option<Options>,
 }
 
+/// What became of a start.
+pub(crate) enum Started {
+    /// The address was printed: this process is done.
+    Told,
+    /// This process is the shim and serves on the socket.
+    Daemon(Args, UnixListener),
+}
+
 /// Starts or finds, and prints.
-pub(crate) fn start(args: &Args) -> Result<(), Error> {
-    let question = question(args)?;
+pub(crate) fn start(args: Args) -> Result<Started, Error> {
+    let question = question(&args)?;
     let bundle = std::env::current_dir().map_err(Error::io("find the bundle"))?;
     let spec = Spec::read(&bundle)?;
     let group = spec.group().unwrap_or(&args.id);
     let path = socket::path(&question.socket_folder, &question.address, &args.namespace, group)?;
     if let Bound::New(listener) = socket::bind(&path)? {
-        let started = launch(args, &question, listener.into());
-        if let Err(error) = started {
-            // Nobody is going to serve it.
-            let _ = std::fs::remove_file(&path);
-            return Err(error);
+        match launch(&question) {
+            Ok(Side::Parent(_)) => {}
+            Ok(Side::Daemon) => {
+                let args = Args { action: Action::Serve, address: question.address, ..args };
+                return Ok(Started::Daemon(args, listener));
+            }
+            Err(error) => {
+                // Nobody is going to serve it.
+                let _ = std::fs::remove_file(&path);
+                return Err(error);
+            }
         }
     }
     let address = format!("unix://{}", path.display());
     fs_err::write(bundle.join("address"), &address)?;
     let answer = answer(&question, address);
-    std::io::stdout().write_all(&answer).map_err(Error::io("print the address"))
+    std::io::stdout().write_all(&answer).map_err(Error::io("print the address"))?;
+    Ok(Started::Told)
 }
 
 fn question(args: &Args) -> Result<Question, Error> {
@@ -88,33 +103,35 @@ fn question(args: &Args) -> Result<Question, Error> {
     })
 }
 
-/// Starts the daemon with the listening socket as descriptor 3.
-fn launch(args: &Args, question: &Question, listener: OwnedFd) -> Result<(), Error> {
-    let program = std::env::current_exe().map_err(Error::io("find the shim's own program"))?;
-    let mut command = daemon(&program);
-    command.args(["-namespace", &args.namespace, "-id", &args.id]);
-    command.args(["-address", &question.address]);
-    command.arg("-publish-binary").arg(&args.publish_binary);
-    if args.debug {
-        command.arg("-debug");
+/// Makes the daemon.
+fn launch(question: &Question) -> Result<Side, Error> {
+    let side = daemon().map_err(Error::io("start the shim"))?;
+    match side {
+        Side::Daemon if question.ttrpc_address.is_empty() => {}
+        // SAFETY: this process has one thread.
+        Side::Daemon => unsafe { std::env::set_var("TTRPC_ADDRESS", &question.ttrpc_address) },
+        Side::Parent(pid) => {
+            if let Err(error) = settle(pid, question.options.as_ref()) {
+                end(pid);
+                return Err(error);
+            }
+        }
     }
-    if !question.ttrpc_address.is_empty() {
-        command.env("TTRPC_ADDRESS", &question.ttrpc_address);
+    Ok(side)
+}
+
+/// Ends the daemon that nobody knows of yet.
+fn end(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // It is our own child, and has not been waited for.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    pass(&mut command, &[listener]).map_err(Error::io("pass the socket"))?;
-    let mut child = command.spawn().map_err(Error::io("start the shim"))?;
-    let settled = settle(child.id(), question.options.as_ref());
-    if settled.is_err() {
-        // It is our own child, and nobody knows of it yet.
-        let _ = child.kill();
-    }
-    settled
 }
 
 /// Puts the daemon into its control group and gives it its place for when memory runs out.
-fn settle(pid: u32, options: Option<&Options>) -> Result<(), Error> {
+fn settle(pid: i32, options: Option<&Options>) -> Result<(), Error> {
     if let Some(options) = options.filter(|options| !options.shim_cgroup.is_empty()) {
-        cgroup::join(pid, &options.shim_cgroup)?;
+        cgroup::join(pid.unsigned_abs(), &options.shim_cgroup)?;
     }
     let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
     let score = |pid: &str| PathBuf::from(format!("/proc/{pid}/oom_score_adj"));
