@@ -1,7 +1,8 @@
 //! How a process of berth lives: named tasks, shutdown, children, readiness.
 //!
 //! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
-//! service to the supervisor (lifeline, ready) and the blocking pool's front door ([`blocking`]).
+//! service to the supervisor (lifeline, ready), the blocking pool's front door ([`blocking`]), and
+//! that a process at rest lets memory go ([`worked`]).
 //! Must not know: what any task or program does, nor any wire type.
 //!
 //! Environment, set by `berthd` for its children and by nobody else:
@@ -15,11 +16,13 @@ mod blocking;
 pub mod child;
 mod error;
 mod inherited;
+mod rest;
 mod shutdown;
 mod tasks;
 
 pub use blocking::blocking;
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, READY_FD, notify_ready};
+pub use rest::worked;
 pub use shutdown::shutdown_signal;
 pub use tasks::Tasks;

@@ -8,9 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Error;
 use crate::inherited::{self, LIFELINE_FD};
+use crate::rest::rest;
 
 /// Returns when the process should end, with the reason: SIGTERM, SIGINT, or the closing of the
-/// supervisor's lifeline. The handlers are in place once this was first polled.
+/// supervisor's lifeline. The handlers are in place once this was first polled. While it waits, the
+/// process lets memory go whenever it comes to rest.
 ///
 /// # Errors
 /// [`Error::Signals`] or [`Error::Pipe`] when it could not be listened for.
@@ -19,6 +21,7 @@ pub async fn shutdown_signal() -> Result<&'static str, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let lifeline = inherited::take(LIFELINE_FD)?;
     tokio::select! {
+        () = rest() => std::future::pending().await,
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
         closed = closed(lifeline) => closed.map(|()| "the supervisor ended"),

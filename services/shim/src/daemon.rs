@@ -17,6 +17,8 @@ use crate::{Args, Error, log};
 
 /// How long calls and events may take to end with the shim.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Without a program that ended for so long, the shim is at rest and lets memory go.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Serves.
 pub(crate) async fn serve(
@@ -91,9 +93,18 @@ async fn watch_signals(shim: &Arc<Shim>) -> Result<(), Error> {
     let mut child = watch(SignalKind::child())?;
     let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
     let mut ending = false;
+    let mut rest = std::pin::pin!(tokio::time::sleep(QUIET));
+    let mut rested = false;
     loop {
         tokio::select! {
+            () = &mut rest, if !rested => {
+                berth_memory::settle();
+                rested = true;
+            }
             _ = child.recv() => {
+                // Work is done by programs that end.
+                rest.as_mut().reset(tokio::time::Instant::now() + QUIET);
+                rested = false;
                 for (pid, exit) in shim.children.reap() {
                     shim.exited(pid, exit);
                 }
