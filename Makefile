@@ -7,7 +7,7 @@ PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test test-long lint bench install run
+.PHONY: help setup build demo test test-long lint bench compare install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ test-long: setup ## the long stories: 200 kills -9 of services, cgroup v2 in an 
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked
+
+compare: build ## berth beside Debian's containerd, in turns: times, ratios, memory (needs root; some minutes)
+	"$(TARGET)/release/berth-measure" $(SECTIONS)
 
 install: build ## install the binaries, the unit and the documented configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system

@@ -172,7 +172,10 @@ pub(crate) fn binaries() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("BERTH_BIN_DIR") {
         return Ok(dir.into());
     }
-    let test = std::env::current_exe().context("find the test's own path")?;
-    let dir = test.parent().and_then(|deps| deps.parent()).context("test is not below target/")?;
+    let own = std::env::current_exe().context("find this program's own path")?;
+    let dir = own.parent().context("this program lies in no folder")?;
+    // Tests lie in a folder below, programs beside the others.
+    let below = dir.file_name().is_some_and(|name| name == "deps");
+    let dir = if below { dir.parent().context("the test is not below target/")? } else { dir };
     Ok(dir.to_owned())
 }

@@ -93,6 +93,14 @@ impl Layer {
         Self::default().file(path, 0o644, &bytes)
     }
 
+    /// Writes its files below a folder, for runc without anything around it.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn unpack(self, folder: &std::path::Path) -> Result<()> {
+        tar::Archive::new(self.finish()?.as_slice()).unpack(folder).context("unpack a layer")
+    }
+
     pub(crate) fn finish(self) -> Result<Vec<u8>> {
         self.0.into_inner().context("finish the layer's tar")
     }
