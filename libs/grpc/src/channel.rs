@@ -1,117 +1,168 @@
 //! Calling another service.
+//!
+//! While nobody answers, a call waits for its own deadline or [`PEER_WAIT`], whichever is sooner;
+//! then it is UNAVAILABLE and the message names the service. A call that a connection gave back
+//! unsent goes to the next connection; one that was sent is never repeated: whether it was carried
+//! out is not known. [`broke_off`] tells such an answer, for callers whose call may be repeated.
 
+mod body;
+mod error;
+
+use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep_until};
-use tonic::transport::{Channel, Endpoint};
+use http::{Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::connection::{Connection, Tuning};
+use crate::deadline;
+use body::Answer;
+use error::Error;
 
 /// How long a call waits for a peer that is being restarted.
 pub const PEER_WAIT: Duration = Duration::from_secs(10);
-/// How often a socket is tried while its service is away.
-const RETRY: Duration = Duration::from_millis(20);
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 64 << 20;
+
+const TUNING: Tuning = Tuning {
+    stream_window: 4 << 20,
+    connection_window: 64 << 20,
+    frame: 1 << 20,
+    headers: 1 << 20,
+    streams: 1 << 16,
+    resets: crate::server::RESETS,
+};
+
+/// A way to one service, for the generated clients. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Channel(Arc<Peer>);
+
+#[derive(Debug)]
+struct Peer {
+    name: String,
+    wait: Duration,
+    connection: Connection<Body>,
+}
 
 /// A channel to the service on a unix socket. Nothing is connected until the first call, and a
 /// lost connection is made again by the next one.
-///
-/// While nobody answers, calls wait for [`PEER_WAIT`] at most, then they are UNAVAILABLE and the
-/// message names the socket. A call that was sent is never repeated.
 #[must_use]
 pub fn channel(path: &Path) -> Channel {
-    waiting_channel(path, PEER_WAIT)
+    Channel::waiting(path, PEER_WAIT)
 }
 
-fn waiting_channel(path: &Path, wait: Duration) -> Channel {
-    let path = path.to_owned();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let path = path.clone();
-        async move { connect(path, wait).await.map(TokioIo::new) }
-    });
-    // The authority is what clients on a unix socket send; nobody resolves it.
-    Endpoint::from_static("http://localhost")
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .connect_with_connector_lazy(connector)
+/// A channel whose calls do not wait for a service that is away.
+#[must_use]
+pub fn impatient_channel(path: &Path) -> Channel {
+    Channel::waiting(path, Duration::ZERO)
 }
 
-/// Connects as soon as somebody listens.
-async fn connect(path: PathBuf, wait: Duration) -> io::Result<UnixStream> {
-    let give_up = Instant::now() + wait;
-    loop {
-        let error = match UnixStream::connect(&path).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => error,
-        };
-        let away =
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-        let next = Instant::now() + RETRY;
-        if !away || next > give_up {
-            let text = format!("connect to {path:?} within {wait:?}: {error}");
-            return Err(io::Error::new(error.kind(), text));
-        }
-        sleep_until(next).await;
+/// Whether a call was cut off after it was sent.
+#[must_use]
+pub fn broke_off(status: &Status) -> bool {
+    let cause = std::error::Error::source(status).and_then(|cause| cause.downcast_ref::<Error>());
+    matches!(cause, Some(Error::BrokenOff { .. }))
+}
+
+impl Channel {
+    fn waiting(path: &Path, wait: Duration) -> Self {
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let connection = Connection::new(path.to_owned(), TUNING, None);
+        Self(Arc::new(Peer { name, wait, connection }))
     }
+}
+
+impl tower::Service<Request<Body>> for Channel {
+    type Response = Response<Answer>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let peer = self.0.clone();
+        Box::pin(async move {
+            let deadline = deadline::of(request.headers()).map_err(crate::status)?;
+            let method = request.uri().path().to_owned();
+            let sent = peer.send(request, deadline, &method);
+            let answered = match deadline {
+                None => sent.await,
+                Some(at) => match timeout_at(at, sent).await {
+                    Ok(answered) => answered,
+                    Err(_) => Err(Error::Late { service: peer.name.clone(), method }),
+                },
+            };
+            answered.map_err(Error::into_status)
+        })
+    }
+}
+
+impl Peer {
+    /// Sends a request, over as many connections as give it back unsent.
+    async fn send(
+        &self,
+        request: Request<Body>,
+        deadline: Option<Instant>,
+        method: &str,
+    ) -> Result<Response<Answer>, Error> {
+        let started = Instant::now();
+        let until = started + self.wait;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let away = |source| self.away(started, source);
+        let mut request = addressed(request);
+        loop {
+            let mut sender = match self.connection.current() {
+                Some(sender) => sender,
+                None => self.connection.make(until).await.map_err(away)?,
+            };
+            if let Some(deadline) = deadline {
+                deadline::shorten(request.headers_mut(), deadline);
+            }
+            let mut failure = match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let (service, method) = (self.name.clone(), method.to_owned());
+                    return Ok(response.map(|body| Answer::new(body, service, method)));
+                }
+                Err(failure) => failure,
+            };
+            match failure.take_message() {
+                Some(unsent) if Instant::now() < until => request = unsent,
+                // It had a connection that has just ended; a wait was not asked for.
+                Some(_) => return Err(away(io::Error::other(failure.into_error()))),
+                None => {
+                    let (service, method) = (self.name.clone(), method.to_owned());
+                    return Err(Error::BrokenOff { service, method, source: failure.into_error() });
+                }
+            }
+        }
+    }
+
+    fn away(&self, started: Instant, source: io::Error) -> Error {
+        Error::Away {
+            service: self.name.clone(),
+            path: self.connection.path().to_owned(),
+            waited: Duration::from_millis(started.elapsed().as_millis() as u64),
+            source,
+        }
+    }
+}
+
+/// Names the host as clients on a unix socket do; nobody resolves it.
+fn addressed(mut request: Request<Body>) -> Request<Body> {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.authority = Some(http::uri::Authority::from_static("localhost"));
+    // Cannot fail: all three parts are there.
+    *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
+    request
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use berth_lifecycle::Tasks;
-    use std::os::unix::fs::PermissionsExt;
-    use tonic::service::Routes;
-    use tonic_health::pb::HealthCheckRequest;
-    use tonic_health::pb::health_client::HealthClient;
-
-    fn serve(path: &Path, tasks: &Tasks) -> Result<(), crate::Error> {
-        let (_, health) = tonic_health::server::health_reporter();
-        crate::server::serve(path, 0o600, Routes::new(health), tasks)
-    }
-
-    async fn check(channel: &Channel) -> Result<(), tonic::Status> {
-        let request = HealthCheckRequest { service: String::new() };
-        HealthClient::new(channel.clone()).check(request).await.map(|_| ())
-    }
-
-    #[tokio::test]
-    async fn a_call_waits_for_a_service_that_starts_and_again_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s.sock");
-        let channel = channel(&path);
-        for _ in 0..2 {
-            let waiting = check(&channel);
-            let tasks = Tasks::new();
-            let (answer, ()) = tokio::join!(waiting, async {
-                tokio::time::sleep(RETRY * 3).await;
-                serve(&path, &tasks).unwrap();
-            });
-            answer.unwrap();
-            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-            assert!(tasks.drain(Duration::from_secs(5)).await.is_empty());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_service_that_stays_away_is_unavailable_by_name() {
-        let path = Path::new("/no/such/bundle.sock");
-        let error = check(&waiting_channel(path, Duration::from_millis(50))).await.unwrap_err();
-        assert_eq!(error.code(), tonic::Code::Unavailable, "{error:?}");
-        let chain = berth_errors::chain(&error);
-        assert!(chain.contains("bundle.sock"), "{chain}");
-    }
-
-    #[tokio::test]
-    async fn a_living_service_keeps_its_socket() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s.sock");
-        let tasks = Tasks::new();
-        serve(&path, &tasks).unwrap();
-        assert!(matches!(serve(&path, &tasks), Err(crate::Error::InUse(_))));
-        tasks.drain(Duration::from_secs(5)).await;
-    }
-}
+mod tests;

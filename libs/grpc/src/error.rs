@@ -30,6 +30,11 @@ pub enum Error {
     /// A header was not text.
     #[error("header {0:?} is not printable ASCII: invalid argument")]
     Header(&'static str),
+    /// The caller's deadline cannot be read.
+    #[error(
+        "malformed grpc-timeout {0:?}: at most eight digits and one of H, M, S, m, u, n: invalid argument"
+    )]
+    Timeout(String),
     /// An update's field mask named a field that cannot be updated.
     #[error("cannot update {field:?} field of {object}: invalid argument")]
     Mask {
@@ -46,7 +51,7 @@ impl Coded for Error {
             Error::Socket { source, .. } => code_of_io(source),
             Error::InUse(_) | Error::NamespaceRequired => Code::FailedPrecondition,
             Error::Namespace(error) => error.code(),
-            Error::Header(_) | Error::Mask { .. } => Code::InvalidArgument,
+            Error::Header(_) | Error::Timeout(_) | Error::Mask { .. } => Code::InvalidArgument,
         }
     }
 }

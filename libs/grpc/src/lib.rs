@@ -6,6 +6,8 @@
 //! does not depend on berth-proto.
 
 mod channel;
+pub mod connection;
+pub mod deadline;
 mod error;
 pub mod mask;
 mod metadata;
@@ -13,7 +15,7 @@ pub mod server;
 mod status;
 pub mod time;
 
-pub use channel::{PEER_WAIT, channel};
+pub use channel::{Channel, PEER_WAIT, broke_off, channel, impatient_channel};
 pub use error::Error;
 pub use metadata::{
     LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,

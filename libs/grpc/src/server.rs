@@ -20,6 +20,9 @@ use crate::Error;
 /// starve the other calls of its connection.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Calls that a peer may take back, or that fail here, before its connection is closed. A client
+/// that ends takes back all its calls at once, which is no attack; h2's own bound is 20.
+pub(crate) const RESETS: usize = 1 << 14;
 /// Blob chunks are moved in few frames.
 const FRAME: u32 = 1 << 20;
 /// The longest path that fits a socket address, with its final zero.
@@ -39,6 +42,8 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
+            .http2_max_pending_accept_reset_streams(Some(RESETS))
+            .http2_max_local_error_reset_streams(Some(RESETS))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         if let Err(error) = server.await {

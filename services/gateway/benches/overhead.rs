@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use berth_config::{Config, Service};
+use berth_grpc::Channel;
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::transfer::v1::TransferRequest;
 use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
@@ -11,7 +12,6 @@ use berth_proto::containerd::services::transfer::v1::transfer_server::{Transfer,
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
 use tonic::service::Routes;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 struct Nothing;

@@ -50,11 +50,6 @@ pub enum Error {
     /// The path is not `/service/method`.
     #[error("malformed method name {0:?}: a path is /SERVICE/METHOD")]
     MalformedPath(String),
-    /// The deadline cannot be read.
-    #[error(
-        "malformed grpc-timeout {0:?}: at most eight digits and one of H, M, S, m, u, n: invalid argument"
-    )]
-    MalformedTimeout(String),
     /// The gateway's own socket.
     #[error("{step} {}", path.display())]
     Socket {
@@ -66,9 +61,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The socket could not be bound.
+    /// The socket could not be bound, or a header of the call cannot be read.
     #[error(transparent)]
-    Bind(#[from] berth_grpc::Error),
+    Grpc(#[from] berth_grpc::Error),
     /// The identity of the server cannot be read.
     #[error("read the pid namespace from {path}")]
     PidNamespace {
@@ -89,11 +84,10 @@ impl Coded for Error {
             Self::Away { .. } | Self::BrokenOff { .. } => Code::Unavailable,
             Self::Late { .. } => Code::DeadlineExceeded,
             Self::UnknownService(_) | Self::MalformedPath(_) => Code::Unimplemented,
-            Self::MalformedTimeout(_) => Code::InvalidArgument,
             Self::Socket { source, .. } | Self::PidNamespace { source, .. } => {
                 berth_errors::code_of_io(source)
             }
-            Self::Bind(error) => error.code(),
+            Self::Grpc(error) => error.code(),
             Self::Filter(error) => error.code(),
         }
     }

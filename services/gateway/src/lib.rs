@@ -16,8 +16,6 @@
 
 pub mod api;
 pub mod body;
-pub mod connection;
-pub mod deadline;
 mod error;
 pub mod front;
 pub mod listen;

@@ -10,7 +10,7 @@ use crate::Error;
 /// Binds the socket. It belongs to us alone until owner and mode are as configured.
 ///
 /// # Errors
-/// [`Error::Bind`] when it is in use, [`Error::Socket`] when owner or mode cannot be set.
+/// [`Error::Grpc`] when it is in use, [`Error::Socket`] when owner or mode cannot be set.
 pub fn bind(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<UnixListener, Error> {
     let failed = |step| move |source| Error::Socket { step, path: path.to_owned(), source };
     let listener = berth_grpc::server::bind(path, 0o600)?;

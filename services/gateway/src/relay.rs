@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use berth_grpc::deadline;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use crate::Error;
 use crate::body::{Call, Inbound, Outbound, Relay};
 use crate::route::Lane;
 use crate::upstream::Upstream;
-use crate::{Error, deadline};
 
 /// Passes a call on and returns its response, of which the body is still to come.
 ///

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_config::Service;
+use berth_grpc::connection::{Connection, Sender, Tuning};
 use berth_lifecycle::Tasks;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,8 +16,17 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::body::Outbound;
-use crate::connection::{Connection, Sender};
 use crate::route::Lane;
+use crate::window;
+
+const TUNING: Tuning = Tuning {
+    stream_window: window::STREAM,
+    connection_window: window::CONNECTION,
+    frame: window::FRAME,
+    headers: window::HEADERS,
+    streams: window::STREAMS as usize,
+    resets: window::RESETS,
+};
 
 /// One service.
 #[derive(Debug)]
@@ -24,8 +34,8 @@ pub struct Upstream {
     name: &'static str,
     path: PathBuf,
     wait: Duration,
-    calls: Connection,
-    bulk: Connection,
+    calls: Connection<Outbound>,
+    bulk: Connection<Outbound>,
 }
 
 impl Upstream {
@@ -33,8 +43,8 @@ impl Upstream {
     #[must_use]
     pub fn new(service: Service, path: PathBuf, wait: Duration, tasks: &Tasks) -> Self {
         let name = service.binary();
-        let calls = Connection::new(path.clone(), tasks.clone());
-        let bulk = Connection::new(path.clone(), tasks.clone());
+        let calls = Connection::new(path.clone(), TUNING, Some(tasks.clone()));
+        let bulk = Connection::new(path.clone(), TUNING, Some(tasks.clone()));
         Self { name, path, wait, calls, bulk }
     }
 
@@ -84,7 +94,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Error::Away`] when it does not in time.
-    pub async fn reach(&self, wait: Duration) -> Result<Sender, Error> {
+    pub async fn reach(&self, wait: Duration) -> Result<Sender<Outbound>, Error> {
         let patience = Patience::new(wait, None);
         match self.calls.current() {
             Some(sender) => Ok(sender),
@@ -97,20 +107,20 @@ impl Upstream {
 
     async fn connect(
         &self,
-        connection: &Connection,
+        connection: &Connection<Outbound>,
         patience: &Patience,
         request: &mut Request<Outbound>,
         deadline: Option<Instant>,
-    ) -> Result<Sender, Error> {
+    ) -> Result<Sender<Outbound>, Error> {
         let made = connection.make(patience.until).await;
         let sender = made.map_err(|source| self.away(patience, source))?;
         if let Some(deadline) = deadline {
-            crate::deadline::shorten(request.headers_mut(), deadline);
+            berth_grpc::deadline::shorten(request.headers_mut(), deadline);
         }
         Ok(sender)
     }
 
-    fn connection(&self, lane: Lane) -> &Connection {
+    fn connection(&self, lane: Lane) -> &Connection<Outbound> {
         match lane {
             Lane::Calls => &self.calls,
             Lane::Bulk => &self.bulk,

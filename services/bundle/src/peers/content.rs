@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use berth_grpc::Channel;
 use berth_grpc::{MAX_MESSAGE, with_lease, with_namespace};
 use berth_ids::{Digest, Labels, Namespace};
 use berth_proto::containerd::services::content::v1 as wire;
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use wire::content_client::ContentClient;
 
 use crate::Error;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_fdpass::Token;
+use berth_grpc::Channel;
 use berth_ids::{Digest, Namespace};
 use berth_proto::berth::node::v1 as node;
 use futures::future::BoxFuture;
@@ -22,7 +23,6 @@ use node::blobs_client::BlobsClient;
 use node::collector_client::CollectorClient;
 use node::lease_directory_client::LeaseDirectoryClient;
 use node::namespaces_client::NamespacesClient;
-use tonic::transport::Channel;
 
 use crate::Error;
 use crate::gc::{NodeKey, Owners};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use berth_errors::Code;
 use berth_fdpass::FdServer;
+use berth_grpc::Channel;
 use berth_grpc::{channel, code_of, with_namespace};
 use berth_ids::{Digest, Namespace};
 use berth_proto::berth::node::v1 as wire;
 use berth_proto::containerd::services::snapshots::v1 as snapshots;
 use snapshots::snapshots_client::SnapshotsClient;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 use wire::layers_client::LayersClient;
 

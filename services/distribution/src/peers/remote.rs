@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use berth_errors::Code;
-use berth_grpc::{MAX_MESSAGE, channel, code_of};
+use berth_grpc::Channel;
+use berth_grpc::{MAX_MESSAGE, channel, code_of, impatient_channel};
 use berth_ids::Namespace;
 use berth_proto::berth::node::v1 as wire;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 use wire::collector_client::CollectorClient;
 use wire::lease_member_client::LeaseMemberClient;
@@ -29,11 +29,13 @@ pub struct Remote {
     name: &'static str,
     owns: fn(&str) -> bool,
     channel: Channel,
+    /// For what a service that is away need not be told.
+    impatient: Channel,
 }
 
 impl Remote {
     pub fn new(name: &'static str, socket: &Path, owns: fn(&str) -> bool) -> Self {
-        Self { name, owns, channel: channel(socket) }
+        Self { name, owns, channel: channel(socket), impatient: impatient_channel(socket) }
     }
 
     fn collector(&self) -> CollectorClient<Channel> {
@@ -162,7 +164,7 @@ impl Neighbour for Remote {
         Box::pin(async move {
             let (namespace, lease) = (namespace.to_string(), lease.to_owned());
             let request = wire::DeleteLeaseRequest { namespace, lease };
-            let mut member = self.leases();
+            let mut member = LeaseMemberClient::new(self.impatient.clone());
             self.small("delete lease", member.delete_lease(request)).await.map(drop)
         })
     }

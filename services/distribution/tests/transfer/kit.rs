@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_config::{Config, Overrides, Service};
-use berth_grpc::channel;
+use berth_grpc::{Channel, channel};
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::content::v1 as content;
 use berth_proto::containerd::services::images::v1::{DeleteImageRequest, GetImageRequest, Image};
@@ -19,7 +19,6 @@ use berth_proto::{pack, unpack};
 use prost_types::Any;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::support::{Clients, NAMESPACE, on};

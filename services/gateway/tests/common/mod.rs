@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_config::{Config, Service};
+use berth_grpc::Channel;
 use berth_lifecycle::Tasks;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 /// A node of which only the gateway is real.
 pub struct Node {

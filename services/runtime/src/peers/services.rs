@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use berth_errors::Code;
+use berth_grpc::Channel;
 use berth_grpc::{code_of, with_namespace};
 use berth_ids::Namespace;
 use berth_mount::Mount;
@@ -10,7 +11,6 @@ use berth_proto::berth::node::v1 as wire;
 use berth_proto::containerd::services::snapshots::v1::MountsRequest;
 use berth_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use futures::future::BoxFuture;
-use tonic::transport::Channel;
 use wire::collector_client::CollectorClient;
 use wire::namespaces_client::NamespacesClient;
 
@@ -98,12 +98,8 @@ async fn twice<T, F>(call: impl Fn() -> F) -> std::result::Result<T, tonic::Stat
 where
     F: Future<Output = std::result::Result<T, tonic::Status>>,
 {
-    let broke = |status: &tonic::Status| {
-        let cause = std::error::Error::source(status);
-        cause.is_some_and(|cause| cause.is::<tonic::transport::Error>())
-    };
     match call().await {
-        Err(status) if broke(&status) => call().await,
+        Err(status) if berth_grpc::broke_off(&status) => call().await,
         answer => answer,
     }
 }

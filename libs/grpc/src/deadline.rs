@@ -11,10 +11,13 @@ const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 const MAX_DIGITS: usize = 8;
 
 /// When the caller stops waiting, if it says so.
+///
+/// # Errors
+/// [`Error::Timeout`] when it says so in another form.
 pub fn of(headers: &HeaderMap) -> Result<Option<Instant>, Error> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let timeout = parse(value.as_bytes())
-        .ok_or_else(|| Error::MalformedTimeout(String::from_utf8_lossy(value.as_bytes()).into()))?;
+        .ok_or_else(|| Error::Timeout(String::from_utf8_lossy(value.as_bytes()).into()))?;
     // 99,999,999 hours may be past the end of the clock: then there is no deadline.
     Ok(Instant::now().checked_add(timeout))
 }

@@ -1,0 +1,55 @@
+//! Why a call did not come to its answer.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_errors::{Code, Coded};
+use tonic::Status;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(
+        "service {service} does not answer on {}: waited {waited:?}; see `journalctl -u berth` for why it is down: unavailable",
+        path.display()
+    )]
+    Away {
+        service: String,
+        path: PathBuf,
+        waited: Duration,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "service {service} broke off {method}: it may have been carried out or not, look before trying again; see `journalctl -u berth`: unavailable"
+    )]
+    BrokenOff {
+        service: String,
+        method: String,
+        #[source]
+        source: hyper::Error,
+    },
+    #[error(
+        "service {service} did not answer {method} before the deadline: context deadline exceeded"
+    )]
+    Late { service: String, method: String },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Away { .. } | Self::BrokenOff { .. } => Code::Unavailable,
+            Self::Late { .. } => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl Error {
+    /// The status, which keeps the error as its source.
+    pub(super) fn into_status(self) -> Status {
+        let mut status = crate::status(&self);
+        status.set_source(Arc::new(self));
+        status
+    }
+}
