@@ -138,7 +138,7 @@ impl Run {
         let (pid, (ended, end)) = (child.id(), std::sync::mpsc::channel());
         std::thread::spawn(move || drop(ended.send(child.wait_with_output())));
         let Ok(out) = end.recv_timeout(PATIENCE) else {
-            let _ = crate::node::signal(pid, rustix::process::Signal::KILL);
+            let _ = crate::processes::signal(pid, rustix::process::Signal::KILL);
             bail!("`{}` did not end within {PATIENCE:?}", self.line);
         };
         let out = out.with_context(|| format!("wait for `{}`", self.line))?;

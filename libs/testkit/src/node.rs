@@ -5,9 +5,10 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::processes::{self, clear_away, parent_of, program_of, signal};
 use crate::{Run, command::binaries, program, until};
 
 /// A running bundle. Clears away its containers, mounts and processes when dropped.
@@ -132,7 +133,7 @@ impl Node {
     pub fn service_pid(&self, service: &str) -> Result<u32> {
         let berthd = self.berthd_pid()?;
         let ours = |pid: &u32| parent_of(*pid) == Some(berthd) && program_of(*pid) == service;
-        processes().find(ours).with_context(|| format!("{service} is not running"))
+        processes::all().find(ours).with_context(|| format!("{service} is not running"))
     }
 
     /// The bytes that a service has read and written so far.
@@ -190,33 +191,19 @@ impl Node {
 
     fn children(&self) -> Vec<u32> {
         let Ok(berthd) = self.berthd_pid() else { return vec![] };
-        processes().filter(|pid| parent_of(*pid) == Some(berthd)).collect()
+        processes::all().filter(|pid| parent_of(*pid) == Some(berthd)).collect()
     }
 
     /// Processes whose command line names this node's folder: its shims.
     #[must_use]
     pub fn shims(&self) -> Vec<u32> {
-        processes()
-            .filter(|pid| program_of(*pid) == "containerd-shim-runc-v2" && self.owns(*pid))
-            .collect()
-    }
-
-    fn owns(&self, pid: u32) -> bool {
-        let dir = self.dir.path().as_os_str().as_encoded_bytes();
-        let has = |file: &str| {
-            fs_err::read(format!("/proc/{pid}/{file}"))
-                .is_ok_and(|text| text.windows(dir.len()).any(|part| part == dir))
-        };
-        has("cmdline") || has("environ")
+        processes::shims(self.dir.path())
     }
 
     /// Mount points below the node's folder.
     #[must_use]
     pub fn mounts(&self) -> Vec<String> {
-        let dir = self.dir.path().to_string_lossy().into_owned();
-        let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
-        mounts.lines().filter_map(point).filter(|at| at.starts_with(&dir)).collect()
+        processes::mounts(self.dir.path())
     }
 }
 
@@ -228,37 +215,6 @@ impl Drop for Node {
         if self.berthd.is_some() {
             let _ = self.kill_berthd();
         }
-        for pid in self.shims() {
-            for child in processes().filter(|child| parent_of(*child) == Some(pid)) {
-                let _ = signal(child, Signal::KILL);
-            }
-            let _ = signal(pid, Signal::KILL);
-        }
-        for at in self.mounts().iter().rev() {
-            let _ = rustix::mount::unmount(at.as_str(), rustix::mount::UnmountFlags::DETACH);
-        }
+        clear_away(self.dir.path());
     }
-}
-
-/// Sends a signal to a process.
-pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such pid")?;
-    kill_process(pid, signal).with_context(|| format!("send a signal to {pid:?}"))
-}
-
-fn processes() -> impl Iterator<Item = u32> {
-    let names = fs_err::read_dir("/proc").into_iter().flatten().flatten();
-    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The parent of a process, from the fourth field of its stat line.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The file name of the program that a process runs.
-fn program_of(pid: u32) -> String {
-    let path = fs_err::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -139,7 +139,7 @@ impl Session {
     /// # Errors
     /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        crate::node::signal(self.child.id(), signal)
+        crate::processes::signal(self.child.id(), signal)
     }
 
     /// Waits for its end, at most a minute; answers its exit code as a shell has it.

@@ -28,6 +28,7 @@ use berth_proto::containerd::services::introspection::v1::introspection_server::
 use berth_proto::containerd::services::sandbox::v1::controller_server::ControllerServer;
 use berth_proto::containerd::services::sandbox::v1::store_server::StoreServer;
 use berth_proto::containerd::services::tasks::v1::tasks_server::TasksServer;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::containers::Containers;
@@ -51,6 +52,8 @@ pub struct Domain {
     pub ring: Ring,
     /// Programs of shims.
     pub launcher: Launcher,
+    /// Cancelled when the service ends.
+    pub stop: CancellationToken,
 }
 
 /// All gRPC services, on one port.
@@ -63,7 +66,7 @@ pub fn routes(domain: &Domain) -> Routes {
                 .max_encoding_message_size(MAX_MESSAGE)
         };
     }
-    let Domain { containers, tasks, sandboxes, gate, ring, launcher } = domain.clone();
+    let Domain { containers, tasks, sandboxes, gate, ring, launcher, stop } = domain.clone();
     let counted = namespaces::Service {
         gate: gate.clone(),
         containers: containers.clone(),
@@ -75,7 +78,8 @@ pub fn routes(domain: &Domain) -> Routes {
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
     };
-    let told = node_events::Service { ring: ring.clone(), incarnation: gate.incarnation() };
+    let incarnation = gate.incarnation();
+    let told = node_events::Service { ring: ring.clone(), incarnation, stop };
     Routes::new(service!(ContainersServer, containers::Service(containers)))
         .add_service(service!(TasksServer, tasks::Service(tasks)))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes.clone())))

@@ -63,7 +63,8 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let interval = settings.restart_interval.0;
     let (watched, started) = (containers.clone(), tasks.clone());
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
-    let domain = Domain { containers, tasks, sandboxes, gate, ring, launcher };
+    let stop = jobs.token();
+    let domain = Domain { containers, tasks, sandboxes, gate, ring, launcher, stop };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(store)
 }

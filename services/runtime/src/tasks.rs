@@ -17,12 +17,13 @@ mod recover;
 mod verbs;
 mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_ids::Namespace;
+use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::Containers;
@@ -71,8 +72,8 @@ struct Shared {
 #[derive(Default)]
 struct Map {
     tasks: HashMap<Key, Arc<Task>>,
-    /// Tasks that are being made.
-    making: HashSet<Key>,
+    /// Tasks that are being made. Each ends with the making.
+    making: HashMap<Key, Sender<()>>,
     lives: HashMap<Key, Arc<Life>>,
     /// The latest of the tasks that ended, with their first processes.
     ended: VecDeque<(Key, u32)>,
@@ -140,6 +141,18 @@ impl Tasks {
     fn find(&self, ns: &Namespace, id: &str) -> Result<Arc<Task>> {
         self.0.parts.containers.get(ns, id)?;
         self.find_task(ns, id).ok_or_else(|| Error::TaskNotFound(id.to_owned()))
+    }
+
+    /// The task, after its making if that is under way: whoever was cut off from a creation may be
+    /// about to undo it.
+    async fn settled(&self, ns: &Namespace, id: &str) -> Result<Arc<Task>> {
+        let key = (ns.clone(), id.to_owned());
+        let making = self.map().making.get(&key).map(Sender::subscribe);
+        if let Some(mut making) = making {
+            // Nothing is ever sent: an error is the end.
+            let _ = making.changed().await;
+        }
+        self.find(ns, id)
     }
 
     fn find_task(&self, ns: &Namespace, id: &str) -> Option<Arc<Task>> {

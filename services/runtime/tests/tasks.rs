@@ -235,3 +235,51 @@ async fn a_container_that_is_to_run_is_started_again() {
     node.delete("kept").await.unwrap();
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_was_cut_off_is_finished() {
+    let mut node = Node::start().await;
+    node.run(&shims().remove(0), "kept", SLEEP).await;
+    node.kill().await;
+    let half = node.bundle(".gone");
+    std::fs::create_dir_all(half.join("rootfs")).unwrap();
+    node.restart();
+    assert_eq!(node.list().await, [("kept".to_owned(), RUNNING)]);
+    assert!(!half.exists());
+    node.kill_task("kept", "", 9).await.unwrap();
+    assert_eq!(node.wait("kept", "").await.unwrap(), 137);
+    node.delete("kept").await.unwrap();
+    node.finish().await;
+}
+
+/// Killed at any moment of a creation the service finds on its next start what became of it: a
+/// task that can be deleted, or none and no shim.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_was_cut_off_leaves_a_task_or_nothing() {
+    let shim = shims().pop().unwrap();
+    let mut node = Node::start().await;
+    for moment in 0..12 {
+        node.container(&shim, "cut", SLEEP).await;
+        let created = async {
+            let pause = tokio::time::sleep(std::time::Duration::from_millis(moment * 8));
+            tokio::select! {
+                created = node.create("cut") => drop(created),
+                // The moment of the kill is what the test is about.
+                () = pause => {}
+            }
+        };
+        created.await;
+        node.kill_and_restart().await;
+        match node.delete("cut").await {
+            Ok(_) => {}
+            Err(none) => assert_eq!(none.code(), Code::NotFound, "{none}"),
+        }
+        until("the shim is gone", || node.shims_of("cut").is_empty()).await;
+        until("the folder is gone", || !node.bundle("cut").exists()).await;
+        let delete = berth_proto::containerd::services::containers::v1::DeleteContainerRequest {
+            id: "cut".into(),
+        };
+        node.containers().delete(ns(delete)).await.unwrap();
+    }
+    node.finish().await;
+}

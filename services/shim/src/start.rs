@@ -50,25 +50,58 @@ pub(crate) fn start(args: Args) -> Result<Started, Error> {
     let spec = Spec::read(&bundle)?;
     let group = spec.group().unwrap_or(&args.id);
     let path = socket::path(&question.socket_folder, &question.address, &args.namespace, group)?;
+    let mut own = None;
     if let Bound::New(listener) = socket::bind(&path)? {
-        match launch(&question) {
-            Ok(Side::Parent(_)) => {}
-            Ok(Side::Daemon) => {
+        let mut made = Own { socket: &path, shim: None };
+        match launch(&question)? {
+            Side::Parent(pid) => made.shim = Some(pid),
+            Side::Daemon => {
+                made.keep();
                 let args = Args { action: Action::Serve, address: question.address, ..args };
                 return Ok(Started::Daemon(args, listener));
             }
-            Err(error) => {
-                // Nobody is going to serve it.
-                let _ = std::fs::remove_file(&path);
-                return Err(error);
-            }
+        }
+        own = Some(made);
+    }
+    announce(&bundle, &question, &path)?;
+    if let Some(own) = own {
+        own.keep();
+    }
+    Ok(Started::Told)
+}
+
+/// Writes down where the shim answers, for a caller that is killed, and tells the caller.
+fn announce(bundle: &Path, question: &Question, socket: &Path) -> Result<(), Error> {
+    let address = format!("unix://{}", socket.display());
+    fs_err::write(bundle.join("address"), &address)?;
+    let mut caller = std::io::stdout();
+    let told = caller.write_all(&answer(question, address)).and_then(|()| caller.flush());
+    told.map_err(Error::io("print the address"))
+}
+
+/// The shim that was made here and its socket. They go when nobody can be told of them: the caller
+/// was killed, or has cleaned up already.
+struct Own<'a> {
+    socket: &'a Path,
+    shim: Option<i32>,
+}
+
+impl Own<'_> {
+    fn keep(mut self) {
+        self.shim = None;
+        self.socket = Path::new("");
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        if let Some(shim) = self.shim {
+            end(shim);
+        }
+        if !self.socket.as_os_str().is_empty() {
+            let _ = std::fs::remove_file(self.socket);
         }
     }
-    let address = format!("unix://{}", path.display());
-    fs_err::write(bundle.join("address"), &address)?;
-    let answer = answer(&question, address);
-    std::io::stdout().write_all(&answer).map_err(Error::io("print the address"))?;
-    Ok(Started::Told)
 }
 
 fn question(args: &Args) -> Result<Question, Error> {

@@ -131,3 +131,26 @@ fn the_runtime_describes_itself() {
     let output = Command::new(SHIM).arg("-v").output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains("berth"));
 }
+
+/// Nobody learns of a shim whose caller is gone before it was told: it goes as well.
+#[tokio::test]
+async fn a_start_that_nobody_listens_to_leaves_no_shim() {
+    let node = Node::new();
+    let bundle = node.bundle("deaf", &spec(&["sleep", "1000"]));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(SHIM)
+        .args(["-namespace", NAMESPACE, "-address", "/none", "-publish-binary", "/none"])
+        .args(["-id", "deaf", "start"])
+        .current_dir(&bundle)
+        .env("TTRPC_ADDRESS", node.path("events.sock"))
+        .stdin(std::process::Stdio::null())
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    let address = std::fs::read_to_string(bundle.join("address")).unwrap();
+    let socket = address.strip_prefix("unix://").unwrap();
+    assert!(!std::path::Path::new(socket).exists());
+    assert!(std::os::unix::net::UnixStream::connect(socket).is_err());
+}

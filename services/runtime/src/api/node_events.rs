@@ -5,6 +5,7 @@ use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire::time;
@@ -13,6 +14,8 @@ use super::wire::time;
 pub(super) struct Service {
     pub(super) ring: Ring,
     pub(super) incarnation: u64,
+    /// Ends the streams, which have no end of their own.
+    pub(super) stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -39,6 +42,7 @@ impl wire::node_events_server::NodeEvents for Service {
             next(subscription, incarnation)
         });
         let first = futures::stream::once(std::future::ready(Ok(first)));
+        let rest = rest.take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(Box::pin(first.chain(rest))))
     }
 }

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::shims::Bootstrap;
 
 const BOOTSTRAP: &str = "bootstrap.json";
+/// Where a shim's program writes its address before it prints it.
+const ADDRESS: &str = "address";
 const PROGRAM: &str = "shim-binary-path";
 
 /// A task's folder.
@@ -71,6 +73,11 @@ impl Bundle {
     pub(super) fn bootstrap(&self) -> Option<Bootstrap> {
         let text = fs_err::read(self.path.join(BOOTSTRAP)).ok()?;
         Bootstrap::parse(&text).ok()
+    }
+
+    /// Where a shim answers whose address this service was killed before it kept it.
+    pub(super) fn announced(&self) -> Option<Bootstrap> {
+        Bootstrap::parse(&fs_err::read(self.path.join(ADDRESS)).ok()?).ok()
     }
 
     /// Unmounts the root file system and removes the folder. It is renamed first: half a folder

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use berth_ids::Namespace;
 use berth_lifecycle::blocking;
 use berth_mount::Mount;
+use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::bundle::Bundle;
@@ -66,7 +67,15 @@ impl Tasks {
         let attempt = Attempt { tasks: self, ns, create: &create, program: &program, bundle };
         let (task, pid) = attempt.run(&container, &options).await?;
         self.watch(&task);
-        making.done(task);
+        making.done(task.clone());
+        if let Err(deleted) = self.0.parts.containers.get(ns, &create.id) {
+            // Nobody could reach the task of a container that was deleted meanwhile.
+            if let Err(error) = self.delete_task(task).await {
+                let error = berth_errors::chain(&error);
+                tracing::error!(namespace = %ns, id = create.id, error, "undo task");
+            }
+            return Err(deleted);
+        }
         Ok(pid)
     }
 }
@@ -211,9 +220,10 @@ struct Making<'a> {
 impl<'a> Making<'a> {
     fn begin(tasks: &'a Tasks, key: Key) -> Result<Self> {
         let mut map = tasks.map();
-        if map.tasks.contains_key(&key) || !map.making.insert(key.clone()) {
+        if map.tasks.contains_key(&key) || map.making.contains_key(&key) {
             return Err(Error::TaskExists(key.1));
         }
+        map.making.insert(key.clone(), Sender::new(()));
         drop(map);
         Ok(Self { tasks, key, made: false })
     }

@@ -42,7 +42,7 @@ impl Tasks {
     /// # Errors
     /// [`Error::TaskNotFound`], what the shim says.
     pub async fn get(&self, ns: &Namespace, id: &str, exec: &str) -> Result<State> {
-        let task = self.find(ns, id)?;
+        let task = self.settled(ns, id).await?;
         let state = match task.client() {
             Ok(client) => client.state(exec).await,
             Err(gone) => Err(gone),
@@ -114,7 +114,7 @@ impl Tasks {
     /// # Errors
     /// [`Error::TaskNotFound`], what the shim says of a process that it does not know.
     pub async fn wait(&self, ns: &Namespace, id: &str, exec: &str) -> Result<Exit> {
-        let task = self.find(ns, id)?;
+        let task = self.settled(ns, id).await?;
         if let Some(exit) = task.life.exit_of(exec) {
             return Ok(exit);
         }
@@ -133,6 +133,8 @@ impl Tasks {
         tokio::select! {
             exit = told => Ok(exit),
             exit = asked => exit,
+            // A wait has no end of its own, and should not hold up that of the service.
+            () = self.0.parts.jobs.token().cancelled_owned() => Err(Error::Stopping("task-wait")),
         }
     }
 

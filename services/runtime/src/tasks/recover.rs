@@ -1,7 +1,7 @@
 //! Finding the tasks of an earlier run of this service.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -35,7 +35,7 @@ impl Tasks {
     async fn take_over(&self, ns: Namespace, id: String) {
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &id);
         let gone = CancellationToken::new();
-        let client = match bundle.bootstrap() {
+        let client = match bundle.bootstrap().or_else(|| bundle.announced()) {
             Some(bootstrap) => ShimClient::connect(&bootstrap, &id).await.ok(),
             None => None,
         };
@@ -74,15 +74,28 @@ impl Tasks {
         let failed = |source| Error::Bundle { step: "list tasks in", path: folder.clone(), source };
         let mut found = Vec::new();
         for space in names(&folder).map_err(failed)? {
+            // `.runc` is no namespace.
             let Ok(ns) = space.parse::<Namespace>() else { continue };
-            let ids = names(&folder.join(&space)).map_err(failed)?;
+            let (half, ids): (Vec<_>, Vec<_>) = names(&folder.join(&space))
+                .map_err(failed)?
+                .into_iter()
+                .partition(|id| id.starts_with('.'));
+            half.iter().for_each(|id| remove_rest(&folder.join(&space).join(id)));
             found.extend(ids.into_iter().map(|id| (ns.clone(), id)));
         }
         Ok(found)
     }
 }
 
-/// The folders in `folder` that are not hidden. Hidden ones are half removed.
+/// Goes on with a removal that was cut off. What is hidden has no mounts any more.
+fn remove_rest(hidden: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(hidden) {
+        let error = berth_errors::chain(&error);
+        tracing::warn!(folder = %hidden.display(), error, "remove rest of a task's folder");
+    }
+}
+
+/// The folders in `folder`.
 fn names(folder: &PathBuf) -> io::Result<Vec<String>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -92,7 +105,7 @@ fn names(folder: &PathBuf) -> io::Result<Vec<String>> {
     for entry in entries {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if entry.file_type()?.is_dir() && !name.starts_with('.') {
+        if entry.file_type()?.is_dir() {
             names.push(name);
         }
     }

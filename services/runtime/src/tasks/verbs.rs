@@ -31,19 +31,16 @@ impl Tasks {
     /// # Errors
     /// [`Error::TaskNotFound`]; [`Error::Running`]; what the shim says.
     pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<Exit> {
-        let (task, tasks) = (self.find(ns, id)?, self.clone());
+        let (task, tasks) = (self.settled(ns, id).await?, self.clone());
         self.to_the_end("task-delete", async move { tasks.delete_task(task).await }).await
     }
 
-    async fn delete_task(&self, task: Arc<Task>) -> Result<Exit> {
-        let client = task.client()?;
+    pub(super) async fn delete_task(&self, task: Arc<Task>) -> Result<Exit> {
+        // The shim died before or under the call, or had deleted it: who watches it cleans up.
+        let Ok(client) = task.client() else { return buried(&task).await };
         let exit = match client.delete("").await {
             Ok(exit) => exit,
-            // The shim died under the call, or had deleted it before: who watches it cleans up.
-            Err(error) if error.is_closed() => {
-                task.gone.cancelled().await;
-                return task.life.exit_of("").ok_or(error);
-            }
+            Err(error) if error.is_closed() => return buried(&task).await,
             Err(error) => {
                 let state = client.state("").await;
                 let running = |s: Status| matches!(s, Status::Running | Status::Paused);
@@ -105,7 +102,7 @@ impl Tasks {
         signal: u32,
         all: bool,
     ) -> Result<()> {
-        self.find(ns, id)?.client()?.kill(exec, signal, all).await
+        self.settled(ns, id).await?.client()?.kill(exec, signal, all).await
     }
 
     /// Adds a process to a task.
@@ -209,4 +206,10 @@ impl Tasks {
         let work = async move { task.client()?.checkpoint(&path, options.as_ref()).await };
         self.to_the_end("task-checkpoint", work).await
     }
+}
+
+/// How a task ended whose shim is gone, once it is cleaned up.
+async fn buried(task: &Task) -> Result<Exit> {
+    task.gone.cancelled().await;
+    task.life.exit_of("").ok_or_else(|| Error::TaskNotFound(task.id.clone()))
 }

@@ -55,7 +55,8 @@ impl Tasks {
 
     /// Connects to the shim again; false when nobody listens.
     async fn reconnect(&self, task: &Arc<Task>) -> bool {
-        let Some(bootstrap) = task.bundle.bootstrap() else { return false };
+        let bootstrap = task.bundle.bootstrap().or_else(|| task.bundle.announced());
+        let Some(bootstrap) = bootstrap else { return false };
         let Ok(client) = ShimClient::connect(&bootstrap, &task.id).await else { return false };
         task.set_client(Some(client.clone()));
         self.catch_up(task, &client).await;

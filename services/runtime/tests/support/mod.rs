@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use berth_grpc::Channel;
 use berth_ids::Namespace;
 use berth_lifecycle::{Tasks as Jobs, child};
 use berth_proto::berth::node::v1 as node;
@@ -15,7 +16,6 @@ use berth_proto::containerd::services::tasks::v1 as tasks;
 use berth_proto::containerd::types::Mount;
 use containers::containers_client::ContainersClient;
 use tasks::tasks_client::TasksClient;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 /// The longest that anything here may take.
@@ -92,6 +92,13 @@ impl node::collector_server::Collector for Neighbours {
         let pin = request.into_inner();
         self.pinned.lock().unwrap().push((pin.kind, pin.key));
         Ok(Response::new(node::PinResponse {}))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.start_kill();
+        berth_testkit::clear_away(self.folder.path());
     }
 }
 
@@ -246,19 +253,22 @@ impl Node {
 
     /// The shim's process that serves a task.
     pub fn shim_pid(&self, id: &str) -> i32 {
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        self.shims_of(id).first().copied().unwrap_or_else(|| panic!("no shim of {id}"))
+    }
+
+    /// The shims' processes that were started for a task.
+    pub fn shims_of(&self, id: &str) -> Vec<i32> {
+        let own = self.folder.path().to_string_lossy().into_owned();
+        let is_one = |pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let own = self.folder.path().to_string_lossy().into_owned();
-            if line.contains("shim-runc")
+            line.contains("shim-runc")
                 && line.contains(&format!("-id {id} "))
                 && line.contains(&own)
-            {
-                return pid;
-            }
-        }
-        panic!("no shim of {id}");
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+        pids.filter(is_one).collect()
     }
 
     /// Ends the service; nothing of it may be left.

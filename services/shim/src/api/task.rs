@@ -26,7 +26,7 @@ pub(super) async fn call(shim: &Arc<Shim>, call: Call) -> Result<Bytes, Status> 
         "Start" => start(shim, call.decode()?).await,
         "Delete" => delete(shim, call.decode()?).await,
         "Exec" => exec(shim, call.decode()?),
-        "State" => state(shim, &call.decode()?),
+        "State" => state(shim, &call.decode()?).await,
         "Wait" => wait(shim, &call.decode()?).await,
         "Kill" => kill(shim, call.decode()?).await,
         "Pids" => pids(shim, &call.decode()?),
@@ -96,8 +96,8 @@ fn exec(shim: &Shim, request: ExecProcessRequest) -> Result<Bytes, Status> {
     done(shim.add_exec(ExecAddition { id: request.id, exec: request.exec_id, stdio, spec }))
 }
 
-fn state(shim: &Shim, request: &StateRequest) -> Result<Bytes, Status> {
-    let container = shim.container(&request.id)?;
+async fn state(shim: &Shim, request: &StateRequest) -> Result<Bytes, Status> {
+    let container = shim.settled(&request.id).await?;
     let view = container.view(&request.exec_id)?;
     Ok(reply(&StateResponse {
         id: view.id,
@@ -115,7 +115,7 @@ fn state(shim: &Shim, request: &StateRequest) -> Result<Bytes, Status> {
 }
 
 async fn wait(shim: &Shim, request: &WaitRequest) -> Result<Bytes, Status> {
-    let exit = shim.container(&request.id)?.wait(&request.exec_id).await?;
+    let exit = shim.settled(&request.id).await?.wait(&request.exec_id).await?;
     let (exit_status, exited_at) = (exit.status, Some(timestamp(exit.at)));
     Ok(reply(&WaitResponse { exit_status, exited_at }))
 }

@@ -28,7 +28,7 @@ impl Shim {
         signal: u32,
         all: bool,
     ) -> Result<(), Error> {
-        let container = self.container(&id)?;
+        let container = self.settled(&id).await?;
         let (pid, by_runc) = {
             let mut inner = container.inner();
             let by_runc = exec.is_empty() && (all || inner.paused);

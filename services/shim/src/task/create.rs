@@ -8,6 +8,7 @@ use berth_mount::Mount;
 use berth_proto::containerd::events::{TaskCreate, TaskIo};
 use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::types;
+use tokio::sync::watch;
 
 use super::container::{Container, Inner};
 use super::process::Process;
@@ -36,7 +37,7 @@ struct Reservation<'a> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut containers = lock(&self.shim.containers);
-        if matches!(containers.get(self.id), Some(Slot::Reserved)) {
+        if matches!(containers.get(self.id), Some(Slot::Reserved(_))) {
             containers.remove(self.id);
         }
     }
@@ -103,7 +104,7 @@ impl Shim {
         if containers.contains_key(id) {
             return Err(Error::Exists(id.to_owned()));
         }
-        containers.insert(id.to_owned(), Slot::Reserved);
+        containers.insert(id.to_owned(), Slot::Reserved(watch::Sender::new(())));
         Ok(Reservation { shim: self, id })
     }
 

@@ -20,7 +20,7 @@ const KILLED: Duration = Duration::from_secs(10);
 impl Shim {
     /// Deletes a process that does not run.
     pub(crate) async fn delete(self: Arc<Self>, id: String, exec: String) -> Result<Ended, Error> {
-        let container = self.container(&id)?;
+        let container = self.settled(&id).await?;
         if exec.is_empty() {
             self.delete_init(&container).await
         } else {

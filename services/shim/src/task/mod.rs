@@ -37,8 +37,8 @@ pub(crate) struct Shim {
 }
 
 enum Slot {
-    /// Being created: the name is taken.
-    Reserved,
+    /// Being created: the name is taken. Ends with the creation.
+    Reserved(watch::Sender<()>),
     Held(Arc<Container>),
 }
 
@@ -68,7 +68,21 @@ impl Shim {
     pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
         match lock(&self.containers).get(id) {
             Some(Slot::Held(container)) => Ok(container.clone()),
-            Some(Slot::Reserved) | None => Err(Error::NoContainer(id.to_owned())),
+            Some(Slot::Reserved(_)) | None => Err(Error::NoContainer(id.to_owned())),
+        }
+    }
+
+    /// The container, after its creation if that is under way: a caller that was killed and is
+    /// back asks what became of it.
+    pub(crate) async fn settled(&self, id: &str) -> Result<Arc<Container>, Error> {
+        loop {
+            let mut creation = match lock(&self.containers).get(id) {
+                Some(Slot::Reserved(creation)) => creation.subscribe(),
+                Some(Slot::Held(container)) => return Ok(container.clone()),
+                None => return Err(Error::NoContainer(id.to_owned())),
+            };
+            // Nothing is ever sent: an error is the end.
+            let _ = creation.changed().await;
         }
     }
 
@@ -76,7 +90,7 @@ impl Shim {
         let containers = lock(&self.containers);
         let held = containers.values().filter_map(|slot| match slot {
             Slot::Held(container) => Some(container.clone()),
-            Slot::Reserved => None,
+            Slot::Reserved(_) => None,
         });
         held.collect()
     }

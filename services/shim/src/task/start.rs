@@ -18,7 +18,7 @@ const NOT_RUN: u32 = 127;
 impl Shim {
     /// Starts a process; returns its process id.
     pub(crate) async fn start(self: Arc<Self>, id: String, exec: String) -> Result<i32, Error> {
-        let container = self.container(&id)?;
+        let container = self.settled(&id).await?;
         if exec.is_empty() {
             self.start_init(&container).await
         } else {

@@ -87,6 +87,12 @@ pub struct Node {
     listener: JoinSet<()>,
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        berth_testkit::clear_away(self.dir.path());
+    }
+}
+
 impl Node {
     pub fn new() -> Node {
         assert!(rustix::process::geteuid().is_root(), "these tests need root");

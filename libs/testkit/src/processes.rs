@@ -1,0 +1,63 @@
+//! Processes and mounts that belong to a test's folder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Ends the shims that were started for a folder, with their containers, and undoes the mounts
+/// below it: a test that failed leaves nothing behind.
+pub fn clear_away(dir: &Path) {
+    for shim in shims(dir) {
+        for child in all().filter(|child| parent_of(*child) == Some(shim)) {
+            let _ = signal(child, Signal::KILL);
+        }
+        let _ = signal(shim, Signal::KILL);
+    }
+    for at in mounts(dir).iter().rev() {
+        let _ = unmount(at.as_str(), UnmountFlags::DETACH);
+    }
+}
+
+/// The shims whose command line or environment names a folder.
+pub(crate) fn shims(dir: &Path) -> Vec<u32> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    let names = |pid: u32, file: &str| {
+        fs_err::read(format!("/proc/{pid}/{file}"))
+            .is_ok_and(|text| text.windows(dir.len()).any(|part| part == dir))
+    };
+    let is_shim = |pid: &u32| program_of(*pid).starts_with("containerd-shim");
+    let ours = |pid: &u32| names(*pid, "cmdline") || names(*pid, "environ");
+    all().filter(is_shim).filter(ours).collect()
+}
+
+/// Mount points below a folder.
+pub(crate) fn mounts(dir: &Path) -> Vec<String> {
+    let dir = dir.to_string_lossy().into_owned();
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
+    mounts.lines().filter_map(point).filter(|at| at.starts_with(&dir)).collect()
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such pid")?;
+    kill_process(pid, signal).with_context(|| format!("send a signal to {pid:?}"))
+}
+
+pub(crate) fn all() -> impl Iterator<Item = u32> {
+    let names = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The parent of a process, from the fourth field of its stat line.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The file name of the program that a process runs.
+pub(crate) fn program_of(pid: u32) -> String {
+    let path = fs_err::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
