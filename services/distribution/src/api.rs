@@ -56,7 +56,7 @@ pub fn routes(
     tasks: &Tasks,
 ) -> Routes {
     let content = content::Service(node.content.clone());
-    let node_events = node_events::Service(journal.clone());
+    let node_events = node_events::Service { journal: journal.clone(), stop: tasks.token() };
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
     let streams = streaming::Streams::default();
     let streaming = streaming::Service { streams: streams.clone(), tasks: tasks.clone() };

@@ -129,13 +129,40 @@ impl Leases {
         });
         deleted.await?;
         drop(change);
-        for peer in self.shared.peers.iter() {
+        let forget = self.shared.peers.iter().map(|peer| async move {
             if let Err(error) = peer.forget(namespace, id).await {
                 // Its rows mean nothing without the incarnation: they go with a later collection.
                 tracing::debug!(service = peer.name(), lease = id, %error, "forget lease");
             }
-        }
+        });
+        futures::future::join_all(forget).await;
         self.collector.after_deletion(wait).await
+    }
+
+    /// Deletes the leases that an earlier run made with this label. Nobody is told: nobody uses
+    /// such a lease any more, and its name does not come again.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn delete_left(&self, label: &'static str) -> Result<()> {
+        let _change = self.shared.epochs.enter();
+        let deleted = self.shared.store.commit("leases.delete-left", move |txn| {
+            let mut left = Vec::new();
+            for record in txn.range(&LEASES, ())? {
+                let (key, lease) = record?;
+                if lease.labels.contains_key(label) {
+                    left.push(key);
+                }
+            }
+            for (namespace, id) in &left {
+                drop_lease(txn, namespace, id)?;
+            }
+            Ok::<_, Error>(left.len())
+        });
+        if deleted.await? > 0 {
+            self.collector.after_deletion(false).await?;
+        }
+        Ok(())
     }
 }
 

@@ -49,9 +49,12 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> 
     let descriptors = FdServer::bind(&config.fd_socket(), tasks)?;
     let bundle = peers::bundle(&config, descriptors.clone());
     let transfers = transfer::Transfers::new(&node, bundle, tasks);
+    // Before anything new is made.
+    transfers.end_left().await?;
     let routes = api::routes(&node, &journal, &descriptors, transfers, tasks);
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
     tasks.spawn("collector", node.collector.clone().schedule(tasks.token()));
+    tasks.spawn("fences", node.namespaces.clone().lower_left(tasks.token()));
     tasks.spawn("orphans", delete_orphans(node.content.clone()));
     Ok(node.store)
 }

@@ -3,16 +3,17 @@
 //! Owns: the records of namespaces. Must not know: what other services keep in one, beyond the kinds
 //! that they report.
 
+mod deletion;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_ids::{Labels, Namespace};
-use berth_store::Write;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::records::{self, CONTENT, IMAGES, LEASES, NAMESPACES, Space};
+use crate::records::{NAMESPACES, Space};
 use crate::scope::Scope;
 use crate::shared::{LabelChange, Shared, clean_labels};
 
@@ -22,11 +23,13 @@ pub struct Namespaces {
     shared: Arc<Shared>,
     /// Deletions under way: a registration waits for them.
     leaving: Arc<Mutex<HashMap<Namespace, Arc<AsyncMutex<()>>>>>,
+    /// Wakes who takes down fences that a deletion could not take down.
+    owed: Arc<Notify>,
 }
 
 impl Namespaces {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, leaving: Arc::default() }
+        Self { shared, leaving: Arc::default(), owed: Arc::default() }
     }
 
     /// A namespace's labels.
@@ -113,52 +116,8 @@ impl Namespaces {
         Ok(labels)
     }
 
-    /// Deletes a namespace that no service keeps anything in. Meanwhile a fence keeps the others
-    /// from making something in it.
-    ///
-    /// # Errors
-    /// [`Error::NamespaceNotFound`], [`Error::NamespaceNotEmpty`], [`Error::Neighbour`] when one does
-    /// not answer, [`Error::Store`].
-    pub async fn delete(&self, name: &Namespace) -> Result<()> {
-        self.get(name)?;
-        let _leaving = self.enter(name).await;
-        let deleted = self.delete_fenced(name).await;
-        for peer in self.shared.peers.iter() {
-            if let Err(error) = peer.fence(name, false).await {
-                // Its next start takes the fence down.
-                tracing::warn!(service = peer.name(), namespace = %name, %error, "lower fence");
-            }
-        }
-        deleted?;
-        self.tell(name, Event::NamespaceDeleted);
-        Ok(())
-    }
-
-    async fn delete_fenced(&self, name: &Namespace) -> Result<()> {
-        let mut kept = Vec::new();
-        for peer in self.shared.peers.iter() {
-            peer.fence(name, true).await?;
-            kept.extend(peer.usage(name).await?);
-        }
-        let key = name.clone();
-        let deleted = self.shared.store.commit("namespaces.delete", move |txn| {
-            let mut kinds = own_kinds(txn, &key)?;
-            kinds.extend(kept.iter().cloned());
-            if !kinds.is_empty() {
-                let namespace = key.to_string();
-                return Err(Error::NamespaceNotEmpty { namespace, kinds: kinds.join(", ") });
-            }
-            for record in txn.range(&LEASES, (key.as_str(),))? {
-                let ((_, lease), _) = record?;
-                records::drop_lease(txn, key.as_str(), &lease)?;
-            }
-            if txn.delete(&NAMESPACES, key.as_str())? {
-                Ok(())
-            } else {
-                Err(Error::NamespaceNotFound(key.to_string()))
-            }
-        });
-        deleted.await
+    fn tell(&self, name: &Namespace, event: Event) {
+        self.shared.tell(&Scope::new(name.clone()), &event);
     }
 
     async fn enter(&self, name: &Namespace) -> OwnedMutexGuard<()> {
@@ -169,20 +128,4 @@ impl Namespaces {
         };
         lock.lock_owned().await
     }
-
-    fn tell(&self, name: &Namespace, event: Event) {
-        self.shared.tell(&Scope::new(name.clone()), &event);
-    }
-}
-
-/// The kinds of objects of this service in a namespace, in containerd's words.
-fn own_kinds(txn: &Write, namespace: &Namespace) -> Result<Vec<String>> {
-    let mut kinds = Vec::new();
-    if txn.range(&IMAGES, (namespace.as_str(),))?.next().is_some() {
-        kinds.push("images".to_owned());
-    }
-    if txn.range(&CONTENT, (namespace.as_str(),))?.next().is_some() {
-        kinds.push("blobs".to_owned());
-    }
-    Ok(kinds)
 }

@@ -48,7 +48,8 @@ pub trait Neighbour: Send + Sync {
     /// What the lease holds there.
     fn holds<'a>(&'a self, lease: &'a LeaseName) -> Answer<'a, Vec<Hold>>;
 
-    /// Forgets a lease.
+    /// Forgets a lease. One that is away is not waited for: it has forgotten which leases there
+    /// are, and its rows of this one hold nothing and go with a collection.
     fn forget<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> Answer<'a, ()>;
 
     /// Opens an epoch; answers which run of the neighbour this is.

@@ -20,6 +20,8 @@ pub const HOLDERS: Table<(String, String), u64> = Table::new("content.holders");
 pub const IMAGES: Table<(String, String), Image> = Table::new("images");
 /// Namespaces, by name.
 pub const NAMESPACES: Table<String, Space> = Table::new("namespaces");
+/// Namespaces around which the neighbours may have put up fences, by name.
+pub const FENCED: Table<String, ()> = Table::new("namespaces.fenced");
 /// Leases, by namespace and id.
 pub const LEASES: Table<(String, String), Lease> = Table::new("leases");
 /// What leases hold of this service, by namespace, lease and [`Hold::key`].

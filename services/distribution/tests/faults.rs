@@ -13,7 +13,9 @@ use berth_lifecycle::{Tasks, child};
 use berth_proto::containerd::services::content::v1::{
     InfoRequest, ListContentRequest, ReadContentRequest, WriteAction,
 };
-use support::{Clients, Dice, NAMESPACE, digest, message, on};
+use berth_proto::containerd::services::leases::v1 as leases;
+use berth_proto::containerd::services::namespaces::v1 as namespaces;
+use support::{Clients, Dice, NAMESPACE, digest, message, on, pairs};
 use tonic::Code;
 
 fn start(root: &Path) -> tokio::process::Child {
@@ -153,6 +155,61 @@ async fn a_full_disk_is_told_and_nothing_is_lost() {
         berth_proto::containerd::services::content::v1::AbortRequest { r#ref: "big".into() };
     clients.content.abort(on(NAMESPACE, abort)).await.unwrap();
     clients.put("", &chunk, &[]).await.unwrap();
+    process.start_kill().unwrap();
+    process.wait().await.unwrap();
+}
+
+/// A killed deletion of a namespace takes its fences down when the process is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_that_was_cut_off_leaves_no_fence() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = support::config(folder.path());
+    let (tasks, fences) = (Tasks::new(), support::Fences::default());
+    fences.hold();
+    for service in [Service::Bundle, Service::Runtime] {
+        fs_err::create_dir_all(&config.state).unwrap();
+        let routes = fences.routes(service);
+        berth_grpc::server::serve(&config.socket(service), 0o600, routes, &tasks).unwrap();
+    }
+    let mut process = start(folder.path());
+    let mut clients = Clients::new(&config);
+    let space = Some(namespaces::Namespace { name: "doomed".into(), labels: pairs(&[("k", "v")]) });
+    let request = namespaces::CreateNamespaceRequest { namespace: space };
+    clients.namespaces.create(request).await.unwrap();
+    let delete = namespaces::DeleteNamespaceRequest { name: "doomed".into() };
+    let (mut other, request) = (clients.clone(), delete.clone());
+    let deleting = tasks.spawn("delete", async move { other.namespaces.delete(request).await });
+    fences.until(|up| !up.is_empty()).await;
+    process.start_kill().unwrap();
+    process.wait().await.unwrap();
+    deleting.await.unwrap().unwrap_err();
+
+    let mut process = start(folder.path());
+    fences.until(|up| up.is_empty()).await;
+    fences.release();
+    let get = namespaces::GetNamespaceRequest { name: "doomed".into() };
+    clients.namespaces.get(get.clone()).await.unwrap();
+    clients.namespaces.delete(delete).await.unwrap();
+    assert_eq!(clients.namespaces.get(get).await.unwrap_err().code(), Code::NotFound);
+    fences.until(|up| up.is_empty()).await;
+    process.start_kill().unwrap();
+    process.wait().await.unwrap();
+    tasks.drain(Duration::from_secs(5)).await;
+}
+
+/// A lease ends at once though its members are away.
+#[tokio::test]
+async fn a_lease_ends_without_waiting_for_members_that_are_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = support::config(folder.path());
+    let mut process = start(folder.path());
+    let mut clients = Clients::new(&config);
+    let create = leases::CreateRequest { id: "l".into(), ..Default::default() };
+    clients.leases.create(on(NAMESPACE, create)).await.unwrap();
+    let delete = leases::DeleteRequest { id: "l".into(), sync: false };
+    let deleted = clients.leases.delete(on(NAMESPACE, delete));
+    let waited = tokio::time::timeout(berth_grpc::PEER_WAIT / 2, deleted).await;
+    waited.expect("it does not wait for a peer that is away").unwrap();
     process.start_kill().unwrap();
     process.wait().await.unwrap();
 }

@@ -6,14 +6,19 @@ use std::sync::Arc;
 use berth_errors::Code;
 use berth_events::{Event, Subscription};
 use berth_proto::berth::node::v1 as wire;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use prost_types::Any;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::events::Journal;
 use super::wire::{Answer, stamp};
 
-pub struct Service(pub Arc<Journal>);
+pub struct Service {
+    pub journal: Arc<Journal>,
+    /// Ends the streams, which have no end of their own.
+    pub stop: CancellationToken,
+}
 
 #[tonic::async_trait]
 impl wire::node_events_server::NodeEvents for Service {
@@ -24,14 +29,14 @@ impl wire::node_events_server::NodeEvents for Service {
         request: Request<wire::NodeSubscribeRequest>,
     ) -> Answer<Self::SubscribeStream> {
         let wanted = request.into_inner();
-        let incarnation = self.0.incarnation;
+        let incarnation = self.journal.incarnation;
         let same_run = wanted.incarnation == 0 || wanted.incarnation == incarnation;
         let all = wanted.from_start || !same_run;
         let subscription = match wanted.from_seq {
             // The oldest that is kept; what is not kept is not missed.
-            _ if all => self.0.ring.subscribe(Some(u64::MAX)),
-            0 => self.0.ring.subscribe(None),
-            from => self.0.ring.subscribe(Some(from)),
+            _ if all => self.journal.ring.subscribe(Some(u64::MAX)),
+            0 => self.journal.ring.subscribe(None),
+            from => self.journal.ring.subscribe(Some(from)),
         };
         let first = wire::NodeEvent {
             seq: subscription.position().saturating_sub(1),
@@ -39,8 +44,8 @@ impl wire::node_events_server::NodeEvents for Service {
             ..Default::default()
         };
         let rest = stream::unfold(Some(subscription), move |open| follow(open, incarnation));
-        let head = stream::iter([Ok(first)]);
-        Ok(Response::new(Box::pin(futures::StreamExt::chain(head, rest))))
+        let rest = rest.take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(rest))))
     }
 }
 

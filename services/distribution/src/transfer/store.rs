@@ -20,6 +20,9 @@ use crate::shared::LabelChange;
 /// that writes the blob through the API does not.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Tells leases of transfers, which end with this process, from those of clients.
+const TRANSFER_LABEL: &str = "io.berth.transfer";
+
 /// The store during one transfer.
 #[derive(Clone)]
 pub(super) struct Store {
@@ -51,6 +54,16 @@ impl Transfers {
     }
 }
 
+impl Transfers {
+    /// Ends the leases of transfers that ended with an earlier run of the process.
+    ///
+    /// # Errors
+    /// [`StoreError::Store`].
+    pub async fn end_left(&self) -> std::result::Result<(), StoreError> {
+        self.leases.delete_left(TRANSFER_LABEL).await
+    }
+}
+
 /// A lease that ends with the transfer, also one that is dropped on its way.
 struct Temporary {
     transfers: Transfers,
@@ -64,7 +77,8 @@ impl Temporary {
         let until = time::OffsetDateTime::now_utc() + Duration::from_secs(24 * 60 * 60);
         let until = until.format(&time::format_description::well_known::Rfc3339);
         let expire = ("containerd.io/gc.expire".to_owned(), until.unwrap_or_default());
-        transfers.leases.create(&scope.namespace, &id, Labels::from([expire])).await?;
+        let ours = (TRANSFER_LABEL.to_owned(), id.clone());
+        transfers.leases.create(&scope.namespace, &id, Labels::from([expire, ours])).await?;
         scope.lease = Some(id);
         Ok(Self { transfers: transfers.clone(), scope: Some(scope) })
     }

@@ -1,12 +1,13 @@
 //! A service on a temporary root, with neighbours that keep nothing, and clients of it.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::{Config, Overrides, Service};
+use berth_grpc::Channel;
 use berth_grpc::{channel, with_lease, with_namespace};
 use berth_ids::Namespace;
 use berth_lifecycle::Tasks;
@@ -19,7 +20,6 @@ use berth_proto::containerd::services::images::v1::images_client::ImagesClient;
 use berth_proto::containerd::services::leases::v1::leases_client::LeasesClient;
 use berth_proto::containerd::services::namespaces::v1::namespaces_client::NamespacesClient;
 use bytes::Bytes;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 pub const NAMESPACE: &str = "test";
@@ -142,6 +142,68 @@ impl node::namespace_member_server::NamespaceMember for Nothing {
         let busy = request.get_ref().namespace == "busy";
         let counts = [("snapshots/overlayfs".to_owned(), u64::from(busy))].into();
         Ok(Response::new(node::NamespaceUsageResponse { counts }))
+    }
+}
+
+/// Neighbours that remember their fences.
+#[derive(Clone, Default)]
+pub struct Fences(Arc<std::sync::Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    up: HashSet<(Service, String)>,
+    held: bool,
+}
+
+struct Fenced(Fences, Service);
+
+impl Fences {
+    /// Does not answer what a namespace has until it is released.
+    pub fn hold(&self) {
+        self.0.lock().unwrap().held = true;
+    }
+
+    pub fn release(&self) {
+        self.0.lock().unwrap().held = false;
+    }
+
+    pub fn routes(&self, service: Service) -> tonic::service::Routes {
+        let member = Fenced(self.clone(), service);
+        tonic::service::Routes::default()
+            .add_service(node::namespace_member_server::NamespaceMemberServer::new(member))
+    }
+
+    /// Waits until the fences that are up are as wanted.
+    pub async fn until(&self, wanted: impl Fn(&HashSet<(Service, String)>) -> bool) {
+        let waiting = async {
+            while !wanted(&self.0.lock().unwrap().up) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("fences as wanted");
+    }
+}
+
+#[tonic::async_trait]
+impl node::namespace_member_server::NamespaceMember for Fenced {
+    async fn fence(&self, request: Request<node::FenceRequest>) -> Answer<node::FenceResponse> {
+        let node::FenceRequest { namespace, up } = request.into_inner();
+        let (key, state) = ((self.1, namespace), &mut self.0.0.lock().unwrap().up);
+        if up {
+            state.insert(key)
+        } else {
+            state.remove(&key)
+        };
+        Ok(Response::new(node::FenceResponse {}))
+    }
+    async fn usage(
+        &self,
+        _: Request<node::NamespaceUsageRequest>,
+    ) -> Answer<node::NamespaceUsageResponse> {
+        if self.0.0.lock().unwrap().held {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(node::NamespaceUsageResponse::default()))
     }
 }
 
