@@ -25,13 +25,13 @@ lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: setup lint ## everything: lints, unit tests, whole-node stories with real clients (needs root)
+test: setup lint ## everything: lints, unit tests, stories with real clients, kills, cgroup v2 (needs root)
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-test-long: setup ## the long stories: 200 kills -9 of services, cgroup v2 in an emulated machine (needs root)
+test-long: setup ## five times the kills -9 of services that `make test` makes (needs root)
 	cargo build --workspace --locked
-	cargo test -p berth-stories --test long --locked -- --test-threads=1 --nocapture
+	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked

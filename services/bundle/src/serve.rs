@@ -61,6 +61,7 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         },
         unpacks: Arc::new(Semaphore::new(unpacks)),
         mounts,
+        tasks: tasks.clone(),
     };
     let path = config.socket(Service::Bundle);
     berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?;

@@ -145,24 +145,26 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`].
     pub async fn delete_left(&self, label: &'static str) -> Result<()> {
-        let _change = self.shared.epochs.enter();
-        let deleted = self.shared.store.commit("leases.delete-left", move |txn| {
+        let left = self.shared.store.read(|txn| {
             let mut left = Vec::new();
             for record in txn.range(&LEASES, ())? {
                 let (key, lease) = record?;
-                if lease.labels.contains_key(label) {
-                    left.push(key);
-                }
+                left.extend(lease.labels.contains_key(label).then_some(key));
             }
-            for (namespace, id) in &left {
-                drop_lease(txn, namespace, id)?;
-            }
-            Ok::<_, Error>(left.len())
-        });
-        if deleted.await? > 0 {
-            self.collector.after_deletion(false).await?;
+            Ok::<_, Error>(left)
+        })?;
+        if left.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let _change = self.shared.epochs.enter();
+        let deleted = self.shared.store.commit("leases.delete-left", move |txn| {
+            for (namespace, id) in &left {
+                records::drop_lease(txn, namespace, id)?;
+            }
+            Ok::<_, Error>(())
+        });
+        deleted.await?;
+        self.collector.after_deletion(false).await
     }
 }
 

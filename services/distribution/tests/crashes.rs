@@ -121,7 +121,8 @@ async fn every_point_of_every_commit() {
             assert!(passed.contains(&format!("{commit}.{step}")), "{commit}.{step} was not passed");
         }
     }
-    let tried = COMMITS.iter().chain(&["uuid"]).map(|name| (*name).to_owned());
+    let apart = ["uuid", "leases.delete-left", "namespaces.fence", "namespaces.lower"];
+    let tried = COMMITS.iter().chain(&apart).map(|name| (*name).to_owned());
     assert_eq!(commits_in_source(), tried.collect());
 }
 
@@ -138,6 +139,56 @@ async fn the_nodes_uuid_is_made_once() {
         let list = namespaces::ListNamespacesRequest::default();
         node.clients().namespaces.list(list).await.unwrap();
         assert_eq!(passed(&second).contains("uuid.after-commit"), again, "{point}");
+        node.kill().await;
+        node.neighbours.drain(Duration::from_secs(5)).await;
+    }
+}
+
+/// A deletion of a namespace that ends around one of its fences' commits can be made again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_can_be_deleted_after_each_end_of_a_deletion() {
+    for (commit, there) in [("namespaces.fence", true), ("namespaces.lower", false)] {
+        for step in ["before-commit", "after-commit"] {
+            let (mut node, point) = (Node::new(), format!("{commit}.{step}"));
+            let trace = node.folder.path().join("trace");
+            node.start(&point, &trace);
+            let space = Some(namespaces::Namespace { name: "x".into(), ..Default::default() });
+            let create = namespaces::CreateNamespaceRequest { namespace: space };
+            node.clients().namespaces.create(create).await.unwrap();
+            let delete = namespaces::DeleteNamespaceRequest { name: "x".into() };
+            node.clients().namespaces.delete(delete.clone()).await.unwrap_err();
+            node.died(&point).await;
+            assert!(passed(&trace).contains(&point));
+            node.start("", &trace);
+            let deleted = node.clients().namespaces.delete(delete).await;
+            assert_eq!(deleted.is_ok(), there, "{point}: {deleted:?}");
+            node.kill().await;
+            node.neighbours.drain(Duration::from_secs(5)).await;
+        }
+    }
+}
+
+/// Leases of transfers end with the next start, or with the one after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_transfers_that_were_cut_off_end() {
+    for step in ["before-commit", "after-commit"] {
+        let (mut node, point) = (Node::new(), format!("leases.delete-left.{step}"));
+        let trace = node.folder.path().join("trace");
+        node.start("", &trace);
+        for (id, label) in [("cut", "io.berth.transfer"), ("kept", "other")] {
+            let labels = pairs(&[(label, id)]);
+            let create = leases::CreateRequest { id: id.into(), labels };
+            node.clients().leases.create(on(NAMESPACE, create)).await.unwrap();
+        }
+        node.kill().await;
+        node.start(&point, &trace);
+        node.died(&point).await;
+        assert!(passed(&trace).contains(&point));
+        node.start("", &trace);
+        let list = on(NAMESPACE, leases::ListRequest::default());
+        let left = node.clients().leases.list(list).await.unwrap().into_inner().leases;
+        let left: Vec<_> = left.into_iter().map(|lease| lease.id).collect();
+        assert_eq!(left, ["kept"], "{point}");
         node.kill().await;
         node.neighbours.drain(Duration::from_secs(5)).await;
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use berth_grpc::Channel;
 use berth_ids::Namespace;
 use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::containers::v1::containers_client::ContainersClient;
@@ -15,7 +16,6 @@ use berth_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
 use berth_proto::containerd::services::version::v1::version_client::VersionClient;
 use prost_types::Any;
 use tonic::Request;
-use tonic::transport::Channel;
 
 /// The snapshotter that both have.
 pub const SNAPSHOTTER: &str = "overlayfs";

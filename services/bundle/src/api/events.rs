@@ -69,6 +69,8 @@ impl NodeEvents for Context {
                 Err(lagged) => Some((Err(status(lagged)), None)),
             }
         });
+        let stop = self.tasks.token().cancelled_owned();
+        let rest = futures::StreamExt::take_until(rest, stop);
         let events = tokio_stream::StreamExt::chain(tokio_stream::once(Ok(first)), rest);
         Ok(Response::new(Box::pin(events)))
     }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use berth_events::Ring;
 use berth_grpc::{MAX_MESSAGE, lease, namespace, status};
+use berth_lifecycle::Tasks;
 use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::services as containerd;
 use tokio::sync::Semaphore;
@@ -44,6 +45,8 @@ pub struct Context {
     pub mounts: PathBuf,
     /// This run of the process, for numbered events.
     pub incarnation: u64,
+    /// The process's tasks: streams without an end of their own end with them.
+    pub tasks: Tasks,
 }
 
 impl Context {

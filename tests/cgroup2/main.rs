@@ -43,7 +43,7 @@ fn kernel() -> Result<PathBuf> {
     let binary = Node::binary("berthd")?;
     let target = binary.parent().and_then(Path::parent).context("no target folder")?;
     let kernel = target.join("kernel");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/machine/kernel.sh");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/cgroup2/machine/kernel.sh");
     program(script).args([&kernel]).output()?.ok()?;
     Ok(kernel)
 }
@@ -68,7 +68,7 @@ fn initrd(dir: &Path, kernel: &Path) -> Result<PathBuf> {
     copy_libraries(runc, &root)?;
     fs_err::copy("/bin/busybox", root.join("bin/busybox"))?;
     fs_err::copy(kernel.join("overlay.ko"), root.join("overlay.ko"))?;
-    let machine = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/machine"));
+    let machine = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/cgroup2/machine"));
     fs_err::copy(machine.join("init"), root.join("init"))?;
     fs_err::copy(machine.join("cgroup2.sh"), root.join("story"))?;
     fs_err::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
