@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod ctr;
 mod images;
+mod logins;
 mod main_job;
 mod mounts;
 mod stage;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use berth_credentials::Credential;
 use berth_proto::containerd::services::transfer::v1::{TransferOptions, TransferRequest};
 use berth_proto::containerd::types::Platform;
 use berth_proto::containerd::types::transfer as wire;
@@ -13,7 +14,7 @@ use berth_proto::{pack, unpack};
 use prost_types::Any;
 
 use crate::client::{Client, Step, one_line};
-use crate::credentials::{Credential, Keyring};
+use crate::credentials::Keyring;
 use crate::progress::Show;
 use crate::streams::Stream;
 
@@ -167,15 +168,19 @@ async fn answer(mut stream: Stream, keyring: Keyring) -> Result<()> {
         let Some(request) = unpack::<wire::AuthRequest>(&message) else { continue };
         let mut response = wire::AuthResponse::default();
         match keyring.lookup(&request?.host).await? {
-            Credential::Anonymous => {}
-            Credential::Basic { username, password } => {
+            None => {}
+            Some(Credential::Basic { username, secret }) => {
                 response.set_auth_type(wire::AuthType::Credentials);
                 response.username = username;
-                response.secret = password;
+                response.secret = secret;
             }
-            Credential::Refresh(token) => {
+            Some(Credential::Refresh(token)) => {
                 response.set_auth_type(wire::AuthType::Refresh);
                 response.secret = token;
+            }
+            Some(Credential::Header(header)) => {
+                response.set_auth_type(wire::AuthType::Header);
+                response.secret = header;
             }
         }
         stream.send(pack(&response)).await?;

@@ -12,7 +12,6 @@ mod auth;
 mod challenge;
 mod clients;
 mod credentials;
-mod docker_config;
 mod endpoint;
 mod error;
 mod fetch;
@@ -28,8 +27,8 @@ mod retry;
 mod token;
 mod upload;
 
-pub use credentials::{Anonymous, Credential, Credentials, FirstOf, Lookup};
-pub use docker_config::DockerConfig;
+pub use berth_credentials::{Credential, DockerConfig};
+pub use credentials::{Anonymous, Credentials, FirstOf, Lookup};
 pub use endpoint::{Capability, Endpoint};
 pub use error::Error;
 pub use fetch::Download;

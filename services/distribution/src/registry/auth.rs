@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use berth_credentials::Credential;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::Mutex;
 
 use super::Error;
 use super::asked::Asked;
 use super::challenge::{Challenge, challenges};
-use super::credentials::{Credential, Credentials};
+use super::credentials::{Credentials, header_of};
 use super::token;
 
 /// A token is not used in its last moments: clocks differ and requests take time.
@@ -84,13 +85,13 @@ impl Authorizer {
         let credential = self.credentials.lookup(&asked.endpoint.host, &self.reference).await?;
         let challenge = challenge.clone();
         if let Some(Credential::Header(_)) = &credential {
-            let header = credential.as_ref().and_then(Credential::header);
+            let header = credential.as_ref().and_then(header_of);
             let header = header.ok_or_else(|| asked.refused("its header has bytes not allowed"))?;
             return Ok(Known { header, until: None, challenge });
         }
         match &challenge {
             Challenge::Basic => {
-                let header = credential.as_ref().and_then(Credential::header).ok_or_else(|| {
+                let header = credential.as_ref().and_then(header_of).ok_or_else(|| {
                     asked.refused("it wants a user name and a password, log in to it first")
                 })?;
                 Ok(Known { header, until: None, challenge })

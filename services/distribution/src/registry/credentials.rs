@@ -1,4 +1,4 @@
-//! Who we are at a registry: the forms that credentials take and where they come from.
+//! Who we are at a registry: where credentials come from, and how they are told.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,51 +6,23 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use berth_credentials::{Credential, DockerConfig};
 use http::HeaderValue;
 
 use super::Error;
 
-/// Credentials of one registry.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// A user's name and password.
-    Basic {
-        /// The name.
-        username: String,
-        /// The password or access token.
-        secret: String,
-    },
-    /// An identity token, to be exchanged for access tokens.
-    Refresh(String),
-    /// A whole `Authorization` header.
-    Header(String),
-}
-
-impl std::fmt::Debug for Credential {
-    /// The secret is never shown.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Credential::Basic { username, .. } => write!(f, "Basic({username})"),
-            Credential::Refresh(_) => f.write_str("Refresh"),
-            Credential::Header(_) => f.write_str("Header"),
+/// The header that says the same directly, if there is one.
+pub(super) fn header_of(credential: &Credential) -> Option<HeaderValue> {
+    let text = match credential {
+        Credential::Basic { username, secret } => {
+            format!("Basic {}", STANDARD.encode(format!("{username}:{secret}")))
         }
-    }
-}
-
-impl Credential {
-    /// The header that says the same directly, if there is one.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
-        let text = match self {
-            Credential::Basic { username, secret } => {
-                format!("Basic {}", STANDARD.encode(format!("{username}:{secret}")))
-            }
-            Credential::Header(text) => text.clone(),
-            Credential::Refresh(_) => return None,
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
+        Credential::Header(text) => text.clone(),
+        Credential::Refresh(_) => return None,
+    };
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// The future that a source of credentials answers with.
@@ -68,6 +40,12 @@ pub struct Anonymous;
 impl Credentials for Anonymous {
     fn lookup<'a>(&'a self, _: &'a str, _: &'a str) -> Lookup<'a> {
         Box::pin(async { Ok(None) })
+    }
+}
+
+impl Credentials for DockerConfig {
+    fn lookup<'a>(&'a self, host: &'a str, _reference: &'a str) -> Lookup<'a> {
+        Box::pin(async move { Ok(self.find(host).await?) })
     }
 }
 

@@ -27,24 +27,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A docker configuration that cannot be used.
-    #[error("read registry credentials from {}: {reason}: failed precondition", path.display())]
-    DockerConfig {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A credential helper that did not answer as it should.
-    #[error("ask credential helper {helper} for {host}: {reason}: failed precondition")]
-    Helper {
-        /// The program's name.
-        helper: String,
-        /// The registry that it was asked for.
-        host: String,
-        /// What went wrong.
-        reason: String,
-    },
+    /// Credentials on record that cannot be looked up.
+    #[error(transparent)]
+    Recorded(#[from] berth_credentials::Error),
     /// The caller's own source of credentials failed.
     #[error("ask the client for credentials of {host}: {reason}: unavailable")]
     CredentialsSource {
@@ -221,8 +206,6 @@ impl Coded for Error {
         match self {
             Error::Reference { .. } | Error::Document { .. } => Code::InvalidArgument,
             Error::HostsFile { .. }
-            | Error::DockerConfig { .. }
-            | Error::Helper { .. }
             | Error::Tls { .. }
             | Error::NoHost { .. }
             | Error::WrongDigest { .. }
@@ -230,6 +213,7 @@ impl Coded for Error {
             Error::CredentialsSource { .. }
             | Error::Connection { .. }
             | Error::Truncated { .. } => Code::Unavailable,
+            Error::Recorded(error) => error.code(),
             Error::Stalled { .. } => Code::DeadlineExceeded,
             Error::Status { status, .. } => code_of_status(*status),
             Error::Unauthorized { .. } => Code::Unauthenticated,

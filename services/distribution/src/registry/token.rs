@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_credentials::Credential;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use super::Error;
 use super::answer::{answer_of, read_bounded, words};
 use super::asked::Asked;
-use super::credentials::Credential;
+use super::credentials::header_of;
 
 /// How long a token is good that does not say so (distribution's specification).
 const DEFAULT_LIFETIME: u64 = 60;
@@ -86,7 +87,7 @@ fn build(asked: &Asked<'_>, request: &Request<'_>, realm: &Url, post: bool) -> R
         let builder = asked.client.get(realm.clone()).query(&query);
         return match request.credential {
             Some(Credential::Refresh(secret)) => builder.basic_auth("", Some(secret)),
-            Some(credential) => match credential.header() {
+            Some(credential) => match header_of(credential) {
                 Some(header) => builder.header(AUTHORIZATION, header),
                 None => builder,
             },

@@ -1,17 +1,22 @@
-//! Credentials from docker's `config.json` and the helpers that it names.
+//! Docker's `config.json`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Error;
-use super::credentials::{Credential, Credentials, Lookup};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+
+use crate::helper::ask;
+use crate::{Credential, Error};
 
 /// The key that docker has for its own registry.
 const HUB: &str = "https://index.docker.io/v1/";
+/// The most that a configuration may measure.
+const MAX_FILE: u64 = 1 << 20;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -33,14 +38,8 @@ struct Auth {
     registrytoken: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer {
-    username: String,
-    secret: String,
-}
-
 /// A docker configuration file, read anew each time so that a new login counts at once.
+#[derive(Clone, Debug)]
 pub struct DockerConfig {
     path: PathBuf,
     deadline: Duration,
@@ -53,16 +52,22 @@ impl DockerConfig {
         Self { path, deadline }
     }
 
-    fn wrong(&self, reason: impl ToString) -> Error {
-        Error::DockerConfig { path: self.path.clone(), reason: reason.to_string() }
+    /// Of whoever runs this process: `$DOCKER_CONFIG/config.json`, or else `~/.docker/config.json`.
+    #[must_use]
+    pub fn of_user(deadline: Duration) -> Option<Self> {
+        let own = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"));
+        Some(Self::new(own.or_else(home)?.join("config.json"), deadline))
     }
 
-    async fn find(&self, host: &str) -> Result<Option<Credential>, Error> {
-        let text = match fs_err::tokio::read(&self.path).await {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.wrong(error)),
-        };
+    /// The credentials for a registry's host; `None` when there are none on record.
+    ///
+    /// A helper of the host is asked before the store of all, and that before the file itself.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn find(&self, host: &str) -> Result<Option<Credential>, Error> {
+        let Some(text) = self.read().await? else { return Ok(None) };
         let file: File = serde_json::from_slice(&text).map_err(|e| self.wrong(e))?;
         let names = names(host);
         let helper = names.iter().find_map(|name| file.helpers.get(name));
@@ -78,11 +83,23 @@ impl DockerConfig {
             auth.credential().map_err(|reason| self.wrong(format!("auths.{key:?}: {reason}")))
         })
     }
-}
 
-impl Credentials for DockerConfig {
-    fn lookup<'a>(&'a self, host: &'a str, _reference: &'a str) -> Lookup<'a> {
-        Box::pin(self.find(host))
+    async fn read(&self) -> Result<Option<Vec<u8>>, Error> {
+        let file = match fs_err::tokio::File::open(&self.path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.wrong(error)),
+        };
+        let mut text = Vec::new();
+        file.take(MAX_FILE + 1).read_to_end(&mut text).await.map_err(|e| self.wrong(e))?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(self.wrong(format!("it is larger than {MAX_FILE} bytes")));
+        }
+        Ok(Some(text))
+    }
+
+    fn wrong(&self, reason: impl ToString) -> Error {
+        Error::File { path: self.path.clone(), reason: reason.to_string() }
     }
 }
 
@@ -96,8 +113,8 @@ impl Auth {
         }
         if !self.auth.is_empty() {
             let plain = STANDARD.decode(self.auth.trim()).map_err(|e| e.to_string())?;
-            let plain = String::from_utf8(plain).map_err(|e| e.to_string())?;
-            let (username, secret) = plain.split_once(':').ok_or("auth is not name:password")?;
+            let plain = String::from_utf8(plain).map_err(|_| "auth is no text")?;
+            let (username, secret) = plain.split_once(':').ok_or("auth is not NAME:PASSWORD")?;
             let secret = secret.trim_end_matches('\0').to_owned();
             return Ok(Some(Credential::Basic { username: username.to_owned(), secret }));
         }
@@ -125,34 +142,6 @@ fn same(key: &str, name: &str) -> bool {
     key == name || host(key) == host(name)
 }
 
-/// Runs `docker-credential-HELPER get` with the server's name on its input.
-async fn ask(helper: &str, server: &str, deadline: Duration) -> Result<Option<Credential>, Error> {
-    let program = format!("docker-credential-{helper}");
-    let wrong =
-        |reason: String| Error::Helper { helper: program.clone(), host: server.to_owned(), reason };
-    if helper.contains('/') {
-        return Err(wrong("its name has a slash".to_owned()));
-    }
-    let mut command = berth_lifecycle::child::command(&program);
-    command.arg("get");
-    let asked = berth_lifecycle::child::output_with_input(command, server.as_bytes(), deadline);
-    let output = asked.await.map_err(|e| wrong(berth_errors::chain(&e)))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout);
-        if said.contains("credentials not found") {
-            return Ok(None);
-        }
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(wrong(format!("{}: {} {}", output.status, said.trim(), errors.trim())));
-    }
-    let answer: Answer =
-        serde_json::from_slice(&output.stdout).map_err(|e| wrong(format!("its answer: {e}")))?;
-    if answer.username == "<token>" {
-        return Ok(Some(Credential::Refresh(answer.secret)));
-    }
-    Ok(Some(Credential::Basic { username: answer.username, secret: answer.secret }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,22 +162,35 @@ mod tests {
         let text = r#"{"auths": {
             "https://index.docker.io/v1/": {"auth": "aGU6bGxvOng="},
             "http://r.example:5000/v2/": {"username": "u", "password": "p"},
-            "t.example": {"identitytoken": "it"}, "empty.example": {} }}"#;
+            "t.example": {"identitytoken": "it"}, "h.example": {"registrytoken": "rt"},
+            "empty.example": {} }}"#;
         assert_eq!(find(text, "registry-1.docker.io").await.unwrap(), basic("he", "llo:x"));
         assert_eq!(find(text, "r.example:5000").await.unwrap(), basic("u", "p"));
         assert_eq!(find(text, "t.example").await.unwrap(), Some(Credential::Refresh("it".into())));
+        let header = Credential::Header("Bearer rt".into());
+        assert_eq!(find(text, "h.example").await.unwrap(), Some(header));
         assert_eq!(find(text, "empty.example").await.unwrap(), None);
         assert_eq!(find(text, "r.example").await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn a_broken_file_is_named_and_a_missing_one_is_none() {
-        let error = find("{", "h").await.unwrap_err().to_string();
-        assert!(error.contains("config.json"), "{error}");
+        let large = " ".repeat(2 << 20);
+        for (text, host) in
+            [("{", "h"), (r#"{"auths":{"x.io":{"auth":"%"}}}"#, "x.io"), (&large, "h")]
+        {
+            let error = find(text, host).await.unwrap_err().to_string();
+            assert!(error.contains("config.json"), "{error}");
+        }
         let none = DockerConfig::new("/nonexistent/config.json".into(), Duration::ZERO);
-        let none = none.find("h").await;
-        assert_eq!(none.unwrap(), None);
+        assert_eq!(none.find("h").await.unwrap(), None);
         let error = find(r#"{"credHelpers": {"h": "no-such-helper"}}"#, "h").await.unwrap_err();
         assert!(error.to_string().contains("docker-credential-no-such-helper"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = format!("{:?} {:?}", basic("me", "hush"), Credential::Refresh("hush".into()));
+        assert!(!shown.contains("hush"), "{shown}");
     }
 }
