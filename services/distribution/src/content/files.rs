@@ -27,14 +27,18 @@ impl Files {
     /// [`Error::Io`].
     pub fn open(root: &Path) -> Result<Self> {
         let files = Self { root: root.to_owned() };
+        let ingests = files.ingests();
+        if ingests.exists() {
+            return Ok(files);
+        }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let folder = files.folder(algorithm);
             fs_err::create_dir_all(&folder).map_err(Error::io("create folder", &folder))?;
         }
-        let ingests = files.ingests();
-        fs_err::create_dir_all(&ingests).map_err(Error::io("create folder", &ingests))?;
         sync_folder(&root.join("blobs"))?;
         sync_folder(root)?;
+        // Last: where it is, the others are durable.
+        fs_err::create_dir_all(&ingests).map_err(Error::io("create folder", &ingests))?;
         Ok(files)
     }
 
