@@ -15,8 +15,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How often a socket is tried while nobody listens: after the first delay, doubling to the last.
-const FIRST_RETRY: Duration = Duration::from_millis(2);
+/// How often a socket is tried while nobody listens: a service that starts needs some milliseconds,
+/// for which it is tried after the first delay each time; then the delay doubles up to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+const EAGER_TRIES: u32 = 40;
 const LAST_RETRY: Duration = Duration::from_millis(50);
 /// The most that one attempt may take, however short the wait: it asks the kernel alone.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -99,7 +101,7 @@ where
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
         let attempts = async {
             let _making = self.making.lock().await;
-            let mut delay = FIRST_RETRY;
+            let (mut delay, mut tries) = (FIRST_RETRY, 0);
             loop {
                 if let Some(sender) = self.current() {
                     return Some(sender);
@@ -117,7 +119,10 @@ where
                     return None;
                 }
                 sleep_until(until.min(now + delay)).await;
-                delay = (delay * 2).min(LAST_RETRY);
+                tries += 1;
+                if tries >= EAGER_TRIES {
+                    delay = (delay * 2).min(LAST_RETRY);
+                }
             }
         };
         let made = timeout_at(until.max(Instant::now() + ATTEMPT), attempts).await;
