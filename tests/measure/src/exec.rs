@@ -23,11 +23,13 @@ pub async fn measure(pair: &Pair, rounds: usize) -> Result<()> {
     }
     let spec: Value = serde_json::from_slice(&runc::spec(&["true"])?)?;
     let process = serde_json::to_vec(&spec["process"])?;
-    let turns = take(pair, rounds, async |node, number| {
+    let alone = runc::Alone::new()?;
+    let turn = async |node: &Node, number| {
+        alone.turn(node)?;
         time(exec(&node.client, &id(node), &format!("exec-{number}"), &process)).await
-    })
-    .await?;
-    let own = runc::own(rounds)?;
+    };
+    let turns = take(pair, rounds, turn).await?;
+    let own = alone.finish();
     turns.report("exec of true to its end");
     turns.report_beyond("… beyond runc's own exec", median(&own.exec));
     Ok(())

@@ -30,11 +30,18 @@ pub async fn measure(pair: &Pair, rounds: usize) -> Result<()> {
     let live = async |node: &Node, number: usize| {
         life(&node.client, &format!("life-{number}"), &spec, &parents[number % 2]).await
     };
-    let begun =
-        take(pair, rounds, async |node, number| Ok(live(node, number).await?.begin)).await?;
-    let whole =
-        take(pair, rounds, async |node, number| Ok(live(node, number).await?.whole)).await?;
-    let own = runc::own(rounds)?;
+    let alone = runc::Alone::new()?;
+    let begun = async |node: &Node, number| {
+        alone.turn(node)?;
+        Ok(live(node, number).await?.begin)
+    };
+    let begun = take(pair, rounds, begun).await?;
+    let whole = async |node: &Node, number| {
+        alone.turn(node)?;
+        Ok(live(node, 4 * rounds + number).await?.whole)
+    };
+    let whole = take(pair, rounds, whole).await?;
+    let own = alone.finish();
     let begin = median(&own.begin);
     begun.report("task: create and start");
     begun.report_beyond("… beyond runc's own create and start", begin);

@@ -1,12 +1,15 @@
 //! runc's own time: what no caller of it can help.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use berth_testkit::{Layer, program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::daemon::{Kind, Node};
 
 /// What runc itself took: to create and start, to remove what has ended, and to execute.
 #[derive(Debug, Default)]
@@ -15,7 +18,7 @@ pub struct Own {
     pub begin: Vec<Duration>,
     /// delete
     pub delete: Vec<Duration>,
-    /// exec of a program that ends at once
+    /// exec of a program that is not waited for
     pub exec: Vec<Duration>,
 }
 
@@ -31,21 +34,39 @@ pub fn spec(args: &[&str]) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&spec)?)
 }
 
-/// Measures it `rounds` times, with no daemon and no shim.
-pub fn own(rounds: usize) -> Result<Own> {
-    let dir = tempfile::Builder::new().prefix("berth-measure-runc-").tempdir()?;
-    let bundle = dir.path().join("bundle");
-    Layer::busybox()?.unpack(&bundle.join("rootfs"))?;
-    let mut own = Own::default();
-    for round in 0..=rounds {
-        let took = one(&dir, &bundle, round)?;
-        if round > 0 {
-            own.begin.push(took[0]);
-            own.delete.push(took[1]);
-            own.exec.push(took[2]);
-        }
+/// runc alone, with no daemon and no shim, in turn with the nodes.
+pub struct Alone {
+    dir: TempDir,
+    bundle: PathBuf,
+    own: RefCell<Own>,
+}
+
+impl Alone {
+    /// A bundle of its own.
+    pub fn new() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("berth-measure-runc-").tempdir()?;
+        let bundle = dir.path().join("bundle");
+        Layer::busybox()?.unpack(&bundle.join("rootfs"))?;
+        Ok(Self { dir, bundle, own: RefCell::default() })
     }
-    Ok(own)
+
+    /// Takes its turn; a round has it after berth's.
+    pub fn turn(&self, node: &Node) -> Result<()> {
+        if node.place.kind == Kind::Berth {
+            let round = self.own.borrow().begin.len();
+            let [begin, delete, exec] = one(&self.dir, &self.bundle, round)?;
+            let mut own = self.own.borrow_mut();
+            own.begin.push(begin);
+            own.delete.push(delete);
+            own.exec.push(exec);
+        }
+        Ok(())
+    }
+
+    /// What its turns took.
+    pub fn finish(self) -> Own {
+        self.own.into_inner()
+    }
 }
 
 fn one(dir: &TempDir, bundle: &Path, round: usize) -> Result<[Duration; 3]> {
@@ -54,7 +75,7 @@ fn one(dir: &TempDir, bundle: &Path, round: usize) -> Result<[Duration; 3]> {
     fs_err::write(bundle.join("config.json"), spec(&["sleep", "600"])?)?;
     let begin = runc(&format!("create --bundle {} {id}", bundle.display()))?
         + runc(&format!("start {id}"))?;
-    let exec = runc(&format!("exec {id} true"))?;
+    let exec = runc(&format!("exec --detach {id} true"))?;
     runc(&format!("kill {id} KILL"))?;
     let stopped = || {
         let state =
