@@ -1,6 +1,6 @@
 //! The front door of the blocking pool.
 
-use crate::{Error, worked};
+use crate::Error;
 
 /// Runs `work` where it may block, under a span of its name.
 ///
@@ -13,7 +13,6 @@ where
 {
     let span = tracing::info_span!("blocking", name);
     let joined = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
-    worked();
     joined.map_err(
         |error| {
             if error.is_panic() { Error::Panicked(name) } else { Error::CutOff(name) }

@@ -2,7 +2,7 @@
 //!
 //! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
 //! service to the supervisor (lifeline, ready), the blocking pool's front door ([`blocking`]), and
-//! that a process at rest lets memory go ([`worked`]).
+//! that a process at rest lets memory go.
 //! Must not know: what any task or program does, nor any wire type.
 //!
 //! Environment, set by `berthd` for its children and by nobody else:
@@ -23,6 +23,5 @@ mod tasks;
 pub use blocking::blocking;
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, READY_FD, notify_ready};
-pub use rest::worked;
 pub use shutdown::shutdown_signal;
 pub use tasks::Tasks;

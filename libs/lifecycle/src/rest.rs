@@ -2,28 +2,39 @@
 
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::sleep;
 
-/// Without work for so long, a process is at rest.
-const QUIET: Duration = Duration::from_secs(10);
+/// When the start is over.
+const STARTED: Duration = Duration::from_secs(10);
+/// How often it is looked afterwards.
+const LOOK: Duration = Duration::from_secs(20);
+/// A process that used less than this between two looks is at rest.
+const AT_REST: Duration = Duration::from_millis(400);
+/// Having used less than this since it last let go, it has nothing to let go.
+const WORTHWHILE: Duration = Duration::from_millis(5);
 
-static WORKED: Notify = Notify::const_new();
-
-/// Says that work was done which may have left memory behind. Costs next to nothing.
-pub fn worked() {
-    WORKED.notify_one();
+/// Lets memory go once the process has started, and again each time it comes to rest after work.
+/// Does not end.
+pub(crate) async fn rest() {
+    sleep(STARTED).await;
+    berth_memory::settle();
+    let mut settled = used();
+    let mut before = settled;
+    loop {
+        sleep(LOOK).await;
+        let now = used();
+        if now.saturating_sub(before) < AT_REST && now.saturating_sub(settled) > WORTHWHILE {
+            berth_memory::settle();
+            settled = used();
+        }
+        before = now;
+    }
 }
 
-/// Lets memory go once the process has started, and again each time it comes to rest. Does not
-/// end, and does not wake a process at rest.
-pub(crate) async fn rest() {
-    loop {
-        sleep(QUIET).await;
-        if timeout(Duration::ZERO, WORKED.notified()).await.is_ok() {
-            continue;
-        }
-        berth_memory::settle();
-        WORKED.notified().await;
-    }
+/// The processor time that this process has used.
+fn used() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -80,7 +80,6 @@ impl Shared {
     ) -> Result<T> {
         let shared = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        berth_lifecycle::worked();
         done.map_err(|_| Error::Worker(name))?
     }
 }
