@@ -165,7 +165,13 @@ impl Attempt<'_> {
         let Attempt { tasks, ns, create, program, bundle } = self;
         let id = &create.id;
         if bundle.bootstrap().is_none() {
-            // The shim did not say that it runs; its program knows how to make sure.
+            // The shim did not say in time that it runs: it may, and holds nothing then.
+            if let Some(announced) = bundle.announced()
+                && let Ok(shim) = ShimClient::connect(&announced, id).await
+            {
+                let _ = shim.shutdown().await;
+            }
+            // Its program knows how to make sure.
             let launcher = &tasks.0.parts.launcher;
             if let Err(error) = launcher.delete(program, ns, id, bundle.path()).await {
                 tracing::debug!(id, error = berth_errors::chain(&error), "clean up failed start");
