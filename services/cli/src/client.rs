@@ -214,6 +214,19 @@ pub fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
+/// The error as it is told to people, with what may be done about it.
+pub fn told(error: &anyhow::Error) -> String {
+    let line = one_line(error);
+    let advice = if answered(error, Code::Unauthenticated) {
+        "give --user NAME:PASSWORD, or use `docker login`"
+    } else if line.contains("No space left on device") {
+        "make space there and try again, `berth gc` frees what nothing needs"
+    } else {
+        return line;
+    };
+    format!("{line}; {advice}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,6 @@ fn tell(error: &anyhow::Error) {
         io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     });
     if !broken_pipe {
-        eprintln!("berth: {}", client::one_line(error));
+        eprintln!("berth: {}", client::told(error));
     }
 }

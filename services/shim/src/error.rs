@@ -44,6 +44,12 @@ pub enum Error {
         /// The runtime's words.
         message: String,
     },
+    /// The OCI runtime is not installed.
+    #[error(
+        "start {0}: no such program on PATH, install runc or set `binary` of [runtime] in \
+         berth.toml: failed precondition"
+    )]
+    NoRuntime(String),
     /// A program did not end in time and was killed.
     #[error("{program} did not end within {after:?}: context deadline exceeded")]
     Deadline {
@@ -100,7 +106,9 @@ impl Coded for Error {
             Error::Usage(_) | Error::Invalid { .. } => Code::InvalidArgument,
             Error::NoContainer(_) | Error::NoProcess(_) | Error::Finished => Code::NotFound,
             Error::Exists(_) => Code::AlreadyExists,
-            Error::State(_) | Error::InitExited(_) => Code::FailedPrecondition,
+            Error::State(_) | Error::InitExited(_) | Error::NoRuntime(_) => {
+                Code::FailedPrecondition
+            }
             Error::Runtime { .. } => Code::Unknown,
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,

@@ -60,6 +60,7 @@ impl Runc {
         let mut command = self.command(&log);
         command.args(args);
         let output = self.children.output(command, input, PATIENCE).await;
+        let output = output.map_err(|error| self.absent(error));
         let Output { status, stdout, stderr } = keep_log(&log, output)?;
         if status == 0 {
             let _ = std::fs::remove_file(&log);
@@ -84,13 +85,23 @@ impl Runc {
         let child = self.children.spawn(&mut command);
         // With it go our ends of the container's pipes.
         drop(command);
-        let child = child?;
+        let child = child.map_err(|error| self.absent(error))?;
         let exit = keep_log(&log, self.children.wait(&self.binary, child, PATIENCE).await)?;
         if exit.status == 0 {
             let _ = std::fs::remove_file(&log);
             return Ok(());
         }
         Err(Error::Runtime { what, message: message(&log, exit.status, &[]) })
+    }
+
+    /// Tells a runtime that is not there from one that fails.
+    fn absent(&self, error: Error) -> Error {
+        match error {
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Error::NoRuntime(self.binary.clone())
+            }
+            other => other,
+        }
     }
 
     fn log(&self) -> PathBuf {

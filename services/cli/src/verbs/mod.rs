@@ -51,7 +51,7 @@ pub async fn each<T>(
         if let Err(error) = action(name).await
             && let Some(earlier) = last.replace(error)
         {
-            eprintln!("berth: {}", client::one_line(&earlier));
+            eprintln!("berth: {}", client::told(&earlier));
         }
     }
     last.map_or(Ok(()), Err)

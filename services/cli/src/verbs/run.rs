@@ -84,7 +84,7 @@ pub async fn attached(
     };
     // The program's own exit code is worth more than this.
     if let Err(error) = cleaned {
-        eprintln!("berth: {}", crate::client::one_line(&error));
+        eprintln!("berth: {}", crate::client::told(&error));
     }
     Ok(code)
 }
