@@ -5,7 +5,9 @@
 //! kept in the task's folder, so that a new run of the service goes on from there. A step is
 //! written down after it was told: a kill just between the two tells it again.
 
-use std::collections::{BTreeMap, VecDeque};
+mod step;
+mod told;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,124 +15,16 @@ use std::time::SystemTime;
 
 use berth_ids::Namespace;
 use berth_mount::Mount;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::events::{Event, Events};
 use crate::process::{Exit, Io};
+use step::Stage;
+use told::{Told, missing};
+
+pub use step::Step;
 
 const JOURNAL: &str = "berth-events.jsonl";
-/// Deleted processes of a task that are remembered.
-const DROPPED: usize = 256;
-/// Earlier processes of one name that are remembered.
-const EARLIER: usize = 8;
-
-/// What happens to a process of a task. The first process has the empty name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Step {
-    /// The task was made.
-    Created {
-        /// Its first process.
-        pid: u32,
-    },
-    /// A process was added.
-    Added {
-        /// Its name.
-        exec: String,
-    },
-    /// A process runs.
-    Started {
-        /// Its name.
-        exec: String,
-        /// Its number.
-        pid: u32,
-    },
-    /// A process ended.
-    Exited {
-        /// Its name.
-        exec: String,
-        /// How.
-        exit: Exit,
-    },
-    /// An added process was deleted. Nobody is told.
-    Dropped {
-        /// Its name.
-        exec: String,
-    },
-    /// The task was deleted.
-    Deleted {
-        /// How its first process ended.
-        exit: Exit,
-    },
-}
-
-impl Step {
-    fn process(&self) -> &str {
-        match self {
-            Step::Created { .. } | Step::Deleted { .. } => "",
-            Step::Added { exec }
-            | Step::Started { exec, .. }
-            | Step::Exited { exec, .. }
-            | Step::Dropped { exec } => exec,
-        }
-    }
-
-    fn stage(&self) -> Stage {
-        match self {
-            Step::Created { .. } | Step::Added { .. } => Stage::Created,
-            Step::Started { .. } => Stage::Started,
-            Step::Exited { .. } => Stage::Exited,
-            Step::Dropped { .. } | Step::Deleted { .. } => Stage::Deleted,
-        }
-    }
-
-    /// The process's number, if the step tells it.
-    fn any_pid(&self) -> Option<u32> {
-        let pid = match self {
-            Step::Created { pid } | Step::Started { pid, .. } => *pid,
-            Step::Exited { exit, .. } | Step::Deleted { exit } => exit.pid,
-            Step::Added { .. } | Step::Dropped { .. } => 0,
-        };
-        (pid != 0).then_some(pid)
-    }
-
-    /// The number of the task's first process, if the step tells it.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.any_pid().filter(|_| self.process().is_empty())
-    }
-
-    /// Whether it is about an added process.
-    pub(super) fn is_of_exec(&self) -> bool {
-        !self.process().is_empty()
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    #[default]
-    None,
-    Created,
-    Started,
-    Exited,
-    Deleted,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Process {
-    stage: Stage,
-    pid: u32,
-    exit: Option<Exit>,
-    /// Numbers of earlier processes of this name.
-    earlier: Vec<u32>,
-}
-
-impl Process {
-    /// Whether a step is of an earlier process of this name.
-    fn is_of_earlier(&self, step: &Step) -> bool {
-        let Some(pid) = step.any_pid() else { return false };
-        self.earlier.contains(&pid) || (self.pid != 0 && pid != self.pid)
-    }
-}
 
 /// What is told of one task.
 pub(super) struct Life {
@@ -141,16 +35,6 @@ pub(super) struct Life {
     told: Mutex<Told>,
     /// Counts exits.
     exits: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct Told {
-    processes: BTreeMap<String, Process>,
-    /// Added processes that were deleted, oldest first.
-    dropped: VecDeque<String>,
-    rootfs: Vec<Mount>,
-    io: Io,
-    checkpoint: String,
 }
 
 impl Life {
@@ -198,16 +82,7 @@ impl Life {
     /// a process that ended.
     pub(super) fn added(&self, exec: &str) {
         let mut told = self.told();
-        if let Some(process) = told.processes.get_mut(exec)
-            && process.stage >= Stage::Exited
-        {
-            let mut earlier = std::mem::take(&mut process.earlier);
-            earlier.push(process.pid);
-            if earlier.len() > EARLIER {
-                earlier.remove(0);
-            }
-            *process = Process { earlier, ..Process::default() };
-        }
+        told.renew(exec);
         drop(told);
         self.note(SystemTime::now(), Step::Added { exec: exec.to_owned() });
     }
@@ -300,67 +175,6 @@ impl Life {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Told {
-    fn advance(&mut self, step: &Step) {
-        let process = self.processes.entry(step.process().to_owned()).or_default();
-        process.stage = step.stage();
-        match step {
-            Step::Created { pid } | Step::Started { pid, .. } => process.pid = *pid,
-            // In a journal: the name was given again.
-            Step::Added { .. } => (process.pid, process.exit) = (0, None),
-            Step::Exited { exit, .. } => {
-                process.pid = exit.pid;
-                process.exit = Some(*exit);
-            }
-            Step::Dropped { exec } => {
-                process.exit = None;
-                self.dropped.push_back(exec.clone());
-                self.forget_oldest();
-            }
-            Step::Deleted { .. } => {}
-        }
-    }
-
-    /// Deleted processes are remembered for what their shim still has to say, not for ever.
-    fn forget_oldest(&mut self) {
-        if self.dropped.len() <= DROPPED {
-            return;
-        }
-        let Some(oldest) = self.dropped.pop_front() else { return };
-        let again = self.dropped.contains(&oldest);
-        if !again && self.processes.get(&oldest).is_some_and(|p| p.stage == Stage::Deleted) {
-            self.processes.remove(&oldest);
-        }
-    }
-}
-
-/// The steps between what is known of a process and `step`.
-fn missing(known: &Process, step: &Step) -> Vec<Step> {
-    let exec = step.process().to_owned();
-    let (pid, exit) = match step {
-        Step::Created { .. } | Step::Added { .. } | Step::Dropped { .. } => return Vec::new(),
-        Step::Started { pid, .. } => (*pid, None),
-        Step::Exited { exit, .. } => (exit.pid, None),
-        Step::Deleted { exit } => (exit.pid, Some(*exit)),
-    };
-    let mut steps = Vec::new();
-    if known.stage < Stage::Created {
-        steps.push(match exec.is_empty() {
-            true => Step::Created { pid },
-            false => Step::Added { exec: exec.clone() },
-        });
-    }
-    // A task that was made and never started has no start, however it ends.
-    let ran = known.stage == Stage::Started || step.stage() == Stage::Exited;
-    if known.stage < Stage::Started && step.stage() > Stage::Started && ran && pid != 0 {
-        steps.push(Step::Started { exec: exec.clone(), pid });
-    }
-    if let Some(exit) = exit.filter(|_| known.stage == Stage::Started) {
-        steps.push(Step::Exited { exec, exit });
-    }
-    steps
 }
 
 #[cfg(test)]
