@@ -36,6 +36,14 @@ impl Containers {
         Self { store, gate, events, watched: Watched::default() }
     }
 
+    /// Checks that the lease that a change names is there, if it names one.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], with NOT_FOUND for a lease that is not there.
+    pub async fn under(&self, ns: &Namespace, lease: Option<&str>) -> Result<()> {
+        self.gate.under(ns, lease).await
+    }
+
     /// Records a container. Its times are set here.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ use crate::refs::{self, Ref};
 pub trait Neighbours: Send + Sync {
     /// Makes a namespace known to its owner.
     fn register<'a>(&'a self, namespace: &'a Namespace) -> BoxFuture<'a, Result<()>>;
+    /// Asks the owner of leases for one.
+    fn lease<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> BoxFuture<'a, Result<()>>;
     /// Tells the owner of an object that something here refers to it.
     fn pin<'a>(&'a self, namespace: &'a Namespace, to: &'a Ref) -> BoxFuture<'a, Result<()>>;
     /// What a snapshot is mounted by.
@@ -79,6 +81,19 @@ impl Gate {
             }
         }
         Ok(Pass { _change: change })
+    }
+
+    /// Checks that the lease under which a change is made is there. It holds nothing here, but a
+    /// client whose lease has ended is to learn of that. It is asked for each time: a lease that
+    /// expires is announced to nobody.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], with NOT_FOUND for a lease that is not there.
+    pub async fn under(&self, ns: &Namespace, lease: Option<&str>) -> Result<()> {
+        match lease {
+            Some(lease) => self.neighbours.lease(ns, lease).await,
+            None => Ok(()),
+        }
     }
 
     async fn register(&self, namespace: &Namespace) -> Result<()> {

@@ -39,6 +39,14 @@ impl Sandboxes {
         Self { store, gate }
     }
 
+    /// Checks that the lease that a change names is there, if it names one.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], with NOT_FOUND for a lease that is not there.
+    pub async fn under(&self, ns: &Namespace, lease: Option<&str>) -> Result<()> {
+        self.gate.under(ns, lease).await
+    }
+
     /// Records a sandbox. Its times are set here.
     ///
     /// # Errors

@@ -139,3 +139,35 @@ async fn fences_and_epochs_are_heeded() {
     assert_eq!(node.neighbours.registered.lock().unwrap().len(), 3, "a fence forgets");
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_under_a_lease_that_is_not_there() {
+    let node = Node::start().await;
+    let under = |lease: &str| {
+        let request = create(container("r.v1", "leased", "true"));
+        berth_grpc::with_lease(request, lease).unwrap()
+    };
+    let gone = node.containers().create(under("gone-1")).await.unwrap_err();
+    assert_eq!(
+        (gone.code(), gone.message()),
+        (Code::NotFound, "resolve lease: lease \"gone-1\": not found")
+    );
+    assert_eq!(node.containers().get(get("leased")).await.unwrap_err().code(), Code::NotFound);
+    node.containers().create(under("there")).await.unwrap();
+    let container = Some(container("r.v1", "leased", "true"));
+    let update = ns(wire::UpdateContainerRequest { container, update_mask: None });
+    let update = berth_grpc::with_lease(update, "gone-2").unwrap();
+    assert_eq!(node.containers().update(update).await.unwrap_err().code(), Code::NotFound);
+
+    let mut member = node_api::lease_member_client::LeaseMemberClient::new(node.channel.clone());
+    let hold = node_api::AddLeaseResourceRequest {
+        namespace: "test".into(),
+        lease: "there".into(),
+        kind: "containers".into(),
+        id: "leased".into(),
+        incarnation: 1,
+    };
+    let refused = member.add(hold).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    node.finish().await;
+}

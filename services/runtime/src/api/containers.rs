@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use berth_grpc::{namespace, status};
+use berth_grpc::{lease, namespace, status};
 use berth_proto::containerd::services::containers::v1 as wire;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -89,6 +89,7 @@ impl Api for Service {
         request: Request<wire::CreateContainerRequest>,
     ) -> Answer<wire::CreateContainerResponse> {
         let ns = namespace(&request)?;
+        self.0.under(&ns, lease(&request).as_deref()).await.map_err(status)?;
         let container = from_wire(request.into_inner().container)?;
         let made = self.0.create(&ns, container).await.map_err(status)?;
         Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(made)) }))
@@ -99,6 +100,7 @@ impl Api for Service {
         request: Request<wire::UpdateContainerRequest>,
     ) -> Answer<wire::UpdateContainerResponse> {
         let ns = namespace(&request)?;
+        self.0.under(&ns, lease(&request).as_deref()).await.map_err(status)?;
         let request = request.into_inner();
         let paths = request.update_mask.unwrap_or_default().paths;
         let update = Update { new: from_wire(request.container)?, paths };

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use berth_grpc::{namespace, status};
+use berth_grpc::{lease, namespace, status};
 use berth_proto::containerd::services::sandbox::v1 as wire;
 use berth_proto::containerd::types;
 use tonic::{Request, Response, Status};
@@ -24,6 +24,7 @@ impl wire::store_server::Store for Service {
         request: Request<wire::StoreCreateRequest>,
     ) -> Answer<wire::StoreCreateResponse> {
         let ns = namespace(&request)?;
+        self.0.under(&ns, lease(&request).as_deref()).await.map_err(status)?;
         let sandbox = from_wire(request.into_inner().sandbox)?;
         let made = self.0.create(&ns, sandbox).await.map_err(status)?;
         Ok(Response::new(wire::StoreCreateResponse { sandbox: Some(to_wire(&made)) }))
@@ -34,6 +35,7 @@ impl wire::store_server::Store for Service {
         request: Request<wire::StoreUpdateRequest>,
     ) -> Answer<wire::StoreUpdateResponse> {
         let ns = namespace(&request)?;
+        self.0.under(&ns, lease(&request).as_deref()).await.map_err(status)?;
         let wire::StoreUpdateRequest { sandbox, fields } = request.into_inner();
         let updated = self.0.update(&ns, from_wire(sandbox)?, fields).await.map_err(status)?;
         Ok(Response::new(wire::StoreUpdateResponse { sandbox: Some(to_wire(&updated)) }))

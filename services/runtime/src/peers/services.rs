@@ -12,6 +12,7 @@ use berth_proto::containerd::services::snapshots::v1::MountsRequest;
 use berth_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use futures::future::BoxFuture;
 use wire::collector_client::CollectorClient;
+use wire::lease_directory_client::LeaseDirectoryClient;
 use wire::namespaces_client::NamespacesClient;
 
 use crate::error::{Error, Result};
@@ -45,6 +46,18 @@ impl Neighbours for Services {
                 client.register(wire::RegisterNamespaceRequest { namespace }).await
             });
             answer.await.map_err(refused("register namespace"))?;
+            Ok(())
+        })
+    }
+
+    fn lease<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let answer = twice(|| async {
+                let mut client = LeaseDirectoryClient::new(self.distribution.clone());
+                let (namespace, lease) = (namespace.to_string(), lease.to_owned());
+                client.resolve(wire::ResolveLeaseRequest { namespace, lease }).await
+            });
+            answer.await.map_err(refused("resolve lease"))?;
             Ok(())
         })
     }

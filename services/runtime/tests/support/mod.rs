@@ -37,6 +37,21 @@ pub struct Neighbours {
     pub pinned: Arc<Mutex<Vec<(String, String)>>>,
 }
 
+/// Every lease is there but those whose name begins with "gone".
+#[tonic::async_trait]
+impl node::lease_directory_server::LeaseDirectory for Neighbours {
+    async fn resolve(
+        &self,
+        request: Request<node::ResolveLeaseRequest>,
+    ) -> Result<Response<node::ResolveLeaseResponse>, Status> {
+        let lease = request.into_inner().lease;
+        if lease.starts_with("gone") {
+            return Err(Status::not_found(format!("lease {lease:?}: not found")));
+        }
+        Ok(Response::new(node::ResolveLeaseResponse { incarnation: 1 }))
+    }
+}
+
 #[tonic::async_trait]
 impl node::namespaces_server::Namespaces for Neighbours {
     async fn register(
@@ -113,8 +128,10 @@ impl Node {
             );
             let collector = node::collector_server::CollectorServer::new(neighbours.clone());
             let socket = folder.path().join(format!("run/{name}.sock"));
-            berth_grpc::server::serve(&socket, 0o600, routes.add_service(collector), &jobs)
-                .unwrap();
+            let leases =
+                node::lease_directory_server::LeaseDirectoryServer::new(neighbours.clone());
+            let routes = routes.add_service(collector).add_service(leases);
+            berth_grpc::server::serve(&socket, 0o600, routes, &jobs).unwrap();
         }
         let config = "[runtime]\nrestart_interval = \"500ms\"\n";
         std::fs::write(folder.path().join("berth.toml"), config).unwrap();
@@ -169,6 +186,15 @@ impl Node {
     }
 
     pub async fn create(&self, id: &str) -> Result<u32, Status> {
+        self.create_with(id, |_| ()).await
+    }
+
+    /// Makes a task after `change` has had its way with the request.
+    pub async fn create_with(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut tasks::CreateTaskRequest),
+    ) -> Result<u32, Status> {
         let image = self.folder.path().join("image").to_string_lossy().into_owned();
         let rootfs = Mount {
             r#type: "bind".into(),
@@ -176,11 +202,12 @@ impl Node {
             target: String::new(),
             options: vec!["rbind".into(), "rw".into()],
         };
-        let request = tasks::CreateTaskRequest {
+        let mut request = tasks::CreateTaskRequest {
             container_id: id.into(),
             rootfs: vec![rootfs],
             ..Default::default()
         };
+        change(&mut request);
         Ok(self.tasks().create(ns(request)).await?.into_inner().pid)
     }
 
