@@ -13,8 +13,10 @@ use berth_proto::containerd::services::streaming::v1::streaming_client::Streamin
 use berth_proto::containerd::services::transfer::v1::TransferRequest;
 use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
 use common::fakes::{self, Seen};
+use common::raw::{HEADERS, Raw};
 use common::{Node, Process, eventually};
 use futures::StreamExt;
+use prost::Message;
 use prost_types::Any;
 use tonic::{Code, Request};
 
@@ -122,6 +124,27 @@ async fn a_client_that_goes_away_ends_the_call_at_the_service() {
     eventually("the call arrives", || seen.calls() == 1).await;
     call.abort();
     eventually("the call is dropped", || seen.dropped() == 1).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_taken_back_ends_at_the_service_and_leaves_its_connection_usable() {
+    let (node, _process, seen) = node();
+    let mut client = Raw::connect(&node.config.address).await;
+    let path = "/containerd.services.streaming.v1.Streaming/Stream";
+    let part = any("message", 100).encode_to_vec();
+    for round in 1..=20 {
+        let stream = u32::try_from(round).unwrap() * 2 - 1;
+        client.call(stream, path, None).await;
+        for _ in 0..10 {
+            client.message(stream, &part, false).await;
+        }
+        eventually("the upload arrives", || seen.calls() == round).await;
+        client.cancel(stream).await;
+        eventually("the upload is dropped", || seen.dropped() == round).await;
+    }
+    client.call(101, path, None).await;
+    client.message(101, &part, true).await;
+    assert_eq!(client.answer(101).await, HEADERS);
 }
 
 #[tokio::test]

@@ -133,6 +133,20 @@ async fn health_follows_the_processes() {
 }
 
 #[tokio::test]
+async fn the_list_of_health_is_not_there_yet() {
+    use tonic_health::pb::HealthCheckResponse;
+
+    let node = Node::new("10s");
+    let mut client = tonic::client::Grpc::new(node.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/List");
+    let request = tonic::Request::new(HealthCheckRequest::default());
+    let absent = client.unary(request, path, codec).await.unwrap_err();
+    assert_eq!(absent.code(), Code::Unimplemented, "{absent}");
+}
+
+#[tokio::test]
 async fn reflection_lists_what_can_be_called() {
     use tonic_reflection::pb::v1::ServerReflectionRequest;
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
