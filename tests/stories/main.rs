@@ -6,9 +6,11 @@
 mod bad_input;
 mod cli;
 mod ctr;
+mod docs;
 mod images;
 mod logins;
 mod main_job;
 mod mounts;
+mod shell;
 mod stage;
 mod supervisor;

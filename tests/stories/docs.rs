@@ -1,0 +1,63 @@
+//! The commands that the documentation shows: every block that is marked as `sh test` is run.
+
+use anyhow::{Context, Result};
+use berth_testkit::{Image, Layer, Node, Registry, program};
+use serde_json::json;
+
+/// The marked blocks of a page, as one script.
+fn commands(page: &str) -> String {
+    let mut inside = false;
+    let mut script = String::new();
+    for line in page.lines() {
+        match line.trim_end() {
+            "```sh test" => inside = true,
+            "```" => inside = false,
+            command if inside => script.push_str(&format!("{command}\n")),
+            _ => {}
+        }
+    }
+    script
+}
+
+/// A node whose docker.io is a registry of ours, with what the pages pull.
+fn stage(registry: &Registry) -> Result<Node> {
+    for name in ["library/alpine:latest", "library/nginx:latest"] {
+        let config = json!({"Cmd": ["sh", "-c", "echo up; exec sleep 600"]});
+        Image::build(vec![Layer::busybox()?], config)?.push(registry, name)?;
+    }
+    let hosts = tempfile::tempdir()?.keep();
+    let of_docker = hosts.join("docker.io");
+    fs_err::create_dir(&of_docker)?;
+    let server = format!("http://{}", registry.host());
+    fs_err::write(of_docker.join("hosts.toml"), format!("server = \"{server}\"\n"))?;
+    let config = format!("[distribution.registry]\nconfig_path = [\"{}\"]\n", hosts.display());
+    Node::start_with(&config)
+}
+
+#[test]
+fn what_the_pages_show_works() -> Result<()> {
+    let registry = Registry::start()?;
+    let node = stage(&registry)?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md")];
+    for entry in fs_err::read_dir(root.join("docs"))? {
+        let page = entry?.path();
+        pages.extend(page.extension().is_some_and(|of| of == "md").then_some(page));
+    }
+    let binaries = Node::binary("berth")?;
+    let binaries = binaries.parent().context("binaries are in a folder")?.display().to_string();
+    let path = format!("{binaries}:{}", std::env::var("PATH")?);
+    let mut shown = 0;
+    for page in pages {
+        let script = commands(&fs_err::read_to_string(&page)?);
+        shown += script.lines().count();
+        let socket = node.address().display().to_string();
+        // The node of the pages is where nodes are; this one has a socket of its own.
+        let script = script.replace("/run/berth/berth.sock", &socket);
+        let script = format!("berth() {{ command berth --address {socket} \"$@\"; }}\n{script}");
+        let ran = program("sh").args(["-eux", "-c", &script]).env("PATH", &path).output()?;
+        assert_eq!(ran.code, 0, "{}: {ran}", page.display());
+    }
+    assert!(shown > 15, "only {shown} commands are marked to be tried");
+    Ok(())
+}
