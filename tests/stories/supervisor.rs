@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use berth_testkit::{Image, Node, Registry, program, until};
+use berth_testkit::{Image, Node, Registry, Signal, program, until};
 
 #[test]
 fn a_second_supervisor_on_the_same_root_is_refused() -> Result<()> {
@@ -47,6 +47,25 @@ fn containers_outlive_the_bundle_and_are_found_again() -> Result<()> {
     assert_eq!(node.berth("exec long echo alive").output()?.ok()?, "alive\n");
     node.berth("rm -f long short").output()?.ok()?;
     until("shims end", Duration::from_secs(10), || node.shims().is_empty())
+}
+
+#[test]
+fn a_service_that_does_not_answer_holds_up_its_own_calls_only() -> Result<()> {
+    let stage = crate::stage::Stage::pulled()?;
+    let node = &stage.node;
+    stage.run("-d --name sup-stuck", "sleep 600").output()?.ok()?;
+    node.signal_service("berth-distribution", Signal::STOP)?;
+    let late = node.ctr("--timeout 1s images ls").output()?;
+    assert_eq!(late.code, 1, "{late}");
+    assert!(late.stderr.contains("context deadline exceeded"), "{late}");
+    for line in ["containers ls", "tasks ls", "snapshots ls"] {
+        node.ctr(&format!("--timeout 20s {line}")).output()?.ok()?;
+    }
+    assert_eq!(node.berth("exec sup-stuck echo alive").output()?.ok()?, "alive\n");
+    node.signal_service("berth-distribution", Signal::CONT)?;
+    assert!(stage.ctr("images ls -q")?.contains(&stage.image));
+    stage.berth("rm -f sup-stuck")?;
+    Ok(())
 }
 
 #[test]

@@ -100,6 +100,35 @@ impl Default for Recipe {
     }
 }
 
+/// A layer as a registry has it, and what the image says of it.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// Its media type.
+    pub media_type: String,
+    /// The digest of the tar in it.
+    pub diff_id: String,
+    /// What is sent.
+    pub bytes: Vec<u8>,
+}
+
+impl Blob {
+    /// A layer made as `recipe` says.
+    ///
+    /// # Errors
+    /// When the tar can't be finished or packed.
+    pub fn of(layer: Layer, recipe: &Recipe) -> Result<Self> {
+        let tar = layer.finish()?;
+        let (media_type, diff_id) = (recipe.family.layer(recipe.packing), sha256(&tar));
+        Ok(Self { media_type, diff_id, bytes: recipe.packing.pack(tar)? })
+    }
+
+    /// The digest of what is sent.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        sha256(&self.bytes)
+    }
+}
+
 /// An image, or an index of several, as an OCI image layout in a folder of its own.
 #[derive(Debug)]
 pub struct Image {
@@ -139,14 +168,21 @@ impl Image {
     /// # Errors
     /// When a file can't be written.
     pub fn build_as(recipe: &Recipe, layers: Vec<Layer>, config: Value) -> Result<Self> {
+        let blob = |layer: Layer| Blob::of(layer, recipe);
+        Self::of_blobs(recipe, layers.into_iter().map(blob).collect::<Result<_>>()?, config)
+    }
+
+    /// An image of these blobs as layers, lowest first, with this `config` part.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn of_blobs(recipe: &Recipe, layers: Vec<Blob>, config: Value) -> Result<Self> {
         let (layout, family) = (empty_layout()?, recipe.family);
         let (mut diff_ids, mut descriptors, mut layer_sizes) = (vec![], vec![], vec![]);
         for layer in layers {
-            let tar = layer.finish()?;
-            diff_ids.push(sha256(&tar));
-            let blob = recipe.packing.pack(tar)?;
-            layer_sizes.push(blob.len());
-            descriptors.push(put(layout.path(), &family.layer(recipe.packing), &blob)?);
+            diff_ids.push(layer.diff_id);
+            layer_sizes.push(layer.bytes.len());
+            descriptors.push(put(layout.path(), &layer.media_type, &layer.bytes)?);
         }
         let image = json!({
             "architecture": recipe.architecture, "os": "linux", "config": config,

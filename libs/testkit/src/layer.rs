@@ -54,6 +54,35 @@ impl Layer {
         Ok(self)
     }
 
+    /// Adds a character device.
+    ///
+    /// # Errors
+    /// When the tar can't be written.
+    pub fn device(mut self, path: &str, major: u32, minor: u32) -> Result<Self> {
+        let mut header = header(tar::EntryType::Char, 0o666, 0);
+        header.set_device_major(major)?;
+        header.set_device_minor(minor)?;
+        self.0.append_data(&mut header, path, std::io::empty())?;
+        Ok(self)
+    }
+
+    /// Adds an entry whose names are written as they are, whatever is wrong with them: a file,
+    /// or a link when there is a target.
+    ///
+    /// # Errors
+    /// When the tar can't be written or a name is longer than a header holds.
+    pub fn as_it_is(mut self, kind: tar::EntryType, path: &str, target: &str) -> Result<Self> {
+        let mut header = header(kind, 0o644, 0);
+        let fields = header.as_old_mut();
+        let name = fields.name.get_mut(..path.len()).context("the name is too long")?;
+        name.copy_from_slice(path.as_bytes());
+        let link = fields.linkname.get_mut(..target.len()).context("the target is too long")?;
+        link.copy_from_slice(target.as_bytes());
+        header.set_cksum();
+        self.0.append(&header, std::io::empty())?;
+        Ok(self)
+    }
+
     /// busybox with its applets and the usual folders.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use crate::{Run, command::binaries, program, until};
 #[derive(Debug)]
 pub struct Node {
     dir: TempDir,
+    env: Vec<(String, String)>,
     berthd: Option<Child>,
 }
 
@@ -41,9 +42,24 @@ impl Node {
     /// # Errors
     /// When a binary is missing or the node does not answer; with its log.
     pub fn start_with(config: &str) -> Result<Self> {
+        Self::start_as(config, &[], |_| Ok(()))
+    }
+
+    /// Starts a node with this configuration file and these variables, after `prepare` has done
+    /// its work on the node's folder. Mounts made there are undone with the node.
+    ///
+    /// # Errors
+    /// When a binary is missing, `prepare` fails or the node does not answer; with its log.
+    pub fn start_as(
+        config: &str,
+        env: &[(&str, &str)],
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("berth-").tempdir().context("make a folder")?;
         fs_err::write(dir.path().join("berth.toml"), config)?;
-        let mut node = Self { dir, berthd: None };
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let mut node = Self { dir, env: env.iter().map(owned).collect(), berthd: None };
+        prepare(node.dir.path())?;
         node.start_berthd()?;
         Ok(node)
     }
@@ -65,6 +81,7 @@ impl Node {
             .args(["--address"])
             .args([self.address()])
             .into_command()
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -155,7 +172,15 @@ impl Node {
     /// # Errors
     /// When it is not running.
     pub fn kill_service(&self, service: &str) -> Result<()> {
-        signal(self.service_pid(service)?, Signal::KILL)
+        self.signal_service(service, Signal::KILL)
+    }
+
+    /// Sends a signal to a service.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal_service(&self, service: &str, signal: Signal) -> Result<()> {
+        self::signal(self.service_pid(service)?, signal)
     }
 
     /// Ends berthd with SIGKILL and waits until it and its services are gone.

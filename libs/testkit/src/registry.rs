@@ -166,6 +166,14 @@ impl Registry {
         self.storage.path()
     }
 
+    /// The file in which it keeps a blob.
+    #[must_use]
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = self.storage.path().join("docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data")
+    }
+
     /// `127.0.0.1:PORT`.
     #[must_use]
     pub fn host(&self) -> String {

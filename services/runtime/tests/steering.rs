@@ -27,6 +27,15 @@ fn limit(id: &str) -> String {
     std::fs::read_to_string(file).unwrap().trim().to_owned()
 }
 
+/// A named pipe with our end of it, open for both ways so that neither side waits for the other.
+fn fifo(node: &Node, name: &str) -> (String, std::fs::File) {
+    let path = node.folder.path().join(name);
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let open = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    (path.to_string_lossy().into_owned(), open)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_paused_and_its_limits_change() {
     for shim in shims() {
@@ -63,13 +72,13 @@ async fn input_ends_when_it_is_closed() {
     for shim in shims() {
         let node = Node::start().await;
         node.container(&shim, "reads", "busybox cat > /tmp/said; exit 4").await;
-        let fifo = node.folder.path().join("stdin");
-        let status = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-        assert!(status.success());
-        let path = fifo.to_string_lossy().into_owned();
-        // For reading too, so that nobody has to be there yet. Shims wait for their client.
-        let mut input = std::fs::File::options().read(true).write(true).open(&fifo).unwrap();
-        node.create_with("reads", |request| request.stdin = path).await.unwrap();
+        let (stdin, mut input) = fifo(&node, "stdin");
+        let (stdout, _output) = fifo(&node, "stdout");
+        let (stderr, _errors) = fifo(&node, "stderr");
+        let piped = |request: &mut wire::CreateTaskRequest| {
+            (request.stdin, request.stdout, request.stderr) = (stdin, stdout, stderr);
+        };
+        node.create_with("reads", piped).await.unwrap();
         node.start_task("reads", "").await.unwrap();
         input.write_all(b"all of it").unwrap();
         let said = node.folder.path().join("image/tmp/said");
@@ -102,11 +111,7 @@ async fn a_terminal_is_resized() {
         spec.value = value.to_string().into_bytes();
         let request = CreateContainerRequest { container: Some(container) };
         node.containers().create(ns(request)).await.unwrap();
-        let fifo = node.folder.path().join("stdout");
-        let status = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-        assert!(status.success());
-        let _output = std::fs::File::options().read(true).write(true).open(&fifo).unwrap();
-        let path = fifo.to_string_lossy().into_owned();
+        let (path, _output) = fifo(&node, "stdout");
         let terminal = |request: &mut wire::CreateTaskRequest| {
             (request.terminal, request.stdout) = (true, path);
         };

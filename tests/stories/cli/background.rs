@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use berth_testkit::until;
+use berth_testkit::{Session, until};
 
 use crate::stage::Stage;
 
@@ -46,6 +46,26 @@ fn a_container_is_paused_looked_into_and_stopped() -> Result<()> {
     stage.berth("kill bg-box")?;
     assert_eq!(stage.berth("wait bg-box")?, "137\n");
     stage.berth("rm bg-box")?;
+    Ok(())
+}
+
+#[test]
+fn a_container_that_takes_too_much_memory_is_ended_and_told_of() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let events = Session::start(stage.node.berth("--json events").args(["topic~=/tasks/"]))?;
+    until("events arrive", Duration::from_secs(20), || {
+        let ran = stage.run("--rm", "true").output();
+        ran.is_ok_and(|out| out.code == 0) && events.printed().contains("/tasks/delete")
+    })?;
+    // A line without an end is kept whole.
+    let line = format!("run --name bg-oom -m 16m {} tail /dev/zero", stage.image);
+    assert_eq!(stage.node.berth(&line).output()?.code, 137);
+    events.expect("/tasks/oom")?;
+    let printed = events.printed();
+    let told = printed.lines().find(|line| line.contains("/tasks/oom")).unwrap_or_default();
+    assert!(told.contains("\"container_id\":\"bg-oom\""), "{told}");
+    assert_eq!(stage.json("ps -a")?[0]["exit_code"], 137);
+    stage.berth("rm bg-oom")?;
     Ok(())
 }
 

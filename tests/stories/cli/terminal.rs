@@ -1,19 +1,10 @@
 //! Programs on a terminal.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use berth_testkit::{Session, until};
+use berth_testkit::Session;
 
+use crate::shell::{interrupts, sees_size};
 use crate::stage::Stage;
-
-fn sees_size(shell: &mut Session, size: &str) -> Result<()> {
-    until("the size arrives", Duration::from_secs(20), || {
-        let asked = shell.write("stty size\n").is_ok();
-        std::thread::sleep(Duration::from_millis(50));
-        asked && shell.printed().contains(size)
-    })
-}
 
 #[test]
 fn run_follows_the_terminals_size_and_passes_on_what_is_typed() -> Result<()> {
@@ -25,12 +16,7 @@ fn run_follows_the_terminals_size_and_passes_on_what_is_typed() -> Result<()> {
     sees_size(&mut shell, "33 99")?;
     shell.resize(41, 121)?;
     sees_size(&mut shell, "41 121")?;
-    shell.write("cat\n")?;
-    until("the program is interrupted", Duration::from_secs(20), || {
-        let typed = shell.write("\x03").is_ok() && shell.write("echo back$((1+1))\n").is_ok();
-        std::thread::sleep(Duration::from_millis(50));
-        typed && shell.printed().contains("back2")
-    })?;
+    interrupts(&mut shell)?;
     shell.write("exit 7\n")?;
     assert_eq!(shell.end()?, 7, "{}", shell.printed());
     assert_eq!(stage.berth("ps -a -q")?, "");
