@@ -103,7 +103,14 @@ impl Snapshots for Context {
             Status::invalid_argument("snapshot info is required: invalid argument")
         })?;
         let object = || format!("snapshot {:?}", info.name);
-        let mask = Mask::new(r.update_mask, &[], &["labels"], object).map_err(status)?;
+        let mask = match Mask::new(r.update_mask, &[], &["labels"], object) {
+            Ok(mask) => mask,
+            Err(error) => {
+                // That the snapshot is not there is said first.
+                self.snapshots.stat(&caller, &r.snapshotter, &info.name).map_err(status)?;
+                return Err(status(error));
+            }
+        };
         let changes = if mask.has("labels") {
             vec![LabelChange::All]
         } else {

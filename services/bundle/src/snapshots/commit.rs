@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use berth_ids::{Labels, validate_labels};
+use berth_ids::Labels;
 use berth_store::Write;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::create::{adopt_child, validate_key};
+use super::create::{adopt_child, checked_labels, validate_key};
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
 use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking};
 use crate::Error;
@@ -34,7 +34,7 @@ impl Snapshots {
     ) -> Result<Naming, Error> {
         let snapshotter = self.resolve(snapshotter)?;
         validate_key(name)?;
-        validate_labels(&labels)?;
+        let labels = checked_labels(labels)?;
         let _entered = self.shared.enter(caller.namespace.as_str(), &labels).await?;
         let (name, parent) = (name.to_owned(), parent.to_owned());
         Ok(Naming { caller, snapshotter, name, parent, labels, _entered })
@@ -56,26 +56,43 @@ impl Snapshots {
     ) -> Result<(), Error> {
         let naming = self.naming(caller, snapshotter, name, parent, labels).await?;
         let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
-        let record = self.find(namespace.as_str(), snapshotter, key)?;
+        let taken = || Error::Exists { kind: "snapshot", name: name.to_owned() };
+        let (shared, from) = (Arc::clone(&self.shared), key.to_owned());
+        // A name that is taken comes before all that may be wrong with the key, as with containerd.
+        if self.find(namespace.as_str(), snapshotter, name).is_ok() {
+            let hold = move |txn: &Write| shared.is_free(txn, &naming);
+            self.shared.store.commit("hold snapshot", hold).await?;
+            return Err(taken());
+        }
+        let usage = self.seal(namespace.as_str(), snapshotter, key).await?;
+        let finish = move |txn: &Write| shared.finish(txn, &naming, &from, usage);
+        if !self.shared.store.commit("commit snapshot", finish).await? {
+            return Err(taken());
+        }
+        let change = Change::Committed { key: key.to_owned(), name: name.to_owned() };
+        self.tell(&namespace, snapshotter, change);
+        Ok(())
+    }
+
+    /// Makes an active snapshot durable and counts what it takes.
+    async fn seal(
+        &self,
+        namespace: &str,
+        snapshotter: &'static str,
+        key: &str,
+    ) -> Result<Usage, Error> {
+        let record = self.find(namespace, snapshotter, key)?;
         if record.kind != Kind::Active {
             return Err(not_active(key));
         }
         let shared = Arc::clone(&self.shared);
-        let usage = blocking("measure snapshot", move || {
+        blocking("measure snapshot", move || {
             let driver = shared.driver(snapshotter)?;
             let path = driver.directory(record.id);
             make_durable(&path)?;
             driver.usage(&path)
         })
-        .await?;
-        let (shared, from) = (Arc::clone(&self.shared), key.to_owned());
-        let finish = move |txn: &Write| shared.finish(txn, &naming, &from, usage);
-        if !self.shared.store.commit("commit snapshot", finish).await? {
-            return Err(Error::Exists { kind: "snapshot", name: name.to_owned() });
-        }
-        let change = Change::Committed { key: key.to_owned(), name: name.to_owned() };
-        self.tell(&namespace, snapshotter, change);
-        Ok(())
+        .await
     }
 }
 

@@ -47,7 +47,7 @@ impl Snapshots {
     ) -> Result<Vec<Mount>, Error> {
         let snapshotter = self.resolve(snapshotter)?;
         validate_key(key)?;
-        validate_labels(&labels)?;
+        let labels = checked_labels(labels)?;
         let root = mapping::root(&labels)?;
         let namespace = caller.namespace.clone();
         let entered = self.shared.enter(namespace.as_str(), &labels).await?;
@@ -181,6 +181,13 @@ pub(super) fn adopt_child(
     }
     record.children += 1;
     Ok(txn.put(&SNAPSHOTS, &place, &record)?)
+}
+
+/// Labels that are allowed, without those that have no value.
+pub(super) fn checked_labels(mut labels: Labels) -> Result<Labels, Error> {
+    validate_labels(&labels)?;
+    labels.retain(|_, value| !value.is_empty());
+    Ok(labels)
 }
 
 /// A key has to be something.

@@ -1,0 +1,41 @@
+//! What a snapshotter must do, as random sequences of calls compared with a model of what they
+//! mean. Written against containerd's API alone, so that it is run on any implementation: on
+//! Debian's containerd first, which is the reference, then on a node. Needs root: it mounts.
+//!
+//! The sequences are the same in every run; `BERTH_SEED=NUMBER` tries others, `BERTH_CASES` how
+//! many. A failure names the shortest sequence that shows it.
+
+mod activation;
+mod client;
+mod containerd;
+mod model;
+mod operation;
+mod suite;
+
+use anyhow::Result;
+use berth_testkit::Node;
+use containerd::Containerd;
+
+#[test]
+fn containerd_overlayfs() -> Result<()> {
+    let containerd = Containerd::start()?;
+    suite::run(&containerd.address(), "overlayfs")
+}
+
+#[test]
+fn containerd_native() -> Result<()> {
+    let containerd = Containerd::start()?;
+    suite::run(&containerd.address(), "native")
+}
+
+#[test]
+fn berth_overlayfs() -> Result<()> {
+    let node = Node::start()?;
+    suite::run(&node.address(), "overlayfs")
+}
+
+#[test]
+fn berth_native() -> Result<()> {
+    let node = Node::start()?;
+    suite::run(&node.address(), "native")
+}
