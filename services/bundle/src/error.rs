@@ -138,6 +138,16 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// What is asked for is not done here.
+    #[error("{what} {name:?}: {reason}: not implemented")]
+    Unsupported {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What is not done.
+        reason: &'static str,
+    },
     /// The request cannot be right.
     #[error("{what} {value:?}: {reason}: invalid argument")]
     Argument {
@@ -177,6 +187,7 @@ impl Coded for Error {
             Error::Hostile { .. } | Error::Malformed { .. } => Code::InvalidArgument,
             Error::Bound { .. } => Code::ResourceExhausted,
             Error::Entry { source, .. } | Error::File { source, .. } => code_of_io(source),
+            Error::Unsupported { .. } => Code::Unimplemented,
             Error::Layer { source, .. } => source.code(),
             Error::MediaType { .. } => Code::Unimplemented,
             Error::Mount(error) => error.code(),

@@ -12,6 +12,7 @@ mod error;
 pub mod gc;
 mod input;
 pub mod layer;
+pub mod mounts;
 pub mod namespaces;
 pub mod peers;
 mod serve;

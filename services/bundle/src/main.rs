@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Arguments::parse().common.load()?;
     let telemetry = berth_telemetry::init("berth-bundle", &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
-    let store = berth_bundle::serve(&config, &tasks).context("start bundle")?;
+    let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "stopping");

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::Error;
 use crate::api::{Context, listener, routes};
 use crate::layer::Limits;
+use crate::mounts::Activations;
 use crate::peers::Distribution;
 use crate::snapshots::Snapshots;
 
@@ -26,7 +27,7 @@ const LEAST_UNPACKS: usize = 4;
 ///
 /// # Errors
 /// What could not be opened or bound.
-pub fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
+pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let root = config.service_root(Service::Bundle);
     let mounts = config.service_state(Service::Bundle).join("mounts");
     make_private(&root)?;
@@ -49,7 +50,11 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         0 => cores.max(LEAST_UNPACKS),
         configured => configured,
     };
+    let targets = config.service_state(Service::Bundle).join("activations");
+    make_private(&targets)?;
+    let activations = Activations::open(&snapshots, targets, vec![config.root.clone()]).await?;
     let context = Context {
+        activations,
         incarnation: snapshots.epochs().incarnation(),
         snapshots,
         distribution,

@@ -54,6 +54,7 @@ fn kind(rest: &str) -> Option<String> {
     match rest.split(['.', '/']).next()? {
         "content" => Some("content".into()),
         "image" => Some("images".into()),
+        "mount" => Some("mounts".into()),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use wire::collector_server::Collector;
 
 use super::Context;
+use crate::mounts::KIND;
 use crate::snapshots::Node;
 
 type Nodes = Pin<Box<dyn Stream<Item = Result<wire::Node, Status>> + Send>>;
@@ -28,7 +29,8 @@ impl Collector for Context {
 
     async fn nodes(&self, request: Request<wire::NodesRequest>) -> Result<Response<Nodes>, Status> {
         self.check_epoch(request.into_inner().epoch)?;
-        let nodes = self.snapshots.nodes().map_err(status)?;
+        let mut nodes = self.snapshots.nodes().map_err(status)?;
+        nodes.extend(self.activations.nodes().map_err(status)?);
         let nodes = nodes.into_iter().map(|node| Ok(node_out(node)));
         Ok(Response::new(Box::pin(tokio_stream::iter(nodes))))
     }
@@ -42,8 +44,10 @@ impl Collector for Context {
         if r.incarnation != self.snapshots.epochs().incarnation() {
             return Err(Status::aborted("bundle was restarted since the epoch began: aborted"));
         }
-        let dead = r.dead.into_iter().map(|node| (node.namespace, node.kind, node.key)).collect();
-        let dropped = self.snapshots.sweep(dead).await.map_err(status)?;
+        let dead = r.dead.into_iter().map(|node| (node.namespace, node.kind, node.key));
+        let (mounts, snapshots): (Vec<_>, Vec<_>) = dead.partition(|node| node.1 == KIND);
+        let mut dropped = self.activations.sweep(mounts).await.map_err(status)?;
+        dropped.extend(self.snapshots.sweep(snapshots).await.map_err(status)?);
         let dropped = dropped.into_iter();
         let dropped =
             dropped.map(|(namespace, kind, key)| wire::NodeKey { namespace, kind, key }).collect();
@@ -63,7 +67,12 @@ impl Collector for Context {
         request: Request<wire::PinRequest>,
     ) -> Result<Response<wire::PinResponse>, Status> {
         let r = request.into_inner();
-        self.snapshots.pin((r.namespace, r.kind, r.key)).await.map_err(status)?;
+        let node = (r.namespace, r.kind, r.key);
+        let pinned = match node.1 == KIND {
+            true => self.activations.pin(node).await,
+            false => self.snapshots.pin(node).await,
+        };
+        pinned.map_err(status)?;
         Ok(Response::new(wire::PinResponse {}))
     }
 }
@@ -80,6 +89,10 @@ impl Context {
 
 fn node_out(node: Node) -> wire::Node {
     let (namespace, kind, key) = node.key;
-    let refs = node.refs.into_iter().map(|(kind, key)| wire::Ref { kind, key }).collect();
-    wire::Node { namespace, kind, key, root: node.root, refs, touched: node.touched }
+    let out = |refs: Vec<(String, String)>| {
+        refs.into_iter().map(|(kind, key)| wire::Ref { kind, key }).collect()
+    };
+    let (root, touched) = (node.root, node.touched);
+    let (refs, kept_by) = (out(node.refs), out(node.kept_by));
+    wire::Node { namespace, kind, key, root, refs, touched, kept_by }
 }

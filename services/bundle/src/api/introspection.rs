@@ -61,7 +61,9 @@ impl Context {
         for (kind, id) in [
             ("io.containerd.service.v1", "diff-service"),
             ("io.containerd.service.v1", "snapshots-service"),
+            ("io.containerd.mount-manager.v1", "bundle"),
             ("io.containerd.grpc.v1", "diff"),
+            ("io.containerd.grpc.v1", "mounts"),
             ("io.containerd.grpc.v1", "snapshots"),
         ] {
             plugins.push(plugin(kind, id));

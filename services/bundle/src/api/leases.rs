@@ -36,7 +36,9 @@ impl LeaseMember for Context {
     ) -> Result<Response<wire::ListLeaseResourcesResponse>, Status> {
         let r = request.into_inner();
         let rows = self.snapshots.holds(&r.namespace, &r.lease).map_err(status)?;
+        // Activated mounts are held, but are none of the resources that clients know.
         let rows = rows.into_iter().filter(|row| row.incarnation == r.incarnation);
+        let rows = rows.filter(|row| row.kind != crate::mounts::KIND);
         let resources = rows.map(|row| wire::LeaseResource { kind: row.kind, id: row.id });
         let resources = resources.collect();
         Ok(Response::new(wire::ListLeaseResourcesResponse { resources }))

@@ -7,6 +7,7 @@ mod events;
 mod introspection;
 mod layers;
 mod leases;
+mod mounts;
 mod namespaces;
 mod snapshots;
 
@@ -25,6 +26,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Request, Status};
 
 use crate::layer::Limits;
+use crate::mounts::Activations;
 use crate::peers::Distribution;
 use crate::snapshots::{Caller, Snapshots};
 
@@ -33,6 +35,8 @@ use crate::snapshots::{Caller, Snapshots};
 pub struct Context {
     /// The domain.
     pub snapshots: Snapshots,
+    /// Activated mounts.
+    pub activations: Activations,
     /// The other service.
     pub distribution: Distribution,
     /// What happened, for subscribers.
@@ -97,6 +101,7 @@ pub fn routes(context: &Context) -> Routes {
         routes,
         containerd::snapshots::v1::snapshots_server::SnapshotsServer<Context>,
         containerd::diff::v1::diff_server::DiffServer<Context>,
+        containerd::mounts::v1::mounts_server::MountsServer<Context>,
         containerd::introspection::v1::introspection_server::IntrospectionServer<Context>,
         node::layers_server::LayersServer<Context>,
         node::namespace_member_server::NamespaceMemberServer<Context>,

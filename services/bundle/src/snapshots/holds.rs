@@ -20,12 +20,15 @@ pub struct Node {
     pub root: bool,
     /// What it refers to: kind and key.
     pub refs: Vec<(String, String)>,
+    /// What it is kept by, without being referred to.
+    pub kept_by: Vec<(String, String)>,
     /// Whether it was used since the epoch began.
     pub touched: bool,
 }
 
 const ROOT_LABEL: &str = "containerd.io/gc.root";
 const REF_LABEL: &str = "containerd.io/gc.ref.";
+const BACK_LABEL: &str = "containerd.io/gc.bref.";
 
 impl Snapshots {
     /// Every snapshot, and every lease with what it holds, as the collector sees them.
@@ -43,13 +46,14 @@ impl Snapshots {
                 let ((namespace, snapshotter, key), record) = row?;
                 let kind = node_kind(&snapshotter);
                 let mut refs = references(&record.labels);
+                let kept_by = back_references(&record.labels);
                 if !record.parent.is_empty() {
                     refs.push((kind.clone(), record.parent));
                 }
                 let root = record.labels.contains_key(ROOT_LABEL);
                 let key = (namespace, kind, key);
                 let touched = epochs.is_touched(&key);
-                nodes.push(Node { key, root, refs, touched });
+                nodes.push(Node { key, root, refs, kept_by, touched });
             }
             let mut held: BTreeMap<NodeKey, Vec<(String, String)>> = BTreeMap::new();
             for row in txn.range(&LEASES, ())? {
@@ -60,7 +64,9 @@ impl Snapshots {
                     .push((hold.kind, hold.id));
             }
             let leases = held.into_iter();
-            nodes.extend(leases.map(|(key, refs)| Node { key, root: false, refs, touched: false }));
+            let node =
+                |(key, refs)| Node { key, root: false, refs, kept_by: Vec::new(), touched: false };
+            nodes.extend(leases.map(node));
             Ok(nodes)
         })
     }
@@ -169,26 +175,35 @@ impl Snapshots {
     }
 }
 
-/// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, each maybe with
-/// more behind a dot or slash.
-pub(super) fn references(labels: &Labels) -> Vec<(String, String)> {
-    let mut refs = Vec::new();
-    for (label, value) in labels {
-        let Some(what) = label.strip_prefix(REF_LABEL) else { continue };
-        let is = |kind: &str| {
-            what.strip_prefix(kind)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
-        };
-        if is("content") {
-            refs.push(("content".to_owned(), value.clone()));
-        } else if is("image") {
-            refs.push(("images".to_owned(), value.clone()));
-        } else if let Some(rest) = what.strip_prefix("snapshot.") {
-            let snapshotter = rest.split('/').next().unwrap_or(rest);
-            refs.push((node_kind(snapshotter), value.clone()));
-        }
+/// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, `gc.ref.mount`,
+/// each maybe with more behind a dot or slash.
+pub(crate) fn references(labels: &Labels) -> Vec<(String, String)> {
+    targets(labels, REF_LABEL).filter(|(kind, _)| kind != "containers").collect()
+}
+
+/// What labels name as keeping the object: `gc.bref.` with the same, and `gc.bref.container`.
+pub(crate) fn back_references(labels: &Labels) -> Vec<(String, String)> {
+    targets(labels, BACK_LABEL).collect()
+}
+
+fn targets<'a>(labels: &'a Labels, prefix: &'a str) -> impl Iterator<Item = (String, String)> + 'a {
+    labels.iter().filter_map(move |(label, value)| {
+        Some((target_kind(label.strip_prefix(prefix)?)?, value.clone()))
+    })
+}
+
+fn target_kind(what: &str) -> Option<String> {
+    if let Some(rest) = what.strip_prefix("snapshot.") {
+        return Some(node_kind(rest.split('/').next().unwrap_or(rest)));
     }
-    refs
+    let kind = match what.split(['.', '/']).next()? {
+        "content" => "content",
+        "image" => "images",
+        "container" => "containers",
+        "mount" => "mounts",
+        _ => return None,
+    };
+    Some(kind.to_owned())
 }
 
 #[cfg(test)]

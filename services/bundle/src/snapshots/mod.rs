@@ -25,7 +25,9 @@ mod usage;
 
 pub use driver::{NATIVE, OVERLAYFS, is_supported as overlayfs_is_supported};
 pub use holds::Node;
+pub(crate) use holds::{back_references, references};
 pub use read::LabelChange;
+pub(crate) use records::Moment;
 pub use records::{Info, Kind, LeaseRow, Usage};
 pub use staging::StagedLayer;
 
@@ -162,6 +164,11 @@ impl Snapshots {
         Ok(self.shared.driver(name)?.root().to_owned())
     }
 
+    /// What other parts of the domain share with snapshots: the store, epochs and fences.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// The collector's state.
     #[must_use]
     pub fn epochs(&self) -> &Epochs {
@@ -185,12 +192,12 @@ impl Shared {
     }
 
     /// Enters a change that will refer to what `labels` name.
-    async fn enter(&self, namespace: &str, labels: &Labels) -> Result<Entered, Error> {
+    pub(crate) async fn enter(&self, namespace: &str, labels: &Labels) -> Result<Entered, Error> {
         let change = self.epochs.enter();
         if change.epoch().is_some() {
             for (kind, key) in holds::references(labels) {
                 let node = (namespace.to_owned(), kind, key);
-                if node.1.starts_with("snapshots/") {
+                if node.1.starts_with("snapshots/") || node.1 == "mounts" {
                     change.touch(&node);
                 } else {
                     self.owners.pin(node).await?;

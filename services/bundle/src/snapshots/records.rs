@@ -63,7 +63,8 @@ impl Moment {
         Self(since.as_secs(), since.subsec_nanos())
     }
 
-    fn time(self) -> SystemTime {
+    /// As callers see it.
+    pub(crate) fn time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::new(self.0, self.1)
     }
 }

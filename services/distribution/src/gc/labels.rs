@@ -6,7 +6,7 @@ use berth_ids::{Labels, Namespace};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::node::{CONTAINERS, CONTENT, IMAGES, Id, Node, SNAPSHOTS};
+use super::node::{CONTAINERS, CONTENT, IMAGES, Id, MOUNTS, Node, SNAPSHOTS};
 
 const ROOT: &str = "containerd.io/gc.root";
 const EXPIRE: &str = "containerd.io/gc.expire";
@@ -63,6 +63,7 @@ fn kind(rest: &str) -> Option<String> {
         "content" => Some(CONTENT.to_owned()),
         "image" => Some(IMAGES.to_owned()),
         "container" => Some(CONTAINERS.to_owned()),
+        "mount" => Some(MOUNTS.to_owned()),
         _ => None,
     }
 }

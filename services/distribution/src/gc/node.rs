@@ -12,6 +12,8 @@ pub const IMAGES: &str = "images";
 pub const LEASES: &str = "leases";
 /// The kind of containers.
 pub const CONTAINERS: &str = "containers";
+/// The kind of activated mounts.
+pub const MOUNTS: &str = "mounts";
 /// What the kinds of snapshots begin with; the snapshotter's name follows.
 pub const SNAPSHOTS: &str = "snapshots/";
 

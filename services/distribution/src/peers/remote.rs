@@ -233,9 +233,12 @@ fn key(id: Id) -> wire::NodeKey {
 fn from_wire(node: wire::Node) -> Result<Node, Status> {
     let namespace: Namespace =
         node.namespace.parse().map_err(|error: berth_ids::Error| berth_grpc::status(error))?;
-    let refs = node.refs.into_iter().map(|to| Id::new(&namespace, to.kind, to.key)).collect();
+    let ids = |refs: Vec<wire::Ref>| {
+        refs.into_iter().map(|to| Id::new(&namespace, to.kind, to.key)).collect()
+    };
+    let (refs, kept_by) = (ids(node.refs), ids(node.kept_by));
     let id = Id::new(&namespace, node.kind, node.key);
-    Ok(Node { root: node.root, touched: node.touched, refs, ..Node::new(id) })
+    Ok(Node { root: node.root, touched: node.touched, refs, kept_by, ..Node::new(id) })
 }
 
 /// A kind in containerd's words.

@@ -76,5 +76,5 @@ impl wire::collector_server::Collector for Service {
 
 fn node(namespace: String, kind: &str, key: String, refs: Vec<Ref>) -> wire::Node {
     let refs = refs.into_iter().map(|to| wire::Ref { kind: to.kind, key: to.key }).collect();
-    wire::Node { namespace, kind: kind.to_owned(), key, root: true, refs, touched: false }
+    wire::Node { namespace, kind: kind.to_owned(), key, root: true, refs, ..Default::default() }
 }

@@ -64,7 +64,7 @@ impl Neighbours for Services {
 
     fn pin<'a>(&'a self, namespace: &'a Namespace, to: &'a Ref) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let owner = match to.kind.starts_with("snapshots/") {
+            let owner = match to.kind.starts_with("snapshots/") || to.kind == "mounts" {
                 true => &self.bundle,
                 false => &self.distribution,
             };
