@@ -37,7 +37,7 @@ async fn a_subscriber_goes_on_where_it_was() {
     let incarnation = marker.incarnation;
     let on =
         wire::NodeSubscribeRequest { from_seq: first.seq + 1, incarnation, ..Default::default() };
-    let mut stream = subscribe(&node, on.clone()).await;
+    let mut stream = subscribe(&node, on).await;
     assert_eq!(next(&mut stream).await.seq, 2, "what was before");
     assert_eq!(next(&mut stream).await.seq, 3, "the second container alone");
     let all = wire::NodeSubscribeRequest { from_start: true, ..Default::default() };
