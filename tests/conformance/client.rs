@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use berth_grpc::{with_lease, with_namespace};
+use berth_grpc::{Channel, with_lease, with_namespace};
 use berth_ids::Namespace;
 use berth_mount::Mount;
 use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::snapshots::v1 as wire;
 use tokio_stream::StreamExt;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 pub type Labels = BTreeMap<String, String>;

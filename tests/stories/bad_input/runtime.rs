@@ -32,7 +32,8 @@ fn specifications_that_cannot_be_run_leave_nothing() -> Result<()> {
         "root": {"path": "rootfs"},
         "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
     });
-    let broken: [(&str, fn(&mut Value)); 4] = [
+    type Breaks = fn(&mut Value);
+    let broken: [(&str, Breaks); 4] = [
         ("process", |spec| spec["process"]["args"] = json!([])),
         ("cwd", |spec| spec["process"]["cwd"] = json!("relative")),
         ("mount", |spec| {
