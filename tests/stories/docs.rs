@@ -1,5 +1,7 @@
 //! The commands that the documentation shows: every block that is marked as `sh test` is run.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use berth_testkit::{Image, Layer, Node, Registry, program};
 use serde_json::json;
@@ -20,12 +22,11 @@ fn commands(page: &str) -> String {
 }
 
 /// A node whose docker.io is a registry of ours, with what the pages pull.
-fn stage(registry: &Registry) -> Result<Node> {
+fn stage(registry: &Registry, hosts: &Path) -> Result<Node> {
     for name in ["library/alpine:latest", "library/nginx:latest"] {
         let config = json!({"Cmd": ["sh", "-c", "echo up; exec sleep 600"]});
         Image::build(vec![Layer::busybox()?], config)?.push(registry, name)?;
     }
-    let hosts = tempfile::tempdir()?.keep();
     let of_docker = hosts.join("docker.io");
     fs_err::create_dir(&of_docker)?;
     let server = format!("http://{}", registry.host());
@@ -37,8 +38,9 @@ fn stage(registry: &Registry) -> Result<Node> {
 #[test]
 fn what_the_pages_show_works() -> Result<()> {
     let registry = Registry::start()?;
-    let node = stage(&registry)?;
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let hosts = tempfile::tempdir()?;
+    let node = stage(&registry, hosts.path())?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut pages = vec![root.join("README.md")];
     for entry in fs_err::read_dir(root.join("docs"))? {
         let page = entry?.path();
