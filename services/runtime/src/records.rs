@@ -13,6 +13,10 @@ pub const CONTAINERS: Table<(String, String), Container> = Table::new("container
 /// Sandboxes, by namespace and id.
 pub const SANDBOXES: Table<(String, String), Sandbox> = Table::new("sandboxes");
 
+/// The label of containers that the restart monitor looks after: the status that one is kept in,
+/// `running` or `stopped`.
+pub const RESTART_STATUS: &str = "containerd.io/restart.status";
+
 /// A value of a named type, which this service keeps without looking into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Any {

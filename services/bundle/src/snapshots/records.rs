@@ -1,9 +1,10 @@
 //! What the store holds about snapshots.
 
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use berth_ids::Labels;
-use berth_store::{Table, Write};
+use berth_store::{Read, Table, Write};
 use serde::{Deserialize, Serialize};
 
 use super::node_kind;
@@ -92,6 +93,16 @@ impl Record {
         let (created, updated) = (self.created.time(), self.updated.time());
         Info { name, parent: self.parent, kind: self.kind, labels: self.labels, created, updated }
     }
+}
+
+/// The numbers that records name, by snapshotter.
+pub(super) fn numbers(txn: &Read) -> Result<HashMap<String, HashSet<u64>>, Error> {
+    let mut known: HashMap<String, HashSet<u64>> = HashMap::new();
+    for row in txn.range(&SNAPSHOTS, ())? {
+        let ((_, snapshotter, _), record) = row?;
+        known.entry(snapshotter).or_default().insert(record.id);
+    }
+    Ok(known)
 }
 
 /// A lease's hold on something.

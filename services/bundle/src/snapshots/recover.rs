@@ -1,25 +1,15 @@
 //! What a start clears away: directories that were made, staged or half deleted when the process
 //! last ended. Mounts of snapshots are left alone; whoever made them goes on using them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use berth_store::{Read, Store};
+use berth_store::Store;
 
 use super::Kind;
 use super::driver::Driver;
-use super::records::{Record, SNAPSHOTS};
+use super::records::{Record, SNAPSHOTS, numbers};
 use super::remove::{empty, trash_unknown};
 use crate::Error;
-
-/// The numbers that records name, by snapshotter.
-pub(super) fn numbers(txn: &Read) -> Result<HashMap<String, HashSet<u64>>, Error> {
-    let mut known: HashMap<String, HashSet<u64>> = HashMap::new();
-    for row in txn.range(&SNAPSHOTS, ())? {
-        let ((_, snapshotter, _), record) = row?;
-        known.entry(snapshotter).or_default().insert(record.id);
-    }
-    Ok(known)
-}
 
 /// Makes directories and records agree. Answers the first number that is free.
 pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {

@@ -81,7 +81,7 @@ impl Snapshots {
         let shared = Arc::clone(&self.shared);
         blocking("clean up snapshots", move || {
             let driver = shared.driver(snapshotter)?;
-            let known = shared.store.read(super::recover::numbers)?;
+            let known = shared.store.read(super::records::numbers)?;
             let known = known.get(snapshotter).cloned().unwrap_or_default();
             trash_unknown(driver.root(), &known)?;
             empty(&driver.trash())

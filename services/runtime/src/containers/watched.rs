@@ -7,8 +7,7 @@ use berth_ids::Namespace;
 
 use super::Containers;
 use crate::error::Result;
-use crate::records::Container;
-use crate::restart::STATUS;
+use crate::records::{Container, RESTART_STATUS};
 
 /// The containers that carry the label. Clones share them.
 #[derive(Clone, Default)]
@@ -22,7 +21,7 @@ impl Watched {
 
     pub(super) fn note(&self, ns: &Namespace, container: &Container) {
         let key = (ns.clone(), container.id.clone());
-        if container.labels.contains_key(STATUS) {
+        if container.labels.contains_key(RESTART_STATUS) {
             self.set().insert(key);
         } else {
             self.set().remove(&key);
@@ -37,7 +36,7 @@ impl Containers {
     /// [`crate::Error::Store`].
     pub fn find_watched(&self) -> Result<()> {
         self.every(|namespace, container| {
-            if container.labels.contains_key(STATUS)
+            if container.labels.contains_key(RESTART_STATUS)
                 && let Ok(ns) = namespace.parse()
             {
                 self.watched.set().insert((ns, container.id));

@@ -5,8 +5,8 @@ use berth_ids::Labels;
 use crate::process::State;
 use crate::records::Container;
 
-/// The status that a container is kept in: `running` or `stopped`.
-pub const STATUS: &str = "containerd.io/restart.status";
+pub use crate::records::RESTART_STATUS as STATUS;
+
 /// How often it was started again.
 pub const COUNT: &str = "containerd.io/restart.count";
 const POLICY: &str = "containerd.io/restart.policy";

@@ -4,6 +4,7 @@
 //! crate splits PAX records at line feeds (which breaks binary attributes), reads extension
 //! headers of any size into memory and knows no PAX sparse files.
 
+mod decimal;
 mod pax;
 mod reader;
 mod sparse;

@@ -1,5 +1,6 @@
 //! PAX extended headers: records `LENGTH KEY=VALUE\n` about the entry that follows.
 
+use super::decimal::number;
 use super::sparse::Map;
 use super::{Failure, Mtime};
 
@@ -83,12 +84,6 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let line = line.strip_suffix(b"\n")?;
     let equals = line.iter().position(|b| *b == b'=')?;
     Some((&line[..equals], &line[equals + 1..], &data[length..]))
-}
-
-/// A decimal number.
-pub(super) fn number(value: &[u8]) -> Result<u64, Failure> {
-    let text = std::str::from_utf8(value).ok();
-    text.and_then(|t| t.parse().ok()).ok_or(Failure::Malformed("a PAX record is no number"))
 }
 
 /// `SECONDS[.FRACTION]`, maybe negative.

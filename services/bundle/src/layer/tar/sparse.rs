@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read};
 
-use super::pax::number;
+use super::decimal::number;
 use super::{BLOCK, Extent, Failure};
 
 /// What PAX records say of a sparse file.
