@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use berth_bundle::snapshots::{LabelChange, LeaseRow, OVERLAYFS, Snapshots};
+use berth_bundle::mounts::{Activating, Activations, KIND};
+use berth_bundle::snapshots::{Caller, LabelChange, LeaseRow, OVERLAYFS, Snapshots};
+use berth_errors::{Code, Coded};
+use berth_mount::{Mount, mountinfo};
 use berth_store::{Options, Store};
 use berth_testkit::program;
 use support::{Pins, caller, directories, is_root, labels, prepare};
@@ -20,9 +23,10 @@ use support::{Pins, caller, directories, is_root, labels, prepare};
 /// What the child does, and where.
 const CHILD: &str = "BERTH_TEST_POINT";
 
-const COMMITS: [&str; 6] = [
+const COMMITS: [&str; 7] = [
     "add lease resource",
     "delete lease",
+    "hold snapshot",
     "remove lease resource",
     "remove snapshot",
     "sweep snapshots",
@@ -30,7 +34,17 @@ const COMMITS: [&str; 6] = [
 ];
 
 /// Those that only take their turn among the others: they change nothing and pass no point.
-const TURNS: [&str; 2] = ["fence namespace", "pin snapshot"];
+const TURNS: [&str; 3] = ["fence namespace", "pin mount", "pin snapshot"];
+
+/// Those of activated mounts, and whether the activation that they are about is there after an end
+/// before and after each. What began only is undone by the next start.
+const OF_MOUNTS: [(&str, bool, bool); 5] = [
+    ("activate mounts", false, true),
+    ("begin activation", false, false),
+    ("deactivate mounts", true, false),
+    ("forget lost mounts", false, false),
+    ("sweep mounts", true, false),
+];
 
 /// Those that `crash.rs` goes through.
 const OF_LAYERS: [&str; 3] = ["commit layer", "commit snapshot", "create snapshot"];
@@ -63,6 +77,12 @@ async fn act(s: &Snapshots, commit: &str) {
         "add lease resource" => s.add_hold(space, lease, row("old")).await,
         "delete lease" => s.drop_lease(space, lease).await,
         "remove lease resource" => s.remove_hold(space, lease, row("kept")).await,
+        "hold snapshot" => {
+            let leased = Caller { lease: Some((lease, 1)), ..caller() };
+            let taken = s.commit(leased, OVERLAYFS, "old", "kept", "", labels(&[])).await;
+            assert_eq!(taken.unwrap_err().code(), Code::AlreadyExists);
+            Ok(())
+        }
         "remove snapshot" => s.remove(&caller(), OVERLAYFS, "old").await,
         "sweep snapshots" => s.sweep(vec![node("old")]).await.map(drop),
         _ => {
@@ -78,8 +98,46 @@ async fn act(s: &Snapshots, commit: &str) {
 async fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     let (commit, root) = what.split_once('|').unwrap();
-    let (_, s) = open(Path::new(root));
-    act(&s, commit).await;
+    let root = Path::new(root);
+    let (_, s) = open(root);
+    if COMMITS.contains(&commit) {
+        act(&s, commit).await;
+    } else {
+        act_on_mounts(&open_mounts(&s, root).await, root, commit).await;
+    }
+}
+
+async fn open_mounts(s: &Snapshots, root: &Path) -> Activations {
+    let targets = root.join("targets");
+    fs_err::create_dir_all(&targets).unwrap();
+    Activations::open(s, targets, Vec::new()).await.unwrap()
+}
+
+/// A bind mount of a folder, made by the service.
+fn asked(name: &str, root: &Path) -> Activating {
+    let source = root.join("source");
+    fs_err::create_dir_all(&source).unwrap();
+    let bind = Mount {
+        kind: "bind".into(),
+        source: source.display().to_string(),
+        target: String::new(),
+        options: vec!["rbind".into(), "ro".into()],
+    };
+    let (name, mounts, labels) = (name.to_owned(), vec![bind], labels(&[]));
+    Activating { caller: caller(), name, mounts, labels, temporary: true }
+}
+
+async fn act_on_mounts(mounts: &Activations, root: &Path, commit: &str) {
+    match commit {
+        "activate mounts" | "begin activation" => {
+            mounts.activate(asked("new", root)).await.unwrap();
+        }
+        "deactivate mounts" => mounts.deactivate("default", "old").await.unwrap(),
+        _ => {
+            let old = ("default".to_owned(), KIND.to_owned(), "old".to_owned());
+            mounts.sweep(vec![old]).await.unwrap();
+        }
+    }
 }
 
 /// Whether the change is in the store.
@@ -87,7 +145,7 @@ fn happened(s: &Snapshots, commit: &str) -> bool {
     let holds = s.holds("default", "l").unwrap();
     let old = s.stat(&caller(), OVERLAYFS, "old").ok();
     match commit {
-        "add lease resource" => holds.contains(&row("old")),
+        "add lease resource" | "hold snapshot" => holds.contains(&row("old")),
         "delete lease" | "remove lease resource" => !holds.contains(&row("kept")),
         "remove snapshot" | "sweep snapshots" => old.is_none(),
         _ => old.unwrap().labels.contains_key("changed"),
@@ -107,15 +165,7 @@ async fn every_point_of_every_commit() {
             before(&s).await;
             drop(s);
             store.close().await;
-            let ended = program(std::env::current_exe().unwrap())
-                .args(["child", "--exact", "--nocapture"])
-                .env(CHILD, format!("{commit}|{}", dir.path().display()))
-                .env("BERTH_FAILPOINT", format!("{point}:abort"))
-                .into_command()
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
-            assert_eq!(ended.status.signal(), Some(6), "{point}: {ended:?}");
+            run_until(commit, &point, dir.path());
             let (store, s) = open(dir.path());
             assert_eq!(happened(&s, commit), kept, "{point}");
             let there = s.list(&caller(), OVERLAYFS, |_| true).unwrap();
@@ -124,8 +174,63 @@ async fn every_point_of_every_commit() {
             store.close().await;
         }
     }
-    let known = COMMITS.iter().chain(&OF_LAYERS).chain(&TURNS).map(|c| (*c).to_owned());
-    assert_eq!(commits_in_source(), known.collect());
+    let of_mounts = OF_MOUNTS.iter().map(|(commit, ..)| commit);
+    let known = COMMITS.iter().chain(&OF_LAYERS).chain(&TURNS).chain(of_mounts);
+    assert_eq!(commits_in_source(), known.map(|c| (*c).to_owned()).collect());
+}
+
+/// Runs the child until it ends at the point.
+fn run_until(commit: &str, point: &str, root: &Path) {
+    let ended = program(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture"])
+        .env(CHILD, format!("{commit}|{}", root.display()))
+        .env("BERTH_FAILPOINT", format!("{point}:abort"))
+        .into_command()
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.signal(), Some(6), "{point}: {ended:?}");
+}
+
+/// Records of activations and what is mounted agree after each end, and a start.
+#[tokio::test]
+async fn every_point_of_the_commits_of_mounts() {
+    if !is_root() {
+        return;
+    }
+    for (commit, before, after) in OF_MOUNTS {
+        for (step, there) in [("before-commit", before), ("after-commit", after)] {
+            let point = format!("{commit}.{step}");
+            let dir = tempfile::tempdir().unwrap();
+            let targets = dir.path().join("targets");
+            let (store, s) = open(dir.path());
+            let mounts = open_mounts(&s, dir.path()).await;
+            mounts.activate(asked("kept", dir.path())).await.unwrap();
+            mounts.activate(asked("old", dir.path())).await.unwrap();
+            if commit == "forget lost mounts" {
+                berth_mount::unmount_beneath(&targets).unwrap();
+            }
+            drop((mounts, s));
+            store.close().await;
+            run_until(commit, &point, dir.path());
+            let (store, s) = open(dir.path());
+            let mounts = open_mounts(&s, dir.path()).await;
+            let about = if ["activate mounts", "begin activation"].contains(&commit) {
+                "new"
+            } else {
+                "old"
+            };
+            assert_eq!(mounts.info("default", about).is_ok(), there, "{point}");
+            let listed = mounts.list("default", |_| true).unwrap();
+            let points: BTreeSet<_> =
+                listed.iter().flat_map(|a| a.active.iter().map(|at| at.point.clone())).collect();
+            let mounted = mountinfo::beneath(&targets).unwrap();
+            let mounted: BTreeSet<_> = mounted.into_iter().map(|at| at.mount_point).collect();
+            assert_eq!(mounted, points, "{point}");
+            berth_mount::unmount_beneath(&targets).unwrap();
+            store.close().await;
+        }
+    }
 }
 
 /// The names of all commits that the service's source makes.
