@@ -22,7 +22,12 @@ impl Tasks {
     /// [`Error::TaskNotFound`], what the shim says.
     pub async fn start(&self, ns: &Namespace, id: &str, exec: &str) -> Result<u32> {
         let (task, exec) = (self.find(ns, id)?, exec.to_owned());
-        let work = async move { task.client()?.start(&exec).await };
+        let work = async move {
+            let pid = task.client()?.start(&exec).await?;
+            // Not left to the shim's own event, which may come after what the caller does next.
+            task.life.note(SystemTime::now(), Step::Started { exec, pid });
+            Ok(pid)
+        };
         self.to_the_end("task-start", work).await
     }
 
