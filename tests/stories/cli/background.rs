@@ -29,8 +29,12 @@ fn a_container_that_is_to_go_goes_when_it_ends() -> Result<()> {
 #[test]
 fn a_container_is_paused_looked_into_and_stopped() -> Result<()> {
     let stage = Stage::pulled()?;
-    let script = "trap 'exit 4' TERM; while :; do sleep 0.05; done";
+    let script = "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done";
     stage.run("-d --name bg-box -m 64m", script).output()?.ok()?;
+    // A start is answered when runc has let the program go, which may be before it runs.
+    until("the program runs", Duration::from_secs(20), || {
+        stage.node.berth("logs bg-box").output().is_ok_and(|out| out.stdout == "up\n")
+    })?;
     stage.berth("pause bg-box")?;
     assert!(stage.berth("ps")?.contains("paused"));
     stage.berth("unpause bg-box")?;
