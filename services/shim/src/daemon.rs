@@ -37,10 +37,17 @@ pub(crate) async fn serve(
     let shim = Arc::new(Shim::new(&args.namespace, children.clone(), publisher, stop));
     let limits = Limits { connections: 64, ..Limits::default() };
     let server = Server::new(Arc::new(Api::new(shim.clone()))).with_limits(limits);
+    // The path goes while the socket still listens: afterwards a new shim of the group may bind it.
+    let stopped = async {
+        shim.stopped().await;
+        if let Some(socket) = socket {
+            let _ = std::fs::remove_file(socket);
+        }
+    };
     let sending = events.run(&children);
     tokio::pin!(sending);
     let served = tokio::select! {
-        served = server.serve(listener, shim.stopped(), DRAIN) => served.map_err(Error::from),
+        served = server.serve(listener, stopped, DRAIN) => served.map_err(Error::from),
         failed = watch_signals(&shim) => failed,
         // It goes on as long as there is a publisher, which we hold.
         () = &mut sending => Ok(()),
@@ -50,10 +57,6 @@ pub(crate) async fn serve(
     drop(shim);
     if tokio::time::timeout(DRAIN, sending).await.is_err() {
         log::warn("events are lost: nobody took them before the end");
-    }
-    if let Some(socket) = socket {
-        // A newer shim of the group cannot have bound it while we listened.
-        let _ = std::fs::remove_file(socket);
     }
     served
 }

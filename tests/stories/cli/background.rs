@@ -46,9 +46,12 @@ fn a_container_is_paused_looked_into_and_stopped() -> Result<()> {
     assert!(stage.berth("stats --no-stream")?.contains("64.0 MiB"));
     stage.berth("stop bg-box")?;
     assert_eq!(stage.berth("wait bg-box")?, "4\n", "it ended by itself");
-    stage.berth("start bg-box")?;
-    stage.berth("kill bg-box")?;
-    assert_eq!(stage.berth("wait bg-box")?, "137\n");
+    // Each start has a shim of its own, on the socket's path that the one before had.
+    for _ in 0..5 {
+        stage.berth("start bg-box")?;
+        stage.berth("kill bg-box")?;
+        assert_eq!(stage.berth("wait bg-box")?, "137\n");
+    }
     stage.berth("rm bg-box")?;
     Ok(())
 }
