@@ -8,6 +8,7 @@
 
 mod authority;
 mod command;
+mod commits;
 mod fault;
 mod files;
 mod http;
@@ -23,6 +24,7 @@ mod wait;
 
 pub use authority::Authority;
 pub use command::{Output, Run, program, run};
+pub use commits::commits_in;
 pub use fault::{Fault, On};
 pub use files::Files;
 pub use image::{Blob, Family, Image, Packing, Recipe};

@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use berth_bundle::snapshots::{Caller, LabelChange, LeaseRow, OVERLAYFS, Snapshot
 use berth_errors::{Code, Coded};
 use berth_mount::{Mount, mountinfo};
 use berth_store::{Options, Store};
-use berth_testkit::program;
+use berth_testkit::{commits_in, program};
 use support::{Pins, caller, directories, is_root, labels, prepare};
 
 /// What the child does, and where.
@@ -235,20 +235,5 @@ async fn every_point_of_the_commits_of_mounts() {
 
 /// The names of all commits that the service's source makes.
 fn commits_in_source() -> BTreeSet<String> {
-    fn visit(folder: PathBuf, names: &mut BTreeSet<String>) {
-        for entry in fs_err::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                visit(path, names);
-                continue;
-            }
-            let text = fs_err::read_to_string(&path).unwrap();
-            let calls = text.split(".commit(").skip(1).map(str::trim_start);
-            let quoted = calls.filter_map(|call| call.strip_prefix('"'));
-            names.extend(quoted.filter_map(|call| call.split('"').next().map(str::to_owned)));
-        }
-    }
-    let mut names = BTreeSet::new();
-    visit(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
-    names
+    commits_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap()
 }

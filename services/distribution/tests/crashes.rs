@@ -7,7 +7,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use berth_proto::containerd::services::images::v1 as images;
 use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::namespaces::v1 as namespaces;
 use berth_proto::containerd::types::Descriptor;
+use berth_testkit::commits_in;
 use node::namespaces_client::NamespacesClient;
 use support::{Clients, NAMESPACE, digest, on, pairs};
 use tonic::Status;
@@ -202,22 +203,7 @@ fn passed(trace: &Path) -> BTreeSet<String> {
 
 /// The names of all commits that the service's source makes.
 fn commits_in_source() -> BTreeSet<String> {
-    fn visit(folder: PathBuf, names: &mut BTreeSet<String>) {
-        for entry in fs_err::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                visit(path, names);
-                continue;
-            }
-            let text = fs_err::read_to_string(&path).unwrap();
-            let calls = text.split(".commit(").skip(1).map(str::trim_start);
-            let quoted = calls.filter_map(|call| call.strip_prefix('"'));
-            names.extend(quoted.filter_map(|call| call.split('"').next().map(str::to_owned)));
-        }
-    }
-    let mut names = BTreeSet::new();
-    visit(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
-    names
+    commits_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap()
 }
 
 /// What is there before the service ends: two blobs that stay, one that nothing holds, an image,

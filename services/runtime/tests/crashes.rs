@@ -56,14 +56,8 @@ async fn every_point_of_every_commit() {
 
 /// The names of all commits that the service's source makes.
 fn commits_in_source() -> BTreeSet<String> {
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut names = BTreeSet::new();
-    for file in ["containers.rs", "sandboxes.rs", "tasks.rs", "restart.rs", "gate.rs"] {
-        let text = std::fs::read_to_string(source.join(file)).unwrap();
-        let calls = text.split(".commit(\"").skip(1);
-        names.extend(calls.filter_map(|call| call.split('"').next().map(str::to_owned)));
-    }
-    names
+    berth_testkit::commits_in(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap()
 }
 
 fn old_container() -> wire::Container {
