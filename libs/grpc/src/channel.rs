@@ -26,6 +26,8 @@ use crate::deadline;
 use body::Answer;
 use error::Error;
 
+pub use body::is_reset_by_service;
+
 /// How long a call waits for a peer that is being restarted.
 pub const PEER_WAIT: Duration = Duration::from_secs(10);
 

@@ -16,7 +16,6 @@ use tokio::task::JoinSet;
 use crate::frame::{self, Frame, Kind};
 use crate::handler::{Call, Handler, Limits};
 use crate::message::{Request, Response};
-
 use crate::{Error, MAX_MESSAGE, Status, connection};
 
 /// One connection: reads requests and writes answers at the same time.

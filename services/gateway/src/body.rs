@@ -74,7 +74,7 @@ impl Relay {
     }
 
     fn broken(&mut self, source: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if is_reset_by_service(&source) {
+        if berth_grpc::is_reset_by_service(&source) {
             self.body = None;
             return Poll::Ready(Some(Err(source.into())));
         }
@@ -179,18 +179,6 @@ impl Body for Inbound {
             Self::Own(body) => body.size_hint(),
         }
     }
-}
-
-/// Whether the service reset this one stream: that is handed on as it is.
-fn is_reset_by_service(error: &hyper::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
-            return h2.is_reset() && h2.is_remote();
-        }
-        cause = inner.source();
-    }
-    false
 }
 
 fn trailers(error: Error) -> HeaderMap {

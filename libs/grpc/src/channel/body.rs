@@ -53,8 +53,9 @@ impl Body for Answer {
     }
 }
 
-/// Whether the service reset this one stream: its reason tells more than we know.
-fn is_reset_by_service(error: &hyper::Error) -> bool {
+/// Whether the service reset this one stream: its reason tells more than we know, and is handed on.
+#[must_use]
+pub fn is_reset_by_service(error: &hyper::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(h2) = inner.downcast_ref::<h2::Error>() {
