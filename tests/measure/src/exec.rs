@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::daemon::{Node, Pair};
-use crate::turns::{median, take, time};
+use crate::turns::{median, take_beside, time};
 use crate::{images, life, runc};
 
 const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
@@ -25,10 +25,9 @@ pub async fn measure(pair: &Pair, rounds: usize) -> Result<()> {
     let process = serde_json::to_vec(&spec["process"])?;
     let alone = runc::Alone::new()?;
     let turn = async |node: &Node, number| {
-        alone.turn(node)?;
         time(exec(&node.client, &id(node), &format!("exec-{number}"), &process)).await
     };
-    let turns = take(pair, rounds, turn).await?;
+    let turns = take_beside(pair, rounds, || alone.turn(), turn).await?;
     let own = alone.finish();
     turns.report("exec of true to its end");
     turns.report_beyond("… beyond runc's own exec", median(&own.exec));

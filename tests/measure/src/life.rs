@@ -7,7 +7,7 @@ use berth_proto::containerd::services::tasks::v1 as tasks;
 
 use crate::client::Client;
 use crate::daemon::{Node, Pair};
-use crate::turns::{median, take};
+use crate::turns::{median, take, take_beside};
 use crate::{images, runc};
 
 /// What a container's life takes: until it has started, and all of it.
@@ -31,16 +31,10 @@ pub async fn measure(pair: &Pair, rounds: usize) -> Result<()> {
         life(&node.client, &format!("life-{number}"), &spec, &parents[number % 2]).await
     };
     let alone = runc::Alone::new()?;
-    let begun = async |node: &Node, number| {
-        alone.turn(node)?;
-        Ok(live(node, number).await?.begin)
-    };
-    let begun = take(pair, rounds, begun).await?;
-    let whole = async |node: &Node, number| {
-        alone.turn(node)?;
-        Ok(live(node, 4 * rounds + number).await?.whole)
-    };
-    let whole = take(pair, rounds, whole).await?;
+    let begun = async |node: &Node, number| Ok(live(node, number).await?.begin);
+    let begun = take_beside(pair, rounds, || alone.turn(), begun).await?;
+    let whole = async |node: &Node, number| Ok(live(node, 4 * rounds + number).await?.whole);
+    let whole = take_beside(pair, rounds, || alone.turn(), whole).await?;
     let own = alone.finish();
     let begin = median(&own.begin);
     begun.report("task: create and start");

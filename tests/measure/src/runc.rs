@@ -9,8 +9,6 @@ use berth_testkit::{Layer, program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::daemon::{Kind, Node};
-
 /// What runc itself took: to create and start, to remove what has ended, and to execute.
 #[derive(Debug, Default)]
 pub struct Own {
@@ -50,16 +48,14 @@ impl Alone {
         Ok(Self { dir, bundle, own: RefCell::default() })
     }
 
-    /// Takes its turn; a round has it after berth's.
-    pub fn turn(&self, node: &Node) -> Result<()> {
-        if node.place.kind == Kind::Berth {
-            let round = self.own.borrow().begin.len();
-            let [begin, delete, exec] = one(&self.dir, &self.bundle, round)?;
-            let mut own = self.own.borrow_mut();
-            own.begin.push(begin);
-            own.delete.push(delete);
-            own.exec.push(exec);
-        }
+    /// Takes its turn.
+    pub fn turn(&self) -> Result<()> {
+        let round = self.own.borrow().begin.len();
+        let [begin, delete, exec] = one(&self.dir, &self.bundle, round)?;
+        let mut own = self.own.borrow_mut();
+        own.begin.push(begin);
+        own.delete.push(delete);
+        own.exec.push(exec);
         Ok(())
     }
 
