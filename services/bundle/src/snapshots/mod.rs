@@ -23,7 +23,7 @@ mod remove;
 mod staging;
 mod usage;
 
-pub use driver::{NATIVE, OVERLAYFS, is_supported as overlayfs_is_supported};
+pub use driver::{NATIVE, OVERLAYFS};
 pub use holds::Node;
 pub(crate) use holds::{back_references, references};
 pub use read::LabelChange;

@@ -7,14 +7,14 @@ mod native;
 mod overlay;
 
 pub use native::NATIVE;
-pub use overlay::{OVERLAYFS, is_supported};
+pub use overlay::OVERLAYFS;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use berth_mount::Mount;
 use native::Native;
-use overlay::Overlay;
+use overlay::{Overlay, is_supported};
 
 use super::{Kind, Usage, usage};
 use crate::Error;
@@ -48,6 +48,13 @@ impl Layout {
     fn path(&self, part: &str, id: u64) -> PathBuf {
         self.root.join(part).join(id.to_string())
     }
+
+    /// Whether there are snapshots.
+    fn is_used(&self) -> Result<bool, Error> {
+        let path = self.root.join("snapshots");
+        let failed = |source| Error::File { step: "list directory", path: path.clone(), source };
+        Ok(std::fs::read_dir(&path).map_err(failed)?.next().is_some())
+    }
 }
 
 /// Makes one directory of this mode.
@@ -59,20 +66,32 @@ pub(super) fn make(path: &Path, mode: u32) -> Result<(), Error> {
     })
 }
 
+/// Whether overlayfs works there. What has snapshots had it before: a disk that is full by now, with
+/// no room to try it, is not to hide them.
+fn carries_overlays(layout: &Layout) -> Result<bool, Error> {
+    if layout.is_used()? {
+        return Ok(true);
+    }
+    match is_supported(&layout.root) {
+        Ok(()) => Ok(true),
+        // The kernel's answer; anything else says nothing about overlays.
+        Err(Error::Mount(error @ berth_mount::Error::Mount { .. })) => {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(error, "no overlayfs here, using native");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl Driver {
     /// All drivers that work below `root`, the best first.
     pub(super) fn open_all(root: &Path) -> Result<Vec<Self>, Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
         let layout = Layout::open(root.join(OVERLAYFS))?;
         let mut drivers = Vec::new();
-        match is_supported(&layout.root) {
-            Ok(()) => drivers.push(Driver::Overlay(Overlay::new(layout))),
-            Err(error) => {
-                tracing::warn!(
-                    error = berth_errors::chain(&error),
-                    "no overlayfs here, using native"
-                );
-            }
+        if carries_overlays(&layout)? {
+            drivers.push(Driver::Overlay(Overlay::new(layout)));
         }
         drivers.push(Driver::Native(native));
         Ok(drivers)
@@ -151,5 +170,33 @@ impl Driver {
     /// Whether layers can be extracted before those below them.
     pub(super) fn is_parallel(&self) -> bool {
         matches!(self, Driver::Overlay(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_mount::{Mount, TempMount};
+
+    use super::*;
+
+    /// Needs root.
+    #[test]
+    fn a_full_disk_hides_no_snapshots() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kind, source, target) = ("tmpfs".to_owned(), "tmpfs".to_owned(), String::new());
+        let options = vec!["nr_inodes=32".to_owned()];
+        let disk = Mount { kind, source, target, options };
+        let disk = TempMount::new(&[disk], folder.path(), "disk").unwrap();
+        let names = || -> Result<Vec<_>, Error> {
+            Ok(Driver::open_all(disk.path())?.iter().map(Driver::name).collect())
+        };
+        assert_eq!(names().unwrap(), [OVERLAYFS, NATIVE]);
+        let full = (0..).map(|number| fs_err::File::create(disk.path().join(number.to_string())));
+        let full = full.map_while(Result::ok).count();
+        assert!(full > 0, "nothing could be written");
+        assert!(names().is_err(), "the first start on a full disk has to fail");
+        fs_err::remove_file(disk.path().join("0")).unwrap();
+        make(&disk.path().join(OVERLAYFS).join("snapshots/1"), 0o700).unwrap();
+        assert_eq!(names().unwrap(), [OVERLAYFS, NATIVE]);
     }
 }

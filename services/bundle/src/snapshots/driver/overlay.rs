@@ -95,7 +95,7 @@ fn in_user_namespace() -> bool {
 ///
 /// # Errors
 /// What failed.
-pub fn is_supported(root: &Path) -> Result<(), Error> {
+pub(super) fn is_supported(root: &Path) -> Result<(), Error> {
     let probe = root.join("probe");
     let clear = || match fs_err::remove_dir_all(&probe) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
