@@ -102,7 +102,7 @@ impl Node {
             std::fs::create_dir_all(image.join(folder)).unwrap();
         }
         std::fs::copy("/usr/bin/busybox", image.join("bin/busybox")).unwrap();
-        for name in ["sh", "cat", "echo", "sleep", "stty", "tail", "yes", "head", "seq"] {
+        for name in ["sh", "cat", "echo", "sleep", "stty", "tail", "true", "yes", "head", "seq"] {
             std::os::unix::fs::symlink("busybox", image.join("bin").join(name)).unwrap();
         }
         let mut node =
