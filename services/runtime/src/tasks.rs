@@ -89,6 +89,8 @@ struct Task {
     life: Arc<Life>,
     /// Set by a delete that the shim has agreed to: the end of its connection is no accident.
     leaving: AtomicBool,
+    /// Held by whoever deletes it, until it is gone.
+    deleting: tokio::sync::Mutex<()>,
     /// Cancelled when the task is gone.
     gone: CancellationToken,
 }
@@ -115,22 +117,22 @@ impl Tasks {
     /// before it is told first. False when no task of ours is meant.
     pub fn note(&self, at: std::time::SystemTime, ns: &Namespace, id: &str, step: Step) -> bool {
         let key = (ns.clone(), id.to_owned());
-        let life = {
+        let deleted = matches!(step, Step::Deleted { .. });
+        let (life, task) = {
             let map = self.map();
             if let Some(pid) = step.pid()
                 && map.ended.iter().any(|(ended, first)| *ended == key && *first == pid)
             {
                 return true;
             }
-            map.lives.get(&key).cloned()
+            (map.lives.get(&key).cloned(), map.tasks.get(&key).cloned())
         };
-        match life {
-            Some(life) => {
-                life.note(at, step);
-                true
-            }
-            None => step.is_of_exec(),
+        let Some(life) = life else { return step.is_of_exec() };
+        life.note(at, step);
+        if let Some(task) = task.filter(|_| deleted) {
+            self.finish_deletion(task);
         }
+        true
     }
 
     fn map(&self) -> MutexGuard<'_, Map> {

@@ -80,6 +80,35 @@ async fn processes_are_added_and_deleted() {
     }
 }
 
+/// A service that is killed while a shim deletes its task at its request leaves the rest to the next
+/// one, which may have looked at the shim before that was done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shim_deleted_for_an_earlier_run_is_taken_away() {
+    for shim in shims() {
+        let node = Node::start().await;
+        for id in ["told", "asked"] {
+            node.run(&shim, id, "exit 3").await;
+            assert_eq!(node.wait(id, "").await.unwrap(), 3);
+        }
+        node.delete_in_shim("told").await;
+        until("the shim is gone", || node.shims_of("told").is_empty()).await;
+        until("its folder is gone", || !node.bundle("told").exists()).await;
+        assert_eq!(node.events_until("told", "delete 3").await.last().unwrap(), "delete 3");
+        assert_eq!(node.delete("told").await.unwrap_err().code(), Code::NotFound, "{shim}");
+
+        node.delete_in_shim("asked").await;
+        let deleted = node.delete("asked").await;
+        assert!(matches!(&deleted, Ok(3)) || deleted.unwrap_err().code() == Code::NotFound);
+        until("the shim is gone", || node.shims_of("asked").is_empty()).await;
+        until("its folder is gone", || !node.bundle("asked").exists()).await;
+        assert_eq!(
+            node.events_until("asked", "delete 3").await,
+            ["create", "start", "exit asked 3", "delete 3"]
+        );
+        node.finish().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_service_finds_its_tasks_again() {
     for shim in shims() {

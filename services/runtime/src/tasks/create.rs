@@ -131,6 +131,7 @@ impl Attempt<'_> {
             client: Mutex::new(Some(client)),
             life,
             leaving: AtomicBool::new(false),
+            deleting: tokio::sync::Mutex::default(),
             gone: gone.clone(),
         };
         Ok((Arc::new(task), pid))

@@ -54,6 +54,7 @@ impl Tasks {
             program: program.unwrap_or_default(),
             client: Mutex::new(client.clone()),
             leaving: AtomicBool::new(false),
+            deleting: tokio::sync::Mutex::default(),
             gone,
         });
         self.map().tasks.insert((ns, id), task.clone());

@@ -41,11 +41,17 @@ impl Tasks {
     }
 
     pub(super) async fn delete_task(&self, task: Arc<Task>) -> Result<Exit> {
+        let _deleting = task.deleting.lock().await;
         // The shim died before or under the call, or had deleted it: who watches it cleans up.
         let Ok(client) = task.client() else { return buried(&task).await };
         let exit = match client.delete("").await {
             Ok(exit) => exit,
             Err(error) if error.is_closed() => return buried(&task).await,
+            // An earlier run of this service had it deleted, and was killed before it did the rest.
+            Err(error) if error.is_not_found() => {
+                self.abandon(&task, &client).await;
+                return task.life.exit_of("").ok_or(error);
+            }
             Err(error) => {
                 let state = client.state("").await;
                 let running = |s: Status| matches!(s, Status::Running | Status::Paused);

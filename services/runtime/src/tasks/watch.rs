@@ -75,7 +75,7 @@ impl Tasks {
                 }
                 tell(task, "", &state);
             }
-            Err(error) if error.is_not_found() => self.abandon(task, client).await,
+            Err(error) if error.is_not_found() => self.finish_deletion(task.clone()),
             // The connection ended: who watches it sees that.
             Err(error) => {
                 let error = berth_errors::chain(&error);
@@ -84,9 +84,21 @@ impl Tasks {
         }
     }
 
-    /// Ends a shim that has no task: this service was killed before the task was made, or while
-    /// it was being deleted.
-    async fn abandon(&self, task: &Arc<Task>, client: &ShimClient) {
+    /// Takes away what is left of a task that its shim does not have, unless somebody is at it: an
+    /// earlier run of this service was killed before the task was made, or had it deleted and was
+    /// killed before it did the rest.
+    pub(super) fn finish_deletion(&self, task: Arc<Task>) {
+        let tasks = self.clone();
+        self.0.parts.jobs.spawn("task-left", async move {
+            let _deleting = task.deleting.lock().await;
+            if let Ok(client) = task.client() {
+                tasks.abandon(&task, &client).await;
+            }
+        });
+    }
+
+    /// Ends a shim that has no task. The caller holds what only one deletes with.
+    pub(super) async fn abandon(&self, task: &Arc<Task>, client: &ShimClient) {
         task.leaving.store(true, Ordering::Release);
         if task.life.began() {
             let exit = task.life.exit_of("").unwrap_or_else(|| killed(task));

@@ -242,6 +242,22 @@ impl Node {
         Ok(self.tasks().delete(ns(request)).await?.into_inner().exit_status)
     }
 
+    /// Has a task's shim delete it behind the service's back.
+    pub async fn delete_in_shim(&self, id: &str) {
+        let text = std::fs::read(self.bundle(id).join("bootstrap.json")).unwrap();
+        let bootstrap: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let socket = bootstrap["address"].as_str().unwrap().trim_start_matches("unix://");
+        let service = format!("containerd.task.v{}.Task", bootstrap["version"]);
+        let shim = berth_ttrpc::Client::connect(Path::new(socket), SOON).await.unwrap();
+        let request = berth_proto::containerd::task::v3::DeleteRequest {
+            id: id.into(),
+            exec_id: String::new(),
+        };
+        let deleted: berth_proto::containerd::task::v3::DeleteResponse =
+            shim.call(&service, "Delete", &request, SOON).await.unwrap();
+        assert_ne!(deleted.pid, 0);
+    }
+
     pub async fn list(&self) -> Vec<(String, i32)> {
         let request = ns(tasks::ListTasksRequest::default());
         let listed = self.tasks().list(request).await.unwrap().into_inner().tasks;
