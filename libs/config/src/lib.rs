@@ -40,7 +40,7 @@ pub struct Config {
     pub address: PathBuf,
     /// What is logged.
     pub log: Log,
-    /// Tracing and metrics.
+    /// Tracing.
     pub telemetry: Telemetry,
     /// The gateway's part.
     pub gateway: Gateway,
