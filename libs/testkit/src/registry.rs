@@ -77,6 +77,20 @@ impl Setup {
         self
     }
 
+    /// Takes up uploads that a registry of the same storage and secret has begun.
+    #[must_use]
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.http.insert("secret".into(), secret.into());
+        self
+    }
+
+    /// Sends who begins an upload to this address.
+    #[must_use]
+    pub fn uploads_at(mut self, base: &str) -> Self {
+        self.http.insert("host".into(), base.into());
+        self
+    }
+
     /// Asks for this user and password (basic auth, bcrypt by htpasswd).
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
+use reqwest::Url;
 
 /// Something that a host may be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether an address is at this host.
+    pub(super) fn serves(&self, url: &Url) -> bool {
+        let own = Url::parse(&format!("{}://{}", self.scheme, self.host));
+        own.is_ok_and(|own| own.origin() == url.origin())
+    }
+
     /// Whether it may be asked this.
     #[must_use]
     pub fn may(&self, capability: Capability) -> bool {
@@ -102,6 +109,17 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_at_a_host_or_elsewhere() {
+        let endpoint = Endpoint::default_of("r.example", None);
+        let serves = |url: &str| endpoint.serves(&url.parse().unwrap());
+        assert!(serves("https://r.example/v2/x") && serves("https://R.example:443/"));
+        for elsewhere in ["http://r.example/", "https://r.example:5000/", "https://r.example.org/"]
+        {
+            assert!(!serves(elsewhere), "{elsewhere}");
+        }
+    }
 
     #[test]
     fn the_scheme_follows_the_host() {

@@ -52,6 +52,9 @@ impl Repository {
 
     /// Sends a request and returns the answer, whatever its status is, once it is not "later" and
     /// not "who are you" any more. `finish` adds headers and a body.
+    ///
+    /// A registry may send an upload to another host: what is for the registry, credentials and
+    /// configured headers, does not go there.
     pub(super) async fn send(
         &self,
         call: &Call<'_>,
@@ -65,11 +68,17 @@ impl Repository {
             step: call.step,
             scope: &call.scope,
         };
+        let own = call.host.endpoint.serves(&call.url);
         loop {
-            let authorization = self.authorizer.header(&asked).await?;
             let mut request = call.host.client.request(call.method.clone(), call.url.clone());
-            request = request.headers(call.host.endpoint.headers.clone());
-            request = request.headers(self.headers.clone());
+            let authorization = match own {
+                true => self.authorizer.header(&asked).await?,
+                false => None,
+            };
+            if own {
+                request = request.headers(call.host.endpoint.headers.clone());
+                request = request.headers(self.headers.clone());
+            }
             if let Some(value) = &authorization {
                 request = request.header(AUTHORIZATION, value.clone());
             }
@@ -85,7 +94,9 @@ impl Repository {
                 Err(error) => return Err(error),
             };
             let status = response.status();
-            if status == StatusCode::UNAUTHORIZED && !challenged {
+            if !own && status == StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            } else if status == StatusCode::UNAUTHORIZED && !challenged {
                 let sent = authorization.as_ref();
                 self.authorizer.challenged(&asked, response.headers(), sent).await?;
                 challenged = true;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use berth_testkit::{Fault, Files, Image, Layer, On, Proxy, Registry};
 use serde_json::json;
 
-use crate::kit::Kit;
+use crate::kit::{Kit, registry, store};
 
 fn image() -> Image {
     Image::build(vec![Layer::noise("file", 300_000, 9).unwrap()], json!({})).unwrap()
@@ -18,8 +18,8 @@ async fn a_blob_that_is_elsewhere_is_fetched_there_without_our_password() {
     let files = Files::start(&hub).unwrap();
     let elsewhere = Proxy::faulty(&files.host(), On::Download, Fault::Cut, 1).unwrap();
     let setup = Registry::setup().storage_of(&hub).password("me", "secret").unwrap();
-    let registry = setup.redirect(&format!("http://{}", elsewhere.host())).start().unwrap();
-    let front = Proxy::start(&registry.host()).unwrap();
+    let behind = setup.redirect(&format!("http://{}", elsewhere.host())).start().unwrap();
+    let front = Proxy::start(&behind.host()).unwrap();
     let kit = Kit::start().await;
     kit.docker_config(&json!({"auths": {front.host(): {"auth": STANDARD.encode("me:secret")}}}));
     kit.pull(&front.reference("x:1")).await.unwrap();
@@ -33,6 +33,29 @@ async fn a_blob_that_is_elsewhere_is_fetched_there_without_our_password() {
     assert_eq!(seen[1].header("range").unwrap(), format!("bytes={}-", seen[0].sent));
     assert_eq!(seen.iter().map(|seen| seen.sent as i64).sum::<i64>(), layer.size);
     assert!(elsewhere.seen().iter().all(|seen| seen.header("authorization").is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_sent_elsewhere_goes_there_without_our_password() {
+    let (hub, image) = (Registry::start().unwrap(), image());
+    let from = image.push(&hub, "x:1").unwrap();
+    let open = Registry::setup().secret("of both").start().unwrap();
+    let elsewhere = Proxy::start(&open.host()).unwrap();
+    let setup = Registry::setup().storage_of(&open).secret("of both");
+    let setup = setup.uploads_at(&format!("http://{}", elsewhere.host()));
+    let behind = setup.password("me", "secret").unwrap().start().unwrap();
+    let front = Proxy::start(&behind.host()).unwrap();
+    let kit = Kit::start().await;
+    kit.pull(&from).await.unwrap();
+    kit.docker_config(&json!({"auths": {front.host(): {"auth": STANDARD.encode("me:secret")}}}));
+    let to = front.reference("to:1");
+    kit.transfer(store(&from), registry(&to)).await.unwrap();
+    assert!(front.of("POST", "").iter().any(|seen| seen.header("authorization").is_some()));
+    assert!(front.of("PATCH", "").is_empty() && elsewhere.of("PATCH", "").len() == 2);
+    assert!(elsewhere.seen().iter().all(|seen| seen.header("authorization").is_none()));
+    kit.forget(&from).await;
+    kit.pull(&to).await.unwrap();
+    assert_eq!(kit.image(&to).await.unwrap().target.unwrap().digest, image.digest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
