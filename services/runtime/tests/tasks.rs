@@ -40,23 +40,56 @@ async fn a_whole_life_in_order() {
     }
 }
 
+/// Adds a process to the task `host`.
+async fn add(node: &Node, exec: &str, process: serde_json::Value) {
+    let spec = prost_types::Any {
+        type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
+        value: process.to_string().into_bytes(),
+    };
+    let request = wire::ExecProcessRequest {
+        container_id: "host".into(),
+        exec_id: exec.into(),
+        spec: Some(spec),
+        ..Default::default()
+    };
+    node.tasks().exec(ns(request)).await.unwrap();
+}
+
+/// Nobody is to take the end of a process that never was for the end of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_never_ran_has_no_end() {
+    for shim in shims() {
+        let node = Node::start().await;
+        node.run(&shim, "host", SLEEP).await;
+        let mut missing = process("");
+        missing["args"] = serde_json::json!(["/no/such"]);
+        add(&node, "fails", missing).await;
+        node.start_task("host", "fails").await.unwrap_err();
+        add(&node, "waits", process("exit 7")).await;
+        for exec in ["fails", "waits"] {
+            let (container_id, exec_id) = ("host".into(), exec.into());
+            let request = ns(wire::DeleteProcessRequest { container_id, exec_id });
+            node.tasks().delete_process(request).await.unwrap();
+        }
+        add(&node, "left", process("exit 7")).await;
+        signal(node.shim_pid("host"), libc::SIGKILL);
+        let told = node.events_until("host", "delete 137").await;
+        let added = ["fails", "waits", "left"].map(|exec| format!("exec-added {exec}"));
+        let all = ["create", "start"].map(str::to_owned).into_iter().chain(added);
+        let all: Vec<_> = all.chain(["exit host 137", "delete 137"].map(str::to_owned)).collect();
+        assert_eq!(told, all, "{shim}");
+        until("cleaned up", || !node.bundle("host").exists()).await;
+        node.finish().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_are_added_and_deleted() {
     for shim in shims() {
         let node = Node::start().await;
         node.run(&shim, "host", SLEEP).await;
         for _ in 0..2 {
-            let spec = prost_types::Any {
-                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
-                value: process("exit 7").to_string().into_bytes(),
-            };
-            let request = wire::ExecProcessRequest {
-                container_id: "host".into(),
-                exec_id: "e".into(),
-                spec: Some(spec),
-                ..Default::default()
-            };
-            node.tasks().exec(ns(request)).await.unwrap();
+            add(&node, "e", process("exit 7")).await;
             node.start_task("host", "e").await.unwrap();
             assert_eq!(node.wait("host", "e").await.unwrap(), 7);
             let (container_id, exec_id) = ("host".into(), "e".into());

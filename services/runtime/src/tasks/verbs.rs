@@ -94,7 +94,9 @@ impl Tasks {
         let (task, exec) = (self.find(ns, id)?, exec.to_owned());
         let work = async move {
             let exit = task.client()?.delete(&exec).await?;
-            task.life.note(exit.at, Step::Exited { exec: exec.clone(), exit });
+            if exit.pid != 0 {
+                task.life.note(exit.at, Step::Exited { exec: exec.clone(), exit });
+            }
             task.life.note(exit.at, Step::Dropped { exec });
             Ok(exit)
         };

@@ -123,7 +123,9 @@ impl Tasks {
         });
         if task.life.began() {
             let now = SystemTime::now();
-            for (exec, pid) in task.life.live_execs() {
+            // One without a number never ran: nobody is to hear that it ended.
+            let ran = task.life.live_execs().into_iter().filter(|(_, pid)| *pid != 0);
+            for (exec, pid) in ran {
                 let exit = Exit { pid, status: KILLED, at: exit.at };
                 task.life.note(now, Step::Exited { exec, exit });
             }
