@@ -1,8 +1,10 @@
 //! A task's folder: what the shim and runc find there, and what a later run of this service needs.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::shims::Bootstrap;
@@ -34,7 +36,16 @@ impl Bundle {
             let made = std::fs::DirBuilder::new().mode(mode).create(self.path.join(name));
             self.did("make folders in", made)?;
         }
+        if let Some(group) = Mapped::group(spec) {
+            self.did("give to the container's group", self.open_to(group))?;
+        }
         self.did("write the spec in", fs_err::write(self.path.join("config.json"), spec))
+    }
+
+    /// Lets a group pass through, and see nothing.
+    fn open_to(&self, group: u32) -> io::Result<()> {
+        std::os::unix::fs::chown(&self.path, None, Some(group))?;
+        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o710))
     }
 
     /// The folder.
@@ -112,6 +123,37 @@ impl Bundle {
 
     fn did<T>(&self, step: &'static str, done: io::Result<T>) -> Result<T> {
         done.map_err(|source| Error::Bundle { step, path: self.path.clone(), source })
+    }
+}
+
+/// What of a spec says which users of the host a container's are.
+#[derive(Deserialize)]
+struct Mapped {
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    #[serde(default)]
+    gid_mappings: Vec<Mapping>,
+}
+
+#[derive(Deserialize)]
+struct Mapping {
+    #[serde(rename = "containerID")]
+    container: u32,
+    #[serde(rename = "hostID")]
+    host: u32,
+}
+
+impl Mapped {
+    /// The host's number of the container's group 0, when the container has a user namespace: its
+    /// first process reaches its root file system as that group. containerd does the same.
+    fn group(spec: &[u8]) -> Option<u32> {
+        let spec: Mapped = serde_json::from_slice(spec).ok()?;
+        let mappings = spec.linux?.gid_mappings;
+        mappings.into_iter().find(|mapping| mapping.container == 0).map(|mapping| mapping.host)
     }
 }
 
