@@ -17,6 +17,15 @@ fn images() -> Result<()> {
     let copy = image.replace("busybox:1", "copy:2");
     stage.ctr(&format!("images tag {image} {copy}"))?;
     stage.ctr(&format!("images push --plain-http {copy}"))?;
+    let digest = |name: &str| {
+        let inspect = "inspect --tls-verify=false --format {{.Digest}}".split(' ');
+        berth_testkit::program("skopeo")
+            .args(inspect)
+            .args([format!("docker://{name}")])
+            .output()?
+            .ok()
+    };
+    assert_eq!(digest(&copy)?, digest(image)?);
     let tar = stage.node.path("image.tar");
     stage.node.ctr("images export").args([&tar]).args([&copy]).output()?.ok()?;
     stage.ctr(&format!("images rm --sync {image} {copy}"))?;

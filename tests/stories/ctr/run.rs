@@ -1,6 +1,7 @@
 //! `ctr run` in the foreground and its flags.
 
 use anyhow::{Context, Result};
+use berth_testkit::Node;
 
 use crate::stage::{Stage, cgroup};
 
@@ -77,6 +78,9 @@ fn limits_reach_the_cgroup() -> Result<()> {
     let of = |v1, v2| cgroup("default/run-limits", v1, v2);
     assert_eq!(of(("memory", "memory.limit_in_bytes"), "memory.max")?, "33554432");
     assert!(of(("cpu", "cpu.cfs_quota_us"), "cpu.max")?.starts_with("20000"));
+    assert!(of(("cpu", "cpu.cfs_period_us"), "cpu.max")?.ends_with("50000"));
+    let shares = of(("cpu", "cpu.shares"), "cpu.weight")?;
+    assert!(["512", "20"].contains(&shares.as_str()), "{shares}");
     stage.node.ctr("tasks rm -f run-limits").output()?;
     stage.ctr("containers rm run-limits")?;
 
@@ -128,10 +132,20 @@ fn other_ways_to_run() -> Result<()> {
     assert_eq!(seen(&stage, "--null-io", "run-null", "echo hidden")?, "");
     let runc = berth_testkit::run("which runc")?;
     let options = format!("--runc-binary {} --runc-root", runc.trim());
-    let options = format!("{options} {}", stage.node.path("runc").display());
-    assert_eq!(seen(&stage, &options, "run-runc", "echo as asked")?, "as asked");
-    let options = "--annotation a=b --rootfs-propagation shared --platform linux/amd64";
-    assert_eq!(seen(&stage, options, "run-other", "echo ran")?, "ran");
+    let options = format!("-d {options} {}", stage.node.path("runc").display());
+    stage.ctr_run(&options, "run-runc", "sleep 600").output()?.ok()?;
+    assert!(stage.node.path("runc/default/run-runc/state.json").exists());
+    let options = "--annotation a=b --rootfs-propagation shared --platform linux/amd64 --label c=d";
+    stage.ctr_run(&format!("-d {options}"), "run-other", "sleep 600").output()?.ok()?;
+    let spec = fs_err::read(stage.node.path("state/runtime/default/run-other/config.json"))?;
+    let spec: serde_json::Value = serde_json::from_slice(&spec)?;
+    assert_eq!(spec["annotations"]["a"], "b");
+    assert_eq!(spec["linux"]["rootfsPropagation"], "shared");
+    assert!(stage.ctr("containers info run-other")?.contains("\"c\": \"d\""));
+    for id in ["run-runc", "run-other"] {
+        stage.node.ctr(&format!("tasks rm -f {id}")).output()?;
+        stage.ctr(&format!("containers rm {id}"))?;
+    }
 
     let rootfs = stage.node.path("rootfs");
     fs_err::create_dir(&rootfs)?;
@@ -165,5 +179,60 @@ fn output_goes_where_log_uri_says() -> Result<()> {
         stage.ctr("containers rm run-log")?;
         fs_err::remove_file(&log)?;
     }
+    Ok(())
+}
+
+#[test]
+fn runtimes_and_pipes() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let ours = Node::binary("containerd-shim-runc-v2")?;
+    for (id, runtime) in
+        [("run-named", "io.containerd.runc.v2"), ("run-path", &*ours.display().to_string())]
+    {
+        assert_eq!(seen(&stage, &format!("--runtime {runtime}"), id, "echo ran")?, "ran");
+    }
+    let refused = stage.ctr_run("--rm --runtime io.containerd.none.v1", "run-none", "true");
+    let refused = refused.output()?.fails(1)?;
+    assert!(refused.contains("containerd-shim-none-v1"), "{refused}");
+    let pipes = stage.node.path("pipes");
+    let options = format!("-d --fifo-dir {}", pipes.display());
+    stage.ctr_run(&options, "run-pipes", "sleep 600").output()?.ok()?;
+    let made: Vec<_> = fs_err::read_dir(&pipes)?.collect::<Result<_, _>>()?;
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert!(made[0].path().join("run-pipes-stdout").exists());
+    stage.node.ctr("tasks rm -f run-pipes").output()?;
+    stage.ctr("containers rm run-pipes")?;
+    Ok(())
+}
+
+#[test]
+fn a_seccomp_profile_of_ones_own() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let profile = stage.node.path("profile.json");
+    let denied = serde_json::json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"});
+    let text = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]});
+    fs_err::write(&profile, text.to_string())?;
+    let options = format!("--seccomp --seccomp-profile {}", profile.display());
+    let said = seen(&stage, &options, "run-profile", "mkdir /x 2>&1 || touch /y && echo done")?;
+    assert!(said.contains("not permitted") && said.ends_with("done"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn users_of_a_container_may_be_others_of_the_host() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let options = "--uidmap 0:200000:65536 --gidmap 0:300000:65536";
+    let script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /made; stat -c %u /made";
+    let said = seen(&stage, options, "run-mapped", script)?;
+    let words: Vec<_> = said.split_whitespace().collect();
+    assert_eq!(words, ["0", "200000", "65536", "0", "300000", "65536", "0", "0"]);
+    stage.ctr_run(&format!("-d {options}"), "run-mapped2", "sleep 600").output()?.ok()?;
+    let tasks = stage.ctr("tasks ls")?;
+    let task = tasks.lines().find(|line| line.starts_with("run-mapped2")).context("no task")?;
+    let pid = task.split_whitespace().nth(1).context("no number")?;
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status"))?;
+    assert!(status.contains("Uid:\t200000\t") && status.contains("Gid:\t300000\t"), "{status}");
+    stage.node.ctr("tasks rm -f run-mapped2").output()?;
+    stage.ctr("containers rm run-mapped2")?;
     Ok(())
 }

@@ -16,11 +16,18 @@ fn snapshots() -> Result<()> {
     let mounts = stage.ctr(&format!("snapshots mounts {} work", target.display()))?;
     berth_testkit::program("sh").args(["-c", &mounts]).output()?.ok()?;
     fs_err::write(target.join("new"), "file")?;
-    let diff = stage.node.ctr("snapshots diff work").output()?;
-    assert_eq!(diff.code, 0, "{}", diff.stderr);
+    let plain = "--media-type application/vnd.oci.image.layer.v1.tar";
+    let diff = stage.ctr(&format!("snapshots diff {plain} work"))?;
+    assert!(
+        diff.contains("new\0") && diff.contains("ustar\0") && diff.contains("file\0"),
+        "{diff:?}"
+    );
     berth_testkit::program("umount").args([&target]).output()?.ok()?;
     stage.ctr("snapshots commit done work")?;
-    assert!(stage.ctr("snapshots usage done")?.contains("done"));
+    let usage = stage.ctr("snapshots usage -b done")?;
+    let usage: Vec<_> = usage.lines().nth(1).context("no usage")?.split_whitespace().collect();
+    // A directory and a file of less than a block.
+    assert_eq!((usage[0], usage[1].parse::<u64>()? >= 4096, usage[2]), ("done", true, "2"));
     assert!(stage.ctr("snapshots view look done")?.is_empty());
     assert!(stage.ctr_refused("snapshots rm done")?.contains("cannot remove snapshot with child"));
     stage.ctr("snapshots rm look")?;
