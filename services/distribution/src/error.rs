@@ -145,6 +145,9 @@ pub enum Error {
     /// There is no such namespace.
     #[error("namespace {0:?}: not found")]
     NamespaceNotFound(String),
+    /// A field of namespaces that no update may name.
+    #[error("cannot update {0:?} field: invalid argument")]
+    NamespaceField(String),
     /// The namespace exists already.
     #[error("namespace {0:?}: already exists")]
     NamespaceExists(String),
@@ -225,6 +228,7 @@ impl Coded for Error {
             Self::Name(error) => error.code(),
             Self::Label { .. }
             | Self::Required(_)
+            | Self::NamespaceField(_)
             | Self::Immutable { .. }
             | Self::Filter { .. }
             | Self::TooLarge { .. }

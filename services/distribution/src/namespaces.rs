@@ -32,14 +32,13 @@ impl Namespaces {
         Self { shared, leaving: Arc::default(), owed: Arc::default() }
     }
 
-    /// A namespace's labels.
+    /// A namespace's labels, if it is there.
     ///
     /// # Errors
-    /// [`Error::NamespaceNotFound`], [`Error::Store`].
-    pub fn get(&self, name: &Namespace) -> Result<Labels> {
+    /// [`Error::Store`].
+    pub fn get(&self, name: &Namespace) -> Result<Option<Labels>> {
         let read = |txn: &berth_store::Read| Ok::<_, Error>(txn.get(&NAMESPACES, name.as_str())?);
-        let found = self.shared.store.read(read)?;
-        Ok(found.ok_or_else(|| Error::NamespaceNotFound(name.to_string()))?.labels)
+        Ok(self.shared.store.read(read)?.map(|space| space.labels))
     }
 
     /// All namespaces, by name.
@@ -82,9 +81,8 @@ impl Namespaces {
     /// [`Error::Store`].
     pub async fn register(&self, name: &Namespace) -> Result<()> {
         let _leaving = self.enter(name).await;
-        match self.get(name) {
-            Err(Error::NamespaceNotFound(_)) => {}
-            other => return other.map(drop),
+        if self.get(name)?.is_some() {
+            return Ok(());
         }
         let key = name.clone();
         let registered = self.shared.store.commit("namespaces.register", move |txn| {
@@ -96,24 +94,22 @@ impl Namespaces {
         registered.await
     }
 
-    /// Changes a namespace's labels.
+    /// Sets labels of a namespace, which comes into being by it; an empty value removes one.
     ///
     /// # Errors
-    /// [`Error::NamespaceNotFound`], [`Error::Label`], [`Error::Store`].
-    pub async fn update(&self, name: &Namespace, labels: LabelChange) -> Result<Labels> {
-        clean_labels("namespace", labels.new_labels())?;
-        let key = name.clone();
+    /// [`Error::Label`], [`Error::Store`].
+    pub async fn set(&self, name: &Namespace, labels: Labels) -> Result<()> {
+        clean_labels("namespace", labels.clone())?;
+        let _leaving = self.enter(name).await;
+        let (key, change) = (name.clone(), LabelChange::Set(labels.clone()));
         let updated = self.shared.store.commit("namespaces.update", move |txn| {
-            let Some(mut space) = txn.get(&NAMESPACES, key.as_str())? else {
-                return Err(Error::NamespaceNotFound(key.to_string()));
-            };
-            labels.apply(&mut space.labels);
-            txn.put(&NAMESPACES, key.as_str(), &space)?;
-            Ok(space.labels)
+            let mut space = txn.get(&NAMESPACES, key.as_str())?.unwrap_or_default();
+            change.apply(&mut space.labels);
+            Ok::<_, Error>(txn.put(&NAMESPACES, key.as_str(), &space)?)
         });
-        let labels = updated.await?;
-        self.tell(name, Event::NamespaceUpdated { labels: labels.clone() });
-        Ok(labels)
+        updated.await?;
+        self.tell(name, Event::NamespaceUpdated { labels });
+        Ok(())
     }
 
     fn tell(&self, name: &Namespace, event: Event) {

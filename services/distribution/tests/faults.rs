@@ -188,9 +188,10 @@ async fn a_deletion_that_was_cut_off_leaves_no_fence() {
     fences.until(|up| up.is_empty()).await;
     fences.release();
     let get = namespaces::GetNamespaceRequest { name: "doomed".into() };
-    clients.namespaces.get(get.clone()).await.unwrap();
-    clients.namespaces.delete(delete).await.unwrap();
-    assert_eq!(clients.namespaces.get(get).await.unwrap_err().code(), Code::NotFound);
+    let found = clients.namespaces.get(get).await.unwrap().into_inner().namespace.unwrap();
+    assert_eq!(found.labels, pairs(&[("k", "v")]));
+    clients.namespaces.delete(delete.clone()).await.unwrap();
+    assert_eq!(clients.namespaces.delete(delete).await.unwrap_err().code(), Code::NotFound);
     fences.until(|up| up.is_empty()).await;
     process.start_kill().unwrap();
     process.wait().await.unwrap();

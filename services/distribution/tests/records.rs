@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::collections::HashMap;
+
 use berth_proto::berth::node::v1::{CollectRequest, NodeSubscribeRequest, OpenBlobRequest};
 use berth_proto::containerd::services::images::v1 as images;
 use berth_proto::containerd::services::leases::v1 as leases;
@@ -168,13 +170,33 @@ async fn namespaces_come_by_use_and_go_when_empty() {
     assert_eq!(clients.namespaces.create(create).await.unwrap_err().code(), Code::AlreadyExists);
     let kept = clients.namespaces.delete(delete("busy")).await.unwrap_err();
     assert!(kept.message().contains("snapshots on \"overlayfs\" snapshotter"), "{kept}");
-    let update = namespaces::UpdateNamespaceRequest {
-        namespace: Some(namespaces::Namespace { labels: pairs(&[("c", "d")]), ..busy }),
-        update_mask: Some(FieldMask { paths: vec!["labels.c".into()] }),
+    let update = |name: &str, new: &[(&str, &str)], paths: &[&str]| {
+        let namespace = namespaces::Namespace { name: name.into(), labels: pairs(new) };
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(FieldMask { paths });
+        namespaces::UpdateNamespaceRequest { namespace: Some(namespace), update_mask }
     };
-    let updated = clients.namespaces.update(update).await.unwrap().into_inner().namespace.unwrap();
-    assert_eq!(updated.labels, pairs(&[("a", "b"), ("c", "d")]));
+    let named = update("busy", &[("c", "d"), ("e", "f")], &["labels.c"]);
+    let updated = clients.namespaces.update(named).await.unwrap().into_inner();
+    assert_eq!(updated.namespace, None, "as containerd answers");
+    assert_eq!(labels_of(&mut clients, "busy").await, pairs(&[("a", "b"), ("c", "d")]));
+    let all = update("busy", &[("a", ""), ("g", "h")], &[]);
+    clients.namespaces.update(all).await.unwrap();
+    assert_eq!(labels_of(&mut clients, "busy").await, pairs(&[("c", "d"), ("g", "h")]));
+    let whole = update("busy", &[], &["labels"]);
+    let refused = clients.namespaces.update(whole).await.unwrap_err();
+    let told = "cannot update \"labels\" field: invalid argument";
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, told));
+    assert_eq!(labels_of(&mut clients, "not-yet").await, pairs(&[]));
+    clients.namespaces.update(update("not-yet", &[("k", "v")], &[])).await.unwrap();
+    assert_eq!(labels_of(&mut clients, "not-yet").await, pairs(&[("k", "v")]));
     served.stop().await;
+}
+
+/// The labels of a namespace; one that is not there has none.
+async fn labels_of(clients: &mut Clients, name: &str) -> HashMap<String, String> {
+    let get = namespaces::GetNamespaceRequest { name: name.into() };
+    clients.namespaces.get(get).await.unwrap().into_inner().namespace.unwrap().labels
 }
 
 #[tokio::test]

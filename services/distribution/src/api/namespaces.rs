@@ -3,9 +3,11 @@
 use berth_grpc::status;
 use berth_ids::{Labels, Namespace};
 use berth_proto::containerd::services::namespaces::v1 as wire;
+use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
-use super::wire::{Answer, change, labels, mask, required, to_labels};
+use super::wire::{Answer, labels, required, to_labels};
+use crate::error::Error;
 use crate::namespaces::Namespaces;
 
 pub struct Service(pub Namespaces);
@@ -16,8 +18,10 @@ impl wire::namespaces_server::Namespaces for Service {
         &self,
         request: Request<wire::GetNamespaceRequest>,
     ) -> Answer<wire::GetNamespaceResponse> {
+        // A namespace comes into being by its first use: before it, it has no labels. The first
+        // call of containerd's Go client is this one.
         let name = name(&request.get_ref().name)?;
-        let found = self.0.get(&name).map_err(status)?;
+        let found = self.0.get(&name).map_err(status)?.unwrap_or_default();
         Ok(Response::new(wire::GetNamespaceResponse { namespace: to_wire(&name, found) }))
     }
 
@@ -49,11 +53,9 @@ impl wire::namespaces_server::Namespaces for Service {
         let wire::UpdateNamespaceRequest { namespace, update_mask } = request.into_inner();
         let wanted = namespace.ok_or_else(required("namespace must be set"))?;
         let name = name(&wanted.name)?;
-        let object = || format!("namespace {:?}", wanted.name);
-        let mask = mask(update_mask, &["labels"], &["labels"], object)?;
-        let change = change(&mask, "labels", labels(wanted.labels));
-        let updated = self.0.update(&name, change).await.map_err(status)?;
-        Ok(Response::new(wire::UpdateNamespaceResponse { namespace: to_wire(&name, updated) }))
+        self.0.set(&name, named(update_mask, labels(wanted.labels))?).await.map_err(status)?;
+        // containerd answers without the namespace.
+        Ok(Response::new(wire::UpdateNamespaceResponse::default()))
     }
 
     async fn delete(&self, request: Request<wire::DeleteNamespaceRequest>) -> Answer<()> {
@@ -64,6 +66,21 @@ impl wire::namespaces_server::Namespaces for Service {
 
 pub fn name(text: &str) -> Result<Namespace, Status> {
     text.parse().map_err(|error: berth_ids::Error| status(error))
+}
+
+/// The labels that an update sets: those that the mask names one by one, which is all that it may,
+/// else all that are given.
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
+fn named(mask: Option<FieldMask>, given: Labels) -> Result<Labels, Status> {
+    let paths = mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        return Ok(given);
+    }
+    let value = |path: &String| match path.strip_prefix("labels.") {
+        Some(key) => Ok((key.to_owned(), given.get(key).cloned().unwrap_or_default())),
+        None => Err(status(Error::NamespaceField(path.clone()))),
+    };
+    paths.iter().map(value).collect()
 }
 
 fn to_wire(name: &Namespace, labels: Labels) -> Option<wire::Namespace> {
