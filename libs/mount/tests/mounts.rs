@@ -1,18 +1,11 @@
-//! Real mounts. Needs root; without it the tests end early.
+//! Real mounts. Needs root.
 
 use std::fs;
 use std::path::Path;
 
 use berth_errors::{Code, Coded};
 use berth_mount::{Mount, TempMount, mount_all, mountinfo, unmount_all, unmount_beneath};
-
-fn root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: mounting needs root");
-    }
-    root
-}
+use berth_testkit::is_root;
 
 fn mount(kind: &str, source: &Path, target: &str, options: &[&str]) -> Mount {
     Mount {
@@ -25,7 +18,7 @@ fn mount(kind: &str, source: &Path, target: &str, options: &[&str]) -> Mount {
 
 #[test]
 fn a_read_only_bind_refuses_writes_and_is_undone() {
-    if !root() {
+    if !is_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -45,7 +38,7 @@ fn a_read_only_bind_refuses_writes_and_is_undone() {
 
 #[test]
 fn an_inner_target_cannot_leave_its_root() {
-    if !root() {
+    if !is_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -69,7 +62,7 @@ fn an_inner_target_cannot_leave_its_root() {
 
 #[test]
 fn a_failed_list_leaves_no_mount() {
-    if !root() {
+    if !is_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -84,7 +77,7 @@ fn a_failed_list_leaves_no_mount() {
 
 #[test]
 fn two_hundred_layers_do_not_fit_a_page_but_mount() {
-    if !root() {
+    if !is_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -127,7 +120,7 @@ fn two_hundred_layers_do_not_fit_a_page_but_mount() {
 
 #[test]
 fn a_busy_mount_is_detached() {
-    if !root() {
+    if !is_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use berth_bundle::layer::Limits;
 use berth_bundle::snapshots::{Caller, Kind, LabelChange, OVERLAYFS, Snapshots, StagedLayer};
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
-use support::{Node, caller, commit, directories, labels, on_all, prepare, put, stage};
+use support::{Node, caller, commit, directories, is_root, labels, on_all, prepare, put, stage};
 
 fn leased(incarnation: u64) -> Caller {
     Caller { lease: Some(("l".to_owned(), incarnation)), ..caller() }
@@ -260,7 +260,7 @@ conformance!(
 
 #[tokio::test]
 async fn a_restart_keeps_records_and_clears_the_rest() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let node = Node::new();
@@ -284,7 +284,7 @@ async fn a_restart_keeps_records_and_clears_the_rest() {
 
 #[tokio::test]
 async fn overlay_mounts_are_containerds_option_for_option() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let node = Node::new();
@@ -312,7 +312,7 @@ async fn overlay_mounts_are_containerds_option_for_option() {
 
 #[tokio::test]
 async fn a_hundred_and_thirty_layers_mount() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return;
     }
     let node = Node::new();

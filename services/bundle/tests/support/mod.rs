@@ -7,6 +7,7 @@ mod archive;
 mod tree;
 
 pub use archive::Tar;
+pub use berth_testkit::is_root;
 pub use tree::{inside, tree};
 
 use std::path::Path;
@@ -131,14 +132,6 @@ pub async fn put(
 /// How many entries a part of a snapshotter's folder has.
 pub fn directories(root: &Path, name: &str, part: &str) -> usize {
     std::fs::read_dir(root.join(name).join(part)).unwrap().count()
-}
-
-pub fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: owners, devices and mounts need root");
-    }
-    root
 }
 
 /// Runs one case on a fresh node for each snapshotter.
