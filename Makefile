@@ -1,7 +1,8 @@
 # berth: build, try, test and install. `make help` lists the targets.
 
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
-            containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86
+            containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
+            strace
 PREFIX   ?= /usr/local
 PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2

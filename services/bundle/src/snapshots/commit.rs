@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use berth_ids::Labels;
 use berth_store::Write;
-use rustix::fs::{CWD, Mode, OFlags};
 
 use super::create::{adopt_child, checked_labels, validate_key};
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
-use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking};
+use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking, durable};
 use crate::Error;
 
 /// A snapshot that is to be committed under a name.
@@ -89,7 +88,7 @@ impl Snapshots {
         blocking("measure snapshot", move || {
             let driver = shared.driver(snapshotter)?;
             let path = driver.directory(record.id);
-            make_durable(&path)?;
+            durable::file_system(&path)?;
             driver.usage(&path)
         })
         .await
@@ -159,15 +158,4 @@ impl Naming {
 
 fn not_active(key: &str) -> Error {
     Error::State { what: "snapshot", name: key.to_owned(), reason: "it is not active" }
-}
-
-/// Flushes the file system that `path` is on.
-pub(super) fn make_durable(path: &std::path::Path) -> Result<(), Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let synced = rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(rustix::fs::syncfs);
-    synced.map_err(|errno| Error::File {
-        step: "flush",
-        path: path.to_owned(),
-        source: errno.into(),
-    })
 }

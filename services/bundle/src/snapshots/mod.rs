@@ -14,6 +14,7 @@ mod commit;
 mod copy;
 mod create;
 mod driver;
+mod durable;
 mod holds;
 mod mapping;
 mod read;

@@ -16,7 +16,7 @@ use super::commit::Naming;
 use super::create::adopt_child;
 use super::driver::Driver;
 use super::records::SNAPSHOTS;
-use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking};
+use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking, durable};
 use crate::Error;
 use crate::layer::{self, Applied, Limits, Target, implied, is_layer};
 
@@ -27,7 +27,7 @@ pub(super) type Key = (String, &'static str, String);
 pub(super) enum Staged {
     /// Being extracted.
     Busy,
-    /// Extracted and durable.
+    /// Extracted and durable, but for what its commit changes.
     Ready { id: u64, implied: Vec<Vec<u8>>, usage: Usage, parent: Option<String> },
 }
 
@@ -276,27 +276,38 @@ impl Driver {
     /// Turns the staged layer `id` into the directory of a snapshot on `parents`, durably.
     fn adopt(&self, id: u64, implied: &[Vec<u8>], parents: &[u64]) -> Result<(), Error> {
         let (from, to) = (self.staging(id), self.directory(id));
-        let failed = |step| {
-            let path = from.clone();
-            move |source| Error::File { step, path, source }
-        };
-        if self.is_parallel() {
-            let lowers: Vec<_> =
-                parents.iter().map(|id| self.content(&self.directory(*id))).collect();
-            implied::adopt(&self.content(&from), implied, &lowers).map_err(|(path, errno)| {
-                Error::File {
-                    step: "copy attributes from the layers below to",
-                    path: from.join(String::from_utf8_lossy(&path).into_owned()),
-                    source: errno.into(),
-                }
-            })?;
+        // Where the parent's files are there the implied directories are the parent's.
+        let adopts = self.is_parallel() && !parents.is_empty();
+        let implied = if adopts { implied } else { &[] };
+        let lowers: Vec<_> = parents.iter().map(|id| self.content(&self.directory(*id))).collect();
+        implied::adopt(&self.content(&from), implied, &lowers).map_err(|(path, errno)| {
+            Error::File {
+                step: "copy attributes from the layers below to",
+                path: from.join(String::from_utf8_lossy(&path).into_owned()),
+                source: errno.into(),
+            }
+        })?;
+        fs_err::rename(&from, &to).map_err(|source| Error::File {
+            step: "move the staged layer",
+            path: from.clone(),
+            source,
+        })?;
+        self.flush_adopted(&to, implied)
+    }
+
+    /// Makes durable what came after the extraction, which ended with a flush of its own: the move
+    /// to `path` and the attributes of implied directories. Of those there is the layer's root and
+    /// no other where archives have the directories above what they change, as those of docker,
+    /// BuildKit and containerd; then the file system is not flushed a second time.
+    fn flush_adopted(&self, path: &Path, implied: &[Vec<u8>]) -> Result<(), Error> {
+        let is_root = |path: &Vec<u8>| path.is_empty();
+        if !implied.iter().all(is_root) {
+            return durable::file_system(path);
         }
-        fs_err::rename(&from, &to).map_err(failed("move the staged layer"))?;
-        let parent = to.parent().unwrap_or(&to);
-        // The layer's own files were flushed after extraction; the move is what is left.
-        fs_err::File::open(parent)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failed("flush the move of"))
+        if !implied.is_empty() {
+            durable::directory(&self.content(path))?;
+        }
+        durable::directory(path.parent().unwrap_or(path))
     }
 }
 

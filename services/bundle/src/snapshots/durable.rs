@@ -1,0 +1,30 @@
+//! Flushing what a record is going to say.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Result;
+
+use crate::Error;
+
+/// Flushes the file system that the directory `path` is on.
+pub(super) fn file_system(path: &Path) -> std::result::Result<(), Error> {
+    flush(path, rustix::fs::syncfs)
+}
+
+/// Flushes a directory's own attributes and names, not what is in them.
+pub(super) fn directory(path: &Path) -> std::result::Result<(), Error> {
+    flush(path, rustix::fs::fsync)
+}
+
+fn flush(
+    path: &Path,
+    how: impl FnOnce(std::os::fd::OwnedFd) -> Result<()>,
+) -> std::result::Result<(), Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(how).map_err(|errno| Error::File {
+        step: "flush",
+        path: path.to_owned(),
+        source: errno.into(),
+    })
+}
