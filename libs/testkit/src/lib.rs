@@ -21,6 +21,7 @@ mod registry;
 mod root;
 mod session;
 mod tokens;
+mod user;
 mod wait;
 
 pub use authority::Authority;
@@ -39,4 +40,5 @@ pub use rustix::process::Signal;
 pub use session::Session;
 pub use tar::EntryType;
 pub use tokens::{Asked, TokenServer};
+pub use user::{as_user, ask};
 pub use wait::until;
