@@ -12,5 +12,6 @@ mod logins;
 mod main_job;
 mod mounts;
 mod shell;
+mod snapshotters;
 mod stage;
 mod supervisor;

@@ -15,7 +15,7 @@ use crate::manifest::Descriptor;
 
 const SNAPSHOTTERS: &str = "io.containerd.snapshotter.v1";
 
-/// The snapshotter that was asked for, or else the first of overlayfs and native that works.
+/// The snapshotter that was asked for, or else the node's default.
 pub async fn snapshotter(client: &Client, asked: Option<&str>) -> Result<String> {
     if let Some(asked) = asked {
         return Ok(asked.to_owned());
@@ -24,10 +24,8 @@ pub async fn snapshotter(client: &Client, asked: Option<&str>) -> Result<String>
     let request = client.request(PluginsRequest { filters });
     let answer = client.introspection().plugins(request).await;
     let plugins = answer.step(|| "list snapshotters".to_owned())?.into_inner().plugins;
-    let works =
-        |name: &&str| plugins.iter().any(|plugin| plugin.id == **name && plugin.init_err.is_none());
-    match ["overlayfs", "native"].iter().find(|name| works(name)) {
-        Some(name) => Ok((*name).to_owned()),
+    match plugins.into_iter().find(|plugin| plugin.exports.contains_key("default")) {
+        Some(plugin) => Ok(plugin.id),
         None => bail!("no snapshotter works here, see `berth info` or name one with --snapshotter"),
     }
 }

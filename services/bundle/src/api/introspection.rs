@@ -7,10 +7,14 @@ use berth_filters::{Adaptor, Filter};
 use berth_grpc::status;
 use berth_proto::containerd::services::introspection::v1 as wire;
 use berth_proto::containerd::types::Platform;
+use berth_proto::google::rpc;
 use tonic::{Request, Response, Status};
 use wire::introspection_server::Introspection;
 
 use super::Context;
+
+/// The type of snapshotters as plugins. The one that is meant where none is named exports `default`.
+const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
 #[tonic::async_trait]
 impl Introspection for Context {
@@ -47,12 +51,22 @@ impl Context {
     #[allow(clippy::result_large_err, reason = "handlers return Status")]
     fn plugins_here(&self) -> Result<Vec<wire::Plugin>, Status> {
         let mut plugins = Vec::new();
+        let default = self.snapshots.resolve("").map_err(status)?;
         for name in self.snapshots.names() {
             let root = self.snapshots.root(name).map_err(status)?;
-            let exports = HashMap::from([("root".to_owned(), root.display().to_string())]);
-            let mut plugin = plugin("io.containerd.snapshotter.v1", name);
-            plugin.exports = exports;
+            let mut plugin = plugin(SNAPSHOTTER, name);
+            plugin.exports = HashMap::from([("root".to_owned(), root.display().to_string())]);
+            if name == default {
+                plugin.exports.insert("default".to_owned(), "true".to_owned());
+            }
             plugin.platforms = vec![host()];
+            plugins.push(plugin);
+        }
+        for absent in self.snapshots.absent() {
+            let why = status(&absent.why);
+            let (code, message) = (why.code() as i32, why.message().to_owned());
+            let mut plugin = plugin(SNAPSHOTTER, absent.name);
+            plugin.init_err = Some(rpc::Status { code, message, details: Vec::new() });
             plugins.push(plugin);
         }
         let mut differ = plugin("io.containerd.differ.v1", "walking");

@@ -24,7 +24,7 @@ mod remove;
 mod staging;
 mod usage;
 
-pub use driver::{NATIVE, OVERLAYFS};
+pub use driver::{Absent, NATIVE, OVERLAYFS};
 pub use holds::Node;
 pub(crate) use holds::{back_references, references};
 pub use read::LabelChange;
@@ -95,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) epochs: Epochs,
     pub(crate) fences: Fences,
     drivers: Vec<Driver>,
+    absent: Vec<Absent>,
     default: &'static str,
     listener: Listener,
     owners: Arc<dyn Owners>,
@@ -119,7 +120,7 @@ impl Snapshots {
         listener: Listener,
         owners: Arc<dyn Owners>,
     ) -> Result<Self, Error> {
-        let drivers = Driver::open_all(root)?;
+        let (drivers, absent) = Driver::open_all(root)?;
         let default = match default {
             Some(name) => find(&drivers, name)?.name(),
             None => drivers[0].name(),
@@ -130,6 +131,7 @@ impl Snapshots {
             epochs: Epochs::default(),
             fences: Fences::default(),
             drivers,
+            absent,
             default,
             listener,
             owners,
@@ -144,6 +146,12 @@ impl Snapshots {
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
         self.shared.drivers.iter().map(Driver::name).collect()
+    }
+
+    /// Those that do not work on this node.
+    #[must_use]
+    pub fn absent(&self) -> &[Absent] {
+        &self.shared.absent
     }
 
     /// The name that `name` stands for: itself, or the default if it is empty.

@@ -26,6 +26,14 @@ pub(crate) enum Driver {
     Native(Native),
 }
 
+/// A snapshotter that does not work on this node.
+pub struct Absent {
+    /// Its name.
+    pub name: &'static str,
+    /// Why it does not.
+    pub why: Error,
+}
+
 /// The directories that a driver has below its root.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -66,35 +74,35 @@ pub(super) fn make(path: &Path, mode: u32) -> Result<(), Error> {
     })
 }
 
-/// Whether overlayfs works there. What has snapshots had it before: a disk that is full by now, with
-/// no room to try it, is not to hide them.
-fn carries_overlays(layout: &Layout) -> Result<bool, Error> {
+/// Why overlayfs does not work there, if it does not. What has snapshots had it before: a disk that
+/// is full by now, with no room to try it, is not to hide them.
+fn refuses_overlays(layout: &Layout) -> Result<Option<Error>, Error> {
     if layout.is_used()? {
-        return Ok(true);
+        return Ok(None);
     }
     match is_supported(&layout.root) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(None),
         // The kernel's answer; anything else says nothing about overlays.
-        Err(Error::Mount(error @ berth_mount::Error::Mount { .. })) => {
-            let error = berth_errors::chain(&error);
-            tracing::warn!(error, "no overlayfs here, using native");
-            Ok(false)
+        Err(why @ Error::Mount(berth_mount::Error::Mount { .. })) => {
+            tracing::warn!(error = berth_errors::chain(&why), "no overlayfs here");
+            Ok(Some(why))
         }
         Err(error) => Err(error),
     }
 }
 
 impl Driver {
-    /// All drivers that work below `root`, the best first.
-    pub(super) fn open_all(root: &Path) -> Result<Vec<Self>, Error> {
+    /// All drivers that work below `root`, the best first, and those that do not.
+    pub(super) fn open_all(root: &Path) -> Result<(Vec<Self>, Vec<Absent>), Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
         let layout = Layout::open(root.join(OVERLAYFS))?;
-        let mut drivers = Vec::new();
-        if carries_overlays(&layout)? {
-            drivers.push(Driver::Overlay(Overlay::new(layout)));
+        let (mut drivers, mut absent) = (Vec::new(), Vec::new());
+        match refuses_overlays(&layout)? {
+            None => drivers.push(Driver::Overlay(Overlay::new(layout))),
+            Some(why) => absent.push(Absent { name: OVERLAYFS, why }),
         }
         drivers.push(Driver::Native(native));
-        Ok(drivers)
+        Ok((drivers, absent))
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -188,7 +196,7 @@ mod tests {
         let disk = Mount { kind, source, target, options };
         let disk = TempMount::new(&[disk], folder.path(), "disk").unwrap();
         let names = || -> Result<Vec<_>, Error> {
-            Ok(Driver::open_all(disk.path())?.iter().map(Driver::name).collect())
+            Ok(Driver::open_all(disk.path())?.0.iter().map(Driver::name).collect())
         };
         assert_eq!(names().unwrap(), [OVERLAYFS, NATIVE]);
         let full = (0..).map(|number| fs_err::File::create(disk.path().join(number.to_string())));

@@ -125,6 +125,7 @@ pub(super) fn is_supported(root: &Path) -> Result<(), Error> {
         target: String::new(),
         options,
     };
-    drop(TempMount::new(&[overlay], &probe, "merged")?);
-    clear()
+    let mounted = TempMount::new(&[overlay], &probe, "merged").map(drop);
+    clear()?;
+    Ok(mounted?)
 }
