@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod cli;
+mod compatibility;
 mod ctr;
 mod docs;
 mod images;
