@@ -15,27 +15,28 @@ mod suite;
 use anyhow::Result;
 use berth_testkit::Node;
 use containerd::Containerd;
+use suite::Subject;
 
 #[test]
 fn containerd_overlayfs() -> Result<()> {
     let containerd = Containerd::start()?;
-    suite::run(&containerd.address(), "overlayfs")
+    suite::run(Subject::Containerd, &containerd.address(), "overlayfs")
 }
 
 #[test]
 fn containerd_native() -> Result<()> {
     let containerd = Containerd::start()?;
-    suite::run(&containerd.address(), "native")
+    suite::run(Subject::Containerd, &containerd.address(), "native")
 }
 
 #[test]
 fn berth_overlayfs() -> Result<()> {
     let node = Node::start()?;
-    suite::run(&node.address(), "overlayfs")
+    suite::run(Subject::Berth, &node.address(), "overlayfs")
 }
 
 #[test]
 fn berth_native() -> Result<()> {
     let node = Node::start()?;
-    suite::run(&node.address(), "native")
+    suite::run(Subject::Berth, &node.address(), "native")
 }
