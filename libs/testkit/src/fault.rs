@@ -2,7 +2,7 @@
 
 use crate::http::Head;
 
-/// The least size of an answer that counts as a large blob's.
+/// The least size of a body that counts as a large blob's.
 const LARGE: usize = 100_000;
 
 /// Which requests a fault is made of.
@@ -12,7 +12,7 @@ pub enum On {
     Download,
     /// Whatever is asked about manifests.
     Manifest,
-    /// The sending of blobs.
+    /// The sending of large blobs.
     Upload,
 }
 
@@ -47,7 +47,7 @@ impl On {
         match self {
             On::Download => method == "GET" && path.contains("/blobs/") && answer.len() > LARGE,
             On::Manifest => path.contains("/manifests/"),
-            On::Upload => method == "PATCH",
+            On::Upload => method == "PATCH" && request.length() > LARGE,
         }
     }
 }
