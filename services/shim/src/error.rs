@@ -21,6 +21,9 @@ pub enum Error {
     /// The container has not been created here.
     #[error("container {0:?} not created: not found")]
     NoContainer(String),
+    /// The shim has no such sandbox.
+    #[error("sandbox {0:?}: not found")]
+    NoSandbox(String),
     /// The container has no such process.
     #[error("process does not exist {0}: not found")]
     NoProcess(String),
@@ -104,7 +107,9 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Error::Usage(_) | Error::Invalid { .. } => Code::InvalidArgument,
-            Error::NoContainer(_) | Error::NoProcess(_) | Error::Finished => Code::NotFound,
+            Error::NoContainer(_) | Error::NoSandbox(_) | Error::NoProcess(_) | Error::Finished => {
+                Code::NotFound
+            }
             Error::Exists(_) => Code::AlreadyExists,
             Error::State(_) | Error::InitExited(_) | Error::NoRuntime(_) => {
                 Code::FailedPrecondition

@@ -131,9 +131,7 @@ async fn a_created_container_is_deleted_without_a_start() {
 #[tokio::test]
 async fn processes_of_the_hosts_namespace_are_killed_with_the_first() {
     let node = Node::new();
-    let mut spec = shell("sleep 1000 & echo $!; exit 0");
-    spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "pid");
-    let shim = node.shim("c5", &spec).await;
+    let shim = node.shim("c5", &shared_pids(shell("sleep 1000 & echo $!; exit 0"))).await;
     let stdout = fifo(&node.path("out"));
     shim.create(Io { stdout: stdout.clone(), ..Io::default() }).await;
     let output = background(read(stdout));

@@ -100,11 +100,13 @@ impl Shim {
         self.held().iter().any(|container| container.running())
     }
 
-    /// Ends the shim if it holds nothing.
-    pub(crate) fn shutdown(&self) {
-        if lock(&self.containers).is_empty() {
-            self.stop.send_replace(true);
+    /// Ends the shim if it holds nothing; returns whether it ends.
+    pub(crate) fn shutdown(&self) -> bool {
+        let empty = lock(&self.containers).is_empty();
+        if empty {
+            self.stop();
         }
+        empty
     }
 
     /// Ends the shim whatever it holds.

@@ -102,7 +102,9 @@ impl Node {
             std::fs::create_dir_all(image.join(folder)).unwrap();
         }
         std::fs::copy("/usr/bin/busybox", image.join("bin/busybox")).unwrap();
-        for name in ["sh", "cat", "echo", "sleep", "stty", "tail", "true", "yes", "head", "seq"] {
+        let names =
+            ["sh", "cat", "echo", "sleep", "stty", "tail", "true", "yes", "head", "seq", "setsid"];
+        for name in names {
             std::os::unix::fs::symlink("busybox", image.join("bin").join(name)).unwrap();
         }
         let mut node =
@@ -142,8 +144,9 @@ impl Node {
     /// Runs the shim's `start` in a bundle and returns what it wrote.
     pub fn launch(&self, id: &str, bundle: &Path, input: &[u8], env: &[(&str, &str)]) -> Output {
         let mut command = Command::new(SHIM);
-        command.args(["-namespace", NAMESPACE, "-address", "/none", "-publish-binary", "/none"]);
-        command.args(["-id", id, "start"]).current_dir(bundle).env_remove("MAX_SHIM_VERSION");
+        command.args(["-namespace", NAMESPACE, "-address", "/none", "-publish-binary"]);
+        command.arg(self.path("publish")).args(["-id", id, "start"]);
+        command.current_dir(bundle).env_remove("MAX_SHIM_VERSION");
         command.env("TTRPC_ADDRESS", self.path("events.sock")).envs(env.iter().copied());
         let mut child = command
             .stdin(Stdio::piped())
@@ -162,17 +165,25 @@ impl Node {
 
     /// Starts a shim the way containerd 2.3 does.
     pub async fn shim(&self, id: &str, spec: &Value) -> Shim {
+        let events = self.path("events.sock").to_string_lossy().into_owned();
+        self.shim_telling(id, spec, &events).await
+    }
+
+    /// Starts a shim that sends its events to a socket; without one to the program `publish` of
+    /// the node's folder.
+    pub async fn shim_telling(&self, id: &str, spec: &Value, events: &str) -> Shim {
         let bundle = self.bundle(id, spec);
         let params = BootstrapParams {
             instance_id: id.into(),
             namespace: NAMESPACE.into(),
-            containerd_ttrpc_address: self.path("events.sock").to_string_lossy().into(),
+            containerd_ttrpc_address: events.into(),
             containerd_grpc_address: "/none".into(),
             socket_dir: Some(self.path("s").to_string_lossy().into()),
             extensions: vec![Extension { value: Some(berth_proto::pack(&self.options())) }],
             ..BootstrapParams::default()
         };
-        let output = self.launch(id, &bundle, &params.encode_to_vec(), &[]);
+        let env = [("TTRPC_ADDRESS", events)];
+        let output = self.launch(id, &bundle, &params.encode_to_vec(), &env);
         assert!(output.status.success(), "{output:?}");
         let result = BootstrapResult::decode(&output.stdout[..]).unwrap();
         assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
@@ -297,18 +308,29 @@ impl Shim {
 
     /// Waits until the socket is gone.
     pub async fn gone(&self) {
-        let gone = async {
-            while self.socket.exists() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LONG, gone).await.unwrap();
+        eventually("the socket is gone", || !self.socket.exists()).await;
     }
 }
 
 pub fn mounted(below: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     mounts.contains(&*below.to_string_lossy())
+}
+
+/// Waits until something holds that nothing announces.
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LONG, held).await.is_ok(), "never: {what}");
+}
+
+/// A spec whose processes are the host's to see: they end with nobody but themselves.
+pub fn shared_pids(mut spec: Value) -> Value {
+    spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "pid");
+    spec
 }
 
 /// Makes a named pipe.
