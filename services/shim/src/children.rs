@@ -256,9 +256,11 @@ impl Children {
         others
     }
 
-    /// Runs a future while reaping, for the short-lived actions.
+    /// Runs a future while reaping, for the short-lived actions and for the end.
     pub(crate) async fn reaping<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
         let mut ended = signal(SignalKind::child()).map_err(Error::io("watch SIGCHLD"))?;
+        // What ended before we watched is not told.
+        drop(self.reap());
         tokio::pin!(future);
         loop {
             tokio::select! {

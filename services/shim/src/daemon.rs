@@ -53,9 +53,13 @@ pub(crate) async fn serve(
         () = &mut sending => Ok(()),
     };
     drop(server);
-    shim.tasks.drain(DRAIN).await;
-    drop(shim);
-    if tokio::time::timeout(DRAIN, sending).await.is_err() {
+    // What is left to do is done by programs, too: somebody has to see them end.
+    let rest = async {
+        shim.tasks.drain(DRAIN).await;
+        drop(shim);
+        tokio::time::timeout(DRAIN, sending).await
+    };
+    if children.reaping(rest).await?.is_err() {
         log::warn("events are lost: nobody took them before the end");
     }
     served

@@ -117,3 +117,32 @@ async fn what_is_unknown_is_refused() {
     shim.wait("").await;
     shim.finish().await;
 }
+
+#[tokio::test]
+async fn a_signal_for_all_reaches_every_process_of_a_shared_namespace() {
+    let node = Node::new();
+    let told = node.path("told");
+    let io = || Io { stdout: format!("file://{}", told.display()), ..Io::default() };
+    // The shells themselves have something to say of what was killed.
+    let words = ["ready", "first", "second", "third"];
+    let lines = || {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let lines = text.lines().filter(|line| words.contains(line));
+        let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let script = "(trap 'echo second; exit 0' USR1; echo ready; while :; do sleep 1; done) & \
+                  trap 'echo first' USR1; echo ready; while kill -0 $!; do wait $!; done; exit 0";
+    let shim = node.shim("p5", &shared_pids(shell(script))).await;
+    shim.create(io()).await;
+    shim.start("").await.unwrap();
+    let exec = "trap 'echo third; exit 0' USR1; echo ready; while :; do sleep 1; done";
+    shim.exec("e", &["sh", "-c", exec], io()).await.unwrap();
+    shim.start("e").await.unwrap();
+    eventually("all wait for the signal", || lines() == ["ready"; 3]).await;
+    shim.kill("", 10, true).await.unwrap();
+    assert_eq!((shim.wait("e").await, shim.wait("").await), (0, 0));
+    shim.finish().await;
+    assert_eq!(lines(), ["first", "ready", "ready", "ready", "second", "third"]);
+}

@@ -15,6 +15,21 @@ use berth_proto::containerd::v1::types::Status;
 use common::*;
 use prost::Message;
 
+/// Parent and state of a process, as its stat line has them.
+fn stat(pid: u32) -> Option<(u32, char)> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+/// The children of a process that have ended and that it has not waited for.
+fn zombies(parent: u32) -> Vec<u32> {
+    let names = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid) == Some((parent, 'Z'))).collect()
+}
+
 fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
@@ -64,6 +79,61 @@ async fn containers_of_a_pod_share_a_shim() {
     second.kill("", 9, false).await.unwrap();
     second.wait("").await;
     second.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_container_leaves_behind_becomes_the_shims_and_no_zombie() {
+    let node = Node::new();
+    let script = "(setsid sleep 1000 & echo $!); exec sleep 1000";
+    let shim = node.shim("z1", &shared_pids(shell(script))).await;
+    let told = node.path("told");
+    let stdout = format!("file://{}", told.display());
+    let init = shim.create(Io { stdout, ..Io::default() }).await;
+    shim.start("").await.unwrap();
+    let own = shim.pid().await;
+    let left = || -> Option<u32> { std::fs::read_to_string(&told).ok()?.trim().parse().ok() };
+    eventually("its parent has ended", || left().is_some_and(|pid| stat(pid).is_some())).await;
+    let left = left().unwrap();
+    eventually("the shim has it", || stat(left).unwrap().0 == own).await;
+    assert_eq!(stat(init).unwrap().0, own);
+    signal(left, rustix::process::Signal::KILL);
+    eventually("it is gone altogether", || stat(left).is_none()).await;
+    assert_eq!(shim.state("").await.status(), Status::Running);
+    shim.exec("e", &["sh", "-c", "exit 3"], Io::default()).await.unwrap();
+    shim.start("e").await.unwrap();
+    assert_eq!(shim.wait("e").await, 3);
+    shim.kill("", 9, false).await.unwrap();
+    shim.wait("").await;
+    eventually("all is reaped", || zombies(own).is_empty()).await;
+    shim.finish().await;
+}
+
+/// Callers that serve no ttrpc have the shim publish through their own program.
+#[tokio::test]
+async fn without_a_socket_events_go_through_the_callers_program() {
+    let node = Node::new();
+    let folder = node.path("published");
+    std::fs::create_dir(&folder).unwrap();
+    let text = format!(
+        "#!/bin/sh\ncd {} && echo \"$*\" >>lines && exec cat >\"$(basename \"$5\")\"\n",
+        folder.display()
+    );
+    script(&node.path("publish"), &text);
+    let shim = node.shim_telling("x1", &shell("exit 7"), "").await;
+    let pid = shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    assert_eq!(shim.wait("").await, 7);
+    shim.finish().await;
+    let lines = || std::fs::read_to_string(folder.join("lines")).unwrap_or_default();
+    let line = |topic| format!("--address /none publish --topic {topic} --namespace test\n");
+    let order = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
+    let expected: String = order.into_iter().map(line).collect();
+    eventually("the last event is published", || lines() == expected).await;
+    let exit = prost_types::Any::decode(&*std::fs::read(folder.join("exit")).unwrap()).unwrap();
+    let exit = berth_proto::unpack::<berth_proto::containerd::events::TaskExit>(&exit);
+    let exit = exit.unwrap().unwrap();
+    assert_eq!((exit.container_id.as_str(), exit.pid, exit.exit_status), ("x1", pid, 7));
+    assert_eq!(node.events.topics(), Vec::<String>::new());
 }
 
 #[tokio::test]
