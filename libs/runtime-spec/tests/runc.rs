@@ -76,6 +76,29 @@ fn the_defaults_hold_in_the_container() {
     }
 }
 
+/// Those of them that this machine's kernel has; /proc/timer_list is in every one.
+#[test]
+fn kernel_files_are_hidden_or_protected_and_open_files_are_bounded() {
+    let script = "ulimit -Sn; ulimit -Hn; \
+        for path in /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats \
+            /proc/timer_list /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware \
+            /sys/devices/virtual/powercap; do \
+            if [ -d $path ]; then [ -z \"$(ls $path)\" ] || echo shown $path; \
+            elif [ -e $path ]; then [ -c $path ] || echo shown $path; fi; \
+        done; \
+        for path in /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger; do \
+            [ ! -e $path ] || mount | grep -q \"on $path type proc (ro\" || echo open $path; \
+        done; \
+        ls -d /proc/timer_list /proc/sys";
+    let text = printed("kernel", script, Options::default());
+    assert_eq!(text, "1024\n1024\n/proc/sys\n/proc/timer_list\n");
+    let open = printed("open", script, Options { privileged: true, ..Default::default() });
+    assert!(
+        open.contains("shown /proc/timer_list\n") && open.contains("open /proc/sys\n"),
+        "{open}"
+    );
+}
+
 #[test]
 fn read_only_means_it_and_a_bind_shows() {
     let host = tempfile::tempdir().unwrap();

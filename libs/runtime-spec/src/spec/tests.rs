@@ -1,5 +1,6 @@
 //! What becomes of image and options, one table per part of the spec.
 
+use oci_spec::runtime::PosixRlimitType;
 use rstest::rstest;
 
 use super::*;
@@ -23,6 +24,12 @@ fn spec(image: &ImageConfig, options: &Options) -> Result<Spec, Error> {
 
 fn linux(options: &Options) -> Linux {
     spec(&image(), options).unwrap().linux().clone().unwrap()
+}
+
+fn sorted(paths: &Option<Vec<String>>) -> Vec<String> {
+    let mut paths = paths.clone().unwrap_or_default();
+    paths.sort();
+    paths
 }
 
 #[rstest]
@@ -79,8 +86,27 @@ fn a_plain_container_has_containerds_defaults() {
     assert!(capabilities.inheritable().is_none() && capabilities.ambient().is_none());
     let linux = spec.linux().as_ref().unwrap();
     assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new("/default/c1")));
-    assert_eq!(linux.masked_paths().as_ref().map(Vec::len), Some(11));
-    assert_eq!(linux.readonly_paths().as_ref().map(Vec::len), Some(5));
+    // What containerd 2.3's default spec hides and protects, by name.
+    let masked = [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+    ];
+    assert_eq!(sorted(linux.masked_paths()), masked);
+    let protected = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+    assert_eq!(sorted(linux.readonly_paths()), protected);
+    let limits: Vec<_> = process.rlimits().iter().flatten().collect();
+    assert_eq!(limits.len(), 1);
+    assert_eq!(limits[0].typ(), PosixRlimitType::RlimitNofile);
+    assert_eq!((limits[0].soft(), limits[0].hard()), (1024, 1024));
     assert_eq!(linux.namespaces().as_ref().map(Vec::len), Some(5));
     assert!(linux.seccomp().is_some());
     let rules = linux.resources().as_ref().unwrap().devices().as_ref().unwrap();
