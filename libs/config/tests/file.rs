@@ -111,8 +111,29 @@ fn the_command_line_overrides_the_file() {
     assert_eq!(config.socket(Service::Gateway), Path::new("/b/berth.sock"));
     assert_eq!(config.ttrpc_address(), Path::new("/b/berth.sock.ttrpc"));
     assert_eq!(config.store(Service::Bundle), Path::new("/c/bundle/bundle.redb"));
-    let line = args.to_command_line();
-    assert_eq!((line.len(), line[2].to_str()), (4, Some("--root")));
+}
+
+/// A supervisor's services are to have its own arguments, all of them.
+#[test]
+fn arguments_are_handed_on_as_they_were_given() {
+    #[derive(clap::Parser)]
+    struct Service {
+        #[command(flatten)]
+        args: Args,
+    }
+    let handed_on = |args: &Args| {
+        let line = std::iter::once("service".into()).chain(args.to_command_line());
+        <Service as clap::Parser>::parse_from(line).args
+    };
+    let overrides = Overrides {
+        root: Some("/c".into()),
+        state: Some("/s".into()),
+        address: Some("/a.sock".into()),
+        log_level: Some("info,h2=warn".into()),
+    };
+    let args = Args { config: Some("/f.toml".into()), overrides };
+    assert_eq!(handed_on(&args), args);
+    assert_eq!(handed_on(&Args::default()), Args::default());
 }
 
 #[test]

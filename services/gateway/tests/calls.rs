@@ -197,3 +197,24 @@ async fn an_unknown_service_is_unimplemented_by_name() {
     assert_eq!(error.code(), Code::Unimplemented);
     assert_eq!(error.message(), "unknown service berth.node.v1.Blobs");
 }
+
+/// Connections beyond the bound wait until another one ends; nothing is refused.
+#[tokio::test]
+async fn connections_beyond_the_bound_wait() {
+    let node = Node::with("max_connections = 1");
+    let seen = Seen::default();
+    let _process = node.start(Service::Distribution, fakes::echo(&seen));
+    let held = berth_grpc::channel(&node.config.address);
+    let mut first = TransferClient::new(held);
+    first.transfer(ask("echo")).await.unwrap();
+    let mut second = TransferClient::new(node.channel.clone());
+    let waiting = tokio::spawn(async move { second.transfer(ask("echo")).await });
+    for _ in 0..100 {
+        first.transfer(ask("echo")).await.unwrap();
+    }
+    assert!(!waiting.is_finished(), "a second connection was served");
+    drop(first);
+    let answered = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    answered.expect("it waits for ever").unwrap().unwrap();
+    assert_eq!(seen.calls(), 102);
+}

@@ -133,6 +133,31 @@ async fn health_follows_the_processes() {
 }
 
 #[tokio::test]
+async fn a_watcher_of_health_is_told_of_each_change() {
+    let node = Node::new("10s");
+    let mut client = HealthClient::new(node.channel.clone());
+    let mut watch = async |name: &str| {
+        let request = HealthCheckRequest { service: name.into() };
+        client.watch(request).await.unwrap().into_inner()
+    };
+    let mut bundle = watch("berth-bundle").await;
+    let mut nobody = watch("nobody").await;
+    let mut next = async || bundle.message().await.unwrap().unwrap().status();
+    assert_eq!(next().await, ServingStatus::NotServing);
+    for _ in 0..2 {
+        let process = node.start(Service::Bundle, fakes::parts("bundle"));
+        assert_eq!(next().await, ServingStatus::Serving);
+        process.kill();
+        assert_eq!(next().await, ServingStatus::NotServing);
+    }
+    let unknown = nobody.message().await.unwrap().unwrap();
+    assert_eq!(unknown.status(), ServingStatus::ServiceUnknown);
+    // What does not change is not told again: the stream ends with the gateway.
+    node.tasks.drain(std::time::Duration::from_secs(5)).await;
+    assert!(!matches!(nobody.message().await, Ok(Some(_))));
+}
+
+#[tokio::test]
 async fn the_list_of_health_is_not_there_yet() {
     use tonic_health::pb::HealthCheckResponse;
 

@@ -25,12 +25,17 @@ pub struct Node {
 impl Node {
     /// A gateway that waits for services as long as `wait` says.
     pub fn new(wait: &str) -> Self {
+        Self::with(&format!("wait = \"{wait}\""))
+    }
+
+    /// A gateway with these keys in its table.
+    pub fn with(keys: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().display();
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let text = format!(
             "root = \"{root}/root\"\nstate = \"{root}\"\naddress = \"{root}/berth.sock\"\n\
-             [gateway]\nwait = \"{wait}\"\nuid = {uid}\ngid = {gid}\n"
+             [gateway]\nuid = {uid}\ngid = {gid}\n{keys}\n"
         );
         let config = Config::parse(&text, Path::new("test.toml")).unwrap();
         let tasks = Tasks::new();

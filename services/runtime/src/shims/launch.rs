@@ -95,7 +95,8 @@ impl Launcher {
     /// # Errors
     /// [`Error::NoRuntime`].
     pub fn resolve(&self, runtime: &str) -> Result<PathBuf> {
-        resolve(runtime, self.settings.folder.as_deref())
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        resolve(runtime, self.settings.folder.as_deref(), &path)
     }
 
     /// Starts a shim for `id` in its folder. `input` is what its standard input gets.

@@ -1,13 +1,15 @@
 //! From a runtime's name to a shim's program.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 /// Finds the program of `runtime`: a path as it is; else `containerd-shim-NAME-VERSION` of the
-/// name's last two parts, in `folder` first and then on PATH. containerd looks the other way
-/// round; the shims of a node that also has containerd must not shadow ours.
-pub(super) fn resolve(runtime: &str, folder: Option<&Path>) -> Result<PathBuf> {
+/// name's last two parts, in `folder` first and then in the folders of `path`, which is PATH.
+/// containerd looks the other way round; the shims of a node that also has containerd must not
+/// shadow ours.
+pub(super) fn resolve(runtime: &str, folder: Option<&Path>, path: &OsStr) -> Result<PathBuf> {
     if runtime.is_empty() {
         return Err(Error::NoRuntime("no runtime name".into()));
     }
@@ -25,8 +27,7 @@ pub(super) fn resolve(runtime: &str, folder: Option<&Path>) -> Result<PathBuf> {
             "invalid runtime name {runtime}, correct runtime name should be either format like `io.containerd.runc.v2` or a full path to the binary"
         ))
     })?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = folder.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+    let folders = folder.map(Path::to_owned).into_iter().chain(std::env::split_paths(path));
     let mut candidates = folders.map(|folder| folder.join(&name));
     candidates.find(|candidate| candidate.is_file()).ok_or_else(|| {
         Error::NoRuntime(format!(
@@ -65,11 +66,27 @@ mod tests {
 
     #[test]
     fn the_own_folder_comes_before_path() {
+        let [own, first, second] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let program = |folder: &tempfile::TempDir| folder.path().join("containerd-shim-runc-v2");
+        let path = std::env::join_paths([first.path(), second.path()]).unwrap();
+        let find = |folder| resolve("io.containerd.runc.v2", folder, &path);
+        let missing = find(Some(own.path())).unwrap_err().to_string();
+        assert!(missing.contains("\"containerd-shim-runc-v2\""), "{missing}");
+        assert!(missing.contains("not installed"), "{missing}");
+        for folder in [&second, &first, &own] {
+            std::fs::write(program(folder), "").unwrap();
+            assert_eq!(find(Some(own.path())).unwrap(), program(folder));
+        }
+        assert_eq!(find(None).unwrap(), program(&first));
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("containerd-shim-runc-v2");
+        let program = folder.path().join("my-shim");
+        let find = || resolve(program.to_str().unwrap(), None, OsStr::new(""));
+        assert!(find().unwrap_err().to_string().contains("no such file"));
         std::fs::write(&program, "").unwrap();
-        assert_eq!(resolve("io.containerd.runc.v2", Some(folder.path())).unwrap(), program);
-        let missing = resolve("io.example.nowhere.v9", Some(folder.path())).unwrap_err();
-        assert!(missing.to_string().contains("not installed"), "{missing}");
+        assert_eq!(find().unwrap(), program);
     }
 }
