@@ -16,3 +16,4 @@ mod shell;
 mod snapshotters;
 mod stage;
 mod supervisor;
+mod wire;

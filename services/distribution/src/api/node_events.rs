@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use berth_errors::Code;
 use berth_events::{Event, Subscription};
+use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
 use futures::{Stream, StreamExt, stream};
 use prost_types::Any;
@@ -55,10 +55,7 @@ async fn follow(open: Option<Subscription>, incarnation: u64) -> Step {
     let mut subscription = open?;
     match subscription.next().await {
         Ok(event) => Some((Ok(to_wire(event, incarnation)), Some(subscription))),
-        Err(lagged) => {
-            let lost = format!("{} events were lost: {}", lagged.count, Code::ResourceExhausted);
-            Some((Err(Status::resource_exhausted(lost)), None))
-        }
+        Err(lagged) => Some((Err(status(lagged)), None)),
     }
 }
 
