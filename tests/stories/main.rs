@@ -9,6 +9,7 @@ mod compatibility;
 mod ctr;
 mod docs;
 mod images;
+mod keys;
 mod logins;
 mod main_job;
 mod mounts;

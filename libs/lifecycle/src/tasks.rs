@@ -51,7 +51,8 @@ impl Tasks {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let entry = Entry { shared: self.shared.clone(), id, name };
         self.shared.lock().insert(id, Running { name, abort: None });
-        let span = tracing::info_span!("task", name);
+        // A span's own name is its `name` in a log of objects.
+        let span = tracing::info_span!("task", job = name);
         let work = async move {
             let _entry = entry;
             future.await

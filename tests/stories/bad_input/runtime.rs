@@ -1,7 +1,7 @@
 //! Nothing to run containers with, and specifications that cannot be run.
 
 use anyhow::Result;
-use berth_testkit::{Image, Node, Registry};
+use berth_testkit::{Image, Node, Output, Registry};
 use serde_json::{Value, json};
 
 use super::{listed, refused};
@@ -23,40 +23,67 @@ fn a_node_without_runc_says_so() -> Result<()> {
     Ok(())
 }
 
+/// A specification that `ctr run --config` runs, on a busybox of its own.
+fn usual(node: &Node) -> Result<Value> {
+    let rootfs = node.path("rootfs");
+    for folder in ["bin", "proc", "dev"] {
+        fs_err::create_dir_all(rootfs.join(folder))?;
+    }
+    fs_err::copy("/bin/busybox", rootfs.join("bin/busybox"))?;
+    Ok(json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "args": ["/bin/busybox", "echo", "ran"], "cwd": "/", "user": {"uid": 0, "gid": 0},
+        },
+        "root": {"path": rootfs},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+        ],
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
+    }))
+}
+
 #[test]
 fn specifications_that_cannot_be_run_leave_nothing() -> Result<()> {
-    let stage = Stage::pulled()?;
-    let usual = json!({
-        "ociVersion": "1.0.2",
-        "process": {"args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
-        "root": {"path": "rootfs"},
-        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
-    });
+    let node = Node::start()?;
+    let usual = usual(&node)?;
+    let run = |spec: &Value| -> Result<Output> {
+        let file = node.path("spec.json");
+        fs_err::write(&file, spec.to_string())?;
+        node.ctr("run --rm --config").args([&file]).args(["bad-spec"]).output()
+    };
+    let before = listed(&node)?;
+    assert_eq!(run(&usual)?.ok()?, "ran\n");
     type Breaks = fn(&mut Value);
-    let broken: [(&str, Breaks); 4] = [
-        ("process", |spec| spec["process"]["args"] = json!([])),
-        ("cwd", |spec| spec["process"]["cwd"] = json!("relative")),
-        ("mount", |spec| {
-            let source = json!({"destination": "/x", "type": "bind", "source": "/no/such/source", "options": ["rbind"]});
-            spec["mounts"] = json!([source]);
+    let broken: [(&str, Breaks); 5] = [
+        ("args must not be empty", |spec| spec["process"]["args"] = json!([])),
+        ("Cwd must be an absolute path", |spec| spec["process"]["cwd"] = json!("relative")),
+        ("error mounting \"/no/such/source\"", |spec| {
+            let mount =
+                json!({"destination": "/x", "source": "/no/such/source", "options": ["rbind"]});
+            spec["mounts"].as_array_mut().expect("the mounts are a list").push(mount);
         }),
-        ("capabilit", |spec| spec["linux"]["namespaces"] = json!([{"type": "none"}])),
+        ("namespace {\"none\" \"\"} does not exist", |spec| {
+            spec["linux"]["namespaces"][1] = json!({"type": "none"})
+        }),
+        ("invalid rootfs: stat /no/such/root: no such file or directory", |spec| {
+            spec["root"]["path"] = json!("/no/such/root")
+        }),
     ];
-    let before = listed(&stage.node)?;
-    for (what, breaks) in broken {
+    for (word, breaks) in broken {
         let mut spec = usual.clone();
         breaks(&mut spec);
-        let file = stage.node.path("spec.json");
-        fs_err::write(&file, spec.to_string())?;
-        let rootfs = stage.node.path("rootfs");
-        let run = stage.node.ctr("run --rm --rootfs --config").args([&file]);
-        fs_err::create_dir_all(&rootfs)?;
-        let out = run.args(["bad-spec"]).output()?;
-        assert_ne!(out.code, 0, "{what}: {out}");
-        assert!(out.stderr.contains("runc"), "{what}: {out}");
-        assert_eq!(listed(&stage.node)?, before, "{what}");
-        assert_eq!(stage.node.shims(), Vec::<u32>::new(), "{what}");
+        let out = run(&spec)?;
+        assert_eq!(out.code, 1, "{word}: {out}");
+        assert!(out.stderr.contains(word), "{word}: {out}");
+        assert_eq!(listed(&node)?, before, "{word}");
+        assert_eq!(node.shims(), Vec::<u32>::new(), "{word}");
+        assert_eq!(node.mounts(), Vec::<String>::new(), "{word}");
     }
+    // The words on the wire are containerd's, without a name; the node's log has it.
+    assert_eq!(node.log()?.matches("id=\"bad-spec\"").count(), broken.len());
+    assert_eq!(run(&usual)?.ok()?, "ran\n");
     Ok(())
 }
 

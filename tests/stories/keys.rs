@@ -1,0 +1,137 @@
+//! What keys of the configuration do that no other story sets.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use berth_testkit::{Image, Node, Registry, until};
+use serde_json::Value;
+
+const SHIM: &str = "containerd-shim-runc-v2";
+
+/// A folder with one program in it.
+fn folder_with(name: &str, script: &str) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join(name);
+    fs_err::write(&program, script)?;
+    fs_err::set_permissions(program, std::fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+/// The program of the shim that serves a container which runs in the background.
+fn shim_of(node: &Node, image: &str, name: &str) -> Result<PathBuf> {
+    node.berth(&format!("run -d --name {name} {image} sleep 600")).output()?.ok()?;
+    let shims = node.shims();
+    ensure!(shims.len() == 1, "{shims:?}");
+    let program = fs_err::read_link(format!("/proc/{}/exe", shims[0]))?;
+    node.berth(&format!("rm -f {name}")).output()?.ok()?;
+    Ok(program)
+}
+
+#[test]
+fn shims_are_ours_unless_a_folder_is_set() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let ours = Node::binary(SHIM)?.canonicalize()?;
+    // Debian's comes first on PATH, if it is installed.
+    let other = folder_with(SHIM, "#!/bin/sh\necho another shim was started >&2\nexit 1\n")?;
+    let path = std::env::var("PATH")?;
+    let path = format!("{}:/usr/bin:{path}", other.path().display());
+    let node = Node::start_as("", &[("PATH", &path)], |_| Ok(()))?;
+    assert_eq!(shim_of(&node, &image, "keys-own")?, ours);
+
+    let folder = tempfile::tempdir()?;
+    fs_err::copy(&ours, folder.path().join(SHIM))?;
+    let node = Node::start_with(&format!("[runtime]\nshim_dir = {:?}\n", folder.path()))?;
+    let found = shim_of(&node, &image, "keys-dir")?;
+    assert_eq!(found, folder.path().canonicalize()?.join(SHIM));
+    Ok(())
+}
+
+#[test]
+fn a_shim_that_does_not_start_in_time_is_given_up() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let started = tempfile::tempdir()?;
+    let pid = started.path().join("pid");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *start) echo $$ >{pid}; exec sleep 600;; esac\nexec {ours} \"$@\"\n",
+        pid = pid.display(),
+        ours = Node::binary(SHIM)?.display(),
+    );
+    let folder = folder_with(SHIM, &script)?;
+    let keys =
+        format!("[runtime]\nshim_dir = {:?}\nshim_start_timeout = \"700ms\"\n", folder.path());
+    let node = Node::start_with(&keys)?;
+    let out = node.berth(&format!("run --name keys-late {image} true")).output()?;
+    assert_eq!(out.code, 125, "{out}");
+    for part in ["keys-late", "start shim", "700ms"] {
+        assert!(out.stderr.contains(part), "{part}: {out}");
+    }
+    let process = format!("/proc/{}", fs_err::read_to_string(&pid)?.trim());
+    until("it is ended", Duration::from_secs(10), || !Path::new(&process).exists())?;
+    assert!(!node.berth("ps -a").output()?.ok()?.contains("keys-late"));
+    Ok(())
+}
+
+#[test]
+fn containers_are_run_by_the_runtime_that_is_set() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let told = tempfile::tempdir()?;
+    let calls = told.path().join("calls");
+    let script = format!("#!/bin/sh\necho \"$@\" >>{}\nexec runc \"$@\"\n", calls.display());
+    let folder = folder_with("other-runc", &script)?;
+    let binary = folder.path().join("other-runc");
+    let node = Node::start_with(&format!("[runtime]\nbinary = {binary:?}\n"))?;
+    let printed = node.berth(&format!("run --rm --name keys-runc {image} echo ran")).output()?;
+    assert_eq!(printed.ok()?, "ran\n");
+    let calls = fs_err::read_to_string(calls)?;
+    for verb in [" create ", " start ", " delete "] {
+        let of_it = |line: &&str| line.contains(verb) && line.ends_with("keys-runc");
+        assert_eq!(calls.lines().filter(of_it).count(), 1, "{verb}: {calls}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_clients_socket_has_the_owner_and_mode_that_are_set() -> Result<()> {
+    let facts = |node: &Node| -> Result<(u32, u32, u32)> {
+        let socket = fs_err::metadata(node.address())?;
+        Ok((socket.uid(), socket.gid(), socket.mode() & 0o7777))
+    };
+    assert_eq!(facts(&Node::start()?)?, (0, 0, 0o660));
+    let node = Node::start_with("[gateway]\nuid = 1234\ngid = 2345\nmode = \"0606\"\n")?;
+    assert_eq!(facts(&node)?, (1234, 2345, 0o606));
+    Ok(())
+}
+
+#[test]
+fn logs_are_objects_when_that_is_set() -> Result<()> {
+    let mut node = Node::start_with("[log]\nformat = \"json\"\nlevel = \"debug\"\n")?;
+    // Each service logs what it is asked.
+    for line in ["images ls", "snapshots ls", "containers ls"] {
+        node.ctr(line).output()?.ok()?;
+    }
+    node.stop()?;
+    let log = node.log()?;
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+        .collect::<Result<_>>()?;
+    for line in &lines {
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+        assert!(line["fields"]["message"].is_string(), "{line}");
+    }
+    let of = |target: &'static str| {
+        lines
+            .iter()
+            .filter(move |line| line["target"].as_str().is_some_and(|of| of.starts_with(target)))
+    };
+    assert!(of("h2").count() > 0, "no service logs a call");
+    let serves = of("berth_supervisor::keep").next().context("nothing of berthd")?;
+    assert_eq!(serves["span"], serde_json::json!({"name": "task", "job": "keep"}));
+    assert_eq!(serves["fields"]["message"], "serves");
+    Ok(())
+}
