@@ -22,15 +22,29 @@ pub fn all(node: &Node, model: &mut Model) -> Result<()> {
     processes(node, model)
 }
 
-/// Every image is there; every image that is listed, acknowledged or not, has all its blobs.
+/// Every image is there and unpacked; every image that is listed, acknowledged or not, has all its
+/// blobs.
 fn images(node: &Node, model: &Model) -> Result<()> {
     let text = node.ctr("images check").output()?.ok()?;
     for image in &model.images {
-        let there = text.lines().any(|line| line.split_whitespace().next() == Some(image));
-        ensure!(there, "image {image} was lost:\n{text}");
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(image));
+        let line = line.with_context(|| format!("image {image} was lost:\n{text}"))?;
+        ensure!(line.trim_end().ends_with(" true"), "not unpacked any more: {line}");
     }
     for line in text.lines().skip(1) {
         ensure!(line.contains(" complete "), "not complete: {line}");
+    }
+    Ok(())
+}
+
+/// What an image that was pulled shows is what was pushed: `marker` holds the number in its name.
+pub fn content(node: &Node, model: &Model) -> Result<()> {
+    for image in &model.images {
+        let Some((_, number)) = image.split_once("/image-") else { continue };
+        let number = number.trim_end_matches(":1");
+        let run = format!("run --rm --net none {image} cat /marker");
+        let marker = node.berth(&run).output()?.ok()?;
+        ensure!(marker == number, "the marker of {image} is {marker:?}");
     }
     Ok(())
 }

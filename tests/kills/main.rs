@@ -117,6 +117,7 @@ impl Story {
         if number % COLLECTED == COLLECTED - 1 {
             work::forget_some(&self.node, &mut self.model)?;
             leftovers::collect(&self.node, &self.model)?;
+            check::content(&self.node, &self.model)?;
         }
         Ok(())
     }
