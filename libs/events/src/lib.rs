@@ -1,15 +1,19 @@
 //! A bounded, numbered ring of events and its subscriptions.
 //!
 //! Owns: the order of one service's events, how many are kept for a subscriber that comes back,
-//! and the count of what a slow one lost. Must not know: what an event means or how its payload
-//! is encoded; services hand over bytes and the name of their type.
+//! also over a restart of the service, and the count of what a slow one lost. Must not know: what
+//! an event means or how its payload is encoded; services hand over bytes and the name of their
+//! type.
 //!
-//! Invariants: numbers start at 1 and have no gaps; a subscription yields each number once, in
-//! order, or says how many it lost; publishing never waits for a subscriber.
+//! Invariants: numbers start at 1 in each run and have no gaps; a subscription yields each event
+//! of this run once, in order, or says how many it lost, and before them, to who comes back from an
+//! earlier run, what is known of that run's; publishing never waits for a subscriber.
 
+mod position;
 mod ring;
 mod subscription;
 
+pub use position::{Position, Start};
 pub use ring::{Event, Ring};
 pub use subscription::Subscription;
 

@@ -1,7 +1,7 @@
 //! The ring itself.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -9,13 +9,13 @@ use berth_ids::Namespace;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::Subscription;
+use crate::{Position, Start, Subscription};
 
 /// Something that happened, after it was durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its number in this ring, from 1 and without gaps.
-    pub seq: u64,
+    /// Where it stands.
+    pub position: Position,
     /// When it was published.
     pub timestamp: SystemTime,
     /// The namespace in which it happened.
@@ -36,6 +36,8 @@ pub struct Ring {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Tells this run of the service from others.
+    incarnation: u64,
     kept: Mutex<Kept>,
     /// The number of the newest event.
     pub(crate) newest: watch::Sender<u64>,
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 struct Kept {
+    /// What earlier runs told and this one was given.
+    earlier: BTreeMap<Position, Event>,
     events: VecDeque<Event>,
     capacity: usize,
     newest: u64,
@@ -51,30 +55,46 @@ struct Kept {
 /// What a subscriber finds at its place in the ring.
 pub(crate) enum Found {
     Event(Event),
-    /// The place was dropped; the oldest that is kept has this number.
+    /// So many were dropped from the place on; the oldest that is kept follows.
     Dropped {
-        oldest: u64,
+        count: u64,
+        oldest: Position,
     },
-    NotYet,
+    /// It will have this number.
+    NotYet(u64),
 }
 
 impl Ring {
     /// A ring that keeps the last `capacity` events, one at least.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let kept = Kept { events: VecDeque::new(), capacity: capacity.max(1), newest: 0 };
+        // The time since 1970 in nanoseconds differs from one run to the next, and grows.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let kept = Kept {
+            earlier: BTreeMap::new(),
+            events: VecDeque::new(),
+            capacity: capacity.max(1),
+            newest: 0,
+        };
         let (newest, _) = watch::channel(0);
-        Self { shared: Arc::new(Shared { kept: Mutex::new(kept), newest }) }
+        let incarnation = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        Self { shared: Arc::new(Shared { incarnation, kept: Mutex::new(kept), newest }) }
     }
 
-    /// Adds an event, drops the oldest if the ring is full, and returns the new one's number.
+    /// Tells this run of the service from others.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.shared.incarnation
+    }
+
+    /// Adds an event, drops the oldest if the ring is full, and returns where the new one stands.
     pub fn publish(
         &self,
         namespace: Namespace,
         topic: impl Into<Cow<'static, str>>,
         type_url: impl Into<Cow<'static, str>>,
         value: impl Into<Bytes>,
-    ) -> u64 {
+    ) -> Position {
         self.publish_at(SystemTime::now(), namespace, topic, type_url, value)
     }
 
@@ -86,54 +106,86 @@ impl Ring {
         topic: impl Into<Cow<'static, str>>,
         type_url: impl Into<Cow<'static, str>>,
         value: impl Into<Bytes>,
-    ) -> u64 {
+    ) -> Position {
         let (topic, type_url, value) = (topic.into(), type_url.into(), value.into());
         let mut kept = self.shared.lock();
-        let seq = kept.newest + 1;
+        let position = self.shared.own(kept.newest + 1);
         if kept.events.len() == kept.capacity {
             kept.events.pop_front();
+            // Of no more use: who comes back from an earlier run is told that it lost events.
+            kept.earlier = BTreeMap::new();
         }
-        kept.events.push_back(Event { seq, timestamp, namespace, topic, type_url, value });
-        kept.newest = seq;
+        kept.events.push_back(Event { position, timestamp, namespace, topic, type_url, value });
+        kept.newest = position.seq;
         // Under the lock, so that the watched number never runs backwards.
-        self.shared.newest.send_replace(seq);
-        seq
+        self.shared.newest.send_replace(position.seq);
+        position
     }
 
-    /// Subscribes to what comes, or to what has a number of at least `from`.
-    ///
-    /// When `from` is no longer kept the first answer is [`crate::Lagged`]. When it lies in the
-    /// future the ring is a new one (the service was restarted): then everything kept follows.
+    /// Takes in an event that an earlier run published, for subscribers that come back from that
+    /// run and had not got it. The newest of these are kept, as many as of this run's own, until
+    /// the first of this run's own is dropped.
+    pub fn recall(&self, event: Event) {
+        let mut kept = self.shared.lock();
+        if kept.oldest() > 1 {
+            return;
+        }
+        kept.earlier.insert(event.position, event);
+        if kept.earlier.len() > kept.capacity {
+            kept.earlier.pop_first();
+        }
+    }
+
+    /// Subscribes. When events from the start on are no longer kept, the first answer is
+    /// [`crate::Lagged`].
     #[must_use]
-    pub fn subscribe(&self, from: Option<u64>) -> Subscription {
-        let newest = self.newest();
-        let next = match from {
-            None => newest + 1,
-            Some(from) if from > newest + 1 => self.shared.lock().oldest(),
-            Some(from) => from.max(1),
+    pub fn subscribe(&self, start: Start) -> Subscription {
+        let kept = self.shared.lock();
+        let next = match start {
+            Start::Now => self.shared.own(kept.newest + 1),
+            Start::Oldest => self.shared.own(kept.oldest()),
+            Start::At(position) => self.shared.settled(&kept, position),
         };
+        drop(kept);
         Subscription::new(self.shared.clone(), next)
-    }
-
-    /// The number of the newest event, 0 before the first.
-    #[must_use]
-    pub fn newest(&self) -> u64 {
-        self.shared.lock().newest
     }
 }
 
 impl Shared {
-    pub(crate) fn find(&self, seq: u64) -> Found {
+    pub(crate) fn find(&self, next: Position) -> Found {
         let kept = self.lock();
-        if seq > kept.newest {
-            return Found::NotYet;
+        if let Some(event) = self.earlier(&kept, next) {
+            return Found::Event(event.clone());
         }
-        let oldest = kept.oldest();
-        let index = seq.checked_sub(oldest).and_then(|index| usize::try_from(index).ok());
+        let (next, oldest) = (self.settled(&kept, next).seq, kept.oldest());
+        if next > kept.newest {
+            return Found::NotYet(next);
+        }
+        let index = next.checked_sub(oldest).and_then(|index| usize::try_from(index).ok());
         match index.and_then(|index| kept.events.get(index)) {
             Some(event) => Found::Event(event.clone()),
-            None => Found::Dropped { oldest },
+            None => Found::Dropped { count: oldest - next, oldest: self.own(oldest) },
         }
+    }
+
+    /// The event of an earlier run that comes next for a subscriber of an earlier run.
+    fn earlier<'a>(&self, kept: &'a Kept, next: Position) -> Option<&'a Event> {
+        let mut rest = kept.earlier.range(next..);
+        rest.next().filter(|_| next.incarnation != self.incarnation).map(|(_, event)| event)
+    }
+
+    /// Where a subscriber goes on: after the last event of earlier runs at the start of this one.
+    fn settled(&self, kept: &Kept, next: Position) -> Position {
+        match self.earlier(kept, next) {
+            Some(_) => next,
+            None if next.incarnation == self.incarnation => self.own(next.seq.max(1)),
+            None => self.own(1),
+        }
+    }
+
+    /// A position in this run.
+    fn own(&self, seq: u64) -> Position {
+        Position { incarnation: self.incarnation, seq }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -144,6 +196,6 @@ impl Shared {
 
 impl Kept {
     fn oldest(&self) -> u64 {
-        self.events.front().map_or(self.newest + 1, |event| event.seq)
+        self.events.front().map_or(self.newest + 1, |event| event.position.seq)
     }
 }

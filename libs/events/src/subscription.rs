@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::Lagged;
 use crate::ring::{Event, Found, Shared};
+use crate::{Lagged, Position};
 
 /// One reader of a ring. Holds no events of its own.
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
     newest: watch::Receiver<u64>,
-    next: u64,
+    next: Position,
 }
 
 impl Subscription {
-    pub(crate) fn new(shared: Arc<Shared>, next: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, next: Position) -> Self {
         let newest = shared.newest.subscribe();
         Self { shared, newest, next }
     }
@@ -28,35 +28,37 @@ impl Subscription {
     /// the oldest event that is kept.
     pub async fn next(&mut self) -> Result<Event, Lagged> {
         loop {
-            match self.shared.find(self.next) {
+            let wanted = match self.shared.find(self.next) {
                 Found::Event(event) => {
-                    self.next += 1;
+                    self.next = event.position.next();
                     return Ok(event);
                 }
-                Found::Dropped { oldest } => {
-                    let count = oldest - self.next;
+                Found::Dropped { count, oldest } => {
                     self.next = oldest;
                     return Err(Lagged { count });
                 }
-                Found::NotYet => {}
-            }
-            let wanted = self.next;
+                Found::NotYet(wanted) => wanted,
+            };
             // The sender lives in `shared`, which we hold: waiting cannot fail.
             let _ = self.newest.wait_for(|newest| *newest >= wanted).await;
         }
     }
 
-    /// The number that [`Subscription::next`] will yield if nothing is lost.
+    /// Where the reader is: nothing before it will be yielded, and nothing from it on was.
     #[must_use]
-    pub fn position(&self) -> u64 {
+    pub fn position(&self) -> Position {
         self.next
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+
     use super::*;
-    use crate::Ring;
+    use crate::{Ring, Start};
 
     fn publish(ring: &Ring, count: usize) {
         for _ in 0..count {
@@ -64,15 +66,49 @@ mod tests {
         }
     }
 
+    /// A run that told nothing yet, and was given what earlier ones told.
+    fn after(capacity: usize, earlier: &[(u64, u64)]) -> Ring {
+        let ring = Ring::new(capacity);
+        for (incarnation, seq) in earlier.iter().copied() {
+            ring.recall(Event {
+                position: Position { incarnation, seq },
+                timestamp: SystemTime::UNIX_EPOCH,
+                namespace: "default".parse().unwrap(),
+                topic: "/t".into(),
+                type_url: "x.Y".into(),
+                value: Bytes::new(),
+            });
+        }
+        ring
+    }
+
+    fn at(ring: &Ring, seq: u64) -> Start {
+        Start::At(Position { incarnation: ring.incarnation(), seq })
+    }
+
+    fn from(incarnation: u64, seq: u64) -> Start {
+        Start::At(Position { incarnation, seq })
+    }
+
+    /// What is there, with the numbers of earlier runs and 0 for this one.
+    async fn read(ring: &Ring, mut subscription: Subscription, count: usize) -> Vec<(u64, u64)> {
+        let mut read = Vec::new();
+        for _ in 0..count {
+            let Position { incarnation, seq } = subscription.next().await.unwrap().position;
+            read.push((if incarnation == ring.incarnation() { 0 } else { incarnation }, seq));
+        }
+        read
+    }
+
     #[tokio::test]
     async fn a_subscriber_sees_each_event_once_and_in_order() {
         let ring = Ring::new(4);
         publish(&ring, 1);
-        let mut live = ring.subscribe(None);
+        let mut live = ring.subscribe(Start::Now);
         let mut seen = Vec::new();
         let read = async {
             for _ in 0..3 {
-                seen.push(live.next().await.unwrap().seq);
+                seen.push(live.next().await.unwrap().position.seq);
             }
         };
         tokio::join!(read, async { publish(&ring, 3) });
@@ -82,27 +118,67 @@ mod tests {
     #[tokio::test]
     async fn a_slow_subscriber_hears_how_many_it_lost_and_goes_on() {
         let ring = Ring::new(2);
-        let mut slow = ring.subscribe(Some(1));
+        let mut slow = ring.subscribe(at(&ring, 1));
         publish(&ring, 5);
         assert_eq!(slow.next().await, Err(Lagged { count: 3 }));
-        assert_eq!(slow.next().await.unwrap().seq, 4);
-        assert_eq!(slow.next().await.unwrap().seq, 5);
-        assert_eq!(slow.position(), 6);
+        assert_eq!(slow.next().await.unwrap().position.seq, 4);
+        assert_eq!(slow.next().await.unwrap().position.seq, 5);
+        assert_eq!(at(&ring, 6), Start::At(slow.position()));
     }
 
     #[tokio::test]
     async fn resuming_by_number_repeats_nothing() {
         let ring = Ring::new(8);
         publish(&ring, 5);
-        assert_eq!(ring.subscribe(Some(4)).next().await.unwrap().seq, 4);
-        let later = ring.subscribe(Some(6));
-        assert_eq!(later.position(), 6);
+        assert_eq!(read(&ring, ring.subscribe(at(&ring, 4)), 2).await, [(0, 4), (0, 5)]);
+        let later = ring.subscribe(at(&ring, 6));
+        assert_eq!(at(&ring, 6), Start::At(later.position()));
     }
 
     #[tokio::test]
-    async fn a_number_from_before_a_restart_gets_everything_kept() {
-        let ring = Ring::new(8);
+    async fn who_comes_from_an_earlier_run_gets_the_rest_of_it_and_then_all_of_this_one() {
+        // Not in their order: each task's journal has its own.
+        let ring = after(8, &[(2, 1), (1, 7), (1, 5), (1, 9)]);
         publish(&ring, 2);
-        assert_eq!(ring.subscribe(Some(900)).next().await.unwrap().seq, 1);
+        let back = ring.subscribe(from(1, 6));
+        assert_eq!(Start::At(back.position()), from(1, 6));
+        let rest = [(1, 7), (1, 9), (2, 1), (0, 1), (0, 2)];
+        assert_eq!(read(&ring, back, 5).await, rest);
+        // Cut off in the midst of it.
+        assert_eq!(read(&ring, ring.subscribe(from(1, 8)), 4).await, rest[1..]);
+        assert_eq!(read(&ring, ring.subscribe(from(1, 10)), 3).await, rest[2..]);
+        assert_eq!(read(&ring, ring.subscribe(from(2, 2)), 2).await, rest[3..]);
+    }
+
+    #[tokio::test]
+    async fn who_missed_nothing_of_an_earlier_run_waits_for_this_one() {
+        let ring = after(8, &[(1, 1)]);
+        let mut back = ring.subscribe(from(1, 2));
+        assert_eq!(at(&ring, 1), Start::At(back.position()));
+        let (next, ()) = tokio::join!(back.next(), async { publish(&ring, 1) });
+        assert_eq!(Start::At(next.unwrap().position), at(&ring, 1));
+    }
+
+    #[tokio::test]
+    async fn earlier_runs_are_for_those_alone_who_come_from_one() {
+        let ring = after(8, &[(1, 1), (u64::MAX, 1)]);
+        publish(&ring, 1);
+        for start in [Start::Oldest, at(&ring, 0), at(&ring, 1)] {
+            assert_eq!(read(&ring, ring.subscribe(start), 1).await, [(0, 1)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn earlier_runs_are_bounded_and_go_with_the_first_event_that_is_dropped() {
+        let ring = after(2, &[(1, 1), (1, 2), (1, 3)]);
+        publish(&ring, 2);
+        let kept = [(1, 2), (1, 3), (0, 1), (0, 2)];
+        assert_eq!(read(&ring, ring.subscribe(from(1, 1)), 4).await, kept);
+        let mut under_way = ring.subscribe(from(1, 1));
+        under_way.next().await.unwrap();
+        publish(&ring, 1);
+        assert_eq!(under_way.next().await, Err(Lagged { count: 1 }));
+        assert_eq!(ring.subscribe(from(1, 1)).next().await, Err(Lagged { count: 1 }));
+        assert_eq!(read(&ring, ring.subscribe(Start::Oldest), 2).await, [(0, 2), (0, 3)]);
     }
 }

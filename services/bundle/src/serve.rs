@@ -55,7 +55,6 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let activations = Activations::open(&snapshots, targets, vec![config.root.clone()]).await?;
     let context = Context {
         activations,
-        incarnation: snapshots.epochs().incarnation(),
         snapshots,
         distribution,
         ring,

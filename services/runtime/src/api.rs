@@ -78,8 +78,7 @@ pub fn routes(domain: &Domain) -> Routes {
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
     };
-    let incarnation = gate.incarnation();
-    let told = node_events::Service { ring: ring.clone(), incarnation, stop };
+    let told = node_events::Service { ring: ring.clone(), stop };
     Routes::new(service!(ContainersServer, containers::Service(containers)))
         .add_service(service!(TasksServer, tasks::Service(tasks)))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes.clone())))

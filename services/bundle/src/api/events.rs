@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use berth_events::{Event, Ring};
+use berth_events::{Event, Position, Ring, Start};
 use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
 use berth_proto::containerd::events as containerd;
@@ -46,25 +46,17 @@ impl NodeEvents for Context {
         &self,
         request: Request<wire::NodeSubscribeRequest>,
     ) -> Result<Response<Events>, Status> {
-        let r = request.into_inner();
-        let other_run = r.incarnation != 0 && r.incarnation != self.incarnation;
-        let from = if r.from_start || other_run {
-            // A number that is not reached yet stands for the oldest that is kept.
-            Some(u64::MAX)
-        } else {
-            (r.from_seq > 0).then_some(r.from_seq)
-        };
-        let subscription = self.ring.subscribe(from);
-        let incarnation = self.incarnation;
+        let subscription = self.ring.subscribe(start(&request.into_inner()));
+        let position = subscription.position();
         let first = wire::NodeEvent {
-            seq: subscription.position().saturating_sub(1),
-            incarnation,
+            seq: position.seq.saturating_sub(1),
+            incarnation: position.incarnation,
             ..Default::default()
         };
-        let rest = futures::stream::unfold(Some(subscription), move |subscription| async move {
+        let rest = futures::stream::unfold(Some(subscription), |subscription| async move {
             let mut subscription = subscription?;
             match subscription.next().await {
-                Ok(event) => Some((Ok(event_out(event, incarnation)), Some(subscription))),
+                Ok(event) => Some((Ok(event_out(event)), Some(subscription))),
                 // The client subscribes again; what was lost it cannot get.
                 Err(lagged) => Some((Err(status(lagged)), None)),
             }
@@ -76,9 +68,19 @@ impl NodeEvents for Context {
     }
 }
 
-fn event_out(event: Event, incarnation: u64) -> wire::NodeEvent {
+/// Where the request says to start.
+fn start(request: &wire::NodeSubscribeRequest) -> Start {
+    let (seq, incarnation) = (request.from_seq, request.incarnation);
+    match (request.from_start, seq) {
+        (true, _) => Start::Oldest,
+        (false, 0) => Start::Now,
+        (false, _) => Start::At(Position { incarnation, seq }),
+    }
+}
+
+fn event_out(event: Event) -> wire::NodeEvent {
     wire::NodeEvent {
-        seq: event.seq,
+        seq: event.position.seq,
         timestamp: Some(berth_grpc::time::to_wire(event.timestamp)),
         namespace: event.namespace.to_string(),
         topic: event.topic.into_owned(),
@@ -86,6 +88,6 @@ fn event_out(event: Event, incarnation: u64) -> wire::NodeEvent {
             type_url: event.type_url.into_owned(),
             value: event.value.into(),
         }),
-        incarnation,
+        incarnation: event.position.incarnation,
     }
 }

@@ -47,8 +47,6 @@ pub struct Context {
     pub unpacks: Arc<Semaphore>,
     /// Where temporary mounts are made.
     pub mounts: PathBuf,
-    /// This run of the process, for numbered events.
-    pub incarnation: u64,
     /// The process's tasks: streams without an end of their own end with them.
     pub tasks: Tasks,
 }

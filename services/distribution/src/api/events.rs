@@ -1,7 +1,6 @@
 //! Domain events as containerd's messages, in the ring that subscribers read.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_events::Ring;
 use berth_ids::Namespace;
@@ -18,17 +17,13 @@ use crate::events::{Event, Sink};
 pub struct Journal {
     /// The events that are kept.
     pub ring: Ring,
-    /// Tells this run from others.
-    pub incarnation: u64,
 }
 
 impl Journal {
     /// Keeps the last `capacity` events.
     #[must_use]
     pub fn new(capacity: usize) -> Arc<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let incarnation = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        Arc::new(Self { ring: Ring::new(capacity), incarnation })
+        Arc::new(Self { ring: Ring::new(capacity) })
     }
 
     fn put<M: Message + Name>(&self, namespace: &Namespace, topic: &'static str, message: &M) {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use berth_events::{Event, Subscription};
+use berth_events::{Event, Position, Start, Subscription};
 use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
 use futures::{Stream, StreamExt, stream};
@@ -28,44 +28,46 @@ impl wire::node_events_server::NodeEvents for Service {
         &self,
         request: Request<wire::NodeSubscribeRequest>,
     ) -> Answer<Self::SubscribeStream> {
-        let wanted = request.into_inner();
-        let incarnation = self.journal.incarnation;
-        let same_run = wanted.incarnation == 0 || wanted.incarnation == incarnation;
-        let all = wanted.from_start || !same_run;
-        let subscription = match wanted.from_seq {
-            // The oldest that is kept; what is not kept is not missed.
-            _ if all => self.journal.ring.subscribe(Some(u64::MAX)),
-            0 => self.journal.ring.subscribe(None),
-            from => self.journal.ring.subscribe(Some(from)),
-        };
+        let subscription = self.journal.ring.subscribe(start(&request.into_inner()));
+        let position = subscription.position();
         let first = wire::NodeEvent {
-            seq: subscription.position().saturating_sub(1),
-            incarnation,
+            seq: position.seq.saturating_sub(1),
+            incarnation: position.incarnation,
             ..Default::default()
         };
-        let rest = stream::unfold(Some(subscription), move |open| follow(open, incarnation));
+        let rest = stream::unfold(Some(subscription), follow);
         let rest = rest.take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(rest))))
     }
 }
 
+/// Where the request says to start.
+fn start(request: &wire::NodeSubscribeRequest) -> Start {
+    let (seq, incarnation) = (request.from_seq, request.incarnation);
+    match (request.from_start, seq) {
+        (true, _) => Start::Oldest,
+        (false, 0) => Start::Now,
+        (false, _) => Start::At(Position { incarnation, seq }),
+    }
+}
+
 type Step = Option<(Result<wire::NodeEvent, Status>, Option<Subscription>)>;
 
-async fn follow(open: Option<Subscription>, incarnation: u64) -> Step {
+async fn follow(open: Option<Subscription>) -> Step {
     let mut subscription = open?;
     match subscription.next().await {
-        Ok(event) => Some((Ok(to_wire(event, incarnation)), Some(subscription))),
+        Ok(event) => Some((Ok(to_wire(event)), Some(subscription))),
         Err(lagged) => Some((Err(status(lagged)), None)),
     }
 }
 
-fn to_wire(event: Event, incarnation: u64) -> wire::NodeEvent {
+fn to_wire(event: Event) -> wire::NodeEvent {
     wire::NodeEvent {
-        seq: event.seq,
+        seq: event.position.seq,
         timestamp: stamp(event.timestamp),
         namespace: event.namespace.to_string(),
         topic: event.topic.into_owned(),
         event: Some(Any { type_url: event.type_url.into_owned(), value: event.value.to_vec() }),
-        incarnation,
+        incarnation: event.position.incarnation,
     }
 }

@@ -25,6 +25,7 @@ type Events = mpsc::Sender<Result<NodeEvent, Status>>;
 struct Position {
     /// The next event wanted; `None` before the first subscription.
     next: Option<u64>,
+    /// The run that `next` counts in. A new run begins with what is left of earlier ones.
     incarnation: u64,
 }
 
@@ -133,6 +134,17 @@ mod tests {
         let mut position = Position::default();
         assert!(position.advance(&event(7, 1)));
         assert!(!position.advance(&event(7, 1)));
+        assert!(position.advance(&event(1, 2)));
+        assert_eq!((position.request().from_seq, position.request().incarnation), (2, 2));
+    }
+
+    #[test]
+    fn an_earlier_runs_rest_is_sent_before_what_the_new_run_tells() {
+        let mut position = Position::default();
+        assert!(position.advance(&event(7, 1)));
+        assert!(!position.advance(&NodeEvent { event: None, ..event(7, 1) }));
+        assert!(position.advance(&event(9, 1)));
+        assert_eq!((position.request().from_seq, position.request().incarnation), (10, 1));
         assert!(position.advance(&event(1, 2)));
         assert_eq!((position.request().from_seq, position.request().incarnation), (2, 2));
     }
