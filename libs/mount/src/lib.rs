@@ -20,8 +20,10 @@ pub use mounting::mount_all;
 pub use temporary::TempMount;
 pub use unmounting::{unmount_all, unmount_beneath};
 
+use serde::{Deserialize, Serialize};
+
 /// One mount, as snapshotters give it and as clients pass it on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The file system's name (`overlay`, `tmpfs`), or `bind`.
     pub kind: String,

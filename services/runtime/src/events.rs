@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use berth_events::Position;
 use berth_ids::{Labels, Namespace};
 use berth_mount::Mount;
+use serde::{Deserialize, Serialize};
 
 use crate::process::{Exit, Io};
 use crate::records::{Any, Runtime};
@@ -100,10 +102,23 @@ pub enum Event {
     },
 }
 
+/// When and where an event was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The time that it bears.
+    pub at: SystemTime,
+    /// Where it stands among all that this service told, in this run or an earlier one.
+    pub position: Position,
+}
+
 /// Takes events in order.
 pub trait Sink: Send + Sync {
-    /// Tells of an event that happened at `at`. Never waits.
-    fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event);
+    /// Tells of an event that happened at `at`; answers where it stands. Never waits.
+    fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event) -> Position;
+
+    /// Takes in what an earlier run told, for subscribers that come back from it and had not got
+    /// it.
+    fn recall(&self, stamp: Stamp, namespace: &Namespace, event: Event);
 }
 
 /// Where this service tells its events.
@@ -119,11 +134,16 @@ impl Events {
 
     /// Tells of what happened now.
     pub fn publish(&self, namespace: &Namespace, event: Event) {
-        self.0.publish_at(SystemTime::now(), namespace, event);
+        self.publish_at(SystemTime::now(), namespace, event);
     }
 
     /// Tells of what happened at `at`.
-    pub fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event) {
-        self.0.publish_at(at, namespace, event);
+    pub fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event) -> Stamp {
+        Stamp { at, position: self.0.publish_at(at, namespace, event) }
+    }
+
+    /// Hands on what an earlier run told.
+    pub fn recall(&self, stamp: Stamp, namespace: &Namespace, event: Event) {
+        self.0.recall(stamp, namespace, event);
     }
 }

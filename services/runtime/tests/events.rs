@@ -1,10 +1,10 @@
-//! The service's own events: in order, resumable, those of another run told from those of this one.
+//! The service's own events: in order, resumable, also over a kill of the service.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 
 use berth_proto::berth::node::v1 as wire;
-use support::{Node, SOON};
+use support::{Node, SOON, shims, until};
 use wire::node_events_client::NodeEventsClient;
 
 /// The next message of a stream.
@@ -40,8 +40,7 @@ async fn a_subscriber_goes_on_where_it_was() {
     let mut stream = subscribe(&node, on).await;
     assert_eq!(next(&mut stream).await.seq, 2, "what was before");
     assert_eq!(next(&mut stream).await.seq, 3, "the second container alone");
-    let all = wire::NodeSubscribeRequest { from_start: true, ..Default::default() };
-    let mut stream = subscribe(&node, all).await;
+    let mut stream = subscribe(&node, from_start()).await;
     for seq in 0..=3 {
         assert_eq!(next(&mut stream).await.seq, seq);
     }
@@ -55,4 +54,95 @@ async fn a_subscriber_goes_on_where_it_was() {
     let third = next(&mut stream).await;
     assert_eq!((third.seq, third.topic.as_str()), (1, "/containers/create"));
     node.finish().await;
+}
+
+/// The messages up to the first of a topic.
+async fn read_until(
+    stream: &mut tonic::Streaming<wire::NodeEvent>,
+    topic: &str,
+) -> Vec<wire::NodeEvent> {
+    let mut read = Vec::new();
+    while read.last().is_none_or(|event: &wire::NodeEvent| event.topic != topic) {
+        read.push(next(stream).await);
+    }
+    read
+}
+
+fn back(event: &wire::NodeEvent) -> wire::NodeSubscribeRequest {
+    let (from_seq, incarnation) = (event.seq + 1, event.incarnation);
+    wire::NodeSubscribeRequest { from_seq, incarnation, ..Default::default() }
+}
+
+/// Waits until a step of a task is in its journal.
+async fn written_down(node: &Node, id: &str, step: &str) {
+    let journal = node.bundle(id).join("berth-events.jsonl");
+    let written = || std::fs::read_to_string(&journal).is_ok_and(|text| text.contains(step));
+    until(&format!("{step} of {id} written down"), written).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_not_been_read_at_a_kill_is_read_from_the_next_run() {
+    let mut node = Node::start().await;
+    let mut live = subscribe(&node, wire::NodeSubscribeRequest::default()).await;
+    node.run(&shims()[0], "c", "exit 7").await;
+    let told = read_until(&mut live, "/tasks/exit").await;
+    let topics: Vec<_> = told.iter().map(|event| event.topic.as_str()).collect();
+    let life = ["/tasks/create", "/tasks/start", "/tasks/exit"];
+    assert_eq!(topics, [&["", "/containers/create"], &life[..]].concat());
+    written_down(&node, "c", "Exited").await;
+    node.kill_and_restart().await;
+
+    // Whoever had read nothing, or a part of it, gets the rest of it as it was.
+    let mut streams = Vec::new();
+    for (read, event) in told.iter().enumerate() {
+        let mut stream = subscribe(&node, back(event)).await;
+        let marker = next(&mut stream).await;
+        let rest = &told[(read + 1).max(2)..];
+        if !rest.is_empty() {
+            let place = (marker.seq, marker.incarnation, marker.event);
+            assert_eq!(place, (event.seq, event.incarnation, None));
+        }
+        for expected in rest {
+            assert_eq!(next(&mut stream).await, *expected);
+        }
+        streams.push(stream);
+    }
+    for request in [wire::NodeSubscribeRequest::default(), from_start()] {
+        let mut stream = subscribe(&node, request).await;
+        assert_eq!(next(&mut stream).await.seq, 0);
+        streams.push(stream);
+    }
+    // Then what the new run tells: the exit was told, and is not told again.
+    assert_eq!(node.delete("c").await.unwrap(), 7);
+    for stream in &mut streams {
+        let deleted = next(stream).await;
+        assert_eq!((deleted.seq, deleted.topic.as_str()), (1, "/tasks/delete"));
+        assert!(deleted.incarnation > told[0].incarnation);
+    }
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_that_was_told_by_three_runs_is_read_in_order() {
+    let mut node = Node::start().await;
+    let first = next(&mut subscribe(&node, from_start()).await).await;
+    node.run(&shims()[0], "c", "sleep 1000").await;
+    written_down(&node, "c", "Started").await;
+    node.kill_and_restart().await;
+    node.kill_task("c", "", 9).await.unwrap();
+    written_down(&node, "c", "Exited").await;
+    node.kill_and_restart().await;
+    node.delete("c").await.unwrap();
+    let mut stream = subscribe(&node, back(&first)).await;
+    let read = read_until(&mut stream, "/tasks/delete").await;
+    let told: Vec<_> = read.iter().map(|event| (event.topic.as_str(), event.seq)).collect();
+    let expected = [("/tasks/create", 2), ("/tasks/start", 3), ("/tasks/exit", 1)];
+    assert_eq!(told, [&[("", 0)], &expected[..], &[("/tasks/delete", 1)]].concat());
+    let runs: Vec<_> = read.iter().map(|event| event.incarnation).collect();
+    assert!(runs[1] == runs[2] && runs[2] < runs[3] && runs[3] < runs[4], "{runs:?}");
+    node.finish().await;
+}
+
+fn from_start() -> wire::NodeSubscribeRequest {
+    wire::NodeSubscribeRequest { from_start: true, ..Default::default() }
 }

@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use berth_events::Ring;
+use berth_events::{Position, Ring};
 use berth_grpc::{namespace, status, time::from_wire};
 use berth_ids::Namespace;
 use berth_proto::containerd::events as wire;
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 
 use super::wire::{any, time, wire_any, wire_mount};
 use crate::error::Error;
-use crate::events::{Event, Sink};
+use crate::events::{Event, Sink, Stamp};
 use crate::process::Exit;
 use crate::tasks::{Step, Tasks};
 
@@ -30,9 +30,23 @@ use crate::tasks::{Step, Tasks};
 pub struct RingSink(pub Ring);
 
 impl Sink for RingSink {
-    fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event) {
+    fn publish_at(&self, at: SystemTime, namespace: &Namespace, event: Event) -> Position {
         let Encoded { topic, type_url, value } = encode(event);
-        self.0.publish_at(at, namespace.clone(), topic, type_url, value);
+        self.0.publish_at(at, namespace.clone(), topic, type_url, value)
+    }
+
+    fn recall(&self, stamp: Stamp, namespace: &Namespace, event: Event) {
+        let Encoded { topic, type_url, value } = encode(event);
+        let (position, timestamp) = (stamp.position, stamp.at);
+        let (topic, type_url, namespace) = (topic.into(), type_url.into(), namespace.clone());
+        self.0.recall(berth_events::Event {
+            position,
+            timestamp,
+            namespace,
+            topic,
+            type_url,
+            value,
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::bundle::Bundle;
-use super::life::{Life, Step};
+use super::life::{Life, Made, Step};
 use super::{Key, Task, Tasks};
 use crate::error::{Error, Result};
 use crate::peers::{ShimClient, TaskOptions, task_options};
@@ -119,7 +119,11 @@ impl Attempt<'_> {
             launcher.start(program, ns, &create.id, bundle.path(), &options.start).await?;
         bundle.write_bootstrap(&started)?;
         let life = tasks.life(ns, &create.id, bundle);
-        life.made_with(&create.rootfs, &create.io, &options.checkpoint);
+        life.made_with(Made {
+            rootfs: create.rootfs.clone(),
+            io: create.io.clone(),
+            checkpoint: options.checkpoint.clone(),
+        });
         let client = ShimClient::connect(&started, &create.id).await?;
         let pid = self.create_in(&client, options, &started).await?;
         life.note(SystemTime::now(), Step::Created { pid });

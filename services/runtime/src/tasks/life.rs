@@ -2,29 +2,29 @@
 //!
 //! A step is told once, and what should have come before it is told first: a shim gives up on an
 //! event after some tries, tells some twice, and this service may have been away. What was told is
-//! kept in the task's folder, so that a new run of the service goes on from there. A step is
-//! written down after it was told: a kill just between the two tells it again.
+//! kept in the task's folder with its place among all events: a new run of the service goes on from
+//! there, and hands on what the subscribers of an earlier run may not have got any more. A step is
+//! written down after it was told: a kill just between the two tells it again, at another place.
 
+mod journal;
 mod step;
 mod told;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use berth_ids::Namespace;
-use berth_mount::Mount;
 use tokio::sync::watch;
 
-use crate::events::{Event, Events};
-use crate::process::{Exit, Io};
+use crate::events::{Event, Events, Stamp};
+use crate::process::Exit;
+use journal::{Journal, Line};
 use step::Stage;
 use told::{Told, missing};
 
 pub use step::Step;
-
-const JOURNAL: &str = "berth-events.jsonl";
+pub use told::Made;
 
 /// What is told of one task.
 pub(super) struct Life {
@@ -32,6 +32,7 @@ pub(super) struct Life {
     id: String,
     events: Events,
     bundle: PathBuf,
+    journal: Journal,
     told: Mutex<Told>,
     /// Counts exits.
     exits: watch::Sender<u64>,
@@ -41,28 +42,34 @@ impl Life {
     /// The life of a task that is about to be made in `bundle`, or that was made there by an
     /// earlier run of the service.
     pub(super) fn new(ns: &Namespace, id: &str, bundle: &Path, events: Events) -> Self {
-        let mut told = Told::default();
-        // No journal: nothing was told yet. A line that a kill cut short was not told either.
-        let journal = fs_err::read_to_string(bundle.join(JOURNAL)).unwrap_or_default();
-        for step in journal.lines().filter_map(|line| serde_json::from_str(line).ok()) {
-            told.advance(&step);
-        }
-        Self {
+        let life = Self {
             ns: ns.clone(),
             id: id.to_owned(),
             events,
             bundle: bundle.to_owned(),
-            told: Mutex::new(told),
+            journal: Journal::of(bundle),
+            told: Mutex::default(),
             exits: watch::Sender::new(0),
+        };
+        life.journal.read().into_iter().for_each(|line| life.recall(line));
+        life
+    }
+
+    /// Takes over what an earlier run told.
+    fn recall(&self, line: Line) {
+        let mut told = self.told();
+        if let Some(made) = line.made {
+            told.made = made;
         }
+        if let (Some(stamp), Some(event)) = (line.told, self.event(&told, &line.step)) {
+            self.events.recall(stamp, &self.ns, event);
+        }
+        told.advance(&line.step);
     }
 
     /// Keeps what the event of the making will say.
-    pub(super) fn made_with(&self, rootfs: &[Mount], io: &Io, checkpoint: &str) {
-        let mut told = self.told();
-        told.rootfs = rootfs.to_vec();
-        told.io = io.clone();
-        told.checkpoint = checkpoint.to_owned();
+    pub(super) fn made_with(&self, made: Made) {
+        self.told().made = made;
     }
 
     /// Tells a step, and before it what is missing.
@@ -88,26 +95,21 @@ impl Life {
     }
 
     fn tell(&self, told: &mut Told, at: SystemTime, step: Step) {
-        if let Some(event) = self.event(told, &step) {
-            self.events.publish_at(at, &self.ns, event);
-        }
+        let event = self.event(told, &step);
+        let stamp = event.map(|event| self.events.publish_at(at, &self.ns, event));
         told.advance(&step);
-        self.write_down(&step);
-        if matches!(step, Step::Exited { .. }) {
+        let exited = matches!(step, Step::Exited { .. });
+        self.write_down(told, step, stamp);
+        if exited {
             self.exits.send_modify(|count| *count += 1);
         }
     }
 
     /// A journal that cannot be written costs a step told twice after a restart, which is less
     /// than not telling it.
-    fn write_down(&self, step: &Step) {
-        let path = self.bundle.join(JOURNAL);
-        let line = serde_json::to_string(step).map_err(std::io::Error::other);
-        let written = line.and_then(|line| {
-            let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(format!("{line}\n").as_bytes())
-        });
-        if let Err(error) = written {
+    fn write_down(&self, told: &Told, step: Step, stamp: Option<Stamp>) {
+        let made = matches!(step, Step::Created { .. }).then(|| told.made.clone());
+        if let Err(error) = self.journal.append(&Line { step, told: stamp, made }) {
             tracing::warn!(namespace = %self.ns, id = self.id, %error, "write down event");
         }
     }
@@ -115,14 +117,11 @@ impl Life {
     fn event(&self, told: &Told, step: &Step) -> Option<Event> {
         let id = self.id.clone();
         Some(match step.clone() {
-            Step::Created { pid } => Event::TaskCreated {
-                id,
-                bundle: self.bundle.to_string_lossy().into_owned(),
-                rootfs: told.rootfs.clone(),
-                io: told.io.clone(),
-                checkpoint: told.checkpoint.clone(),
-                pid,
-            },
+            Step::Created { pid } => {
+                let Made { rootfs, io, checkpoint } = told.made.clone();
+                let bundle = self.bundle.to_string_lossy().into_owned();
+                Event::TaskCreated { id, bundle, rootfs, io, checkpoint, pid }
+            }
             Step::Added { exec } => Event::ExecAdded { id, exec },
             Step::Started { exec, pid } if exec.is_empty() => Event::TaskStarted { id, pid },
             Step::Started { exec, pid } => Event::ExecStarted { id, exec, pid },
@@ -181,23 +180,47 @@ impl Life {
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
+    use berth_events::Position;
+    use berth_mount::Mount;
 
+    use super::*;
+    use crate::process::Io;
+
+    /// Hears what is told, and what is handed on of an earlier run.
     #[derive(Default)]
-    struct Heard(Mutex<Vec<String>>);
+    struct Heard {
+        told: Mutex<Vec<(Stamp, Event)>>,
+        recalled: Mutex<Vec<(Stamp, Event)>>,
+    }
 
     impl crate::events::Sink for Heard {
-        fn publish_at(&self, _: SystemTime, _: &Namespace, event: Event) {
-            let name = match event {
-                Event::TaskCreated { .. } => "create".to_owned(),
-                Event::TaskStarted { .. } => "start".to_owned(),
-                Event::ExecAdded { exec, .. } => format!("add {exec}"),
-                Event::ExecStarted { exec, .. } => format!("start {exec}"),
-                Event::Exited { process, exit, .. } => format!("exit {process} {}", exit.status),
-                Event::TaskDeleted { .. } => "delete".to_owned(),
-                other => panic!("{other:?}"),
-            };
-            self.0.lock().unwrap().push(name);
+        fn publish_at(&self, at: SystemTime, _: &Namespace, event: Event) -> Position {
+            let mut told = self.told.lock().unwrap();
+            let position = Position { incarnation: 1, seq: told.len() as u64 + 1 };
+            told.push((Stamp { at, position }, event));
+            position
+        }
+
+        fn recall(&self, stamp: Stamp, _: &Namespace, event: Event) {
+            self.recalled.lock().unwrap().push((stamp, event));
+        }
+    }
+
+    impl Heard {
+        fn told(&self) -> Vec<String> {
+            self.told.lock().unwrap().iter().map(|(_, event)| name(event)).collect()
+        }
+    }
+
+    fn name(event: &Event) -> String {
+        match event {
+            Event::TaskCreated { .. } => "create".to_owned(),
+            Event::TaskStarted { .. } => "start".to_owned(),
+            Event::ExecAdded { exec, .. } => format!("add {exec}"),
+            Event::ExecStarted { exec, .. } => format!("start {exec}"),
+            Event::Exited { process, exit, .. } => format!("exit {process} {}", exit.status),
+            Event::TaskDeleted { .. } => "delete".to_owned(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -227,7 +250,7 @@ mod tests {
         first.note(at, Step::Created { pid: 7 });
         first.note(at, Step::Created { pid: 7 });
         first.note(at, exited("e"));
-        assert_eq!(*heard.0.lock().unwrap(), ["create", "add e", "start e", "exit e 3"]);
+        assert_eq!(heard.told(), ["create", "add e", "start e", "exit e 3"]);
         let (second, heard) = life(folder.path());
         assert_eq!(second.exit_of("e"), Some(exit(3)));
         for step in [exited("e"), exited(""), Step::Started { exec: String::new(), pid: 7 }] {
@@ -235,7 +258,26 @@ mod tests {
         }
         second.note(at, Step::Deleted { exit: exit(3) });
         second.note(at, exited(""));
-        assert_eq!(*heard.0.lock().unwrap(), ["start", "exit c 3", "delete"]);
+        assert_eq!(heard.told(), ["start", "exit c 3", "delete"]);
+    }
+
+    #[test]
+    fn a_later_run_hands_on_what_was_told_as_it_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = SystemTime::now();
+        let (first, told) = life(folder.path());
+        let io = Io { stdout: "/a/fifo".into(), ..Io::default() };
+        let rootfs = vec![Mount { kind: "bind".into(), ..Mount::default() }];
+        first.made_with(Made { rootfs, io, checkpoint: "/c".into() });
+        first.note(at, Step::Created { pid: 7 });
+        first.note(at, exited("e"));
+        first.note(at, Step::Dropped { exec: "e".into() });
+        first.note(at, exited(""));
+        let (_, heard) = life(folder.path());
+        assert_eq!(heard.told(), Vec::<String>::new());
+        let told = told.told.lock().unwrap();
+        assert_eq!(told.len(), 6);
+        assert_eq!(*heard.recalled.lock().unwrap(), *told);
     }
 
     #[test]
@@ -244,7 +286,7 @@ mod tests {
         let (life, heard) = life(folder.path());
         life.note(SystemTime::now(), Step::Created { pid: 7 });
         life.note(SystemTime::now(), Step::Deleted { exit: exit(137) });
-        assert_eq!(*heard.0.lock().unwrap(), ["create", "delete"]);
+        assert_eq!(heard.told(), ["create", "delete"]);
     }
 
     #[test]
@@ -262,7 +304,7 @@ mod tests {
             life.note(at, Step::Added { exec: "e".into() });
             life.note(at, exited_as("e", 11));
         }
-        let told = heard.0.lock().unwrap().join(", ");
+        let told = heard.told().join(", ");
         assert_eq!(told, "create, start, add e, start e, exit e 3, add e, start e, exit e 3");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use berth_mount::Mount;
+use serde::{Deserialize, Serialize};
 
 use super::step::{Stage, Step};
 use crate::process::{Exit, Io};
@@ -36,9 +37,18 @@ pub(super) struct Told {
     pub(super) processes: BTreeMap<String, Process>,
     /// Added processes that were deleted, oldest first.
     dropped: VecDeque<String>,
-    pub(super) rootfs: Vec<Mount>,
-    pub(super) io: Io,
-    pub(super) checkpoint: String,
+    pub(super) made: Made,
+}
+
+/// What a task is made with, as far as the event of its making says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// What its root file system is mounted from.
+    pub rootfs: Vec<Mount>,
+    /// Its streams.
+    pub io: Io,
+    /// The checkpoint that it is restored from.
+    pub checkpoint: String,
 }
 
 impl Told {
