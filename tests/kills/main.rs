@@ -94,10 +94,7 @@ impl Story {
         } else {
             self.node.kill_service(victim)?;
         }
-        // What runtime has told just before its end may not have left it: events are not durable,
-        // exits are. What it tells of exits that it missed its own tests look at.
-        let followed = victim != "berth-runtime";
-        work.settle(running.join()?, followed, &self.node, &mut self.model)?;
+        work.settle(running.join()?, &self.node, &mut self.model)?;
         if ["berthd", "berth-gateway"].contains(&victim) {
             self.events.interrupted(&mut self.model, &self.node)?;
         }

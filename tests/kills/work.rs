@@ -103,7 +103,7 @@ impl Work {
     }
 
     /// Notes what was acknowledged, and takes away what was not.
-    pub fn settle(self, told: Told, followed: bool, node: &Node, model: &mut Model) -> Result<()> {
+    pub fn settle(self, told: Told, node: &Node, model: &mut Model) -> Result<()> {
         let back = || node.berth("ps").output().is_ok_and(|out| out.code == 0);
         until("the node is back", BACK, back)?;
         if told.pull.code == 0 {
@@ -115,7 +115,7 @@ impl Work {
             remove(node, &self.long)?;
         }
         if told.short.code == 0 {
-            let ending = Ending { code: self.code, asked: false, followed };
+            let ending = Ending { code: self.code, asked: false, followed: true };
             model.ending.insert(self.short, ending);
         } else {
             remove(node, &self.short)?;
