@@ -109,7 +109,8 @@ impl Life {
     /// than not telling it.
     fn write_down(&self, told: &Told, step: Step, stamp: Option<Stamp>) {
         let made = matches!(step, Step::Created { .. }).then(|| told.made.clone());
-        if let Err(error) = self.journal.append(&Line { step, told: stamp, made }) {
+        let (line, known) = (Line { step, told: stamp, made }, &told.processes);
+        if let Err(error) = self.journal.append(&line, |process| known.contains_key(process)) {
             tracing::warn!(namespace = %self.ns, id = self.id, %error, "write down event");
         }
     }
@@ -278,6 +279,29 @@ mod tests {
         let told = told.told.lock().unwrap();
         assert_eq!(told.len(), 6);
         assert_eq!(*heard.recalled.lock().unwrap(), *told);
+    }
+
+    #[test]
+    fn a_journal_does_not_grow_with_every_process_that_is_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = SystemTime::now();
+        let (first, _) = life(folder.path());
+        first.note(at, Step::Created { pid: 7 });
+        first.note(at, Step::Started { exec: String::new(), pid: 7 });
+        first.note(at, Step::Started { exec: "stays".into(), pid: 8 });
+        for exec in (0..3000).map(|number| format!("e{number}")) {
+            first.note(at, exited(&exec));
+            first.note(at, Step::Dropped { exec });
+        }
+        let size: u64 = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .sum();
+        assert!(size < 2 << 20, "{size} bytes");
+        let (second, heard) = life(folder.path());
+        assert_eq!((second.first_pid(), second.live_execs()), (7, vec![("stays".to_owned(), 8)]));
+        second.note(at, exited("e2999"));
+        assert_eq!(heard.told(), Vec::<String>::new());
     }
 
     #[test]
