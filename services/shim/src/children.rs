@@ -91,19 +91,12 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// Which of two processes this is, after [`daemon`].
-pub(crate) enum Side {
-    /// The one that was there. The other one's number.
-    Parent(i32),
-    /// The new one.
-    Daemon,
-}
-
 /// Makes a process that goes on as this one does, in a session of its own and without its standard
-/// streams. To run the program anew would take longer than all else that a start does.
+/// streams. To run the program anew would take longer than all else that a start does. Answers the
+/// new process's number to the one that was there, and nothing to the new one.
 ///
 /// Has to be called while the process has one thread.
-pub(crate) fn daemon() -> io::Result<Side> {
+pub(crate) fn daemon() -> io::Result<Option<Pid>> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     // SAFETY: there is one thread, hence no lock that another one holds.
     match unsafe { libc::fork() } {
@@ -113,9 +106,9 @@ pub(crate) fn daemon() -> io::Result<Side> {
             rustix::stdio::dup2_stdin(&null)?;
             rustix::stdio::dup2_stdout(&null)?;
             rustix::stdio::dup2_stderr(&null)?;
-            Ok(Side::Daemon)
+            Ok(None)
         }
-        pid => Ok(Side::Parent(pid)),
+        pid => Ok(Pid::from_raw(pid)),
     }
 }
 

@@ -23,6 +23,7 @@ mod clock;
 mod daemon;
 mod error;
 mod events;
+mod handover;
 mod info;
 mod io;
 mod log;

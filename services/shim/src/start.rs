@@ -12,10 +12,11 @@ use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::runtime::bootstrap::v1::{BootstrapParams, BootstrapResult};
 use prost::Message;
 use prost_types::Any;
+use rustix::process::Pid;
 use serde_json::json;
 
 use crate::bundle::Spec;
-use crate::children::{Side, daemon};
+use crate::handover::{NewShim, Side, divide};
 use crate::socket::{self, Bound};
 use crate::{Action, Args, Error, cgroup};
 
@@ -50,23 +51,20 @@ pub(crate) fn start(args: Args) -> Result<Started, Error> {
     let spec = Spec::read(&bundle)?;
     let group = spec.group().unwrap_or(&args.id);
     let path = socket::path(&question.socket_folder, &question.address, &args.namespace, group)?;
-    let mut own = None;
+    let mut made = None;
     if let Bound::New(listener) = socket::bind(&path)? {
-        let mut made = Own { socket: &path, shim: None };
-        match launch(&question)? {
-            Side::Parent(pid) => made.shim = Some(pid),
-            Side::Daemon => {
-                made.keep();
+        match launch(&question, &path)? {
+            Side::Starter(shim) => made = Some(shim),
+            Side::Shim(bond) => {
+                bond.released()?;
                 let args = Args { action: Action::Serve, address: question.address, ..args };
                 return Ok(Started::Daemon(args, listener));
             }
         }
-        own = Some(made);
     }
     announce(&bundle, &question, &path)?;
-    if let Some(own) = own {
-        own.keep();
-    }
+    // Without it the shim ends: the caller was killed, or has cleaned up already.
+    made.map_or(Ok(()), NewShim::hand_over)?;
     Ok(Started::Told)
 }
 
@@ -77,31 +75,6 @@ fn announce(bundle: &Path, question: &Question, socket: &Path) -> Result<(), Err
     let mut caller = std::io::stdout();
     let told = caller.write_all(&answer(question, address)).and_then(|()| caller.flush());
     told.map_err(Error::io("print the address"))
-}
-
-/// The shim that was made here and its socket. They go when nobody can be told of them: the caller
-/// was killed, or has cleaned up already.
-struct Own<'a> {
-    socket: &'a Path,
-    shim: Option<i32>,
-}
-
-impl Own<'_> {
-    fn keep(mut self) {
-        self.shim = None;
-        self.socket = Path::new("");
-    }
-}
-
-impl Drop for Own<'_> {
-    fn drop(&mut self) {
-        if let Some(shim) = self.shim {
-            end(shim);
-        }
-        if !self.socket.as_os_str().is_empty() {
-            let _ = std::fs::remove_file(self.socket);
-        }
-    }
 }
 
 fn question(args: &Args) -> Result<Question, Error> {
@@ -136,42 +109,32 @@ fn question(args: &Args) -> Result<Question, Error> {
     })
 }
 
-/// Makes the daemon.
-fn launch(question: &Question) -> Result<Side, Error> {
-    let side = daemon().map_err(Error::io("start the shim"))?;
-    match side {
-        Side::Daemon if question.ttrpc_address.is_empty() => {}
+/// Makes the shim.
+fn launch(question: &Question, socket: &Path) -> Result<Side, Error> {
+    let side = divide(socket).map_err(Error::io("start the shim")).inspect_err(|_| {
+        let _ = std::fs::remove_file(socket);
+    })?;
+    match &side {
+        Side::Starter(shim) => settle(shim.pid(), question.options.as_ref())?,
+        Side::Shim(_) if question.ttrpc_address.is_empty() => {}
         // SAFETY: this process has one thread.
-        Side::Daemon => unsafe { std::env::set_var("TTRPC_ADDRESS", &question.ttrpc_address) },
-        Side::Parent(pid) => {
-            if let Err(error) = settle(pid, question.options.as_ref()) {
-                end(pid);
-                return Err(error);
-            }
-        }
+        Side::Shim(_) => unsafe { std::env::set_var("TTRPC_ADDRESS", &question.ttrpc_address) },
     }
     Ok(side)
 }
 
-/// Ends the daemon that nobody knows of yet.
-fn end(pid: i32) {
-    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-        // It is our own child, and has not been waited for.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-}
-
-/// Puts the daemon into its control group and gives it its place for when memory runs out.
-fn settle(pid: i32, options: Option<&Options>) -> Result<(), Error> {
+/// Puts the shim into its control group and gives it its place for when memory runs out.
+fn settle(shim: Pid, options: Option<&Options>) -> Result<(), Error> {
+    let shim = shim.as_raw_nonzero().get();
     if let Some(options) = options.filter(|options| !options.shim_cgroup.is_empty()) {
-        cgroup::join(pid.unsigned_abs(), &options.shim_cgroup)?;
+        cgroup::join(shim.unsigned_abs(), &options.shim_cgroup)?;
     }
     let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
-    let score = |pid: &str| PathBuf::from(format!("/proc/{pid}/oom_score_adj"));
-    let parents = fs_err::read_to_string(score(&parent.to_string()))?;
+    let score = |pid: i32| PathBuf::from(format!("/proc/{pid}/oom_score_adj"));
+    let parents = fs_err::read_to_string(score(parent))?;
     // After its caller, before its containers.
     let own = parents.trim().parse::<i32>().unwrap_or(0).saturating_add(1).min(1000);
-    write_score(&score(&pid.to_string()), own)
+    write_score(&score(shim), own)
 }
 
 fn write_score(path: &Path, score: i32) -> Result<(), Error> {

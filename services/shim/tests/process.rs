@@ -8,7 +8,9 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use berth_proto::containerd::task::v3 as wire;
 use berth_proto::containerd::v1::types::Status;
@@ -209,18 +211,49 @@ async fn a_start_that_nobody_listens_to_leaves_no_shim() {
     let bundle = node.bundle("deaf", &spec(&["sleep", "1000"]));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = Command::new(SHIM)
-        .args(["-namespace", NAMESPACE, "-address", "/none", "-publish-binary", "/none"])
-        .args(["-id", "deaf", "start"])
-        .current_dir(&bundle)
-        .env("TTRPC_ADDRESS", node.path("events.sock"))
-        .stdin(std::process::Stdio::null())
-        .stdout(writer)
-        .status()
-        .unwrap();
+    let mut start = node.start("deaf", &bundle);
+    let status = start.stdin(Stdio::null()).stdout(writer).status().unwrap();
     assert!(!status.success());
     let address = std::fs::read_to_string(bundle.join("address")).unwrap();
     let socket = address.strip_prefix("unix://").unwrap();
     assert!(!std::path::Path::new(socket).exists());
     assert!(std::os::unix::net::UnixStream::connect(socket).is_err());
+}
+
+/// Nor does anybody learn of one whose starter is killed before it tells of it.
+#[tokio::test]
+async fn a_start_that_is_killed_leaves_no_shim() {
+    let node = Node::new();
+    let bundle = node.bundle("cut", &spec(&["sleep", "1000"]));
+    // Where the address is written down, before it is told: the write waits for a reader.
+    fifo(&bundle.join("address"));
+    let mut start = node.start("cut", &bundle).spawn().unwrap();
+    start.stdin.take().unwrap().write_all(&node.params("cut", "/none")).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", start.id());
+    let shim = until("a shim", || std::fs::read_to_string(&children).ok()?.trim().parse().ok());
+    let shim: u32 = shim.await;
+    let sockets = || std::fs::read_dir(node.path("s")).unwrap().count();
+    assert_eq!(sockets(), 1);
+    start.kill().unwrap();
+    start.wait().unwrap();
+    until("the end of the shim", || ended(shim).then_some(())).await;
+    assert_eq!(sockets(), 0);
+}
+
+/// Whether a process has ended. Whoever is to reap it may not have done so yet.
+fn ended(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    status.is_err() || status.is_ok_and(|status| status.contains("State:\tZ"))
+}
+
+async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            match check() {
+                Some(seen) => return seen,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    tokio::time::timeout(LONG, seen).await.unwrap_or_else(|_| panic!("not {what}"))
 }

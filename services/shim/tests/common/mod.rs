@@ -141,21 +141,36 @@ impl Node {
         bundle
     }
 
-    /// Runs the shim's `start` in a bundle and returns what it wrote.
-    pub fn launch(&self, id: &str, bundle: &Path, input: &[u8], env: &[(&str, &str)]) -> Output {
+    /// The shim's `start` in a bundle.
+    pub fn start(&self, id: &str, bundle: &Path) -> Command {
         let mut command = Command::new(SHIM);
         command.args(["-namespace", NAMESPACE, "-address", "/none", "-publish-binary"]);
         command.arg(self.path("publish")).args(["-id", id, "start"]);
         command.current_dir(bundle).env_remove("MAX_SHIM_VERSION");
-        command.env("TTRPC_ADDRESS", self.path("events.sock")).envs(env.iter().copied());
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.env("TTRPC_ADDRESS", self.path("events.sock"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the shim's `start` in a bundle and returns what it wrote.
+    pub fn launch(&self, id: &str, bundle: &Path, input: &[u8], env: &[(&str, &str)]) -> Output {
+        let mut child = self.start(id, bundle).envs(env.iter().copied()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
+    }
+
+    /// What containerd 2.3 writes to `start`.
+    pub fn params(&self, id: &str, events: &str) -> Vec<u8> {
+        let params = BootstrapParams {
+            instance_id: id.into(),
+            namespace: NAMESPACE.into(),
+            containerd_ttrpc_address: events.into(),
+            containerd_grpc_address: "/none".into(),
+            socket_dir: Some(self.path("s").to_string_lossy().into()),
+            extensions: vec![Extension { value: Some(berth_proto::pack(&self.options())) }],
+            ..BootstrapParams::default()
+        };
+        params.encode_to_vec()
     }
 
     pub fn options(&self) -> Options {
@@ -173,17 +188,8 @@ impl Node {
     /// the node's folder.
     pub async fn shim_telling(&self, id: &str, spec: &Value, events: &str) -> Shim {
         let bundle = self.bundle(id, spec);
-        let params = BootstrapParams {
-            instance_id: id.into(),
-            namespace: NAMESPACE.into(),
-            containerd_ttrpc_address: events.into(),
-            containerd_grpc_address: "/none".into(),
-            socket_dir: Some(self.path("s").to_string_lossy().into()),
-            extensions: vec![Extension { value: Some(berth_proto::pack(&self.options())) }],
-            ..BootstrapParams::default()
-        };
         let env = [("TTRPC_ADDRESS", events)];
-        let output = self.launch(id, &bundle, &params.encode_to_vec(), &env);
+        let output = self.launch(id, &bundle, &self.params(id, events), &env);
         assert!(output.status.success(), "{output:?}");
         let result = BootstrapResult::decode(&output.stdout[..]).unwrap();
         assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
