@@ -8,6 +8,7 @@
 mod activation;
 mod client;
 mod containerd;
+mod leases;
 mod model;
 mod operation;
 mod suite;

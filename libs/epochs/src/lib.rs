@@ -8,10 +8,13 @@
 //! epoch is open a change names what it makes or newly refers to; the sweep leaves that alone.
 //! Nobody waits for a collection: the collection waits for the changes that began before it
 //! (docs/adr/0002-garbage-collection.md).
+//!
+//! Invariant: a change is quiet only while this run knows that nobody sweeps: after an epoch that it
+//! took part in was closed, until the next is opened. A run that has just begun does not know what
+//! an epoch of its predecessor is still good for.
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -29,6 +32,8 @@ pub struct Epochs<K> {
 struct Phase<K> {
     open: Option<Arc<Epoch<K>>>,
     last: u64,
+    /// An epoch of this run was closed and none is open.
+    quiet: bool,
     changes: TaskTracker,
     /// Changes that somebody waits for, or has given up waiting for.
     earlier: Vec<TaskTracker>,
@@ -39,13 +44,13 @@ struct Phase<K> {
 pub struct Epoch<K> {
     number: u64,
     touched: Mutex<HashSet<K>>,
-    spoiled: AtomicBool,
 }
 
 /// A change under way. Dropped when it is durable or given up.
 #[derive(Debug)]
 pub struct Change<K> {
     epoch: Option<Arc<Epoch<K>>>,
+    quiet: bool,
     _token: TaskTrackerToken,
 }
 
@@ -53,8 +58,8 @@ impl<K> Default for Epochs<K> {
     fn default() -> Self {
         // Two runs of a process differ: the time since 1970 in nanoseconds only grows.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let phase =
-            Phase { open: None, last: 0, changes: TaskTracker::default(), earlier: Vec::new() };
+        let (changes, earlier) = (TaskTracker::default(), Vec::new());
+        let phase = Phase { open: None, last: 0, quiet: false, changes, earlier };
         Self {
             incarnation: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
             phase: Mutex::new(phase),
@@ -72,17 +77,18 @@ impl<K> Epochs<K> {
     /// Enters a change.
     pub fn enter(&self) -> Change<K> {
         let phase = self.lock();
-        Change { epoch: phase.open.clone(), _token: phase.changes.token() }
+        let (epoch, quiet) = (phase.open.clone(), phase.quiet);
+        Change { epoch, quiet, _token: phase.changes.token() }
     }
 
     /// Opens an epoch in place of any that was left open. Changes that enter from now on are
     /// recorded; those that entered before are waited for with [`Epochs::settle`].
     pub fn open(&self, number: u64) -> Arc<Epoch<K>> {
-        let epoch =
-            Arc::new(Epoch { number, touched: Mutex::default(), spoiled: AtomicBool::new(false) });
+        let epoch = Arc::new(Epoch { number, touched: Mutex::default() });
         let mut phase = self.lock();
         phase.open = Some(epoch.clone());
         phase.last = number;
+        phase.quiet = false;
         epoch
     }
 
@@ -108,16 +114,19 @@ impl<K> Epochs<K> {
         self.lock().last
     }
 
-    /// Whether this epoch is open.
+    /// This epoch, if it is open.
     #[must_use]
-    pub fn is_open(&self, number: u64) -> bool {
-        self.lock().open.as_ref().is_some_and(|epoch| epoch.number == number)
+    pub fn opened(&self, number: u64) -> Option<Arc<Epoch<K>>> {
+        self.lock().open.clone().filter(|epoch| epoch.number == number)
     }
 
-    /// Closes an epoch, if it is the open one.
+    /// Closes an epoch, if it is the open one: nobody sweeps any more. Changes are quiet from now
+    /// on.
     pub fn close(&self, number: u64) {
         let mut phase = self.lock();
-        phase.open.take_if(|epoch| epoch.number == number);
+        if phase.open.take_if(|epoch| epoch.number == number).is_some() {
+            phase.quiet = true;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Phase<K>> {
@@ -148,17 +157,6 @@ impl<K> Epoch<K> {
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
-    }
-
-    /// Marks the epoch void: a reference could not be announced to its owner.
-    pub fn spoil(&self) {
-        self.spoiled.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the epoch is void.
-    #[must_use]
-    pub fn is_spoiled(&self) -> bool {
-        self.spoiled.load(Ordering::SeqCst)
     }
 
     fn set(&self) -> MutexGuard<'_, HashSet<K>> {
@@ -193,6 +191,12 @@ impl<K> Change<K> {
     #[must_use]
     pub fn epoch(&self) -> Option<&Arc<Epoch<K>>> {
         self.epoch.as_ref()
+    }
+
+    /// Whether the owners of what it refers to need not be told, since nobody sweeps.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Records that a thing is made or referred to.
@@ -251,12 +255,26 @@ mod tests {
         assert!(!epochs.is_touched(&"a"));
         epochs.open(1);
         epochs.touch("a");
-        assert!(epochs.is_touched(&"a") && epochs.is_open(1));
+        assert!(epochs.is_touched(&"a") && epochs.opened(1).is_some());
         epochs.close(7);
-        assert!(epochs.is_open(1));
+        assert!(epochs.opened(1).is_some() && epochs.opened(7).is_none());
         epochs.open(2);
-        assert!(!epochs.is_touched(&"a"));
+        assert!(!epochs.is_touched(&"a") && epochs.opened(1).is_none());
         epochs.close(2);
-        assert!(!epochs.is_open(2) && epochs.last() == 2);
+        assert!(epochs.opened(2).is_none() && epochs.last() == 2);
+    }
+
+    #[test]
+    fn changes_are_quiet_only_after_an_epoch_of_this_run() {
+        let epochs: Epochs<()> = Epochs::default();
+        assert!(!epochs.enter().is_quiet(), "an epoch of an earlier run may be open elsewhere");
+        epochs.close(1);
+        assert!(!epochs.enter().is_quiet(), "that was none of this run");
+        epochs.open(2);
+        assert!(!epochs.enter().is_quiet());
+        epochs.close(2);
+        assert!(epochs.enter().is_quiet());
+        epochs.open(3);
+        assert!(!epochs.enter().is_quiet());
     }
 }

@@ -58,12 +58,6 @@ pub fn channel(path: &Path) -> Channel {
     Channel::waiting(path, PEER_WAIT)
 }
 
-/// A channel whose calls do not wait for a service that is away.
-#[must_use]
-pub fn impatient_channel(path: &Path) -> Channel {
-    Channel::waiting(path, Duration::ZERO)
-}
-
 /// Whether a call was cut off after it was sent.
 #[must_use]
 pub fn broke_off(status: &Status) -> bool {

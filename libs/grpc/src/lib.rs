@@ -15,7 +15,7 @@ pub mod server;
 mod status;
 pub mod time;
 
-pub use channel::{Channel, PEER_WAIT, broke_off, channel, impatient_channel, is_reset_by_service};
+pub use channel::{Channel, PEER_WAIT, broke_off, channel, is_reset_by_service};
 pub use error::Error;
 pub use metadata::{
     LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,

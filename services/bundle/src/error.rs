@@ -128,6 +128,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Another run of the process had the epoch, or it is over.
+    #[error("epoch {0} is not open in this run of bundle, begin another: aborted")]
+    Epoch(u64),
     /// The object's state does not allow it.
     #[error("{what} {name:?}: {reason}: failed precondition")]
     State {
@@ -199,6 +202,7 @@ impl Coded for Error {
             Error::Name(error) => error.code(),
             Error::NotFound { .. } => Code::NotFound,
             Error::Exists { .. } => Code::AlreadyExists,
+            Error::Epoch(_) => Code::Aborted,
             Error::State { .. } => Code::FailedPrecondition,
             Error::Argument { .. } => Code::InvalidArgument,
         }

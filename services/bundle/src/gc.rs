@@ -6,7 +6,7 @@
 //! A sweep looks at the touched names inside its commit, on the store's one writer thread. Whoever
 //! keeps a node alive touches it before or inside a commit of its own: one of the two comes first.
 //! What refers to something of another service enters as a change, which an epoch's begin waits
-//! for, and announces it while an epoch is open.
+//! for, and announces it unless it is known that nobody sweeps.
 
 use futures::future::BoxFuture;
 
@@ -14,6 +14,9 @@ use crate::Error;
 
 /// A node: namespace, kind, key.
 pub type NodeKey = (String, String, String);
+
+/// A node whose record a sweep has deleted, with the number of its directory.
+pub(crate) type Dropped = (NodeKey, u64);
 
 /// The gate that changes pass, and the open epoch.
 pub type Epochs = berth_epochs::Epochs<NodeKey>;

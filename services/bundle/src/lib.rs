@@ -17,6 +17,7 @@ pub mod namespaces;
 pub mod peers;
 mod serve;
 pub mod snapshots;
+pub mod sweep;
 
 pub use error::Error;
 pub use serve::serve;

@@ -14,27 +14,29 @@ use std::sync::Arc;
 
 use berth_bundle::mounts::{Activating, Activations, KIND};
 use berth_bundle::snapshots::{Caller, LabelChange, LeaseRow, OVERLAYFS, Snapshots};
+use berth_bundle::sweep::sweep;
 use berth_errors::{Code, Coded};
 use berth_mount::{Mount, mountinfo};
 use berth_store::{Options, Store};
 use berth_testkit::{commits_in, program};
-use support::{Pins, caller, directories, is_root, labels, prepare};
+use support::{Pins, caller, directories, is_root, labels, prepare, space};
 
-/// What the child does, and where.
+/// What the child does, with what, and where.
 const CHILD: &str = "BERTH_TEST_POINT";
+const RECORDS: &str = "records";
+const MOUNTS: &str = "mounts";
 
-const COMMITS: [&str; 7] = [
+const COMMITS: [&str; 6] = [
     "add lease resource",
-    "delete lease",
     "hold snapshot",
     "remove lease resource",
     "remove snapshot",
-    "sweep snapshots",
+    "sweep",
     "update snapshot",
 ];
 
 /// Those that only take their turn among the others: they change nothing and pass no point.
-const TURNS: [&str; 3] = ["fence namespace", "pin mount", "pin snapshot"];
+const TURNS: [&str; 3] = ["end epoch", "fence namespace", "pin node"];
 
 /// Those of activated mounts, and whether the activation that they are about is there after an end
 /// before and after each. What began only is undone by the next start.
@@ -43,7 +45,7 @@ const OF_MOUNTS: [(&str, bool, bool); 5] = [
     ("begin activation", false, false),
     ("deactivate mounts", true, false),
     ("forget lost mounts", false, false),
-    ("sweep mounts", true, false),
+    ("sweep", true, false),
 ];
 
 /// Those that `crash.rs` goes through.
@@ -71,20 +73,22 @@ async fn before(s: &Snapshots) {
     s.add_hold("default".to_owned(), "l".to_owned(), row("kept")).await.unwrap();
 }
 
-async fn act(s: &Snapshots, commit: &str) {
-    let (space, lease) = ("default".to_owned(), "l".to_owned());
+async fn act(s: &Snapshots, root: &Path, commit: &str) {
+    let (within, lease) = ("default".to_owned(), "l".to_owned());
     let done = match commit {
-        "add lease resource" => s.add_hold(space, lease, row("old")).await,
-        "delete lease" => s.drop_lease(space, lease).await,
-        "remove lease resource" => s.remove_hold(space, lease, row("kept")).await,
+        "add lease resource" => s.add_hold(within, lease, row("old")).await,
+        "remove lease resource" => s.remove_hold(within, lease, row("kept")).await,
         "hold snapshot" => {
             let leased = Caller { lease: Some((lease, 1)), ..caller() };
             let taken = s.commit(leased, OVERLAYFS, "old", "kept", "", labels(&[])).await;
             assert_eq!(taken.unwrap_err().code(), Code::AlreadyExists);
             Ok(())
         }
-        "remove snapshot" => s.remove(&caller(), OVERLAYFS, "old").await,
-        "sweep snapshots" => s.sweep(vec![node("old")]).await.map(drop),
+        "remove snapshot" => s.remove(&space(), None, OVERLAYFS, "old").await,
+        "sweep" => {
+            s.begin(1).await;
+            sweep(s, &open_mounts(s, root).await, 1, vec![node("old")]).await.map(drop)
+        }
         _ => {
             let (new, all) = (labels(&[("changed", "yes")]), vec![LabelChange::All]);
             s.update(&caller(), OVERLAYFS, "old", new, all).await.map(drop)
@@ -97,13 +101,14 @@ async fn act(s: &Snapshots, commit: &str) {
 #[tokio::test]
 async fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
-    let (commit, root) = what.split_once('|').unwrap();
-    let root = Path::new(root);
+    let mut parts = what.splitn(3, '|');
+    let (part, commit, root) =
+        (parts.next().unwrap(), parts.next().unwrap(), Path::new(parts.next().unwrap()));
     let (_, s) = open(root);
-    if COMMITS.contains(&commit) {
-        act(&s, commit).await;
+    if part == RECORDS {
+        act(&s, root, commit).await;
     } else {
-        act_on_mounts(&open_mounts(&s, root).await, root, commit).await;
+        act_on_mounts(&s, &open_mounts(&s, root).await, root, commit).await;
     }
 }
 
@@ -127,7 +132,7 @@ fn asked(name: &str, root: &Path) -> Activating {
     Activating { caller: caller(), name, mounts, labels, temporary: true }
 }
 
-async fn act_on_mounts(mounts: &Activations, root: &Path, commit: &str) {
+async fn act_on_mounts(s: &Snapshots, mounts: &Activations, root: &Path, commit: &str) {
     match commit {
         "activate mounts" | "begin activation" => {
             mounts.activate(asked("new", root)).await.unwrap();
@@ -135,7 +140,8 @@ async fn act_on_mounts(mounts: &Activations, root: &Path, commit: &str) {
         "deactivate mounts" => mounts.deactivate("default", "old").await.unwrap(),
         _ => {
             let old = ("default".to_owned(), KIND.to_owned(), "old".to_owned());
-            mounts.sweep(vec![old]).await.unwrap();
+            s.begin(1).await;
+            sweep(s, mounts, 1, vec![old]).await.unwrap();
         }
     }
 }
@@ -146,8 +152,8 @@ fn happened(s: &Snapshots, commit: &str) -> bool {
     let old = s.stat(&caller(), OVERLAYFS, "old").ok();
     match commit {
         "add lease resource" | "hold snapshot" => holds.contains(&row("old")),
-        "delete lease" | "remove lease resource" => !holds.contains(&row("kept")),
-        "remove snapshot" | "sweep snapshots" => old.is_none(),
+        "remove lease resource" => !holds.contains(&row("kept")),
+        "remove snapshot" | "sweep" => old.is_none(),
         _ => old.unwrap().labels.contains_key("changed"),
     }
 }
@@ -165,7 +171,7 @@ async fn every_point_of_every_commit() {
             before(&s).await;
             drop(s);
             store.close().await;
-            run_until(commit, &point, dir.path());
+            run_until(RECORDS, commit, &point, dir.path());
             let (store, s) = open(dir.path());
             assert_eq!(happened(&s, commit), kept, "{point}");
             let there = s.list(&caller(), OVERLAYFS, |_| true).unwrap();
@@ -180,10 +186,10 @@ async fn every_point_of_every_commit() {
 }
 
 /// Runs the child until it ends at the point.
-fn run_until(commit: &str, point: &str, root: &Path) {
+fn run_until(part: &str, commit: &str, point: &str, root: &Path) {
     let ended = program(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
-        .env(CHILD, format!("{commit}|{}", root.display()))
+        .env(CHILD, format!("{part}|{commit}|{}", root.display()))
         .env("BERTH_FAILPOINT", format!("{point}:abort"))
         .into_command()
         .stdin(Stdio::null())
@@ -212,7 +218,7 @@ async fn every_point_of_the_commits_of_mounts() {
             }
             drop((mounts, s));
             store.close().await;
-            run_until(commit, &point, dir.path());
+            run_until(MOUNTS, commit, &point, dir.path());
             let (store, s) = open(dir.path());
             let mounts = open_mounts(&s, dir.path()).await;
             let about = if ["activate mounts", "begin activation"].contains(&commit) {

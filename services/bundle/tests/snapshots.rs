@@ -5,13 +5,17 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use berth_bundle::layer::Limits;
+use berth_bundle::mounts::Activations;
 use berth_bundle::snapshots::{Caller, Kind, LabelChange, OVERLAYFS, Snapshots, StagedLayer};
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
-use support::{Node, caller, commit, directories, is_root, labels, on_all, prepare, put, stage};
+use support::{
+    Node, caller, commit, directories, is_root, labels, on_all, prepare, put, space, stage, sweep,
+};
 
 fn leased(incarnation: u64) -> Caller {
     Caller { lease: Some(("l".to_owned(), incarnation)), ..caller() }
@@ -70,12 +74,12 @@ async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
     assert_eq!(code(commit(s, name, "y", "nothing").await), Code::NotFound);
     assert_eq!(code(commit(s, name, "y", &top).await), Code::FailedPrecondition);
     assert_eq!(code(s.mounts(&caller(), name, &top).map(drop)), Code::FailedPrecondition);
-    let refused = s.remove(&caller(), name, &top).await.unwrap_err();
+    let refused = s.remove(&space(), None, name, &top).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.to_string().contains("cannot remove snapshot with child"), "{refused}");
-    s.remove(&caller(), name, "k").await.unwrap();
-    s.remove(&caller(), name, &top).await.unwrap();
-    assert_eq!(code(s.remove(&caller(), name, &top).await), Code::NotFound);
+    s.remove(&space(), None, name, "k").await.unwrap();
+    s.remove(&space(), None, name, &top).await.unwrap();
+    assert_eq!(code(s.remove(&space(), None, name, &top).await), Code::NotFound);
     assert_eq!(code(s.stat(&caller(), name, &top).map(drop)), Code::NotFound);
 }
 
@@ -87,7 +91,7 @@ async fn a_committed_snapshot_may_get_its_parent_late(node: &Node, s: &Snapshots
     let mounts = prepare(s, name, "alone", "").await.unwrap();
     fs::write(node.mount(&mounts).path().join("top"), "2").unwrap();
     s.commit(caller(), name, "rebased", "alone", &base, Labels::new()).await.unwrap();
-    let refused = s.remove(&caller(), name, &base).await.unwrap_err();
+    let refused = s.remove(&space(), None, name, &base).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     let both = prepare(s, name, "both", "rebased").await.unwrap();
     let both = node.mount(&both);
@@ -124,24 +128,93 @@ async fn a_target_that_is_there_is_told_and_leased(_: &Node, s: &Snapshots, name
     assert_eq!((held.len(), held[0].incarnation, &*held[0].id), (1, 7, "target"));
 }
 
-async fn collection_spares_what_is_used(_: &Node, s: &Snapshots, name: &str) {
+async fn collection_spares_what_is_used(node: &Node, s: &Snapshots, name: &str) {
     for (key, to) in [("a", "A"), ("b", "B"), ("c", "C")] {
         prepare(s, name, key, "").await.unwrap();
         commit(s, name, to, key).await.unwrap();
     }
     let kind = format!("snapshots/{name}");
-    let node = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
+    let of = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
     s.begin(1).await;
     prepare(s, name, "child", "A").await.unwrap();
-    s.pin(node("B")).await.unwrap();
-    assert_eq!(s.pin(node("none")).await.unwrap_err().code(), Code::NotFound);
-    let dead = ["A", "B", "C", "child", "none"].map(node).to_vec();
-    assert_eq!(s.sweep(dead.clone()).await.unwrap(), [node("C")]);
-    s.epochs().close(1);
+    s.pin(of("B")).await.unwrap();
+    s.pin(of("none")).await.unwrap();
+    let dead = ["A", "B", "C", "child", "none"].map(of).to_vec();
+    assert_eq!(sweep(node, s, 1, dead.clone()).await, [of("C")]);
+    s.end(1).await.unwrap();
     s.begin(2).await;
-    let swept = s.sweep(dead).await.unwrap();
+    let swept = sweep(node, s, 2, dead).await;
     assert_eq!(swept.len(), 3, "{swept:?}");
     assert!(s.nodes().unwrap().is_empty());
+}
+
+/// Whoever came to rely on one thing relies on all that it refers to.
+async fn what_a_spared_thing_keeps_is_spared(node: &Node, s: &Snapshots, name: &str) {
+    let kind = format!("snapshots/{name}");
+    let of = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
+    let label = |what: &str| format!("containerd.io/gc.{what}.snapshot.{name}");
+    let with = |what: &str, to: &str| labels(&[(&*label(what), to)]);
+    for (key, labels) in [
+        ("near", with("ref", "middle")),
+        ("middle", with("ref", "far")),
+        ("far", labels(&[])),
+        ("behind", with("bref", "far")),
+        ("dead", with("ref", "alone")),
+        ("alone", labels(&[])),
+    ] {
+        s.create(caller(), name, Kind::Active, key, "", labels).await.unwrap();
+    }
+    s.begin(1).await;
+    s.pin(of("near")).await.unwrap();
+    let dead = ["alone", "far", "behind", "dead", "middle", "near"].map(of).to_vec();
+    let swept: BTreeSet<_> = sweep(node, s, 1, dead).await.into_iter().collect();
+    assert_eq!(swept, ["alone", "dead"].map(of).into());
+}
+
+/// The rows of a lease that is no more go; a lease that came later keeps its own.
+async fn rows_of_dead_leases_go(node: &Node, s: &Snapshots, name: &str) {
+    for (key, incarnation) in [("old", 4), ("new", 44)] {
+        s.create(leased(incarnation), name, Kind::Active, key, "", labels(&[])).await.unwrap();
+    }
+    let rows =
+        |incarnation: u64| ("default".to_owned(), "leases".to_owned(), format!("l@{incarnation}"));
+    s.begin(1).await;
+    let nodes = s.nodes().unwrap();
+    assert!(nodes.iter().any(|node| node.key == rows(4) && node.refs.len() == 1), "{nodes:?}");
+    assert_eq!(sweep(node, s, 1, vec![rows(4)]).await, [rows(4)]);
+    let left = s.holds("default", "l").unwrap();
+    assert_eq!((left.len(), left[0].incarnation), (1, 44));
+    // One that was made meanwhile, which the collection did not see.
+    s.create(leased(45), name, Kind::Active, "late", "", labels(&[])).await.unwrap();
+    assert!(sweep(node, s, 1, vec![rows(45)]).await.is_empty());
+    assert_eq!(s.holds("default", "l").unwrap().len(), 2);
+}
+
+/// A sweep of an epoch that is over drops nothing, wherever it was held up.
+async fn only_an_open_epoch_is_swept(node: &Node, s: &Snapshots, name: &str) {
+    prepare(s, name, "k", "").await.unwrap();
+    let dead = vec![("default".to_owned(), format!("snapshots/{name}"), "k".to_owned())];
+    let targets = node.dir.path().join("targets");
+    fs_err::create_dir_all(&targets).unwrap();
+    let activations = Activations::open(s, targets, Vec::new()).await.unwrap();
+    s.begin(1).await;
+    s.begin(2).await;
+    let late = berth_bundle::sweep::sweep(s, &activations, 1, dead.clone()).await.unwrap_err();
+    assert_eq!(late.code(), Code::Aborted, "{late}");
+    s.end(2).await.unwrap();
+    let late = berth_bundle::sweep::sweep(s, &activations, 2, dead).await.unwrap_err();
+    assert_eq!(late.code(), Code::Aborted, "{late}");
+    s.stat(&caller(), name, "k").unwrap();
+}
+
+/// A lease that is gone holds nothing, and stops nobody.
+async fn a_removal_takes_the_hold(_: &Node, s: &Snapshots, name: &str) {
+    s.create(leased(7), name, Kind::Active, "k", "", labels(&[])).await.unwrap();
+    s.create(leased(7), name, Kind::Active, "other", "", labels(&[])).await.unwrap();
+    s.remove(&space(), Some("l".to_owned()), name, "k").await.unwrap();
+    let left = s.holds("default", "l").unwrap();
+    assert_eq!(left.iter().map(|row| &*row.id).collect::<Vec<_>>(), ["other"]);
+    s.remove(&space(), Some("gone".to_owned()), name, "other").await.unwrap();
 }
 
 async fn a_fence_keeps_new_things_out(_: &Node, s: &Snapshots, name: &str) {
@@ -252,6 +325,10 @@ conformance!(
     label: labels_are_set_listed_and_changed,
     target: a_target_that_is_there_is_told_and_leased,
     collection: collection_spares_what_is_used,
+    spared: what_a_spared_thing_keeps_is_spared,
+    rows: rows_of_dead_leases_go,
+    epochs: only_an_open_epoch_is_swept,
+    removal: a_removal_takes_the_hold,
     fence: a_fence_keeps_new_things_out,
     staging: staged_layers_become_snapshots,
     mapping: mapped_owners_are_the_parents_or_refused,

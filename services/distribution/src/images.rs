@@ -13,6 +13,7 @@ use berth_ids::{Digest, Namespace};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::gc::collect::Collector;
+use crate::gc::epoch::Change as Entered;
 use crate::gc::node::{CONTENT, IMAGES as KIND, Id};
 use crate::records::{self, Descriptor, Hold, IMAGES, Image};
 use crate::scope::Scope;
@@ -99,9 +100,10 @@ impl Images {
         let labels = clean_labels("image", labels)?;
         let now = at.unwrap_or_else(SystemTime::now);
         let image = Image { target, labels, created: now, updated: now };
-        let _change = self.enter(scope, name, &image).await;
+        let change = self.enter(scope, name, &image).await?;
         let (at, key, record) = (scope.clone(), name.to_owned(), image.clone());
         let created = self.shared.store.commit("images.create", move |txn| {
+            let _until_committed = &change;
             records::enter(txn, &at, &[Hold::new(KIND, &key)])?;
             let key = (at.namespace.as_str(), key.as_str());
             if txn.get(&IMAGES, &key)?.is_some() {
@@ -136,10 +138,11 @@ impl Images {
             validate(name, target)?;
             ids.push(Id::new(&scope.namespace, CONTENT, target.digest.as_str()));
         }
-        let _change = self.shared.change(scope, &ids, &new).await;
+        let entered = self.shared.change(scope, &ids, &new).await?;
         let now = at.unwrap_or_else(SystemTime::now);
         let (namespace, key) = (scope.namespace.clone(), name.to_owned());
         let updated = self.shared.store.commit("images.update", move |txn| {
+            let _until_committed = &entered;
             let key = (namespace.as_str(), key.as_str());
             let Some(mut image) = txn.get(&IMAGES, &key)? else {
                 return Err(Error::ImageNotFound(key.1.to_owned()));
@@ -195,7 +198,7 @@ impl Images {
         self.collector.after_deletion(wait).await
     }
 
-    async fn enter(&self, scope: &Scope, name: &str, image: &Image) -> crate::gc::epoch::Change {
+    async fn enter(&self, scope: &Scope, name: &str, image: &Image) -> Result<Entered> {
         let ids = [
             Id::new(&scope.namespace, KIND, name),
             Id::new(&scope.namespace, CONTENT, image.target.digest.as_str()),

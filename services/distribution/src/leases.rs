@@ -4,7 +4,8 @@
 //! Must not know: what is leased.
 //!
 //! Invariant: the incarnations of leases only grow, so that what was recorded elsewhere for a lease
-//! that was deleted means nothing to one of the same name.
+//! that was deleted means nothing to one of the same name. The end of a lease, by a call or by its
+//! expiry, is announced to nobody: whoever works under one asks for it.
 
 mod filter;
 pub mod resources;
@@ -58,10 +59,11 @@ impl Leases {
             validate_identifier(id)?;
         }
         let labels = clean_labels("lease", labels)?;
-        let _change = self.shared.epochs.enter();
+        let change = self.shared.epochs.enter();
         let (scope, id) = (Scope::new(namespace.clone()), id.to_owned());
         let created = SystemTime::now();
         let named = self.shared.store.commit("leases.create", move |txn| {
+            let _until_committed = &change;
             records::enter(txn, &scope, &[])?;
             let key = (scope.namespace.as_str(), id.as_str());
             if txn.get(&LEASES, &key)?.is_some() {
@@ -129,13 +131,6 @@ impl Leases {
         });
         deleted.await?;
         drop(change);
-        let forget = self.shared.peers.iter().map(|peer| async move {
-            if let Err(error) = peer.forget(namespace, id).await {
-                // Its rows mean nothing without the incarnation: they go with a later collection.
-                tracing::debug!(service = peer.name(), lease = id, %error, "forget lease");
-            }
-        });
-        futures::future::join_all(forget).await;
         self.collector.after_deletion(wait).await
     }
 

@@ -48,20 +48,17 @@ pub trait Neighbour: Send + Sync {
     /// What the lease holds there.
     fn holds<'a>(&'a self, lease: &'a LeaseName) -> Answer<'a, Vec<Hold>>;
 
-    /// Forgets a lease. One that is away is not waited for: it has forgotten which leases there
-    /// are, and its rows of this one hold nothing and go with a collection.
-    fn forget<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> Answer<'a, ()>;
-
     /// Opens an epoch; answers which run of the neighbour this is.
     fn begin(&self, epoch: u64) -> Answer<'_, u64>;
 
-    /// All its things, from one consistent read.
+    /// All its things, from one consistent read; refused unless this epoch is open there.
     fn nodes(&self, epoch: u64) -> Answer<'_, Vec<Node>>;
 
-    /// Drops those of the dead that were not touched; answers which.
+    /// Drops those of the dead that were not touched; answers which. Refused, also without any dead,
+    /// unless this epoch is open there, in this run.
     fn sweep(&self, epoch: u64, incarnation: u64, dead: Vec<Id>) -> Answer<'_, Vec<Id>>;
 
-    /// Closes the epoch.
+    /// Closes the epoch: once this is answered, nothing is swept there in it any more.
     fn end(&self, epoch: u64) -> Answer<'_, ()>;
 
     /// Announces a reference. It is no error when there is no such thing.

@@ -38,30 +38,32 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Enters a change that makes or refers to `ids`, and to what `labels` name.
-    pub async fn change(&self, scope: &Scope, ids: &[Id], labels: &Labels) -> Change {
+    /// Enters a change that makes or refers to `ids`, and to what `labels` name. The commit's closure
+    /// is to own it, so that it ends with the commit even if nobody waits for that any more.
+    ///
+    /// # Errors
+    /// As [`Shared::announce`].
+    pub async fn change(&self, scope: &Scope, ids: &[Id], labels: &Labels) -> Result<Change> {
         let change = self.epochs.enter();
-        if change.epoch().is_none() {
-            return change;
-        }
         ids.iter().for_each(|id| change.touch(id));
         for id in labels::refs(&scope.namespace, labels) {
-            self.announce(&change, &id).await;
+            self.announce(&change, &id).await?;
         }
-        change
+        Ok(change)
     }
 
-    /// Tells the owner of a thing that the change refers to it. An owner that cannot be told voids
-    /// the epoch: nothing more is dropped in it.
-    pub async fn announce(&self, change: &Change, id: &Id) {
+    /// Tells the owner of a thing that the change refers to it, unless it is known that nobody sweeps.
+    ///
+    /// # Errors
+    /// [`Error::Neighbour`] when the owner cannot be told: it may be about to drop the thing.
+    pub async fn announce(&self, change: &Change, id: &Id) -> Result<()> {
         change.touch(id);
-        let Some(epoch) = change.epoch() else { return };
-        for peer in self.peers.iter().filter(|peer| peer.owns(&id.kind)) {
-            if let Err(error) = peer.pin(id).await {
-                tracing::warn!(service = peer.name(), %error, "pin reference, void collection");
-                epoch.spoil();
+        if !change.is_quiet() {
+            for peer in self.peers.iter().filter(|peer| peer.owns(&id.kind)) {
+                peer.pin(id).await?;
             }
         }
+        Ok(())
     }
 
     /// Tells an event.

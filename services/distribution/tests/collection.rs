@@ -20,7 +20,7 @@ use berth_distribution::shared::LabelChange;
 use berth_distribution::{Distribution, Error, Scope, events};
 use berth_ids::{Labels, Namespace};
 use bytes::Bytes;
-use neighbour::{KIND, Snapshots};
+use neighbour::{KIND, Moment, Snapshots};
 use support::Dice;
 
 /// What must be there: the model.
@@ -251,4 +251,79 @@ async fn a_missing_neighbour_ends_the_collection_and_nothing_is_dropped() {
     assert!(world.node.content.info(&world.scope.namespace, &digest(0)).is_err());
     assert!(!world.snapshots.owns(CONTENT) && world.snapshots.owns(KIND));
     let _ = Id::new(&world.scope.namespace, KIND, "0");
+}
+
+impl World {
+    /// A blob that nothing refers to.
+    async fn garbage(&mut self) -> Id {
+        let number = self.next;
+        self.next += 1;
+        let name = number.to_string();
+        let writer = self.node.content.writer(&self.scope, &name, Expected::default()).await;
+        let mut writer = writer.unwrap();
+        writer.write(bytes(number)).await.unwrap();
+        writer.commit(0, None, Labels::new()).await.unwrap();
+        Id::new(&self.scope.namespace, CONTENT, digest(number).as_str())
+    }
+
+    fn has(&self, id: &Id) -> bool {
+        self.node.content.info(&self.scope.namespace, &id.key.parse().unwrap()).is_ok()
+    }
+}
+
+/// A collection asks everybody before it sweeps: one that has restarted since its things were read
+/// may have come to refer to others.
+#[tokio::test]
+async fn a_referrer_that_has_restarted_ends_the_collection() {
+    let mut world = World::new(1).await;
+    let blob = world.garbage().await;
+    world.snapshots.restart_at(Moment::Read, blob.clone());
+    let error = world.node.collector.collect().await.unwrap_err();
+    assert!(error.to_string().starts_with("snapshots: sweep"), "{error}");
+    assert!(world.snapshots.has_restarted() && world.has(&blob));
+    world.node.collector.collect().await.unwrap();
+    assert!(world.has(&blob), "it is referred to");
+}
+
+/// One that restarts after it was asked announces what it comes to refer to.
+#[tokio::test]
+async fn a_reference_of_a_referrer_that_restarts_during_the_sweep_is_heeded() {
+    let mut world = World::new(1).await;
+    let (blob, other) = (world.garbage().await, world.garbage().await);
+    let collector = world.node.collector.clone();
+    world.snapshots.restart_at(Moment::Asked(collector.clone()), blob.clone());
+    collector.collect().await.unwrap();
+    assert!(world.snapshots.has_restarted() && world.has(&blob) && !world.has(&other));
+    collector.collect().await.unwrap();
+    assert!(world.has(&blob), "it is referred to");
+}
+
+/// This service refers to others as well: it may have restarted in the midst of a collection whose
+/// last sweep is still under way there.
+#[tokio::test]
+async fn a_reference_is_recorded_only_if_its_owner_knows_or_nobody_sweeps() {
+    let mut world = World::new(1).await;
+    let blob = world.garbage().await;
+    let refer = async |world: &World| {
+        let label = ("containerd.io/gc.ref.snapshot.x".to_owned(), "s".to_owned());
+        let change = LabelChange::Replace([label].into());
+        world.node.content.update(&world.scope, &blob.key.parse().unwrap(), change).await
+    };
+    let refused = |done: berth_distribution::Result<_>| {
+        let error = done.map(drop).unwrap_err();
+        assert!(error.to_string().starts_with("snapshots: pin reference"), "{error}");
+    };
+    world.snapshots.fail(true);
+    refused(refer(&world).await);
+    // A collection that could not begin everywhere says nothing of a sweep of an earlier one.
+    world.node.collector.collect().await.unwrap_err();
+    refused(refer(&world).await);
+    world.snapshots.fail(false);
+    refer(&world).await.unwrap();
+    let root = ("containerd.io/gc.root".to_owned(), "1".to_owned());
+    let keep = LabelChange::Replace([root].into());
+    world.node.content.update(&world.scope, &blob.key.parse().unwrap(), keep).await.unwrap();
+    world.node.collector.collect().await.unwrap();
+    world.snapshots.fail(true);
+    refer(&world).await.unwrap();
 }

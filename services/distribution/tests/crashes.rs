@@ -123,7 +123,9 @@ async fn every_point_of_every_commit() {
         }
     }
     let apart = ["uuid", "leases.delete-left", "namespaces.fence", "namespaces.lower"];
-    let tried = COMMITS.iter().chain(&apart).map(|name| (*name).to_owned());
+    // It only takes its turn among the others.
+    let turns = ["gc.pin"];
+    let tried = COMMITS.iter().chain(&apart).chain(&turns).map(|name| (*name).to_owned());
     assert_eq!(commits_in_source(), tried.collect());
 }
 

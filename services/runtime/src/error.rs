@@ -54,6 +54,9 @@ pub enum Error {
     /// The namespace is being deleted.
     #[error("namespace {0:?} is being deleted, try again later: unavailable")]
     Fenced(String),
+    /// Another run of the process had the epoch, or it is over.
+    #[error("epoch {0} is not open in this run of runtime, begin another: aborted")]
+    Epoch(u64),
     /// The runtime's name leads to no shim.
     #[error("failed to resolve runtime path: {0}")]
     NoRuntime(String),
@@ -162,6 +165,7 @@ impl Coded for Error {
             Error::Filter(error) => error.code(),
             Error::Running => Code::FailedPrecondition,
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
+            Error::Epoch(_) => Code::Aborted,
             Error::ShimStart { .. } => Code::Unknown,
             Error::Child { source, .. } => source.code(),
             Error::Shim { source, .. } => source.code(),

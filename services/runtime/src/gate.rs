@@ -2,7 +2,8 @@
 //!
 //! A change holds a [`Pass`] from before its check until after its commit. Putting up a fence and
 //! opening an epoch wait for the passes that are out: after that, what was committed without
-//! heeding them is in the store to be read.
+//! heeding them is in the store to be read. What a change refers to is announced to its owner unless
+//! it is known that nobody sweeps.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +76,7 @@ impl Gate {
         if lock(&self.fenced).contains(ns) {
             return Err(Error::Fenced(ns.to_string()));
         }
-        if change.epoch().is_some() {
+        if !change.is_quiet() {
             for to in refs.iter().cloned().chain(refs::of_labels(labels)) {
                 self.neighbours.pin(ns, &to).await?;
             }
@@ -126,8 +127,16 @@ impl Gate {
         self.epochs.settle().await;
     }
 
+    /// Checks that an epoch is open in this run.
+    ///
+    /// # Errors
+    /// [`Error::Epoch`].
+    pub fn in_epoch(&self, epoch: u64) -> Result<()> {
+        self.epochs.opened(epoch).map(drop).ok_or(Error::Epoch(epoch))
+    }
+
     /// Closes an epoch, unless another is open.
-    pub async fn end(&self, epoch: u64) {
+    pub fn end(&self, epoch: u64) {
         self.epochs.close(epoch);
     }
 }

@@ -108,6 +108,8 @@ async fn fences_and_epochs_are_heeded() {
     let mut collector = node_api::collector_client::CollectorClient::new(node.channel.clone());
     let mut kept = container("r.v1", "kept", "true");
     (kept.snapshotter, kept.snapshot_key) = ("native".into(), "rootfs".into());
+    collector.begin(node_api::BeginRequest { epoch: 6 }).await.unwrap();
+    collector.end(node_api::EndRequest { epoch: 6 }).await.unwrap();
     node.containers().create(create(kept)).await.unwrap();
     assert!(node.neighbours.pinned.lock().unwrap().is_empty(), "nobody collects");
     collector.begin(node_api::BeginRequest { epoch: 7 }).await.unwrap();
@@ -137,6 +139,51 @@ async fn fences_and_epochs_are_heeded() {
     members.fence(fence(false)).await.unwrap();
     node.containers().create(create(container("r.v1", "late", "true"))).await.unwrap();
     assert_eq!(node.neighbours.registered.lock().unwrap().len(), 3, "a fence forgets");
+    node.finish().await;
+}
+
+/// What a collection knows of one run of the service says nothing of the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_told_from_the_run_before() {
+    let mut node = Node::start().await;
+    let mut collector = node_api::collector_client::CollectorClient::new(node.channel.clone());
+    let referring = |id: &str| {
+        let mut one = container("r.v1", id, "true");
+        one.labels.insert("containerd.io/gc.ref.content".into(), format!("sha256:{id}"));
+        create(one)
+    };
+    let announced = |node: &Node| node.neighbours.pinned.lock().unwrap().len();
+    node.containers().create(referring("first")).await.unwrap();
+    assert_eq!(announced(&node), 1, "an earlier collection may not have ended");
+
+    let begun = collector.begin(node_api::BeginRequest { epoch: 7 }).await.unwrap().into_inner();
+    let other = collector.nodes(node_api::NodesRequest { epoch: 8 }).await.unwrap_err();
+    let text = "epoch 8 is not open in this run of runtime, begin another: aborted";
+    assert_eq!((other.code(), other.message()), (Code::Aborted, text));
+    let asked = |epoch, incarnation| node_api::SweepRequest { epoch, incarnation, dead: vec![] };
+    collector.sweep(asked(7, begun.incarnation)).await.unwrap();
+    let other = collector.sweep(asked(7, begun.incarnation - 1)).await.unwrap_err();
+    assert_eq!(other.code(), Code::Aborted, "{other}");
+
+    node.kill_and_restart().await;
+    let mut collector = node_api::collector_client::CollectorClient::new(node.channel.clone());
+    for refused in [
+        collector.nodes(node_api::NodesRequest { epoch: 7 }).await.map(drop).unwrap_err(),
+        collector.sweep(asked(7, begun.incarnation)).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(refused.code(), Code::Aborted, "{refused}");
+    }
+    node.containers().create(referring("second")).await.unwrap();
+    assert_eq!(announced(&node), 2, "the collection may go on elsewhere");
+    // The end of an epoch that this run has not seen begin tells it nothing.
+    collector.end(node_api::EndRequest { epoch: 7 }).await.unwrap();
+    node.containers().create(referring("third")).await.unwrap();
+    assert_eq!(announced(&node), 3);
+
+    collector.begin(node_api::BeginRequest { epoch: 9 }).await.unwrap();
+    collector.end(node_api::EndRequest { epoch: 9 }).await.unwrap();
+    node.containers().create(referring("fourth")).await.unwrap();
+    assert_eq!(announced(&node), 3, "nobody collects");
     node.finish().await;
 }
 

@@ -9,8 +9,10 @@ use tonic::{Request, Response, Status};
 use wire::collector_server::Collector;
 
 use super::Context;
-use crate::mounts::KIND;
+use super::layers::closing;
+use crate::Error;
 use crate::snapshots::Node;
+use crate::sweep::sweep;
 
 type Nodes = Pin<Box<dyn Stream<Item = Result<wire::Node, Status>> + Send>>;
 
@@ -28,7 +30,8 @@ impl Collector for Context {
     }
 
     async fn nodes(&self, request: Request<wire::NodesRequest>) -> Result<Response<Nodes>, Status> {
-        self.check_epoch(request.into_inner().epoch)?;
+        let epoch = request.into_inner().epoch;
+        self.snapshots.epochs().opened(epoch).ok_or(Error::Epoch(epoch)).map_err(status)?;
         let mut nodes = self.snapshots.nodes().map_err(status)?;
         nodes.extend(self.activations.nodes().map_err(status)?);
         let nodes = nodes.into_iter().map(|node| Ok(node_out(node)));
@@ -40,15 +43,15 @@ impl Collector for Context {
         request: Request<wire::SweepRequest>,
     ) -> Result<Response<wire::SweepResponse>, Status> {
         let r = request.into_inner();
-        self.check_epoch(r.epoch)?;
         if r.incarnation != self.snapshots.epochs().incarnation() {
-            return Err(Status::aborted("bundle was restarted since the epoch began: aborted"));
+            return Err(status(Error::Epoch(r.epoch)));
         }
-        let dead = r.dead.into_iter().map(|node| (node.namespace, node.kind, node.key));
-        let (mounts, snapshots): (Vec<_>, Vec<_>) = dead.partition(|node| node.1 == KIND);
-        let mut dropped = self.activations.sweep(mounts).await.map_err(status)?;
-        dropped.extend(self.snapshots.sweep(snapshots).await.map_err(status)?);
-        let dropped = dropped.into_iter();
+        let dead = r.dead.into_iter().map(|node| (node.namespace, node.kind, node.key)).collect();
+        let (snapshots, activations) = (self.snapshots.clone(), self.activations.clone());
+        // What has lost its record is cleared away even if nobody waits for the answer any more.
+        let swept = async move { sweep(&snapshots, &activations, r.epoch, dead).await };
+        let dropped = self.tasks.spawn("sweep", swept).await.map_err(|_| closing())?;
+        let dropped = dropped.map_err(status)?.into_iter();
         let dropped =
             dropped.map(|(namespace, kind, key)| wire::NodeKey { namespace, kind, key }).collect();
         Ok(Response::new(wire::SweepResponse { dropped }))
@@ -58,7 +61,7 @@ impl Collector for Context {
         &self,
         request: Request<wire::EndRequest>,
     ) -> Result<Response<wire::EndResponse>, Status> {
-        self.snapshots.epochs().close(request.into_inner().epoch);
+        self.snapshots.end(request.into_inner().epoch).await.map_err(status)?;
         Ok(Response::new(wire::EndResponse {}))
     }
 
@@ -67,23 +70,8 @@ impl Collector for Context {
         request: Request<wire::PinRequest>,
     ) -> Result<Response<wire::PinResponse>, Status> {
         let r = request.into_inner();
-        let node = (r.namespace, r.kind, r.key);
-        let pinned = match node.1 == KIND {
-            true => self.activations.pin(node).await,
-            false => self.snapshots.pin(node).await,
-        };
-        pinned.map_err(status)?;
+        self.snapshots.pin((r.namespace, r.kind, r.key)).await.map_err(status)?;
         Ok(Response::new(wire::PinResponse {}))
-    }
-}
-
-impl Context {
-    #[allow(clippy::result_large_err, reason = "handlers return Status")]
-    fn check_epoch(&self, epoch: u64) -> Result<(), Status> {
-        if self.snapshots.epochs().is_open(epoch) {
-            return Ok(());
-        }
-        Err(Status::aborted(format!("epoch {epoch} is not open here, begin again: aborted")))
     }
 }
 

@@ -43,14 +43,4 @@ impl LeaseMember for Context {
         let resources = resources.collect();
         Ok(Response::new(wire::ListLeaseResourcesResponse { resources }))
     }
-
-    async fn delete_lease(
-        &self,
-        request: Request<wire::DeleteLeaseRequest>,
-    ) -> Result<Response<wire::DeleteLeaseResponse>, Status> {
-        let r = request.into_inner();
-        self.distribution.forget_lease(&r.namespace, &r.lease);
-        self.snapshots.drop_lease(r.namespace, r.lease).await.map_err(status)?;
-        Ok(Response::new(wire::DeleteLeaseResponse {}))
-    }
 }

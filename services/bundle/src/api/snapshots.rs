@@ -77,9 +77,11 @@ impl Snapshots for Context {
         &self,
         request: Request<wire::RemoveSnapshotRequest>,
     ) -> Result<Response<()>, Status> {
-        let caller = self.writer(&request).await?;
+        // Nothing is made, and a lease that is gone holds nothing: nobody else is asked.
+        let (namespace, lease) = (berth_grpc::namespace(&request)?, berth_grpc::lease(&request));
         let r = request.into_inner();
-        self.snapshots.remove(&caller, &r.snapshotter, &r.key).await.map_err(status)?;
+        let removed = self.snapshots.remove(&namespace, lease, &r.snapshotter, &r.key);
+        removed.await.map_err(status)?;
         Ok(Response::new(()))
     }
 

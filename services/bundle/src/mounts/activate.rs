@@ -93,7 +93,7 @@ impl Activations {
             }
             shared.epochs.touch((place.0.clone(), KIND.to_owned(), place.1.clone()));
             if let Some((lease, incarnation)) = &record.lease {
-                held(&place.1, *incarnation).put(txn, &place.0, lease)?;
+                shared.record_hold(txn, &place.0, lease, &held(&place.1, *incarnation))?;
             }
             txn.put(&ACTIVATIONS, &place, &record)?;
             Ok(known.map(|known| known.id))

@@ -4,10 +4,10 @@
 use berth_store::Write;
 
 use super::activate::forget;
-use super::records::ACTIVATIONS;
-use super::{Activations, KIND, clear, not_found};
+use super::records::{ACTIVATIONS, Record};
+use super::{Activations, KIND, clear};
 use crate::Error;
-use crate::gc::NodeKey;
+use crate::gc::{Dropped, NodeKey};
 use crate::snapshots::{Node, back_references, blocking, references};
 
 impl Activations {
@@ -23,53 +23,41 @@ impl Activations {
                 let ((namespace, name), record) = row?;
                 let key = (namespace, KIND.to_owned(), name);
                 let touched = epochs.is_touched(&key);
-                let (refs, kept_by) = (references(&record.labels), back_references(&record.labels));
-                nodes.push(Node { key, root: false, refs, kept_by, touched });
+                nodes.push(Node { touched, ..node(key, &record) });
             }
             Ok(nodes)
         })
     }
 
-    /// Undoes those of `dead` that were not used since the collection began. Answers which.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn sweep(&self, dead: Vec<NodeKey>) -> Result<Vec<NodeKey>, Error> {
-        let shared = self.0.shared.clone();
-        let sweep = move |txn: &Write| {
-            let mut swept = Vec::new();
-            for node in dead.iter().filter(|node| !shared.epochs.is_touched(node)) {
-                if let Some(record) = forget(txn, &node.0, &node.2)? {
-                    swept.push((node.clone(), record.id));
-                }
-            }
-            Ok::<_, Error>(swept)
-        };
-        let swept = self.0.shared.store.commit("sweep mounts", sweep).await?;
-        let mut nodes = Vec::with_capacity(swept.len());
-        for (node, id) in swept {
+    /// Undoes the mounts of activations whose records a sweep has deleted.
+    pub(crate) async fn swept(&self, dropped: Vec<Dropped>) {
+        for (_, id) in dropped {
             let target = self.target(id);
             if let Err(error) = blocking("clear mounts", move || clear(&target)).await {
                 // Without a record: the next start tries again.
                 tracing::warn!(error = berth_errors::chain(&error), "undo collected mounts");
             }
-            nodes.push(node);
         }
-        Ok(nodes)
     }
+}
 
-    /// Keeps an activation through the open collection.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn pin(&self, node: NodeKey) -> Result<(), Error> {
-        let shared = self.0.shared.clone();
-        let pin = move |txn: &Write| {
-            let known = txn.get(&ACTIVATIONS, &(&*node.0, &*node.2))?;
-            known.ok_or_else(|| not_found(&node.2))?;
-            shared.epochs.touch(node.clone());
-            Ok(())
-        };
-        self.0.shared.store.commit("pin mount", pin).await
+/// An activation as it is now, inside a commit.
+pub(crate) fn node_now(txn: &Write, key: &NodeKey) -> Result<Option<Node>, Error> {
+    let record = txn.get(&ACTIVATIONS, &(&*key.0, &*key.2))?;
+    Ok(record.map(|record| node(key.clone(), &record)))
+}
+
+/// Deletes the records of activations, inside a commit. Answers which were there.
+pub(crate) fn drop_dead(txn: &Write, dead: &[NodeKey]) -> Result<Vec<Dropped>, Error> {
+    let mut dropped = Vec::new();
+    for node in dead {
+        let record = forget(txn, &node.0, &node.2)?;
+        dropped.extend(record.map(|record| (node.clone(), record.id)));
     }
+    Ok(dropped)
+}
+
+fn node(key: NodeKey, record: &Record) -> Node {
+    let (refs, kept_by) = (references(&record.labels), back_references(&record.labels));
+    Node { key, root: false, refs, kept_by, touched: false }
 }

@@ -18,6 +18,7 @@ mod plan;
 mod records;
 mod recover;
 
+pub(crate) use collect::{drop_dead, node_now};
 pub use records::{Activation, Active};
 
 use std::collections::HashMap;

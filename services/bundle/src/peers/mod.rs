@@ -1,13 +1,13 @@
 //! Calls to distribution, the only service that bundle calls.
 //!
-//! Owns: what was asked once and is remembered (namespaces that are registered, incarnations of
-//! leases). Must not know: snapshots or layers.
+//! Owns: what was asked once and is remembered: namespaces that are registered. Must not know:
+//! snapshots or layers.
 
 mod content;
 
 pub use content::{ContentWriter, Finished};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -35,13 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Distribution {
     channel: Channel,
     descriptors: PathBuf,
-    known: Arc<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    namespaces: Mutex<HashSet<String>>,
-    leases: Mutex<HashMap<(String, String), u64>>,
+    registered: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Distribution {
@@ -49,7 +43,7 @@ impl Distribution {
     #[must_use]
     pub fn new(socket: &Path, descriptors: &Path) -> Self {
         let channel = berth_grpc::channel(socket);
-        Self { channel, descriptors: descriptors.to_owned(), known: Arc::default() }
+        Self { channel, descriptors: descriptors.to_owned(), registered: Arc::default() }
     }
 
     /// Makes sure that distribution knows a namespace before something is made in it.
@@ -57,7 +51,7 @@ impl Distribution {
     /// # Errors
     /// [`Error::Peer`].
     pub async fn register(&self, namespace: &Namespace) -> Result<(), Error> {
-        if lock(&self.known.namespaces).contains(namespace.as_str()) {
+        if self.registered().contains(namespace.as_str()) {
             return Ok(());
         }
         let mut request = tonic::Request::new(node::RegisterNamespaceRequest {
@@ -66,39 +60,32 @@ impl Distribution {
         request.set_timeout(DEADLINE);
         let mut client = NamespacesClient::new(self.channel.clone());
         client.register(request).await.map_err(|s| refused("register namespace", &s))?;
-        lock(&self.known.namespaces).insert(namespace.to_string());
+        self.registered().insert(namespace.to_string());
         Ok(())
     }
 
-    /// The lease's present incarnation.
+    /// The lease's present incarnation. It is asked for each time: a lease that expires is announced
+    /// to nobody.
     ///
     /// # Errors
     /// [`Error::Peer`], with NOT_FOUND for a lease that is not there.
     pub async fn lease(&self, namespace: &Namespace, lease: &str) -> Result<u64, Error> {
-        let key = (namespace.to_string(), lease.to_owned());
-        if let Some(incarnation) = lock(&self.known.leases).get(&key) {
-            return Ok(*incarnation);
-        }
-        let (namespace, name) = key.clone();
-        let mut request = tonic::Request::new(node::ResolveLeaseRequest { namespace, lease: name });
+        let (namespace, lease) = (namespace.to_string(), lease.to_owned());
+        let mut request = tonic::Request::new(node::ResolveLeaseRequest { namespace, lease });
         request.set_timeout(DEADLINE);
         let mut client = LeaseDirectoryClient::new(self.channel.clone());
         let answer = client.resolve(request).await;
-        let incarnation =
-            answer.map_err(|s| refused("resolve lease", &s))?.into_inner().incarnation;
-        lock(&self.known.leases).insert(key, incarnation);
-        Ok(incarnation)
+        Ok(answer.map_err(|s| refused("resolve lease", &s))?.into_inner().incarnation)
     }
 
-    /// Forgets a lease that has ended.
-    pub fn forget_lease(&self, namespace: &str, lease: &str) {
-        lock(&self.known.leases).remove(&(namespace.to_owned(), lease.to_owned()));
-    }
-
-    /// Forgets a namespace that may be about to go, with its leases.
+    /// Forgets a namespace that may be about to go.
     pub fn forget_namespace(&self, namespace: &str) {
-        lock(&self.known.namespaces).remove(namespace);
-        lock(&self.known.leases).retain(|(known, _), _| known != namespace);
+        self.registered().remove(namespace);
+    }
+
+    fn registered(&self) -> MutexGuard<'_, HashSet<String>> {
+        // Each change of the set is one call.
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims a descriptor that distribution has offered.
@@ -129,12 +116,8 @@ impl Distribution {
         let (namespace, kind, key) = node;
         let mut request = tonic::Request::new(node::PinRequest { namespace, kind, key });
         request.set_timeout(DEADLINE);
-        match CollectorClient::new(self.channel.clone()).pin(request).await {
-            Ok(_) => Ok(()),
-            // What is not there cannot be collected; containerd takes such references too.
-            Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
-            Err(status) => Err(refused("announce reference", &status)),
-        }
+        let pinned = CollectorClient::new(self.channel.clone()).pin(request).await;
+        pinned.map(drop).map_err(|s| refused("announce reference", &s))
     }
 
     /// A writer of a new blob.
@@ -148,10 +131,6 @@ impl Owners for Distribution {
     fn pin(&self, node: NodeKey) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.announce(node))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What distribution answered.

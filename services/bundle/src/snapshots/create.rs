@@ -156,7 +156,8 @@ impl Shared {
         self.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
         match &caller.lease {
             Some((lease, incarnation)) => {
-                LeaseRow::of_snapshot(*incarnation, snapshotter, key).put(txn, namespace, lease)
+                let row = LeaseRow::of_snapshot(*incarnation, snapshotter, key);
+                self.record_hold(txn, namespace, lease, &row)
             }
             None => Ok(()),
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use berth_ids::Labels;
 use berth_store::Write;
 
-use super::records::{LEASES, LeaseRow, SNAPSHOTS};
-use super::{Snapshots, node_kind};
+use super::records::{LEASES, LeaseRow, Record, SNAPSHOTS};
+use super::{Shared, Snapshots, node_kind};
 use crate::Error;
 use crate::gc::NodeKey;
 
@@ -26,6 +26,8 @@ pub struct Node {
     pub touched: bool,
 }
 
+/// The kind of leases, whose rows are nodes here.
+const LEASES_KIND: &str = "leases";
 const ROOT_LABEL: &str = "containerd.io/gc.root";
 const REF_LABEL: &str = "containerd.io/gc.ref.";
 const BACK_LABEL: &str = "containerd.io/gc.bref.";
@@ -44,50 +46,37 @@ impl Snapshots {
             let mut nodes = Vec::new();
             for row in txn.range(&SNAPSHOTS, ())? {
                 let ((namespace, snapshotter, key), record) = row?;
-                let kind = node_kind(&snapshotter);
-                let mut refs = references(&record.labels);
-                let kept_by = back_references(&record.labels);
-                if !record.parent.is_empty() {
-                    refs.push((kind.clone(), record.parent));
-                }
-                let root = record.labels.contains_key(ROOT_LABEL);
-                let key = (namespace, kind, key);
+                let key = (namespace, node_kind(&snapshotter), key);
                 let touched = epochs.is_touched(&key);
-                nodes.push(Node { key, root, refs, kept_by, touched });
+                nodes.push(Node { touched, ..of_snapshot(key, record) });
             }
             let mut held: BTreeMap<NodeKey, Vec<(String, String)>> = BTreeMap::new();
             for row in txn.range(&LEASES, ())? {
                 let ((namespace, lease, _), hold) = row?;
-                let rows = format!("{lease}@{}", hold.incarnation);
-                held.entry((namespace, "leases".to_owned(), rows))
-                    .or_default()
-                    .push((hold.kind, hold.id));
+                let rows = rows_of(&namespace, &lease, hold.incarnation);
+                held.entry(rows).or_default().push((hold.kind, hold.id));
             }
             let leases = held.into_iter();
             let node =
-                |(key, refs)| Node { key, root: false, refs, kept_by: Vec::new(), touched: false };
+                |(key, refs)| Node { touched: epochs.is_touched(&key), ..of_rows(key, refs) };
             nodes.extend(leases.map(node));
             Ok(nodes)
         })
     }
 
-    /// Keeps a node through the open collection.
+    /// Keeps a node through the open collection, if it is there.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such node.
+    /// [`Error::Store`].
     pub async fn pin(&self, node: NodeKey) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         // On the writer's thread: a sweep has looked at the touched names either before, then the
-        // record is gone, or looks afterwards.
-        let pin = move |txn: &Write| {
-            let (namespace, kind, key) = &node;
-            let missing = || Error::NotFound { kind: "snapshot", name: key.clone() };
-            let snapshotter = kind.strip_prefix("snapshots/").ok_or_else(missing)?;
-            txn.get(&SNAPSHOTS, &(namespace, snapshotter, key))?.ok_or_else(missing)?;
+        // record is gone for everybody once this is answered, or looks afterwards.
+        let pin = move |_: &Write| {
             shared.epochs.touch(node.clone());
             Ok(())
         };
-        self.shared.store.commit("pin snapshot", pin).await
+        self.shared.store.commit("pin node", pin).await
     }
 
     /// Records that a lease holds something, which need not be there yet.
@@ -104,7 +93,7 @@ impl Snapshots {
         let add = move |txn: &Write| {
             shared.fences.check(&namespace)?;
             shared.epochs.touch((namespace.clone(), row.kind.clone(), row.id.clone()));
-            row.put(txn, &namespace, &lease)
+            shared.record_hold(txn, &namespace, &lease, &row)
         };
         self.shared.store.commit("add lease resource", add).await
     }
@@ -134,21 +123,6 @@ impl Snapshots {
         })
     }
 
-    /// Forgets all that a lease holds.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn drop_lease(&self, namespace: String, lease: String) -> Result<(), Error> {
-        let drop_rows = move |txn: &Write| {
-            for row in txn.range(&LEASES, (&*namespace, &*lease))? {
-                let (key, _) = row?;
-                txn.delete(&LEASES, &key)?;
-            }
-            Ok(())
-        };
-        self.shared.store.commit("delete lease", drop_rows).await
-    }
-
     /// Puts a fence around a namespace, or takes it down. When this returns, everything that was
     /// being made there is recorded or refused.
     ///
@@ -173,6 +147,86 @@ impl Snapshots {
             Ok(counts)
         })
     }
+}
+
+impl Shared {
+    /// Records what a lease holds. Its rows are used then: a collection that has not seen the lease
+    /// yet must not take them away.
+    pub(crate) fn record_hold(
+        &self,
+        txn: &Write,
+        namespace: &str,
+        lease: &str,
+        row: &LeaseRow,
+    ) -> Result<(), Error> {
+        self.epochs.touch(rows_of(namespace, lease, row.incarnation));
+        row.put(txn, namespace, lease)
+    }
+}
+
+/// A snapshot or the rows of a lease as they are now, inside a commit.
+pub(crate) fn node_now(txn: &Write, key: &NodeKey) -> Result<Option<Node>, Error> {
+    let (namespace, kind, name) = key;
+    if let Some(snapshotter) = kind.strip_prefix("snapshots/") {
+        let record = txn.get(&SNAPSHOTS, &(namespace, snapshotter, name))?;
+        return Ok(record.map(|record| of_snapshot(key.clone(), record)));
+    }
+    let mut refs = Vec::new();
+    for_rows(txn, key, |_, row| {
+        refs.push((row.kind, row.id));
+        Ok(())
+    })?;
+    Ok((!refs.is_empty()).then(|| of_rows(key.clone(), refs)))
+}
+
+/// Deletes those of the nodes that are rows of leases, inside a commit. Answers which were there.
+pub(crate) fn drop_rows(txn: &Write, dead: &[NodeKey]) -> Result<Vec<NodeKey>, Error> {
+    let mut dropped = Vec::new();
+    for node in dead {
+        let mut there = false;
+        for_rows(txn, node, |place, _| {
+            there |= txn.delete(&LEASES, place)?;
+            Ok(())
+        })?;
+        dropped.extend(there.then(|| node.clone()));
+    }
+    Ok(dropped)
+}
+
+/// Hands each row of the lease that a node is named after to `each`; none if it is no such node.
+fn for_rows(
+    txn: &Write,
+    node: &NodeKey,
+    mut each: impl FnMut(&(String, String, String), LeaseRow) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (namespace, kind, name) = node;
+    let named = name.rsplit_once('@').filter(|_| kind == LEASES_KIND);
+    let Some((lease, incarnation)) = named else { return Ok(()) };
+    for row in txn.range(&LEASES, (&**namespace, lease))? {
+        let (place, row) = row?;
+        if row.incarnation.to_string() == incarnation {
+            each(&place, row)?;
+        }
+    }
+    Ok(())
+}
+
+fn rows_of(namespace: &str, lease: &str, incarnation: u64) -> NodeKey {
+    (namespace.to_owned(), LEASES_KIND.to_owned(), format!("{lease}@{incarnation}"))
+}
+
+fn of_rows(key: NodeKey, refs: Vec<(String, String)>) -> Node {
+    Node { key, root: false, refs, kept_by: Vec::new(), touched: false }
+}
+
+fn of_snapshot(key: NodeKey, record: Record) -> Node {
+    let mut refs = references(&record.labels);
+    let kept_by = back_references(&record.labels);
+    let root = record.labels.contains_key(ROOT_LABEL);
+    if !record.parent.is_empty() {
+        refs.push((key.1.clone(), record.parent));
+    }
+    Node { key, root, refs, kept_by, touched: false }
 }
 
 /// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, `gc.ref.mount`,

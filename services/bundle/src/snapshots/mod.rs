@@ -26,10 +26,11 @@ mod usage;
 
 pub use driver::{Absent, NATIVE, OVERLAYFS};
 pub use holds::Node;
-pub(crate) use holds::{back_references, references};
+pub(crate) use holds::{back_references, drop_rows, node_now, references};
 pub use read::LabelChange;
 pub(crate) use records::Moment;
 pub use records::{Info, Kind, LeaseRow, Usage};
+pub(crate) use remove::drop_dead;
 pub use staging::StagedLayer;
 
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use berth_ids::{Labels, Namespace};
-use berth_store::Store;
+use berth_store::{Store, Write};
 
 use crate::Error;
 use crate::gc::{Change as Entered, Epochs, Owners};
@@ -190,6 +191,16 @@ impl Snapshots {
         self.shared.epochs.settle().await;
     }
 
+    /// Closes an epoch. When this returns no sweep of it is under way, and none will be.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn end(&self, epoch: u64) -> Result<(), Error> {
+        self.shared.epochs.close(epoch);
+        // On the writer's thread, behind every sweep that has found the epoch open.
+        self.shared.store.commit("end epoch", |_: &Write| Ok(())).await
+    }
+
     fn tell(&self, namespace: &Namespace, snapshotter: &str, change: Change) {
         (self.shared.listener)(namespace, snapshotter, change);
     }
@@ -203,7 +214,7 @@ impl Shared {
     /// Enters a change that will refer to what `labels` name.
     pub(crate) async fn enter(&self, namespace: &str, labels: &Labels) -> Result<Entered, Error> {
         let change = self.epochs.enter();
-        if change.epoch().is_some() {
+        if !change.is_quiet() {
             for (kind, key) in holds::references(labels) {
                 let node = (namespace.to_owned(), kind, key);
                 if node.1.starts_with("snapshots/") || node.1 == "mounts" {

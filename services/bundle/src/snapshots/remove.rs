@@ -7,66 +7,66 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use berth_ids::Namespace;
 use berth_store::Write;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::records::{LeaseRow, Record, SNAPSHOTS};
-use super::{Caller, Change, Shared, Snapshots, blocking};
+use super::records::{LEASES, Record, SNAPSHOTS};
+use super::{Change, Shared, Snapshots, blocking, node_kind};
 use crate::Error;
-use crate::gc::NodeKey;
+use crate::gc::{Dropped, NodeKey};
 use crate::layer::removal::remove_tree;
 
+/// What the kinds of snapshots begin with.
+const PREFIX: &str = "snapshots/";
+
 impl Snapshots {
-    /// Removes a snapshot.
+    /// Removes a snapshot; `lease`, if one is named, holds it no more.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] if it has children.
-    pub async fn remove(&self, caller: &Caller, snapshotter: &str, key: &str) -> Result<(), Error> {
+    pub async fn remove(
+        &self,
+        namespace: &Namespace,
+        lease: Option<String>,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<(), Error> {
         let snapshotter = self.resolve(snapshotter)?;
-        let (owner, name) = (caller.clone(), key.to_owned());
+        let (space, name) = (namespace.clone(), key.to_owned());
         let delete = move |txn: &Write| {
-            let namespace = owner.namespace.as_str();
-            let record = delete(txn, namespace, snapshotter, &name)?;
-            if let Some((lease, incarnation)) = &owner.lease {
-                LeaseRow::of_snapshot(*incarnation, snapshotter, &name)
-                    .delete(txn, namespace, lease)?;
+            let record = delete(txn, space.as_str(), snapshotter, &name)?;
+            if let Some(lease) = &lease {
+                release(txn, space.as_str(), lease, &node_kind(snapshotter), &name)?;
             }
             Ok::<_, Error>(record.id)
         };
         let id = self.shared.store.commit("remove snapshot", delete).await?;
-        self.gone(caller.namespace.clone(), snapshotter, key.to_owned(), id)
+        self.gone(namespace, snapshotter, key.to_owned(), id)
     }
 
-    /// Removes those of `dead` that were not used since the collection began, children first.
-    /// Answers which were removed.
+    /// Clears away what snapshots whose records a sweep has deleted leave behind.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    pub async fn sweep(&self, dead: Vec<NodeKey>) -> Result<Vec<NodeKey>, Error> {
-        let shared = Arc::clone(&self.shared);
-        let sweep = move |txn: &Write| shared.sweep(txn, &dead);
-        let swept = self.shared.store.commit("sweep snapshots", sweep).await?;
-        let mut nodes = Vec::with_capacity(swept.len());
-        for (node, id) in swept {
-            if let Some(snapshotter) = node.1.strip_prefix("snapshots/") {
-                let namespace = node.0.parse()?;
-                self.gone(namespace, self.resolve(snapshotter)?, node.2.clone(), id)?;
-            }
-            nodes.push(node);
+    /// [`Error::NotFound`] for a snapshotter.
+    pub(crate) fn swept(&self, dropped: Vec<Dropped>) -> Result<(), Error> {
+        for ((namespace, kind, key), id) in dropped {
+            let snapshotter = self.resolve(kind.strip_prefix(PREFIX).unwrap_or_default())?;
+            self.gone(&namespace.parse()?, snapshotter, key, id)?;
         }
-        Ok(nodes)
+        Ok(())
     }
 
     fn gone(
         &self,
-        namespace: berth_ids::Namespace,
+        namespace: &Namespace,
         snapshotter: &'static str,
         key: String,
         id: u64,
     ) -> Result<(), Error> {
         let directory = self.shared.driver(snapshotter)?.directory(id);
         self.shared.discard(snapshotter, directory);
-        self.tell(&namespace, snapshotter, Change::Removed { key });
+        self.tell(namespace, snapshotter, Change::Removed { key });
         Ok(())
     }
 
@@ -91,30 +91,6 @@ impl Snapshots {
 }
 
 impl Shared {
-    fn sweep(&self, txn: &Write, dead: &[NodeKey]) -> Result<Vec<(NodeKey, u64)>, Error> {
-        let mut left: Vec<&NodeKey> =
-            dead.iter().filter(|node| !self.epochs.is_touched(node)).collect();
-        let mut swept = Vec::new();
-        loop {
-            let before = left.len();
-            let mut kept = Vec::new();
-            for node in left {
-                let (namespace, kind, key) = node;
-                let Some(snapshotter) = kind.strip_prefix("snapshots/") else { continue };
-                match delete(txn, namespace, snapshotter, key) {
-                    Ok(record) => swept.push((node.clone(), record.id)),
-                    Err(Error::NotFound { .. }) => {}
-                    Err(Error::State { .. }) => kept.push(node),
-                    Err(error) => return Err(error),
-                }
-            }
-            if kept.len() == before || kept.is_empty() {
-                return Ok(swept);
-            }
-            left = kept;
-        }
-    }
-
     /// Moves a directory that no record names to the trash and deletes it in the background.
     pub(super) fn discard(&self, snapshotter: &str, directory: PathBuf) {
         let Ok(driver) = self.driver(snapshotter) else { return };
@@ -140,6 +116,42 @@ impl Shared {
             Err(_) => delete(),
         }
     }
+}
+
+/// Deletes the records of those of the nodes that are snapshots, children first, inside a commit.
+/// Answers which were there and had no others above them.
+pub(crate) fn drop_dead(txn: &Write, dead: &[NodeKey]) -> Result<Vec<Dropped>, Error> {
+    let mut left: Vec<&NodeKey> = dead.iter().collect();
+    let mut dropped = Vec::new();
+    loop {
+        let before = left.len();
+        let mut kept = Vec::new();
+        for node in left {
+            let (namespace, kind, key) = node;
+            let Some(snapshotter) = kind.strip_prefix(PREFIX) else { continue };
+            match delete(txn, namespace, snapshotter, key) {
+                Ok(record) => dropped.push((node.clone(), record.id)),
+                Err(Error::NotFound { .. }) => {}
+                Err(Error::State { .. }) => kept.push(node),
+                Err(error) => return Err(error),
+            }
+        }
+        if kept.len() == before || kept.is_empty() {
+            return Ok(dropped);
+        }
+        left = kept;
+    }
+}
+
+/// Takes the hold on a thing from all lives of a lease.
+fn release(txn: &Write, namespace: &str, lease: &str, kind: &str, id: &str) -> Result<(), Error> {
+    for row in txn.range(&LEASES, (namespace, lease))? {
+        let (place, row) = row?;
+        if row.kind == kind && row.id == id {
+            txn.delete(&LEASES, &place)?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes a record that has no children.

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex};
 use berth_bundle::Error;
 use berth_bundle::gc::{NodeKey, Owners};
 use berth_bundle::layer::{Applied, Limits};
+use berth_bundle::mounts::Activations;
 use berth_bundle::snapshots::{Caller, Change, Kind, NATIVE, OVERLAYFS, Snapshots, StagedLayer};
-use berth_ids::Labels;
+use berth_ids::{Labels, Namespace};
 use berth_mount::{Mount, TempMount};
 use berth_store::{Options, Store};
 use futures::future::BoxFuture;
@@ -79,7 +80,19 @@ impl Node {
 }
 
 pub fn caller() -> Caller {
-    Caller { namespace: "default".parse().unwrap(), lease: None }
+    Caller { namespace: space(), lease: None }
+}
+
+pub fn space() -> Namespace {
+    "default".parse().unwrap()
+}
+
+/// Sweeps as the service does, in the epoch `number`.
+pub async fn sweep(node: &Node, s: &Snapshots, number: u64, dead: Vec<NodeKey>) -> Vec<NodeKey> {
+    let targets = node.dir.path().join("targets");
+    fs_err::create_dir_all(&targets).unwrap();
+    let activations = Activations::open(s, targets, Vec::new()).await.unwrap();
+    berth_bundle::sweep::sweep(s, &activations, number, dead).await.unwrap()
 }
 
 pub fn labels(pairs: &[(&str, &str)]) -> Labels {

@@ -6,9 +6,9 @@ use futures::stream::Empty;
 use tonic::{Request, Response, Status};
 
 use super::namespaces::name;
-use super::wire::{Answer, digest};
+use super::wire::Answer;
 use crate::Distribution;
-use crate::gc::node::{CONTENT, IMAGES, Id};
+use crate::gc::node::Id;
 
 pub struct Service(pub Distribution);
 
@@ -21,12 +21,7 @@ impl wire::collector_server::Collector for Service {
     async fn pin(&self, request: Request<wire::PinRequest>) -> Answer<wire::PinResponse> {
         let wire::PinRequest { namespace, kind, key } = request.into_inner();
         let id = Id::new(&name(&namespace)?, kind, key);
-        self.0.collector.pin(&id);
-        match id.kind.as_str() {
-            CONTENT => drop(self.0.content.info(&id.namespace, &digest(&id.key)?).map_err(status)?),
-            IMAGES => drop(self.0.images.get(&id.namespace, &id.key).map_err(status)?),
-            _ => {}
-        }
+        self.0.collector.pin(id).await.map_err(status)?;
         Ok(Response::new(wire::PinResponse {}))
     }
 

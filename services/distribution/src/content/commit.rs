@@ -8,6 +8,7 @@ use super::ingests::Ingest;
 use super::store::Content;
 use crate::error::{Error, Result};
 use crate::events::Event;
+use crate::gc::epoch::Change;
 use crate::gc::node::{CONTENT as KIND, Id};
 use crate::records::{self, Blob, CONTENT, HOLDERS, Hold};
 use crate::scope::Scope;
@@ -23,7 +24,7 @@ pub(super) async fn commit(
 ) -> Result<Info> {
     let shared = &content.0;
     let id = Id::new(&scope.namespace, KIND, info.digest.as_str());
-    let _change = shared.change(scope, &[id], &info.labels).await;
+    let change = shared.change(scope, &[id], &info.labels).await?;
     content.check_lease(scope)?;
     if content.find(&scope.namespace, &info.digest)?.is_some() {
         content.hold(scope, &info.digest).await?;
@@ -36,7 +37,7 @@ pub(super) async fn commit(
             move |shared: &crate::shared::Shared| shared.files.promote(&data, &file, &digest);
         shared.blocking("commit blob", promote).await?;
     }
-    let recorded = record(content, scope, &info).await;
+    let recorded = record(content, scope, &info, change).await;
     if recorded.is_err() {
         content.unlink_if_unused(&info.digest).await?;
     }
@@ -48,9 +49,10 @@ pub(super) async fn commit(
     Ok(info)
 }
 
-async fn record(content: &Content, scope: &Scope, info: &Info) -> Result<()> {
+async fn record(content: &Content, scope: &Scope, info: &Info, change: Change) -> Result<()> {
     let (scope, info) = (scope.clone(), info.clone());
     let commit = content.0.store.commit("content.commit", move |txn| {
+        let _until_committed = &change;
         let (namespace, digest) = (scope.namespace.as_str(), info.digest.as_str());
         records::enter(txn, &scope, &[Hold::new(KIND, digest)])?;
         let blob = Blob {

@@ -107,9 +107,10 @@ impl Content {
     ) -> Result<Info> {
         let new = crate::shared::clean_labels("info", labels.new_labels())?;
         let id = Id::new(&scope.namespace, KIND, digest.as_str());
-        let _change = self.0.change(scope, &[id], &new).await;
+        let change = self.0.change(scope, &[id], &new).await?;
         let (namespace, digest) = (scope.namespace.clone(), digest.clone());
         let info = self.0.store.commit("content.update", move |txn| {
+            let _until_committed = &change;
             let key = (namespace.as_str(), digest.as_str());
             let Some(mut blob) = txn.get(&CONTENT, &key)? else {
                 return Err(Error::ContentNotFound(digest.clone()));

@@ -39,7 +39,7 @@ impl Content {
         let mut present = None;
         if let Some(digest) = &expected.digest {
             let id = Id::new(&scope.namespace, KIND, digest.as_str());
-            let _change = self.0.change(scope, &[id], &Default::default()).await;
+            let _change = self.0.change(scope, &[id], &Default::default()).await?;
             if self.find(&scope.namespace, digest)?.is_some() {
                 self.hold(scope, digest).await?;
                 return Err(Error::ContentExists(digest.clone()));
@@ -47,7 +47,7 @@ impl Content {
             present = self.elsewhere(digest, expected.size)?;
         }
         let ingest = Id::new(&scope.namespace, INGESTS, reference);
-        let _change = self.0.change(scope, &[ingest], &Default::default()).await;
+        let _change = self.0.change(scope, &[ingest], &Default::default()).await?;
         let folder = self.0.files.ingests();
         let open = self.0.ingests.open(&folder, scope, reference, &expected)?;
         if let (Some((file, size)), Some(digest), 0) =

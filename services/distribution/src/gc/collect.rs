@@ -125,9 +125,12 @@ impl Collector {
         token.run_until_cancelled(work).await;
     }
 
-    /// Counts a thing that another service refers to as in use.
-    pub fn pin(&self, id: &Id) {
-        self.0.shared.epochs.enter().touch(id);
+    /// Counts a thing that another service is about to refer to as in use, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn pin(&self, id: Id) -> Result<()> {
+        local::pin(&self.0.shared, id).await
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Stats> {
@@ -136,19 +139,44 @@ impl Collector {
 
     async fn run(&self) -> Result<Stats> {
         let (shared, begun) = (&self.0.shared, Instant::now());
+        let until = begun + self.0.pace.deadline;
         shared.demand.satisfied();
         let epoch = shared.epochs.open(self.number());
-        let work = tokio::time::timeout(self.0.pace.deadline, self.collect_in(&epoch)).await;
-        shared.epochs.close(epoch.number());
-        for peer in shared.peers.iter() {
-            if let Err(error) = peer.end(epoch.number()).await {
-                // The next epoch takes this one's place.
-                tracing::debug!(service = peer.name(), %error, "end epoch");
-            }
+        let members = self.begin(&epoch).await;
+        let in_it = members.is_ok();
+        let work = match members {
+            Ok(members) => self.collect_in(&epoch, &members, until).await,
+            Err(error) => Err(error),
+        };
+        match self.end(&epoch).await {
+            Ok(()) if in_it => shared.epochs.close(epoch.number()),
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "end epoch"),
         }
-        let mut stats = work.map_err(|_| aborted(&epoch, "its deadline passed"))??;
+        let mut stats = work?;
         stats.elapsed = begun.elapsed();
         Ok(stats)
+    }
+
+    /// Opens the epoch at all neighbours; answers which run of each this is. In their order: one
+    /// refers only to those before it and to this service, so that it always announces to an owner
+    /// that is in the epoch.
+    async fn begin(&self, epoch: &Epoch) -> Result<Vec<u64>> {
+        let mut members = Vec::new();
+        for peer in self.0.shared.peers.iter() {
+            members.push(peer.begin(epoch.number()).await?);
+        }
+        Ok(members)
+    }
+
+    /// Closes the epoch at the neighbours, in the same order: whoever refers to an owner announces
+    /// to it until that owner sweeps no more. After a failure the rest, this service too, goes on
+    /// announcing until the next epoch takes this one's place.
+    async fn end(&self, epoch: &Epoch) -> Result<()> {
+        for peer in self.0.shared.peers.iter() {
+            peer.end(epoch.number()).await?;
+        }
+        Ok(())
     }
 
     /// Grows, also over restarts.
@@ -158,15 +186,17 @@ impl Collector {
         u64::try_from(now.as_micros()).unwrap_or(u64::MAX).max(last + 1)
     }
 
-    async fn collect_in(&self, epoch: &Arc<Epoch>) -> Result<Stats> {
+    /// Marks and sweeps. The deadline is looked at between steps: a sweep that nobody waits for any
+    /// more could still go on.
+    async fn collect_in(
+        &self,
+        epoch: &Arc<Epoch>,
+        members: &[u64],
+        until: Instant,
+    ) -> Result<Stats> {
         let shared = &self.0.shared;
-        // In this order: a service refers only to those before it and to this one, so that its
-        // announcements always find an open epoch.
-        let mut incarnations = Vec::new();
-        for peer in shared.peers.iter() {
-            incarnations.push(peer.begin(epoch.number()).await?);
-        }
-        shared.epochs.settle().await;
+        let settled = tokio::time::timeout_at(until.into(), shared.epochs.settle()).await;
+        settled.map_err(|_| late(epoch))?;
         let mut read = vec![local::nodes(shared).await?];
         for peer in shared.peers.iter() {
             read.push(peer.nodes(epoch.number()).await?);
@@ -182,26 +212,43 @@ impl Collector {
                 if batch.is_empty() {
                     continue;
                 }
-                if epoch.is_spoiled() {
-                    return Err(aborted(epoch, "a reference could not be announced"));
+                if Instant::now() > until {
+                    return Err(late(epoch));
                 }
+                self.all_in(epoch, members).await?;
                 let swept = match owner.checked_sub(1) {
                     None => local::sweep(shared, epoch, batch, refs.clone()).await?,
-                    Some(at) => {
-                        let (peer, incarnation) = (&shared.peers[at], incarnations[at]);
-                        let asked = peer.sweep(epoch.number(), incarnation, batch.clone());
-                        let dropped: HashSet<Id> = asked.await?.into_iter().collect();
-                        let mut spared: HashSet<Id> = batch.into_iter().collect();
-                        spared.retain(|id| !dropped.contains(id));
-                        let dropped = dropped.into_iter().collect();
-                        local::Swept { dropped, spared, bytes: 0 }
-                    }
+                    Some(at) => self.sweep_at(epoch, members, at, batch).await?,
                 };
                 graph.revive(&mut dead, swept.spared);
                 stats.add(&swept.dropped, swept.bytes);
             }
         }
         Ok(stats)
+    }
+
+    /// Asks every neighbour whether it is still in the epoch, in the run that began it.
+    async fn all_in(&self, epoch: &Epoch, members: &[u64]) -> Result<()> {
+        for (peer, incarnation) in self.0.shared.peers.iter().zip(members) {
+            peer.sweep(epoch.number(), *incarnation, vec![]).await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep_at(
+        &self,
+        epoch: &Epoch,
+        members: &[u64],
+        at: usize,
+        batch: Vec<Id>,
+    ) -> Result<local::Swept> {
+        let peer = &self.0.shared.peers[at];
+        let asked = peer.sweep(epoch.number(), members[at], batch.clone());
+        let dropped: HashSet<Id> = asked.await?.into_iter().collect();
+        let spared = batch.into_iter().filter(|id| !dropped.contains(id)).collect();
+        // Its rows of a lease were the lease.
+        let dropped = dropped.into_iter().filter(|id| peer.owns(&id.kind)).collect();
+        Ok(local::Swept { dropped, spared, bytes: 0 })
     }
 }
 
@@ -226,6 +273,6 @@ fn transactions(groups: Vec<Vec<Id>>) -> Vec<Vec<Id>> {
     parts
 }
 
-fn aborted(epoch: &Epoch, why: &'static str) -> Error {
-    Error::CollectionAborted { epoch: epoch.number(), why }
+fn late(epoch: &Epoch) -> Error {
+    Error::CollectionAborted { epoch: epoch.number(), why: "its deadline passed" }
 }

@@ -109,6 +109,20 @@ pub async fn sweep(
     Ok(Swept { dropped, spared, bytes })
 }
 
+/// Counts a thing as in use, on the writer's thread: a sweep has looked either before, then the thing
+/// is gone for everybody once this is answered, or looks afterwards.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn pin(shared: &Arc<Shared>, id: Id) -> Result<()> {
+    let pinned = shared.clone();
+    let pin = move |_: &berth_store::Write| {
+        pinned.epochs.touch(id.clone());
+        Ok(())
+    };
+    shared.store.commit("gc.pin", pin).await
+}
+
 /// What a sweep of a batch did.
 #[derive(Default)]
 pub struct Swept {

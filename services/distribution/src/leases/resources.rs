@@ -54,7 +54,7 @@ impl Leases {
         let hold = resource.hold().clone();
         let thing = Id::new(namespace, &hold.kind, &hold.id);
         let change = self.shared.epochs.enter();
-        self.shared.announce(&change, &thing).await;
+        self.shared.announce(&change, &thing).await?;
         if !resource.is_ours() {
             for peer in self.shared.peers.iter().filter(|peer| peer.owns(&hold.kind)) {
                 peer.hold(&lease, &hold).await?;
@@ -62,6 +62,7 @@ impl Leases {
             return Ok(());
         }
         let add = move |txn: &berth_store::Write| {
+            let _until_committed = &change;
             records::enter(txn, &scope, std::slice::from_ref(&hold))
         };
         self.shared.store.commit("leases.add", add).await

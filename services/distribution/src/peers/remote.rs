@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_errors::Code;
 use berth_grpc::Channel;
-use berth_grpc::{MAX_MESSAGE, channel, code_of, impatient_channel};
+use berth_grpc::{MAX_MESSAGE, channel, code_of};
 use berth_ids::Namespace;
 use berth_proto::berth::node::v1 as wire;
 use tonic::{Response, Status};
@@ -29,13 +29,11 @@ pub struct Remote {
     name: &'static str,
     owns: fn(&str) -> bool,
     channel: Channel,
-    /// For what a service that is away need not be told.
-    impatient: Channel,
 }
 
 impl Remote {
     pub fn new(name: &'static str, socket: &Path, owns: fn(&str) -> bool) -> Self {
-        Self { name, owns, channel: channel(socket), impatient: impatient_channel(socket) }
+        Self { name, owns, channel: channel(socket) }
     }
 
     fn collector(&self) -> CollectorClient<Channel> {
@@ -160,15 +158,6 @@ impl Neighbour for Remote {
         })
     }
 
-    fn forget<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move {
-            let (namespace, lease) = (namespace.to_string(), lease.to_owned());
-            let request = wire::DeleteLeaseRequest { namespace, lease };
-            let mut member = LeaseMemberClient::new(self.impatient.clone());
-            self.small("delete lease", member.delete_lease(request)).await.map(drop)
-        })
-    }
-
     fn begin(&self, epoch: u64) -> Answer<'_, u64> {
         Box::pin(async move {
             let mut collector = self.collector();
@@ -208,10 +197,7 @@ impl Neighbour for Remote {
             let wire::NodeKey { namespace, kind, key } = key(id.clone());
             let mut collector = self.collector();
             let pinned = collector.pin(wire::PinRequest { namespace, kind, key });
-            match self.small("pin reference", pinned).await {
-                Err(Error::Neighbour { code: Code::NotFound, .. }) | Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            }
+            self.small("pin reference", pinned).await.map(drop)
         })
     }
 }

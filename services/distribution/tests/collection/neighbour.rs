@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
+use berth_distribution::gc::collect::Collector;
 use berth_distribution::gc::node::{Id, Node};
 use berth_distribution::neighbour::{Answer, LeaseName, Neighbour};
 use berth_distribution::records::Hold;
@@ -18,10 +19,22 @@ pub struct Snapshots(Mutex<State>);
 #[derive(Default)]
 struct State {
     there: HashSet<Id>,
+    /// What refers to others' things, and is never dropped.
+    holders: Vec<(Id, Id)>,
     touched: HashSet<Id>,
     open: Option<u64>,
     incarnation: u64,
     failing: bool,
+    /// It restarts at this moment, and refers to this afterwards.
+    restart: Option<(Moment, Id)>,
+}
+
+/// A moment of a collection.
+pub enum Moment {
+    /// Its things were read. It announces nothing afterwards, as if it knew that nobody sweeps.
+    Read,
+    /// It has said that it is in the epoch. It announces afterwards, to this collector.
+    Asked(Collector),
 }
 
 impl Snapshots {
@@ -42,10 +55,17 @@ impl Snapshots {
 
     /// What is in memory alone is lost.
     pub fn restart(&self) {
-        let mut state = self.state();
-        state.touched.clear();
-        state.open = None;
-        state.incarnation += 1;
+        self.state().restart();
+    }
+
+    /// Restarts in the next collection and refers to `to` then.
+    pub fn restart_at(&self, moment: Moment, to: Id) {
+        self.state().restart = Some((moment, to));
+    }
+
+    /// Has restarted when it was to.
+    pub fn has_restarted(&self) -> bool {
+        self.state().restart.is_none()
     }
 
     pub fn fail(&self, failing: bool) {
@@ -54,6 +74,19 @@ impl Snapshots {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+}
+
+impl State {
+    fn restart(&mut self) {
+        self.touched.clear();
+        self.open = None;
+        self.incarnation += 1;
+    }
+
+    fn refer(&mut self, to: Id) {
+        let holder = Id::new(&to.namespace, KIND, format!("holder-{}", self.holders.len()));
+        self.holders.push((holder, to));
     }
 }
 
@@ -98,10 +131,6 @@ impl Neighbour for Snapshots {
         done(Ok(vec![]))
     }
 
-    fn forget<'a>(&'a self, _: &'a Namespace, _: &'a str) -> Answer<'a, ()> {
-        done(Ok(()))
-    }
-
     fn begin(&self, epoch: u64) -> Answer<'_, u64> {
         let mut state = self.state();
         if state.failing {
@@ -115,7 +144,7 @@ impl Neighbour for Snapshots {
     }
 
     fn nodes(&self, epoch: u64) -> Answer<'_, Vec<Node>> {
-        let state = self.state();
+        let mut state = self.state();
         if state.open != Some(epoch) {
             return done(Err(refused("read references")));
         }
@@ -123,7 +152,17 @@ impl Neighbour for Snapshots {
             .there
             .iter()
             .map(|id| Node { touched: state.touched.contains(id), ..Node::new(id.clone()) });
-        let nodes = nodes.collect();
+        let holders = state.holders.iter();
+        let holders = holders.map(|(id, to)| Node {
+            root: true,
+            refs: vec![to.clone()],
+            ..Node::new(id.clone())
+        });
+        let nodes = nodes.chain(holders).collect();
+        if let Some((_, to)) = state.restart.take_if(|(at, _)| matches!(at, Moment::Read)) {
+            state.restart();
+            state.refer(to);
+        }
         drop(state);
         done(Ok(nodes))
     }
@@ -139,17 +178,35 @@ impl Neighbour for Snapshots {
                 dropped.push(id);
             }
         }
+        let Some((Moment::Asked(collector), to)) = state.restart.take() else {
+            return done(Ok(dropped));
+        };
+        state.restart();
         drop(state);
-        done(Ok(dropped))
+        Box::pin(async move {
+            collector.pin(to.clone()).await?;
+            self.state().refer(to);
+            Ok(dropped)
+        })
     }
 
     fn end(&self, _: u64) -> Answer<'_, ()> {
-        self.state().open = None;
+        let mut state = self.state();
+        if state.failing {
+            return done(Err(refused("end collection")));
+        }
+        state.open = None;
+        drop(state);
         done(Ok(()))
     }
 
     fn pin<'a>(&'a self, id: &'a Id) -> Answer<'a, ()> {
-        self.state().touched.insert(id.clone());
+        let mut state = self.state();
+        if state.failing {
+            return done(Err(refused("pin reference")));
+        }
+        state.touched.insert(id.clone());
+        drop(state);
         done(Ok(()))
     }
 }

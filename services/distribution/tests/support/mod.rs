@@ -19,21 +19,28 @@ use berth_proto::containerd::services::content::v1::{
 use berth_proto::containerd::services::images::v1::images_client::ImagesClient;
 use berth_proto::containerd::services::leases::v1::leases_client::LeasesClient;
 use berth_proto::containerd::services::namespaces::v1::namespaces_client::NamespacesClient;
+use berth_store::Store;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
 pub const NAMESPACE: &str = "test";
 
+/// Nothing is collected behind the tests' backs.
+const NEVER: &str = "startup_delay = \"1h\"\nschedule_delay = \"1h\"\n";
+
 pub fn config(root: &Path) -> Arc<Config> {
+    config_of(root, NEVER)
+}
+
+/// With these keys of `[distribution.gc]`.
+fn config_of(root: &Path, gc: &str) -> Arc<Config> {
     let overrides = Overrides {
         root: Some(root.join("root")),
         state: Some(root.join("state")),
         ..Overrides::default()
     };
-    // Nothing is collected behind the tests' backs.
     let file = root.join("berth.toml");
-    let text = "[distribution.gc]\nstartup_delay = \"1h\"\nschedule_delay = \"1h\"\n";
-    fs_err::write(&file, text).unwrap();
+    fs_err::write(&file, format!("[distribution.gc]\n{gc}")).unwrap();
     Arc::new(Config::load(Some(&file), overrides).unwrap())
 }
 
@@ -42,16 +49,32 @@ pub struct Served {
     pub folder: tempfile::TempDir,
     pub config: Arc<Config>,
     pub tasks: Tasks,
+    store: Store,
 }
 
 impl Served {
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path());
+        Self::start_with(NEVER).await
+    }
+
+    /// With these keys of `[distribution.gc]`.
+    pub async fn start_with(gc: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), gc).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, gc: &str) -> Self {
+        let config = config_of(folder.path(), gc);
         let tasks = Tasks::new();
         neighbours(&config, &tasks);
-        berth_distribution::serve(config.clone(), &tasks).await.unwrap();
-        Self { folder, config, tasks }
+        let store = berth_distribution::serve(config.clone(), &tasks).await.unwrap();
+        Self { folder, config, tasks, store }
+    }
+
+    /// Ends and starts again, on the same folders.
+    pub async fn restart_with(self, gc: &str) -> Self {
+        self.tasks.drain(Duration::from_secs(5)).await;
+        self.store.close().await;
+        Self::start_in(self.folder, gc).await
     }
 
     pub fn clients(&self) -> Clients {
@@ -121,12 +144,6 @@ impl node::lease_member_server::LeaseMember for Nothing {
         _: Request<node::ListLeaseResourcesRequest>,
     ) -> Answer<node::ListLeaseResourcesResponse> {
         Ok(Response::new(node::ListLeaseResourcesResponse::default()))
-    }
-    async fn delete_lease(
-        &self,
-        _: Request<node::DeleteLeaseRequest>,
-    ) -> Answer<node::DeleteLeaseResponse> {
-        Ok(Response::new(node::DeleteLeaseResponse {}))
     }
 }
 

@@ -8,6 +8,7 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::containers::Containers;
+use crate::error::Error;
 use crate::gate::Gate;
 use crate::refs::{self, Ref};
 use crate::sandboxes::Sandboxes;
@@ -33,8 +34,9 @@ impl wire::collector_server::Collector for Service {
 
     async fn nodes(
         &self,
-        _request: Request<wire::NodesRequest>,
+        request: Request<wire::NodesRequest>,
     ) -> Result<Response<Self::NodesStream>, Status> {
+        self.gate.in_epoch(request.into_inner().epoch).map_err(status)?;
         let mut nodes = Vec::new();
         let containers = self.containers.every(|namespace, container| {
             let refs = refs::of_container(&container);
@@ -51,8 +53,13 @@ impl wire::collector_server::Collector for Service {
 
     async fn sweep(
         &self,
-        _request: Request<wire::SweepRequest>,
+        request: Request<wire::SweepRequest>,
     ) -> Result<Response<wire::SweepResponse>, Status> {
+        let wire::SweepRequest { epoch, incarnation, .. } = request.into_inner();
+        self.gate.in_epoch(epoch).map_err(status)?;
+        if incarnation != self.gate.incarnation() {
+            return Err(status(Error::Epoch(epoch)));
+        }
         // All of this service's objects are roots: nothing of it is ever dead.
         Ok(Response::new(wire::SweepResponse::default()))
     }
@@ -61,7 +68,7 @@ impl wire::collector_server::Collector for Service {
         &self,
         request: Request<wire::EndRequest>,
     ) -> Result<Response<wire::EndResponse>, Status> {
-        self.gate.end(request.into_inner().epoch).await;
+        self.gate.end(request.into_inner().epoch);
         Ok(Response::new(wire::EndResponse {}))
     }
 

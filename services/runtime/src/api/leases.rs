@@ -33,11 +33,4 @@ impl wire::lease_member_server::LeaseMember for Service {
     ) -> Result<Response<wire::ListLeaseResourcesResponse>, Status> {
         Ok(Response::new(wire::ListLeaseResourcesResponse::default()))
     }
-
-    async fn delete_lease(
-        &self,
-        _request: Request<wire::DeleteLeaseRequest>,
-    ) -> Result<Response<wire::DeleteLeaseResponse>, Status> {
-        Ok(Response::new(wire::DeleteLeaseResponse {}))
-    }
 }

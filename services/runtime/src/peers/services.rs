@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use berth_errors::Code;
 use berth_grpc::Channel;
 use berth_grpc::{code_of, with_namespace};
 use berth_ids::Namespace;
@@ -73,12 +72,7 @@ impl Neighbours for Services {
                 let request = wire::PinRequest { namespace: namespace.to_string(), kind, key };
                 CollectorClient::new(owner.clone()).pin(request).await
             });
-            match answer.await {
-                Ok(_) => Ok(()),
-                // What is not there cannot be collected; containerd takes such references too.
-                Err(status) if code_of(&status) == Code::NotFound => Ok(()),
-                Err(status) => Err(refused("announce reference")(status)),
-            }
+            answer.await.map(drop).map_err(refused("announce reference"))
         })
     }
 
