@@ -117,11 +117,11 @@ pub struct Timeouts {
 pub struct Gc {
     /// After the start.
     pub startup_delay: HumanDuration,
-    /// After a deletion, so that several are collected at once.
+    /// After what caused a collection, so that several causes are collected at once.
     pub schedule_delay: HumanDuration,
-    /// Deletions that cause a collection.
+    /// Deletions that cause a collection; 0: none do.
     pub deletion_threshold: usize,
-    /// Writes that cause a collection; 0: none do.
+    /// Writes, deletions among them, that cause a collection; 0: none do.
     pub mutation_threshold: usize,
     /// The most that one collection may take.
     pub deadline: HumanDuration,

@@ -12,6 +12,7 @@ use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::namespaces::v1 as namespaces;
 use berth_proto::containerd::types::Descriptor;
 use prost_types::FieldMask;
+use std::time::Duration;
 use support::{Clients, NAMESPACE, Served, on, pairs};
 use tonic::{Code, Status};
 
@@ -34,6 +35,16 @@ async fn exists(clients: &mut Clients, digest: &str) -> bool {
     let request =
         berth_proto::containerd::services::content::v1::InfoRequest { digest: digest.into() };
     clients.content.info(on(NAMESPACE, request)).await.is_ok()
+}
+
+/// Waits until a blob is collected.
+async fn gone(clients: &mut Clients, digest: &str) {
+    let waiting = async {
+        while exists(clients, digest).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("nobody collects");
 }
 
 async fn delete_image(clients: &mut Clients, name: &str, sync: bool) -> Result<(), Status> {
@@ -240,5 +251,49 @@ async fn a_blob_is_handed_over_as_an_open_file() {
     let file = std::fs::File::from(fd);
     let bytes = berth_distribution::content::files::read_at(&file, 0, 4).unwrap();
     assert_eq!((open.size, &bytes[..]), (4, &b"blob"[..]));
+    served.stop().await;
+}
+
+/// Nobody asks for a collection: a deletion does.
+#[tokio::test]
+async fn a_deletion_is_followed_by_a_collection() {
+    let gc = "startup_delay = \"1h\"\ndeletion_threshold = 2\nmutation_threshold = 0\n";
+    let served = Served::start_with(gc).await;
+    let mut clients = served.clients();
+    let root = [("containerd.io/gc.root", "1")];
+    let kept = clients.put("", b"kept", &root).await.unwrap();
+    let blob = clients.put("", b"blob", &[]).await.unwrap();
+    for name in ["a", "b"] {
+        create(&mut clients, image(name, &blob)).await.unwrap();
+    }
+    delete_image(&mut clients, "a", false).await.unwrap();
+    assert!(exists(&mut clients, &blob).await, "an image names it");
+    delete_image(&mut clients, "b", false).await.unwrap();
+    gone(&mut clients, &blob).await;
+    assert!(exists(&mut clients, &kept).await);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn many_writes_are_followed_by_a_collection() {
+    let gc = "startup_delay = \"1h\"\ndeletion_threshold = 0\nmutation_threshold = 5\n";
+    let served = Served::start_with(gc).await;
+    let mut clients = served.clients();
+    let blob = clients.put("", b"blob", &[]).await.unwrap();
+    let root = [("containerd.io/gc.root", "1")];
+    for number in 0..4 {
+        clients.put("", format!("{number}").as_bytes(), &root).await.unwrap();
+    }
+    gone(&mut clients, &blob).await;
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_is_followed_by_a_collection() {
+    let served = Served::start().await;
+    let blob = served.clients().put("", b"blob", &[]).await.unwrap();
+    let gc = "startup_delay = \"10ms\"\ndeletion_threshold = 0\nmutation_threshold = 0\n";
+    let served = served.restart_with(gc).await;
+    gone(&mut served.clients(), &blob).await;
     served.stop().await;
 }
