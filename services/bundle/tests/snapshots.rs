@@ -148,6 +148,19 @@ async fn collection_spares_what_is_used(node: &Node, s: &Snapshots, name: &str) 
     assert!(s.nodes().unwrap().is_empty());
 }
 
+async fn what_is_there_is_held_before_it_is_relied_on(node: &Node, s: &Snapshots, name: &str) {
+    assert!(!s.hold_present(leased(7), name, "k").await.unwrap());
+    assert!(s.holds("default", "l").unwrap().is_empty(), "there is nothing");
+    prepare(s, name, "k", "").await.unwrap();
+    s.begin(1).await;
+    assert!(s.hold_present(leased(7), name, "k").await.unwrap());
+    let held = s.holds("default", "l").unwrap();
+    assert_eq!((held.len(), held[0].incarnation, &*held[0].id), (1, 7, "k"));
+    // A collection that has seen it before it was held.
+    let dead = vec![("default".to_owned(), format!("snapshots/{name}"), "k".to_owned())];
+    assert!(sweep(node, s, 1, dead).await.is_empty());
+}
+
 /// Whoever came to rely on one thing relies on all that it refers to.
 async fn what_a_spared_thing_keeps_is_spared(node: &Node, s: &Snapshots, name: &str) {
     let kind = format!("snapshots/{name}");
@@ -325,6 +338,7 @@ conformance!(
     label: labels_are_set_listed_and_changed,
     target: a_target_that_is_there_is_told_and_leased,
     collection: collection_spares_what_is_used,
+    present: what_is_there_is_held_before_it_is_relied_on,
     spared: what_a_spared_thing_keeps_is_spared,
     rows: rows_of_dead_leases_go,
     epochs: only_an_open_epoch_is_swept,

@@ -63,6 +63,17 @@ impl Layers for Context {
         Ok(Response::new(wire::CommitLayerResponse {}))
     }
 
+    async fn hold(
+        &self,
+        request: Request<wire::HoldLayerRequest>,
+    ) -> Result<Response<wire::HoldLayerResponse>, Status> {
+        let r = request.into_inner();
+        let lease = (!r.lease.is_empty()).then_some(r.lease);
+        let caller = self.caller(namespace(&r.namespace)?, lease).await?;
+        let held = self.snapshots.hold_present(caller, &r.snapshotter, &r.chain_id).await;
+        Ok(Response::new(wire::HoldLayerResponse { present: held.map_err(status)? }))
+    }
+
     async fn discard(
         &self,
         request: Request<wire::DiscardLayerRequest>,

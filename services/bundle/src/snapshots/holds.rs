@@ -7,7 +7,7 @@ use berth_ids::Labels;
 use berth_store::Write;
 
 use super::records::{LEASES, LeaseRow, Record, SNAPSHOTS};
-use super::{Shared, Snapshots, node_kind};
+use super::{Caller, Shared, Snapshots, node_kind};
 use crate::Error;
 use crate::gc::NodeKey;
 
@@ -96,6 +96,29 @@ impl Snapshots {
             shared.record_hold(txn, &namespace, &lease, &row)
         };
         self.shared.store.commit("add lease resource", add).await
+    }
+
+    /// Lets the caller's lease hold a snapshot, if it is there; answers whether it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the snapshotter, [`Error::Store`].
+    pub async fn hold_present(
+        &self,
+        caller: Caller,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<bool, Error> {
+        let snapshotter = self.resolve(snapshotter)?;
+        let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
+        let hold = move |txn: &Write| {
+            let place = (caller.namespace.as_str(), snapshotter, &*key);
+            let present = txn.get(&SNAPSHOTS, &place)?.is_some();
+            if present {
+                shared.hold(txn, &caller, snapshotter, &key)?;
+            }
+            Ok(present)
+        };
+        self.shared.store.commit("hold snapshot", hold).await
     }
 
     /// Takes a lease's hold away; harmless if there is none.

@@ -26,8 +26,7 @@ pub(super) async fn commit(
     let id = Id::new(&scope.namespace, KIND, info.digest.as_str());
     let change = shared.change(scope, &[id], &info.labels).await?;
     content.check_lease(scope)?;
-    if content.find(&scope.namespace, &info.digest)?.is_some() {
-        content.hold(scope, &info.digest).await?;
+    if content.claim(scope, &info.digest).await?.is_some() {
         content.discard(ingest).await?;
         return Err(Error::ContentExists(info.digest));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use berth_filters::Filter;
-use berth_ids::{Digest, Namespace};
+use berth_ids::{Digest, Labels, Namespace};
 use bytes::Bytes;
 
 use super::files::read_at;
@@ -180,19 +180,26 @@ impl Content {
         self.0.blocking("delete ingest", move |_| remove_folder(&folder)).await
     }
 
-    /// Puts a blob of the namespace under the scope's lease.
-    pub(crate) async fn hold(&self, scope: &Scope, digest: &Digest) -> Result<()> {
-        if scope.lease.is_none() {
-            return Ok(());
+    /// Puts a blob that the namespace has under the scope's lease, before anybody relies on it: it is
+    /// in use from now on, no collection takes it. `None` when there is no such blob.
+    ///
+    /// # Errors
+    /// [`Error::LeaseNotFound`], [`Error::Store`].
+    pub(crate) async fn claim(&self, scope: &Scope, digest: &Digest) -> Result<Option<Info>> {
+        if self.find(&scope.namespace, digest)?.is_none() {
+            return Ok(None);
         }
+        let id = Id::new(&scope.namespace, KIND, digest.as_str());
+        let change = self.0.change(scope, &[id], &Labels::new()).await?;
         let (scope, digest) = (scope.clone(), digest.clone());
-        let held = self.0.store.commit("content.hold", move |txn| {
-            if txn.get(&CONTENT, &(scope.namespace.as_str(), digest.as_str()))?.is_none() {
-                return Err(Error::ContentNotFound(digest.clone()));
-            }
-            records::enter(txn, &scope, &[Hold::new(KIND, digest.as_str())])
+        let claimed = self.0.store.commit("content.hold", move |txn| {
+            let _until_committed = &change;
+            let key = (scope.namespace.as_str(), digest.as_str());
+            let Some(blob) = txn.get(&CONTENT, &key)? else { return Ok(None) };
+            records::enter(txn, &scope, &[Hold::new(KIND, digest.as_str())])?;
+            Ok(Some(blob.into_info(digest.clone())))
         });
-        held.await
+        claimed.await
     }
 
     /// Deletes a blob's file if no namespace has the blob.

@@ -14,7 +14,7 @@ use super::ingests::Open;
 use super::work::Work;
 use super::{commit, store::Content};
 use crate::error::{Error, Result};
-use crate::gc::node::{CONTENT as KIND, INGESTS, Id};
+use crate::gc::node::{INGESTS, Id};
 use crate::scope::Scope;
 
 /// Writes up to this size are done in line; handing them over would take longer.
@@ -38,10 +38,7 @@ impl Content {
         self.check_lease(scope)?;
         let mut present = None;
         if let Some(digest) = &expected.digest {
-            let id = Id::new(&scope.namespace, KIND, digest.as_str());
-            let _change = self.0.change(scope, &[id], &Default::default()).await?;
-            if self.find(&scope.namespace, digest)?.is_some() {
-                self.hold(scope, digest).await?;
+            if self.claim(scope, digest).await?.is_some() {
                 return Err(Error::ContentExists(digest.clone()));
             }
             present = self.elsewhere(digest, expected.size)?;

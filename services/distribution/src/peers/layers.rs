@@ -7,11 +7,9 @@ use std::time::Duration;
 use berth_errors::Code;
 use berth_fdpass::FdServer;
 use berth_grpc::Channel;
-use berth_grpc::{channel, code_of, with_namespace};
+use berth_grpc::{channel, code_of};
 use berth_ids::{Digest, Namespace};
 use berth_proto::berth::node::v1 as wire;
-use berth_proto::containerd::services::snapshots::v1 as snapshots;
-use snapshots::snapshots_client::SnapshotsClient;
 use tonic::{Response, Status};
 use wire::layers_client::LayersClient;
 
@@ -74,23 +72,22 @@ impl Layers for Bundle {
         })
     }
 
-    fn exists<'a>(
+    fn hold<'a>(
         &'a self,
         namespace: &'a Namespace,
         snapshotter: &'a str,
         chain_id: &'a Digest,
+        lease: Option<&'a str>,
     ) -> Work<'a, bool> {
         Box::pin(async move {
-            let request = snapshots::StatSnapshotRequest {
+            let request = wire::HoldLayerRequest {
+                namespace: namespace.to_string(),
                 snapshotter: snapshotter.to_owned(),
-                key: chain_id.to_string(),
+                chain_id: chain_id.to_string(),
+                lease: lease.unwrap_or_default().to_owned(),
             };
-            let mut client = SnapshotsClient::new(self.channel.clone());
-            match ask(CALL, client.stat(with_namespace(request, namespace))).await {
-                Ok(_) => Ok(true),
-                Err(failure) if failure.code == Code::NotFound => Ok(false),
-                Err(failure) => Err(failure),
-            }
+            let mut client = self.client();
+            Ok(ask(CALL, client.hold(request)).await?.present)
         })
     }
 

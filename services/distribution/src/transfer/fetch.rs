@@ -55,7 +55,7 @@ pub(super) async fn blob(
     feed: Option<Feed>,
     progress: &BlobProgress,
 ) -> Result<()> {
-    if let Some(info) = store.find(&descriptor.digest)? {
+    if let Some(info) = store.claim(&descriptor.digest).await? {
         store.label_present(&info, Labels::new(), source.reference()).await?;
         progress.done("already exists");
         return Ok(());

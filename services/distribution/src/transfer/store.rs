@@ -117,6 +117,11 @@ impl Drop for Temporary {
 }
 
 impl Store {
+    /// What is known of a blob that is here already, and is held from now on.
+    pub(super) async fn claim(&self, digest: &Digest) -> Result<Option<Info>> {
+        Ok(self.content.claim(&self.scope, digest).await?)
+    }
+
     /// What is known of a blob, if it is here.
     pub(super) fn find(&self, digest: &Digest) -> Result<Option<Info>> {
         Ok(self.content.find(&self.scope.namespace, digest)?)

@@ -103,7 +103,7 @@ impl Walk<'_> {
     /// A manifest or index, with the labels by which it keeps what it lists.
     async fn document(&self, descriptor: &Descriptor, parents: &[String]) -> Result<Document> {
         let progress = self.caller.progress.blob(descriptor, parents);
-        if let Some(info) = self.store.find(&descriptor.digest)? {
+        if let Some(info) = self.store.claim(&descriptor.digest).await? {
             let bytes = self.store.read(&descriptor.digest, MAX_MANIFEST).await?;
             let document = Document::parse(descriptor, &bytes)?;
             let labels = labels::references(&document);

@@ -88,12 +88,13 @@ pub struct Commit<'a> {
 pub trait Layers: Send + Sync {
     /// What the snapshotter can do; empty stands for the default.
     fn capabilities<'a>(&'a self, snapshotter: &'a str) -> Work<'a, Capabilities>;
-    /// Whether the namespace has this snapshot.
-    fn exists<'a>(
+    /// Whether the namespace has this snapshot; if so, the lease holds it.
+    fn hold<'a>(
         &'a self,
         namespace: &'a Namespace,
         snapshotter: &'a str,
         chain_id: &'a Digest,
+        lease: Option<&'a str>,
     ) -> Work<'a, bool>;
     /// Extracts a layer.
     fn apply<'a>(&'a self, apply: Apply<'a>) -> Work<'a, Applied>;

@@ -88,26 +88,26 @@ impl Unpacker {
         &self.owner.namespace
     }
 
-    /// How many of the lowest layers are snapshots already.
+    /// How many of the lowest layers are snapshots already. The lease holds those: they stay.
     ///
     /// # Errors
     /// [`Error::Bundle`].
     pub async fn present(&self) -> Result<usize, Error> {
         let Some(top) = self.chain.last() else { return Ok(0) };
-        if self.exists(top).await? {
+        if self.holds(top).await? {
             return Ok(self.chain.len());
         }
         let mut present = 0;
-        while present + 1 < self.chain.len() && self.exists(&self.chain[present]).await? {
+        while present + 1 < self.chain.len() && self.holds(&self.chain[present]).await? {
             present += 1;
         }
         Ok(present)
     }
 
-    async fn exists(&self, chain_id: &Digest) -> Result<bool, Error> {
-        let owner = &self.owner;
-        let asked = owner.layers.exists(self.namespace(), &owner.snapshotter, chain_id).await;
-        asked.map_err(bundle(|| format!("look for snapshot {chain_id}")))
+    async fn holds(&self, chain_id: &Digest) -> Result<bool, Error> {
+        let Owner { layers, namespace, snapshotter, .. } = &*self.owner;
+        let held = layers.hold(namespace, snapshotter, chain_id, self.lease.as_deref()).await;
+        held.map_err(bundle(|| format!("look for snapshot {chain_id}")))
     }
 
     /// Makes the pipe for a layer about to arrive.
@@ -235,7 +235,7 @@ impl Unpacker {
                     return Ok(true);
                 }
                 Err(failure) if failure.code == Code::NotFound => {
-                    return self.exists(chain_id).await;
+                    return self.holds(chain_id).await;
                 }
                 Err(failure) if is_passing(failure.code) && tries < TRIES => tries += 1,
                 Err(failure) => {

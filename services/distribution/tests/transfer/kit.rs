@@ -29,7 +29,7 @@ pub struct Kit {
     pub config: Arc<Config>,
     pub tasks: Tasks,
     pub clients: Clients,
-    channel: Channel,
+    pub channel: Channel,
     _process: Option<tokio::process::Child>,
 }
 

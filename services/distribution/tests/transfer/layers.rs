@@ -30,6 +30,7 @@ struct State {
     failures: Vec<(usize, Code)>,
     staged: BTreeMap<String, String>,
     committed: Vec<(String, String, BTreeMap<String, String>)>,
+    held: Vec<String>,
     discarded: usize,
     pipes: usize,
     files: usize,
@@ -47,9 +48,7 @@ impl Bundle {
         let state = State { parallel, failures: failures.to_vec(), ..State::default() };
         let bundle =
             Self { descriptors: kit.config.fd_socket(), state: Arc::new(Mutex::new(state)) };
-        let routes = crate::support::nothing()
-            .add_service(LayersServer::new(bundle.clone()))
-            .add_service(stat::Nothing);
+        let routes = crate::support::nothing().add_service(LayersServer::new(bundle.clone()));
         let socket = kit.config.socket(Service::Bundle);
         berth_grpc::server::serve(&socket, 0o600, routes, &kit.tasks).unwrap();
         bundle
@@ -119,6 +118,19 @@ impl Layers for Bundle {
         Ok(Response::new(node::CommitLayerResponse {}))
     }
 
+    async fn hold(
+        &self,
+        request: Request<node::HoldLayerRequest>,
+    ) -> Answer<node::HoldLayerResponse> {
+        let request = request.into_inner();
+        assert!(!request.lease.is_empty());
+        let present = self.with(|state| {
+            state.held.push(request.chain_id.clone());
+            state.committed.iter().any(|(chain_id, ..)| *chain_id == request.chain_id)
+        });
+        Ok(Response::new(node::HoldLayerResponse { present }))
+    }
+
     async fn discard(
         &self,
         request: Request<node::DiscardLayerRequest>,
@@ -137,39 +149,6 @@ impl Layers for Bundle {
         let parallel = self.with(|state| state.parallel);
         let snapshotter = "fake".to_owned();
         Ok(Response::new(node::LayerCapabilitiesResponse { snapshotter, parallel }))
-    }
-}
-
-mod stat {
-    //! The one call of Snapshots that unpacking makes.
-
-    use std::convert::Infallible;
-    use std::task::{Context, Poll};
-
-    use tonic::body::Body;
-    use tonic::codegen::{BoxFuture, http};
-    use tonic::server::NamedService;
-
-    /// Answers every call with "not found".
-    #[derive(Clone)]
-    pub struct Nothing;
-
-    impl NamedService for Nothing {
-        const NAME: &'static str = "containerd.services.snapshots.v1.Snapshots";
-    }
-
-    impl tonic::codegen::Service<http::Request<Body>> for Nothing {
-        type Response = http::Response<Body>;
-        type Error = Infallible;
-        type Future = BoxFuture<Self::Response, Infallible>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-            Box::pin(async { Ok(tonic::Status::not_found("no snapshot").into_http()) })
-        }
     }
 }
 
@@ -260,4 +239,27 @@ async fn a_layer_that_cannot_be_applied_ends_the_pull_but_not_the_blobs() {
     bundle.with(|state| state.failures.clear());
     pull(&kit, &reference).await.unwrap();
     assert_eq!(bundle.with(|state| state.committed.len()), 4);
+}
+
+/// What is there already is under the pull's lease before the pull relies on it: a collection may be
+/// about to drop it.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_are_there_are_held_and_not_made_again() {
+    let (kit, bundle, _hub, _image, reference) = setting(true, &[]).await;
+    pull(&kit, &reference).await.unwrap();
+    bundle.with(|state| state.held.clear());
+    pull(&kit, &reference).await.unwrap();
+    bundle.with(|state| {
+        let top = state.committed.last().unwrap().0.clone();
+        assert_eq!((&state.held, state.committed.len()), (&vec![top], 4));
+        // All but the two lowest are gone.
+        state.committed.truncate(2);
+        state.held.clear();
+    });
+    pull(&kit, &reference).await.unwrap();
+    bundle.with(|state| {
+        let below: Vec<_> = state.committed.iter().map(|(chain_id, ..)| chain_id).collect();
+        assert_eq!(state.committed.len(), 4);
+        assert_eq!(state.held.iter().skip(1).collect::<Vec<_>>(), below[..3]);
+    });
 }

@@ -1,5 +1,8 @@
 //! Pull, push, tag, import and export against a real registry.
 
+use berth_proto::containerd::services::leases::v1 as leases;
+use berth_proto::containerd::services::transfer::v1::TransferRequest;
+use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::{pack, unpack};
 use berth_testkit::{Image, Layer, Proxy, Registry, program};
@@ -7,6 +10,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::kit::{Kit, registry, store};
+use crate::support::{NAMESPACE, on};
 
 fn image(files: &[usize]) -> Image {
     let layers = files.iter().enumerate().map(|(number, size)| {
@@ -165,4 +169,29 @@ async fn an_exported_image_can_be_imported_here_and_by_skopeo() {
     let wrong = kit.import(&[1; 2048], &prefix("h/any")).await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument, "{wrong}");
     kit.assert_clean().await;
+}
+
+/// What is there already is under the pull's lease before the pull relies on it: a collection may be
+/// about to drop it.
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_that_are_there_are_held() {
+    let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+    let reference = image(&[10, 20]).push(&hub, "a/b:1").unwrap();
+    kit.pull(&reference).await.unwrap();
+    let lease = kit.lease("own").await;
+    let request = TransferRequest {
+        source: Some(registry(&reference)),
+        destination: Some(store(&reference)),
+        options: None,
+    };
+    let request = berth_grpc::with_lease(on(NAMESPACE, request), &lease).unwrap();
+    TransferClient::new(kit.channel.clone()).transfer(request).await.unwrap();
+    let request = leases::ListResourcesRequest { id: lease };
+    let held = kit.clients.leases.clone().list_resources(on(NAMESPACE, request)).await.unwrap();
+    let mut held: Vec<_> = held.into_inner().resources.into_iter().map(|held| held.id).collect();
+    held.retain(|id| *id != reference);
+    held.sort();
+    let mut blobs: Vec<_> = kit.blobs().await.into_iter().map(|blob| blob.digest).collect();
+    blobs.sort();
+    assert_eq!(held, blobs);
 }
