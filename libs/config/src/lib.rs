@@ -111,8 +111,7 @@ impl Config {
         if self.root == self.state {
             return Err(Error::SameFolder(self.root.clone()));
         }
-        self.distribution.check()?;
-        self.runtime.check()
+        self.distribution.check()
     }
 }
 

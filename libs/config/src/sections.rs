@@ -155,10 +155,6 @@ pub struct Runtime {
     pub shim_dir: Option<PathBuf>,
     /// Until a shim has answered its start.
     pub shim_start_timeout: HumanDuration,
-    /// Size at which a container's log is rotated.
-    pub log_max_size: ByteSize,
-    /// Files that are kept of a container's log, the current one among them.
-    pub log_max_files: usize,
     /// How often the restart monitor looks.
     pub restart_interval: HumanDuration,
     /// The most that the store keeps in memory.
@@ -260,8 +256,6 @@ impl Default for Runtime {
             binary: "runc".into(),
             shim_dir: None,
             shim_start_timeout: HumanDuration::secs(30),
-            log_max_size: ByteSize(16 << 20),
-            log_max_files: 5,
             restart_interval: HumanDuration::secs(10),
             store_cache: ByteSize(1 << 20),
             events: 4096,
@@ -281,12 +275,6 @@ impl Distribution {
             registry.max_concurrent_uploads,
         )?;
         at_least_one("distribution.registry.max_tries", registry.max_tries)
-    }
-}
-
-impl Runtime {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        at_least_one("runtime.log_max_files", self.log_max_files)
     }
 }
 

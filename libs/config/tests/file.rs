@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use berth_config::{Args, Config, Error, Overrides, Service};
 use serde_json::Value;
@@ -75,6 +75,47 @@ fn the_shipped_file_documents_every_key_and_no_other() {
     assert_eq!(shown.len() + unset, documented.len());
 }
 
+/// Where the keys of a table are read.
+fn owner(table: &str) -> PathBuf {
+    let folder = match table {
+        "" => "services/supervisor/src",
+        "log" | "telemetry" => "libs/telemetry/src",
+        service => &format!("services/{service}/src"),
+    };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder)
+}
+
+/// All that is written in a folder's files, those in its folders among them.
+fn source(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text.push_str(&source(&path));
+        } else {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    text
+}
+
+/// Whether a field is read somewhere: `.field`, which is no call and no longer name.
+fn reads(source: &str, field: &str) -> bool {
+    source.split(&format!(".{field}")).skip(1).any(|rest| {
+        !rest.starts_with(|next: char| next.is_alphanumeric() || matches!(next, '_' | '('))
+    })
+}
+
+#[test]
+fn every_key_is_read_by_its_owner() {
+    for key in documented() {
+        let (table, field) = key.rsplit_once('.').unwrap_or(("", &key));
+        let owner = owner(table.split('.').next().unwrap());
+        assert!(reads(&source(&owner), field), "{key} has no effect in {}", owner.display());
+    }
+    assert!(!reads("self.events(1) + self.events_kept", "events"));
+}
+
 fn refused(text: &str) -> String {
     Config::parse(text, Path::new("/etc/berth/berth.toml")).unwrap_err().to_string()
 }
@@ -84,12 +125,12 @@ fn a_wrong_file_is_told_where_and_what() {
     for (text, expected) in [
         ("\nrooot = \"/x\"", ":2: unknown key `rooot`, did you mean `root`?"),
         (
-            "[runtime]\nlog_max_sise = 1\n",
-            ":2: unknown key `log_max_sise`, did you mean `log_max_size`?",
+            "[bundle]\nmax_layer_sise = 1\n",
+            ":2: unknown key `max_layer_sise`, did you mean `max_layer_size`?",
         ),
         ("[zzzzzzzzzzzzzzzzzz]\n", ":1: unknown key `zzzzzzzzzzzzzzzzzz`, expected one of "),
         ("[gateway]\nwait = \"soon\"", ":2: \"soon\" is no duration, write \"10s\""),
-        ("[runtime]\nlog_max_size = \"big\"", ":2: "),
+        ("[bundle]\nmax_layer_size = \"big\"", ":2: "),
         ("[gateway]\nmode = \"rw\"", ":2: \"rw\" is no mode"),
         ("root = ", ":1: "),
     ] {
