@@ -38,12 +38,17 @@ pub async fn get(client: &Client, typed: &str) -> Result<Container> {
             return Ok(found);
         }
     }
-    let all = list(client).await?;
-    let mut matching: Vec<_> =
-        all.into_iter().filter(|of| !typed.is_empty() && of.id.starts_with(typed)).collect();
-    match (matching.pop(), matching.len()) {
-        (Some(found), 0) => Ok(found),
-        (Some(_), more) => bail!("container {typed:?} is ambiguous, {} begin so", more + 1),
+    let (mut found, mut count) = (None, 0);
+    if let Some(filter) = begins_with(typed) {
+        list(client, vec![filter], |container| {
+            found = Some(container);
+            count += 1;
+        })
+        .await?;
+    }
+    match (found, count) {
+        (Some(found), 1) => Ok(found),
+        (Some(_), count) => bail!("container {typed:?} is ambiguous, {count} begin so"),
         (None, _) => {
             let namespace = client.namespace();
             bail!("container {typed:?}: not found in namespace {namespace}, see `berth ps -a`")
@@ -51,11 +56,31 @@ pub async fn get(client: &Client, typed: &str) -> Result<Container> {
     }
 }
 
-/// All containers of the namespace.
-pub async fn list(client: &Client) -> Result<Vec<Container>> {
-    let request = client.request(ListContainersRequest::default());
-    let answer = client.containers().list(request).await.step(|| "list containers".to_owned())?;
-    Ok(answer.into_inner().containers)
+/// The filter for containers whose name begins so; none for what no name can begin with.
+fn begins_with(typed: &str) -> Option<String> {
+    let in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let may_be = !typed.is_empty() && typed.bytes().all(in_names);
+    may_be.then(|| format!("id~=/^{}/", typed.replace('.', "[.]")))
+}
+
+/// Gives each container of the namespace that one of the filters matches to `take`.
+///
+/// They come one by one: a node's containers are more than one message may have, and more than is
+/// worth keeping.
+pub async fn list(
+    client: &Client,
+    filters: Vec<String>,
+    mut take: impl FnMut(Container),
+) -> Result<()> {
+    let doing = || "list containers".to_owned();
+    let request = client.request(ListContainersRequest { filters });
+    let mut stream = client.containers().list_stream(request).await.step(doing)?.into_inner();
+    while let Some(message) = stream.message().await.step(doing)? {
+        if let Some(container) = message.container {
+            take(container);
+        }
+    }
+    Ok(())
 }
 
 /// All tasks of the namespace.
@@ -209,4 +234,17 @@ async fn remove_snapshot(client: &Client, container: &Container) -> Result<()> {
     let answer = client.snapshots().remove(client.request(request)).await.optional();
     answer.step(|| format!("remove the root file system of container {}", container.id))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_names_beginning_is_taken_as_it_is() {
+        assert_eq!(begins_with("a.b-").as_deref(), Some("id~=/^a[.]b-/"));
+        for typed in ["", "a/b", "a|b", ".*,id", "a b"] {
+            assert_eq!(begins_with(typed), None, "{typed}");
+        }
+    }
 }

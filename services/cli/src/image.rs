@@ -50,10 +50,7 @@ pub async fn find(client: &Client, typed: &str) -> Result<Option<Image>> {
         return Ok(None);
     }
     let digest = |image: &Image| image.target.as_ref().map(|of| of.digest.clone());
-    let starts = |image: &Image| {
-        digest(image).is_some_and(|of| of.trim_start_matches("sha256:").starts_with(hex))
-    };
-    let mut matching: Vec<_> = list(client).await?.into_iter().filter(starts).collect();
+    let mut matching = list(client, vec![format!("target.digest~=/^sha256:{hex}/")]).await?;
     let first = matching.first().and_then(digest);
     if matching.iter().any(|image| digest(image) != first) {
         bail!("image {typed} is ambiguous, type more digits");
@@ -72,9 +69,9 @@ pub async fn get(client: &Client, typed: &str) -> Result<Image> {
     }
 }
 
-/// All images of the namespace.
-pub async fn list(client: &Client) -> Result<Vec<Image>> {
-    let request = client.request(ListImagesRequest::default());
+/// The images of the namespace that one of the filters matches; all without filters.
+pub async fn list(client: &Client, filters: Vec<String>) -> Result<Vec<Image>> {
+    let request = client.request(ListImagesRequest { filters });
     let answer = client.images().list(request).await.step(|| "list images".to_owned())?;
     Ok(answer.into_inner().images)
 }

@@ -6,4 +6,5 @@ mod foreground;
 mod images;
 mod json;
 mod logs;
+mod many;
 mod terminal;

@@ -23,7 +23,7 @@ pub struct Args {
 /// Does it.
 pub async fn run(args: Args, global: &Global) -> Result<()> {
     let client = Client::connect(global).await?;
-    let mut images = image::list(&client).await?;
+    let mut images = image::list(&client, Vec::new()).await?;
     images.sort_by(|one, other| one.name.cmp(&other.name));
     if args.quiet {
         return images.iter().try_for_each(|image| output::line(&image.name));

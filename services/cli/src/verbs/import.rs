@@ -66,7 +66,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
 
 /// When each image was last changed.
 async fn stamps(client: &Client) -> Result<HashMap<String, String>> {
-    let images = image::list(client).await?;
+    let images = image::list(client, Vec::new()).await?;
     let stamp = |image: &berth_proto::containerd::services::images::v1::Image| {
         output::moment(image.updated_at.as_ref())
     };

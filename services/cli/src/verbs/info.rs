@@ -20,9 +20,10 @@ pub async fn run(_args: Args, global: &Global) -> Result<()> {
     let server = client.introspection().server(client.request(())).await.step(doing)?.into_inner();
     let request = client.request(PluginsRequest::default());
     let plugins = client.introspection().plugins(request).await.step(doing)?.into_inner().plugins;
-    let (images, containers, tasks) = futures::try_join!(
-        image::list(&client),
-        container::list(&client),
+    let mut containers = 0_usize;
+    let (images, (), tasks) = futures::try_join!(
+        image::list(&client, Vec::new()),
+        container::list(&client, Vec::new(), |_| containers += 1),
         container::tasks(&client)
     )?;
     let running = tasks.iter().filter(|task| container::is_alive(task)).count();
@@ -35,7 +36,7 @@ pub async fn run(_args: Args, global: &Global) -> Result<()> {
             "address": global.address,
             "namespace": global.namespace,
             "images": images.len(),
-            "containers": containers.len(),
+            "containers": containers,
             "running": running,
             "plugins": plugins.iter().map(as_json).collect::<Vec<_>>(),
         }));
@@ -45,7 +46,7 @@ pub async fn run(_args: Args, global: &Global) -> Result<()> {
     output::line(format!("node         {}", server.uuid))?;
     output::line(format!("namespace    {}", global.namespace))?;
     output::line(format!("images       {}", images.len()))?;
-    output::line(format!("containers   {} ({running} running)", containers.len()))?;
+    output::line(format!("containers   {} ({running} running)", containers))?;
     for plugin in &plugins {
         output::line(format!("plugin       {}.{}{}", plugin.r#type, plugin.id, trouble(plugin)))?;
     }

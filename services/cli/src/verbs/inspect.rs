@@ -62,7 +62,7 @@ async fn of_container(client: &Client, record: &Container) -> Result<Value> {
         "id": record.id,
         "image": record.image,
         "state": ps::state(record, task.as_ref()),
-        "pid": task.as_ref().filter(|of| container::is_alive(of)).map(|of| of.pid),
+        "pid": ps::pid(task.as_ref()),
         "exit_code": ps::exit_code(record, task.as_ref()),
         "created_at": output::moment(record.created_at.as_ref()),
         "updated_at": output::moment(record.updated_at.as_ref()),

@@ -29,41 +29,60 @@ pub struct Args {
 /// Does it.
 pub async fn run(args: Args, global: &Global) -> Result<()> {
     let client = Client::connect(global).await?;
-    let (records, tasks) = futures::try_join!(container::list(&client), container::tasks(&client))?;
-    let tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
-    let mut shown: Vec<(Container, Option<&Process>)> = records
-        .into_iter()
-        .map(|record| {
-            let task = tasks.get(&record.id);
-            (record, task)
-        })
-        .filter(|(_, task)| args.all || task.is_some_and(container::is_alive))
-        .collect();
+    let mut shown = listed(&client, args.all).await?;
     // Newest first.
     let moment = |of: &Container| of.created_at.as_ref().map(|t| (t.seconds, t.nanos));
-    shown.sort_by_key(|(record, _)| std::cmp::Reverse(moment(record)));
+    shown.sort_by_key(|of| std::cmp::Reverse(moment(&of.record)));
     if args.quiet {
-        return shown.iter().try_for_each(|(record, _)| output::line(&record.id));
+        let ids: Vec<_> = shown.iter().map(|of| of.record.id.as_str()).collect();
+        return ids.iter().try_for_each(output::line);
     }
     if global.json {
-        let list: Vec<Value> = shown.iter().map(|(record, task)| as_json(record, *task)).collect();
-        return output::json(&list);
+        return output::json(&shown.iter().map(as_json).collect::<Vec<_>>());
     }
-    let rows: Vec<_> = shown
-        .iter()
-        .map(|(record, task)| {
-            [
-                record.id.clone(),
-                reference::familiar(&record.image).to_owned(),
-                shortened(&command(record), args.no_trunc),
-                output::age(record.created_at.as_ref()),
-                status(record, *task),
-                task.filter(|of| container::is_alive(of))
-                    .map_or("-".into(), |of| of.pid.to_string()),
-            ]
-        })
-        .collect();
+    let rows: Vec<_> = shown.iter().map(|of| as_row(of, args.no_trunc)).collect();
     output::table(["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PID"], &rows)
+}
+
+/// A container, of whose spec nothing is kept but the command.
+struct Listed {
+    record: Container,
+    command: String,
+    task: Option<Process>,
+}
+
+/// The containers that run, or all.
+async fn listed(client: &Client, all: bool) -> Result<Vec<Listed>> {
+    let tasks = container::tasks(client).await?;
+    let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+    let mut listed = Vec::new();
+    let take = |mut record: Container| {
+        let task = tasks.remove(&record.id);
+        if all || task.as_ref().is_some_and(container::is_alive) {
+            let command = command(&record);
+            record.spec = None;
+            record.extensions.clear();
+            listed.push(Listed { record, command, task });
+        }
+    };
+    container::list(client, Vec::new(), take).await?;
+    Ok(listed)
+}
+
+fn as_row(of: &Listed, whole: bool) -> [String; 6] {
+    [
+        of.record.id.clone(),
+        reference::familiar(&of.record.image).to_owned(),
+        shortened(&of.command, whole),
+        output::age(of.record.created_at.as_ref()),
+        status(&of.record, of.task.as_ref()),
+        pid(of.task.as_ref()).map_or("-".to_owned(), |pid| pid.to_string()),
+    ]
+}
+
+/// The host's number of the program, if it runs.
+pub fn pid(task: Option<&Process>) -> Option<u32> {
+    task.filter(|of| container::is_alive(of)).map(|of| of.pid)
 }
 
 /// The container's command as one line.
@@ -111,7 +130,8 @@ fn status(record: &Container, task: Option<&Process>) -> String {
     }
 }
 
-fn as_json(record: &Container, task: Option<&Process>) -> Value {
+fn as_json(Listed { record, command, task }: &Listed) -> Value {
+    let task = task.as_ref();
     let exited_at = match task {
         Some(task) => output::moment(task.exited_at.as_ref()),
         None => record.labels.get(EXITED_LABEL).cloned().unwrap_or_default(),
@@ -119,10 +139,10 @@ fn as_json(record: &Container, task: Option<&Process>) -> Value {
     json!({
         "id": record.id,
         "image": record.image,
-        "command": command(record),
+        "command": command,
         "created_at": output::moment(record.created_at.as_ref()),
         "state": state(record, task),
-        "pid": task.filter(|of| container::is_alive(of)).map(|of| of.pid),
+        "pid": pid(task),
         "exit_code": exit_code(record, task),
         "exited_at": exited_at,
         "labels": record.labels,

@@ -24,11 +24,10 @@ pub struct Args {
 /// Does it.
 pub async fn run(args: Args, global: &Global) -> Result<()> {
     let client = Client::connect(global).await?;
-    let containers = if args.force { Vec::new() } else { container::list(&client).await? };
     verbs::each(&args.images, async |typed| {
         let image = image::get(&client, typed).await?;
-        if let Some(user) = containers.iter().find(|of| of.image == image.name) {
-            bail!("image {} is used by container {}, remove that or give -f", image.name, user.id);
+        if !args.force {
+            refuse_used(&client, &image.name).await?;
         }
         let request =
             DeleteImageRequest { name: image.name.clone(), sync: args.sync, target: None };
@@ -37,4 +36,14 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         output::line(&image.name)
     })
     .await
+}
+
+async fn refuse_used(client: &Client, image: &str) -> Result<()> {
+    let mut user = None;
+    let filter = format!("image=={image:?}");
+    container::list(client, vec![filter], |container| user = Some(container.id)).await?;
+    match user {
+        Some(user) => bail!("image {image} is used by container {user}, remove that or give -f"),
+        None => Ok(()),
+    }
 }
