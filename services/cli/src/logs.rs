@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::client::Client;
+use crate::output;
 use record::Record;
 use tail::Tail;
 
@@ -21,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How a log is shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shown {
+    /// Each record is an object on a line.
+    pub json: bool,
     /// Each line begins with its time.
     pub timestamps: bool,
     /// Only so many of the last lines.
@@ -123,6 +126,9 @@ impl Printer {
     }
 
     fn show(&mut self, record: &Record) -> Result<()> {
+        if self.shown.json {
+            return output::json_line(&record.as_json());
+        }
         let open = &mut self.open[usize::from(record.is_error)];
         record.write(self.shown.timestamps && !*open)?;
         *open = !record.whole;

@@ -26,6 +26,16 @@ pub fn json_line(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value)?)
 }
 
+/// Tells one thing of several: as a line, or as an object on a line.
+pub fn told(as_json: bool, text: impl AsRef<str>, object: &impl Serialize) -> Result<()> {
+    if as_json { json_line(object) } else { line(text) }
+}
+
+/// Prints names one a line, or as a list.
+pub fn names(as_json: bool, names: &[impl AsRef<str> + Serialize]) -> Result<()> {
+    if as_json { json(&names) } else { names.iter().try_for_each(line) }
+}
+
 /// Prints rows under headings, in columns as wide as their widest cell.
 pub fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<()> {
     line(columns(headings, rows).trim_end())

@@ -1,6 +1,7 @@
 //! `--json` wherever a list or an object is shown, and completions.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use crate::stage::Stage;
 
@@ -31,6 +32,60 @@ fn lists_and_objects_are_printed_as_json() -> Result<()> {
     assert!(stage.json("version")?["server"]["version"].is_string());
     stage.berth("rm -f json-made json-run")?;
     assert!(stage.json("gc")?["elapsed_ms"].is_u64());
+    Ok(())
+}
+
+/// The objects that a successful command prints, one a line.
+fn objects(stage: &Stage, line: &str) -> Result<Vec<Value>> {
+    let printed = stage.berth(&format!("--json {line}"))?;
+    let objects = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>();
+    objects.with_context(|| format!("berth {line}: {printed}"))
+}
+
+#[test]
+fn what_is_told_one_by_one_is_an_object_a_line() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let names = ["json-one", "json-two"];
+    for name in names {
+        stage.run(&format!("-d --name {name}"), "exec sleep 600").output()?.ok()?;
+    }
+    let both = [json!({"id": names[0]}), json!({"id": names[1]})];
+    for verb in ["pause", "unpause", "kill -s CONT", "stop -t 0"] {
+        assert_eq!(objects(&stage, &format!("{verb} json-one json-two"))?, both, "{verb}");
+    }
+    let ended = names.map(|id| json!({"id": id, "exit_code": 137}));
+    assert_eq!(objects(&stage, "wait json-one json-two")?, ended);
+    let listed = stage.json("ps -a -q")?;
+    assert_eq!(listed, json!(["json-two", "json-one"]), "newest first");
+    assert_eq!(objects(&stage, "rm json-one json-two")?, both);
+    assert_eq!(stage.json("ps -q")?, json!([]));
+
+    let image = &stage.image;
+    let kept = "docker.io/library/kept:latest";
+    let digest = stage.json("images")?[0]["digest"].clone();
+    let told = objects(&stage, &format!("tag {image} kept"))?;
+    assert_eq!(told, [json!({"name": kept, "digest": digest})]);
+    assert_eq!(stage.json("images -q")?, json!([image, kept]));
+    let told = objects(&stage, &format!("rmi kept {image}"))?;
+    assert_eq!(told, [json!({"name": kept}), json!({"name": image})]);
+    Ok(())
+}
+
+#[test]
+fn logs_are_an_object_a_line() -> Result<()> {
+    let stage = Stage::pulled()?;
+    stage.run("-d --name json-logs", "echo out; printf 'not \\377 text' >&2").output()?.ok()?;
+    stage.berth("wait json-logs")?;
+    for line in ["logs json-logs", "logs -f json-logs"] {
+        let mut lines = objects(&stage, line)?;
+        lines.sort_by_key(|of| of["stream"] == "stdout");
+        assert!(lines.iter().all(|of| of["time"].as_str().is_some_and(|at| at.ends_with('Z'))));
+        let told = |at: usize| (lines[at]["stream"].clone(), lines[at]["text"].clone());
+        assert_eq!(told(0), (json!("stderr"), json!("not \u{fffd} text")), "{lines:?}");
+        assert_eq!(told(1), (json!("stdout"), json!("out")), "{lines:?}");
+        assert_eq!((lines.len(), &lines[1]["whole"]), (2, &json!(true)));
+    }
+    stage.berth("rm json-logs")?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 /// A line, or a part of one that is too long for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,16 @@ impl Record {
         // Tags may be added after a colon.
         let whole = fields.next()?.split(|byte| *byte == b':').next()? == b"F";
         Some(Self { time, is_error, whole, text: fields.next().unwrap_or_default().to_vec() })
+    }
+
+    /// Its fields; what is not text in it is replaced.
+    pub fn as_json(&self) -> Value {
+        json!({
+            "time": self.time,
+            "stream": if self.is_error { "stderr" } else { "stdout" },
+            "text": String::from_utf8_lossy(&self.text),
+            "whole": self.whole,
+        })
     }
 
     /// Writes it to the stream it came from, with its time before it if that is wanted.
@@ -65,6 +76,10 @@ mod tests {
         assert_eq!(record.text, b"a b  c");
         let empty = Record::parse(b"2026-11-24T00:00:00.000000000Z stdout P ").unwrap();
         assert!(!empty.whole && empty.text.is_empty());
+        assert_eq!(
+            record.as_json().to_string(),
+            r#"{"stream":"stderr","text":"a b  c","time":"2026-11-24T00:00:00.000000000Z","whole":true}"#
+        );
         assert!(Record::parse(b"nonsense").is_none() && Record::parse(b"t other F x").is_none());
     }
 }

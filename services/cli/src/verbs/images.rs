@@ -26,7 +26,8 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     let mut images = image::list(&client, Vec::new()).await?;
     images.sort_by(|one, other| one.name.cmp(&other.name));
     if args.quiet {
-        return images.iter().try_for_each(|image| output::line(&image.name));
+        let names: Vec<_> = images.iter().map(|image| image.name.as_str()).collect();
+        return output::names(global.json, &names);
     }
     let mut sizes = Vec::with_capacity(images.len());
     for image in &images {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::client::Client;
 use crate::global::Global;
-use crate::{container, output, parse, verbs};
+use crate::{container, parse, verbs};
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         let record = container::get(&client, name).await?;
         container::running(&client, &record.id).await?;
         container::kill(&client, &record.id, args.signal, args.all).await?;
-        output::line(&record.id)
+        verbs::done(global, &record.id)
     })
     .await
 }

@@ -32,7 +32,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     let Some(path) = record.labels.get(LOG_LABEL).map(Path::new) else {
         bail!("container {} was not made by `berth run`, it has no log", record.id);
     };
-    let shown = Shown { timestamps: args.timestamps, tail: args.tail };
+    let shown = Shown { json: global.json, timestamps: args.timestamps, tail: args.tail };
     if !args.follow {
         return show(path, shown);
     }

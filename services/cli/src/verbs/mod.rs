@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::client;
+use crate::global::Global;
+use crate::{client, output};
 
 pub mod completions;
 pub mod create;
@@ -38,6 +39,11 @@ pub mod wait;
 /// A program's exit code as this process's.
 pub fn passed_on(code: u32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// Tells that a container was dealt with.
+pub fn done(global: &Global, id: &str) -> Result<()> {
+    output::told(global.json, id, &serde_json::json!({ "id": id }))
 }
 
 /// Does the same to each of several things; goes on after a failure and tells the last at the

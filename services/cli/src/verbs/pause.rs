@@ -5,7 +5,7 @@ use berth_proto::containerd::services::tasks::v1::{PauseTaskRequest, ResumeTaskR
 
 use crate::client::{Client, Step};
 use crate::global::Global;
-use crate::{container, output, verbs};
+use crate::{container, verbs};
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ async fn each_running(
         let record = container::get(&client, name).await?;
         container::running(&client, &record.id).await?;
         action(&client, &record.id).await?;
-        output::line(&record.id)
+        verbs::done(global, &record.id)
     })
     .await
 }

@@ -35,7 +35,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     shown.sort_by_key(|of| std::cmp::Reverse(moment(&of.record)));
     if args.quiet {
         let ids: Vec<_> = shown.iter().map(|of| of.record.id.as_str()).collect();
-        return ids.iter().try_for_each(output::line);
+        return output::names(global.json, &ids);
     }
     if global.json {
         return output::json(&shown.iter().map(as_json).collect::<Vec<_>>());

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::client::Client;
 use crate::global::Global;
-use crate::{container, output, verbs};
+use crate::{container, verbs};
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     verbs::each(&args.containers, async |name| {
         let record = container::get(&client, name).await?;
         container::remove(&client, &record, args.force).await?;
-        output::line(&record.id)
+        verbs::done(global, &record.id)
     })
     .await
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use berth_proto::containerd::services::images::v1::DeleteImageRequest;
+use serde_json::json;
 
 use crate::client::{Client, Step};
 use crate::global::Global;
@@ -33,7 +34,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
             DeleteImageRequest { name: image.name.clone(), sync: args.sync, target: None };
         let answer = client.images().delete(client.request(request)).await;
         answer.step(|| format!("delete image {}", image.name))?;
-        output::line(&image.name)
+        output::told(global.json, &image.name, &json!({ "name": image.name }))
     })
     .await
 }

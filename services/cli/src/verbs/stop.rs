@@ -8,7 +8,7 @@ use berth_proto::containerd::services::containers::v1::Container;
 use crate::client::Client;
 use crate::container::{self, KILL, STOP_SIGNAL_LABEL};
 use crate::global::Global;
-use crate::{output, parse, verbs};
+use crate::{parse, verbs};
 
 /// SIGTERM.
 const TERM: u32 = 15;
@@ -34,7 +34,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
             end(&client, &record, args.time).await?;
         }
         container::forget_task(&client, &record).await?;
-        output::line(&record.id)
+        verbs::done(global, &record.id)
     })
     .await
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use berth_proto::containerd::services::images::v1::{
     CreateImageRequest, Image, UpdateImageRequest,
 };
+use serde_json::json;
 use tonic::Code;
 
 use crate::client::{Client, Step};
@@ -24,6 +25,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     let name = reference::normalise(&args.target)?;
     let client = Client::connect(global).await?;
     let of = image::get(&client, &args.image).await?;
+    let digest = of.target.as_ref().map(|target| target.digest.clone());
     let image =
         Image { name: name.clone(), labels: of.labels, target: of.target, ..Default::default() };
     let request = CreateImageRequest { image: Some(image.clone()), ..Default::default() };
@@ -43,5 +45,5 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
             outcome.step(doing)?;
         }
     }
-    output::line(name)
+    output::told(global.json, &name, &json!({ "name": name, "digest": digest }))
 }

@@ -1,6 +1,7 @@
 //! `berth wait`
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use crate::client::Client;
 use crate::global::Global;
@@ -26,7 +27,8 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
             (Some(_), None) => container::wait(&client, &record.id).await?,
             (None, None) => bail!("container {} was never started", record.id),
         };
-        output::line(code.to_string())
+        let told = json!({ "id": record.id, "exit_code": code });
+        output::told(global.json, code.to_string(), &told)
     })
     .await
 }
