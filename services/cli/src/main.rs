@@ -4,6 +4,7 @@
 //! the API that the gateway serves on its socket; it opens no store and starts no container
 //! itself.
 
+mod archive;
 mod attach;
 mod cli;
 mod client;

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use berth_credentials::Credential;
 use berth_proto::containerd::services::transfer::v1::{TransferOptions, TransferRequest};
 use berth_proto::containerd::types::Platform;
 use berth_proto::containerd::types::transfer as wire;
 use berth_proto::{pack, unpack};
 use prost_types::Any;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::archive::{self, Archive};
 use crate::client::{Client, Step, one_line};
 use crate::credentials::Keyring;
 use crate::progress::Show;
@@ -97,7 +99,7 @@ pub async fn import(client: &Client, archive: &Path, name: &wire::ImageStore) ->
     let call = Call { source: pack(&source), destination: pack(name) };
     let doing = || format!("import {}", archive.display());
     let show = Show::new(false);
-    if archive == Path::new("-") {
+    if archive::is_standard(archive) {
         let sending = stream.send_all(tokio::io::stdin());
         return call.run(client, show, sending, false).await.with_context(doing);
     }
@@ -123,26 +125,33 @@ pub async fn export(
     };
     let call = Call { source: pack(source), destination: pack(&destination) };
     let doing = || format!("export to {}", archive.display());
-    if archive == Path::new("-") {
-        let receiving = stream.receive_all(tokio::io::stdout());
-        let receiving = async { receiving.await.map(|_| ()) };
-        return call.run(client, Show::new(true), receiving, true).await.with_context(doing);
+    let written = Archive::create(archive).with_context(doing)?;
+    let sink = written.sink().with_context(doing)?;
+    let receiving = async { stream.receive_all(sink).await.map(|_| ()) };
+    let running = call.run(client, Show::new(true), receiving, true);
+    tokio::select! {
+        outcome = running => outcome.with_context(doing)?,
+        // What was written so far is removed on the way out.
+        outcome = interrupted() => {
+            outcome?;
+            bail!("{}: interrupted", doing());
+        }
     }
-    // Under another name until it is whole, so that no half archive looks like one.
-    let partial = archive.with_extension("partial");
-    let file = fs_err::File::create(&partial).with_context(doing)?.into_parts().0;
-    let receiving = async {
-        let mut file = tokio::fs::File::from_std(file);
-        stream.receive_all(&mut file).await?;
-        file.sync_all().await.context("make the archive durable")
-    };
-    let outcome = call.run(client, Show::new(true), receiving, true).await;
-    if let Err(error) = outcome {
-        // What failed is told; a leftover that cannot be removed changes nothing of it.
-        let _ = fs_err::remove_file(&partial);
-        return Err(error.context(doing()));
+    written.keep().with_context(doing)
+}
+
+/// Waits for a signal that asks us to end.
+async fn interrupted() -> Result<()> {
+    let listen = |kind| signal(kind).context("listen for signals");
+    let mut asked = listen(SignalKind::interrupt())?;
+    let mut told = listen(SignalKind::terminate())?;
+    let mut left = listen(SignalKind::hangup())?;
+    tokio::select! {
+        _ = asked.recv() => {}
+        _ = told.recv() => {}
+        _ = left.recv() => {}
     }
-    fs_err::rename(&partial, archive).with_context(doing)
+    Ok(())
 }
 
 /// The registry's side of a transfer, and what answers when it asks who we are.

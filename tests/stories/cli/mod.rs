@@ -1,5 +1,6 @@
 //! `berth`, verb by verb, as people use it.
 
+mod archives;
 mod background;
 mod events;
 mod foreground;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use berth_proto::containerd::types::transfer as wire;
+use serde_json::json;
 
 use crate::client::Client;
 use crate::global::Global;
 use crate::manifest::Platform;
-use crate::{image, transfer};
+use crate::{archive, image, output, transfer};
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         names.push(image::get(&client, typed).await?.name);
     }
     let reference = |name| wire::ImageReference { name, ..Default::default() };
+    let told = json!({ "archive": args.archive.to_string_lossy(), "images": names });
     let mut source = wire::ImageStore::default();
     if names.len() == 1 {
         source.name = names.remove(0);
@@ -42,5 +44,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         source.extra_references = names.into_iter().map(reference).collect();
     }
     let platforms = if args.all_platforms { Vec::new() } else { vec![(&platform).into()] };
-    transfer::export(&client, &args.archive, &source, platforms, args.all_platforms).await
+    transfer::export(&client, &args.archive, &source, platforms, args.all_platforms).await?;
+    // Standard output may be the archive.
+    if global.json && !archive::is_standard(&args.archive) { output::json(&told) } else { Ok(()) }
 }

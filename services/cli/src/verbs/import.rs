@@ -26,6 +26,9 @@ pub struct Args {
     /// Keep all platforms, not only this machine's.
     #[arg(long)]
     all_platforms: bool,
+    /// Keep this platform instead of this machine's: OS/ARCH[/VARIANT].
+    #[arg(long, conflicts_with = "all_platforms")]
+    platform: Option<String>,
     /// The snapshotter to unpack to.
     #[arg(long)]
     snapshotter: Option<String>,
@@ -33,17 +36,16 @@ pub struct Args {
 
 /// Does it.
 pub async fn run(args: Args, global: &Global) -> Result<()> {
+    let platform = args.platform.as_deref().map_or(Ok(Platform::host()), Platform::parse)?;
     let client = Client::connect(global).await?;
     let mut store = wire::ImageStore::default();
     if !args.all_platforms {
-        store.platforms = vec![(&Platform::host()).into()];
+        store.platforms = vec![(&platform).into()];
     }
     if !args.no_unpack {
         let snapshotter = unpack::snapshotter(&client, args.snapshotter.as_deref()).await?;
-        store.unpacks = vec![wire::UnpackConfiguration {
-            platform: Some((&Platform::host()).into()),
-            snapshotter,
-        }];
+        store.unpacks =
+            vec![wire::UnpackConfiguration { platform: Some((&platform).into()), snapshotter }];
     }
     store.extra_references = vec![wire::ImageReference {
         name: args.base_name.clone().unwrap_or_else(|| "import".to_owned()),

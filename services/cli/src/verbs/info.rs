@@ -33,7 +33,7 @@ pub async fn run(_args: Args, global: &Global) -> Result<()> {
             "revision": version.revision,
             "uuid": server.uuid,
             "pid": server.pid,
-            "address": global.address,
+            "address": global.address.to_string_lossy(),
             "namespace": global.namespace,
             "images": images.len(),
             "containers": containers,
