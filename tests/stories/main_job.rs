@@ -68,7 +68,7 @@ fn options_of_run_reach_the_container() -> Result<()> {
 }
 
 #[test]
-fn input_goes_in_and_a_terminal_is_a_terminal() -> Result<()> {
+fn input_goes_in_whole() -> Result<()> {
     let registry = Registry::start()?;
     let image = Image::busybox()?.push(&registry, "busybox:1")?;
     let node = Node::start()?;

@@ -104,7 +104,7 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE[:TARGET][:rwm]")]
     device: Vec<String>,
     /// A label of the container.
-    #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = parse::pair)]
+    #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = parse::label)]
     pub labels: Vec<(String, String)>,
     /// An annotation of the runtime spec.
     #[arg(long = "annotation", value_name = "NAME=VALUE", value_parser = parse::pair)]

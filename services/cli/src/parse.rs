@@ -90,6 +90,14 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A label, `NAME=VALUE`; none is kept without a value.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    match pair(text) {
+        Ok((_, value)) if value.is_empty() => Err(format!("label {text:?} has no value")),
+        outcome => outcome,
+    }
+}
+
 /// `SOURCE:TARGET[:OPTIONS]` with options `ro`, `rw` and a propagation.
 pub fn volume(text: &str) -> Result<BindMount> {
     let parts: Vec<&str> = text.split(':').collect();
@@ -266,5 +274,7 @@ mod tests {
         assert!(super::device("/dev/kvm:/x:zz").is_err());
         assert_eq!(pair("a=b=c").unwrap(), ("a".into(), "b=c".into()));
         assert!(pair("a").is_err() && pair("=b").is_err());
+        assert_eq!(pair("a="), Ok(("a".into(), String::new())));
+        assert!(label("a=").is_err() && label("a=b").is_ok());
     }
 }

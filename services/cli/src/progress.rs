@@ -45,7 +45,7 @@ impl Show {
                 }
             }
             Way::Bars { all, bars } if report.total > 0 => {
-                let bar = bars.entry(key(report)).or_insert_with(|| all.add(bar()));
+                let bar = bars.entry(key(report)).or_insert_with(|| all.add(bar(report)));
                 advance(bar, report);
             }
             Way::Bars { all, .. } => {
@@ -65,12 +65,14 @@ impl Show {
     }
 }
 
-fn bar() -> ProgressBar {
+fn bar(report: &Progress) -> ProgressBar {
     let style = "{prefix:20} {msg:15} [{wide_bar:.cyan/blue}] {bytes:>10}/{total_bytes:10}";
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style.progress_chars("=> "));
     }
+    // Before it is shown for the first time.
+    advance(&bar, report);
     bar
 }
 
@@ -133,14 +135,13 @@ mod tests {
 
     #[test]
     fn bars_end_full() {
-        let bar = bar();
         let report = Progress {
             event: "already exists".into(),
             name: "layer".into(),
             total: 7,
             ..Default::default()
         };
-        advance(&bar, &report);
+        let bar = bar(&report);
         assert_eq!((bar.position(), bar.length()), (7, Some(7)));
     }
 }

@@ -21,7 +21,7 @@ use crate::progress::Show;
 use crate::streams::Stream;
 
 /// How long the last reports of progress are waited for once the call has ended.
-const LAST_REPORTS: Duration = Duration::from_millis(500);
+const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// How a registry is talked to.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -42,6 +42,17 @@ fn events_are_shown_and_published() -> Result<()> {
 
     events.signal(berth_testkit::Signal::TERM)?;
     assert_eq!(events.end()?, 128 + 15);
+    // As many as are wanted, and no more.
+    let mut two = Session::start(stage.node.berth("events --count 2 namespace==counted"))?;
+    let mut told = 0;
+    until("two events were enough", Duration::from_secs(30), || {
+        told += 1;
+        publish("counted").is_ok_and(|out| out.code == 0) && two.printed().lines().count() >= 2
+    })?;
+    assert_eq!(two.end()?, 0);
+    let printed = two.printed();
+    assert!(told >= 2 && printed.lines().count() == 2, "{told}: {printed}");
+    assert!(printed.lines().all(|line| line.contains(" counted /tasks/oom ")), "{printed}");
     let bad = stage.node.berth("publish --topic /tasks/oom").output_with(b"\xff\xff")?;
     assert_eq!(bad.code, 1, "{bad}");
     assert!(bad.stderr.contains("read the event"), "{bad}");

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long)]
     no_unpack: bool,
     /// A label of the image record.
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse::pair)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
     /// Show no progress.
     #[arg(short, long)]

@@ -37,7 +37,11 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     let target = target.unwrap_or_else(|| image.name.clone());
     let show = Show::new(args.quiet);
     transfer::push(&client, &image.name, &target, &args.registry, platforms, show).await?;
-    let digest = image.target.context("the image is empty")?.digest;
+    // Of an image for several platforms the registry has the one that was asked for.
+    let digest = match &platform {
+        Some(platform) => image::resolve(&client, &image, platform).await?.manifest,
+        None => image.target.context("the image is empty")?.digest,
+    };
     if global.json {
         output::json(&json!({ "name": target, "digest": digest }))
     } else {
