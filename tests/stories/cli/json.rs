@@ -98,7 +98,10 @@ fn what_is_shown_to_people_names_the_same() -> Result<()> {
         assert!(info.contains(part), "{part} is missing: {info}");
     }
     assert!(stage.berth("ps")?.contains("json-people"));
-    assert!(stage.berth("images")?.contains("busybox:1"));
+    let digest = stage.json("images")?[0]["digest"].as_str().context("no digest")?.to_owned();
+    let (short, whole) = (stage.berth("images")?, stage.berth("images --no-trunc")?);
+    assert!(short.contains("busybox:1") && !short.contains(&digest), "{short}");
+    assert!(whole.contains(&stage.image) && whole.contains(&digest), "{whole}");
     assert!(stage.berth("version")?.contains("server"));
     stage.berth("rm -f json-people")?;
     Ok(())

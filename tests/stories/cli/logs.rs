@@ -22,6 +22,18 @@ fn both_outputs_times_and_the_last_lines() -> Result<()> {
 }
 
 #[test]
+fn a_program_in_the_background_may_have_a_terminal() -> Result<()> {
+    let stage = Stage::pulled()?;
+    stage.run("-d -t --name logs-tty", "tty; echo error >&2").output()?.ok()?;
+    stage.berth("wait logs-tty")?;
+    let out = stage.node.berth("logs logs-tty").output()?;
+    // A terminal has one output, and ends lines in its own way.
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("/dev/pts/0\r\nerror\r\n", ""));
+    stage.berth("rm logs-tty")?;
+    Ok(())
+}
+
+#[test]
 fn a_log_is_followed_through_its_rotations() -> Result<()> {
     let stage = Stage::pulled()?;
     // Bursts that rotate the log several times between two looks at it.
