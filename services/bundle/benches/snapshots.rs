@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use berth_bundle::snapshots::OVERLAYFS;
 use criterion::{Criterion, criterion_group, criterion_main};
-use support::{Node, caller, commit, prepare};
+use support::{Node, commit, prepare, space};
 use tokio::runtime::Builder;
 
 const DEEP: usize = 100;
@@ -41,7 +41,7 @@ fn snapshots(criterion: &mut Criterion) {
                 let key = next();
                 let made = prepare(&snapshots, OVERLAYFS, &key, &parent).await.expect("made");
                 assert_eq!(made.len(), 1);
-                snapshots.remove(&caller(), OVERLAYFS, &key).await.expect("removed");
+                snapshots.remove(&space(), None, OVERLAYFS, &key).await.expect("removed");
             });
         });
     }
@@ -50,7 +50,7 @@ fn snapshots(criterion: &mut Criterion) {
             let (key, name) = (next(), next());
             prepare(&snapshots, OVERLAYFS, &key, "").await.expect("made");
             commit(&snapshots, OVERLAYFS, &name, &key).await.expect("committed");
-            snapshots.remove(&caller(), OVERLAYFS, &name).await.expect("removed");
+            snapshots.remove(&space(), None, OVERLAYFS, &name).await.expect("removed");
         });
     });
     group.finish();
