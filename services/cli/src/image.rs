@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, bail};
 use berth_ids::Digest;
 use berth_proto::containerd::services::content::v1::ReadContentRequest;
-use berth_proto::containerd::services::images::v1::{GetImageRequest, Image, ListImagesRequest};
+use berth_proto::containerd::services::images::v1::{
+    DeleteImageRequest, GetImageRequest, Image, ListImagesRequest,
+};
 use berth_runtime_spec::ImageConfig;
 
 use crate::client::{Client, Step};
@@ -74,6 +76,22 @@ pub async fn list(client: &Client, filters: Vec<String>) -> Result<Vec<Image>> {
     let request = client.request(ListImagesRequest { filters });
     let answer = client.images().list(request).await.step(|| "list images".to_owned())?;
     Ok(answer.into_inner().images)
+}
+
+/// Takes an image's name away; with `sync` what only it held is gone when this returns.
+pub async fn delete(client: &Client, name: &str, sync: bool) -> Result<()> {
+    let request = DeleteImageRequest { name: name.to_owned(), sync, target: None };
+    let answer = client.images().delete(client.request(request)).await;
+    answer.step(|| format!("delete image {name}")).map(|_| ())
+}
+
+/// The digests of what an index lists; none for other images.
+pub async fn listed(client: &Client, image: &Image) -> Result<Vec<String>> {
+    let Some(target) = image.target.as_ref().filter(|of| manifest::is_index(&of.media_type)) else {
+        return Ok(Vec::new());
+    };
+    let index = parse(&target.digest, &read(client, &target.digest).await?)?;
+    Ok(index.manifests.into_iter().map(|of| of.digest).collect())
 }
 
 /// Follows an image record to the manifest and config for `platform`.

@@ -159,6 +159,30 @@ fn an_archive_has_the_platforms_that_are_asked_for() -> Result<()> {
 }
 
 #[test]
+fn an_image_and_one_for_several_platforms_that_has_it_come_back_both() -> Result<()> {
+    let stage = Stage::new()?;
+    let here = Image::build(vec![Layer::busybox()?], json!({"Cmd": ["echo", "here"]}))?;
+    let here_digest = here.digest.clone();
+    let one = here.push(&stage.registry, "one:1")?;
+    let several = Image::index(Family::Oci, &[here])?;
+    let several_digest = several.digest.clone();
+    let several = several.push(&stage.registry, "several:1")?;
+    stage.berth(&format!("pull -q {one}"))?;
+    stage.berth(&format!("pull -q {several}"))?;
+    let archive = stage.node.path("both.tar");
+    stage.node.berth("export").args([&archive]).args([&one, &several]).output()?.ok()?;
+    forget(&stage, &[&one, &several])?;
+    for _ in 0..2 {
+        let told = stage.json(&format!("import {}", archive.display()))?;
+        assert_eq!(told, json!({"images": [one, several]}));
+        assert_eq!(stage.json("images -q")?, json!([one, several]));
+    }
+    assert_eq!(stage.json(&format!("inspect {one}"))?[0]["digest"], here_digest);
+    assert_eq!(stage.json(&format!("inspect {several}"))?[0]["digest"], several_digest);
+    forget(&stage, &[&one, &several])
+}
+
+#[test]
 fn an_import_names_and_unpacks_as_is_asked_for() -> Result<()> {
     let stage = Stage::new()?;
     // Its archive says nothing of a name.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use berth_proto::containerd::services::images::v1::Image;
 use berth_proto::containerd::types::transfer as wire;
 use serde_json::json;
 
@@ -47,30 +48,48 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         store.unpacks =
             vec![wire::UnpackConfiguration { platform: Some((&platform).into()), snapshotter }];
     }
+    let base = args.base_name.unwrap_or_else(|| "import".to_owned());
     store.extra_references = vec![wire::ImageReference {
-        name: args.base_name.clone().unwrap_or_else(|| "import".to_owned()),
+        name: base.clone(),
         is_prefix: true,
         allow_overwrite: true,
         add_digest: true,
         skip_named_digest: true,
     }];
-    let before = stamps(&client).await?;
+    let images = image::list(&client, Vec::new()).await?;
+    let before: HashMap<_, _> =
+        images.into_iter().map(|image| (image.name, image.updated_at)).collect();
     transfer::import(&client, &args.archive, &store).await?;
-    let mut names: Vec<_> = stamps(&client).await?.into_iter().collect();
-    names.retain(|(name, stamp)| before.get(name) != Some(stamp));
+    let mut made = image::list(&client, Vec::new()).await?;
+    made.retain(|image| before.get(&image.name) != Some(&image.updated_at));
+    forget_archives_index(&client, &base, &mut made).await?;
+    let mut names: Vec<_> = made.into_iter().map(|image| image.name).collect();
     names.sort();
-    let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
     if global.json {
         return output::json(&json!({ "images": names }));
     }
     names.iter().try_for_each(output::line)
 }
 
-/// When each image was last changed.
-async fn stamps(client: &Client) -> Result<HashMap<String, String>> {
-    let images = image::list(client, Vec::new()).await?;
-    let stamp = |image: &berth_proto::containerd::services::images::v1::Image| {
-        output::moment(image.updated_at.as_ref())
-    };
-    Ok(images.into_iter().map(|image| (image.name.clone(), stamp(&image))).collect())
+/// Takes the archive's own index off the images that were made.
+///
+/// Where digests are added to a base name it gets one too, as containerd has it. It is no image,
+/// and would hold what the others have when these are gone. All others are listed in it.
+async fn forget_archives_index(client: &Client, base: &str, made: &mut Vec<Image>) -> Result<()> {
+    for at in 0..made.len() {
+        if made[at].name != format!("{base}@{}", digest(&made[at])) {
+            continue;
+        }
+        let listed = image::listed(client, &made[at]).await?;
+        let mut others = made.iter().filter(|other| other.name != made[at].name).peekable();
+        if others.peek().is_some() && others.all(|other| listed.contains(&digest(other))) {
+            let index = made.remove(at);
+            return image::delete(client, &index.name, false).await;
+        }
+    }
+    Ok(())
+}
+
+fn digest(image: &Image) -> String {
+    image.target.as_ref().map(|target| target.digest.clone()).unwrap_or_default()
 }

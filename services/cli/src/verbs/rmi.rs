@@ -1,10 +1,9 @@
 //! `berth rmi`
 
 use anyhow::{Result, bail};
-use berth_proto::containerd::services::images::v1::DeleteImageRequest;
 use serde_json::json;
 
-use crate::client::{Client, Step};
+use crate::client::Client;
 use crate::global::Global;
 use crate::{container, image, output, verbs};
 
@@ -30,10 +29,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         if !args.force {
             refuse_used(&client, &image.name).await?;
         }
-        let request =
-            DeleteImageRequest { name: image.name.clone(), sync: args.sync, target: None };
-        let answer = client.images().delete(client.request(request)).await;
-        answer.step(|| format!("delete image {}", image.name))?;
+        image::delete(&client, &image.name, args.sync).await?;
         output::told(global.json, &image.name, &json!({ "name": image.name }))
     })
     .await
