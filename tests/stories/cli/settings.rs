@@ -197,5 +197,13 @@ fn namespaces_do_not_see_each_other() -> Result<()> {
     stage.berth("-n set-team rm -f set-there")?;
     stage.berth(&format!("-n set-team rmi {image}"))?;
     assert_eq!(stage.berth("images -q")?, format!("{image}\n"));
+    // runc leaves the folder of a namespace's cgroups behind, one for each controller.
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    for folder in fs_err::read_dir(root)?.flatten().map(|of| of.path()).chain([root.to_owned()]) {
+        let cgroup = folder.join("set-team");
+        if cgroup.is_dir() && !folder.is_symlink() {
+            fs_err::remove_dir(cgroup)?;
+        }
+    }
     Ok(())
 }
