@@ -27,6 +27,7 @@ fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
         ("cpus", "50000 100000"),
         ("pids", "33"),
         ("oom", "137"),
+        ("told", "/tasks/oom /tasks/exit"),
         ("frozen", "1"),
         ("exec", "inside"),
         ("stats", "1"),

@@ -82,7 +82,7 @@ async fn use_is_measured_and_limits_are_changed() {
 }
 
 #[tokio::test]
-async fn running_out_of_memory_is_told() {
+async fn running_out_of_memory_is_told_before_the_end_it_brings() {
     let node = Node::new();
     let mut limited = spec(&["tail", "/dev/zero"]);
     limited["linux"]["resources"]["memory"] =
@@ -90,7 +90,10 @@ async fn running_out_of_memory_is_told() {
     limited["mounts"][1]["options"] = serde_json::json!(["nosuid", "mode=755"]);
     let shim = running(&node, "p3", &limited).await;
     assert_eq!(shim.wait("").await, 137);
-    node.events.wait("/tasks/oom").await;
+    node.events.wait("/tasks/exit").await;
+    let topics = node.events.topics();
+    let at = |topic: &str| topics.iter().position(|told| told == topic);
+    assert!(at("/tasks/oom").is_some() && at("/tasks/oom") < at("/tasks/exit"), "{topics:?}");
     shim.finish().await;
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use prost_types::Any;
 
 pub(crate) use locate::{join, of_process};
-pub(crate) use oom::watch;
+pub(crate) use oom::{Memory, watch};
 
 use crate::Error;
 

@@ -1,66 +1,93 @@
 //! Being told that memory ran out.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use rustix::event::EventfdFlags;
 use rustix::fs::inotify;
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 use super::files::Pairs;
 use super::{Cgroup, locate};
 use crate::Error;
+use crate::tasks::lock;
 
-/// Begins to watch; the returned watch tells of each time that processes were killed for memory.
-/// `None` when the container's memory is not controlled.
-pub(crate) fn watch(cgroup: &Cgroup) -> Result<Option<Watch>, Error> {
+/// A watched memory controller.
+pub(crate) struct Memory {
+    fd: AsyncFd<OwnedFd>,
+    folder: PathBuf,
+    /// Kills that were told. Held while one looks and tells.
+    seen: Mutex<u64>,
+    /// The file that the first hierarchy tells of; the second has none.
+    control: Option<File>,
+}
+
+/// Begins to watch. `None` when the container's memory is not controlled.
+pub(crate) fn watch(cgroup: &Cgroup) -> Result<Option<Memory>, Error> {
     let Some(folder) = cgroup.controller("memory") else { return Ok(None) };
     let step = || Error::io(format!("watch memory of {}", folder.display()));
-    let (fd, keep) = match cgroup {
+    let (fd, control) = match cgroup {
         Cgroup::V1(_) => register(folder).map(|(fd, file)| (fd, Some(file))).map_err(step())?,
         Cgroup::V2(_) => (notify(folder).map_err(step())?, None),
     };
-    debug_assert_eq!(keep.is_none(), locate::unified());
+    debug_assert_eq!(control.is_none(), locate::unified());
     // SAFETY: the descriptor is owned by the watch and never exchanged.
     let fd = unsafe { AsyncFd::register(fd) }.map_err(|error| step()(error.into()))?;
-    Ok(Some(Watch { fd, folder: folder.to_owned(), seen: kills(folder), _keep: keep }))
+    let seen = Mutex::new(kills(folder));
+    Ok(Some(Memory { fd, folder: folder.to_owned(), seen, control }))
 }
 
-/// A watched memory controller.
-pub(crate) struct Watch {
-    fd: AsyncFd<OwnedFd>,
-    folder: PathBuf,
-    seen: u64,
-    _keep: Option<std::fs::File>,
-}
-
-impl Watch {
-    /// Waits for the next kill; `false` when the group is gone.
-    pub(crate) async fn next(&mut self) -> std::io::Result<bool> {
+impl Memory {
+    /// Tells each time that processes were killed for memory, until the group is gone.
+    pub(crate) async fn watch(&self, tell: impl Fn()) -> std::io::Result<()> {
         loop {
-            self.fd
-                .async_io(tokio::io::Interest::READABLE, |fd| {
-                    let mut buffer = [0; 1024];
-                    Ok(rustix::io::read(fd, &mut buffer)?)
-                })
-                .await?;
-            if !self.folder.exists() {
-                return Ok(false);
+            let mut ready = self.fd.readable().await?;
+            if !self.look(&tell) {
+                return Ok(());
             }
-            let kills = kills(&self.folder);
-            let more = kills > self.seen;
-            self.seen = kills;
-            // The first hierarchy tells before it kills, and nothing else than this.
-            if more || self._keep.is_some() {
-                return Ok(true);
-            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Tells if processes were killed for memory since the last look, and returns after whoever
+    /// else looks has told; `false` when the group is gone.
+    pub(crate) fn look(&self, tell: impl FnOnce()) -> bool {
+        let mut seen = lock(&self.seen);
+        let told = drain(self.fd.get_ref());
+        if !self.folder.exists() {
+            return false;
+        }
+        let kills = kills(&self.folder);
+        // The first hierarchy tells before it counts, and nothing else than this.
+        let more = if self.control.is_some() { told } else { kills > *seen };
+        *seen = kills;
+        if more {
+            tell();
+        }
+        true
+    }
+}
+
+/// Reads all that is there; whether there was anything.
+fn drain(fd: &OwnedFd) -> bool {
+    let mut told = false;
+    let mut buffer = [0; 1024];
+    loop {
+        match rustix::io::read(fd, &mut buffer) {
+            Ok(_) => told = true,
+            Err(Errno::INTR) => {}
+            // Nothing more; nothing else can happen to these descriptors.
+            Err(_) => return told,
         }
     }
 }
 
 /// v1: an eventfd that the kernel writes to.
-fn register(folder: &Path) -> std::io::Result<(OwnedFd, std::fs::File)> {
-    let control = std::fs::File::open(folder.join("memory.oom_control"))?;
+fn register(folder: &Path) -> std::io::Result<(OwnedFd, File)> {
+    let control = File::open(folder.join("memory.oom_control"))?;
     let event = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     std::fs::write(folder.join("cgroup.event_control"), line)?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::process::{Process, View};
 use crate::Error;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Memory};
 use crate::children::{Children, Exit};
 use crate::io::Owner;
 use crate::runc::Runc;
@@ -21,6 +21,8 @@ pub(crate) struct Container {
     pub rootfs: Option<PathBuf>,
     pub runc: Runc,
     pub cgroup: Option<Cgroup>,
+    /// Its memory, where that is controlled and watched.
+    pub memory: Option<Arc<Memory>>,
     pub io_owner: (u32, u32),
     /// Its other processes do not end with the first of themselves.
     pub kill_all: bool,

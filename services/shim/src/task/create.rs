@@ -75,20 +75,21 @@ impl Shim {
         let pid = read_pid(&process_file(&creation.bundle, "init", ".pid"))?;
         let mut init = Process::new(&creation.id, creation.stdio.clone());
         (init.pid, init.streams) = (pid, Some(streams));
+        let cgroup = cgroup::of_process(pid).ok();
         let container = Arc::new(Container {
             id: creation.id.clone(),
             namespace: self.namespace.clone(),
             bundle: creation.bundle.clone(),
             rootfs: rootfs.0.take(),
             runc,
-            cgroup: cgroup::of_process(pid).ok(),
+            memory: self.watch_memory(&creation.id, cgroup.as_ref()),
+            cgroup,
             io_owner: (creation.options.io_uid, creation.options.io_gid),
             kill_all: !spec.own_pid_namespace(),
             children: self.children.clone(),
             changing: tokio::sync::Mutex::default(),
             inner: std::sync::Mutex::new(Inner::new(init)),
         });
-        self.watch_memory(&container);
         lock(&self.containers).insert(creation.id.clone(), Slot::Held(container.clone()));
         self.publisher.publish(&event(&creation, pid));
         if let Some(exit) = self.children.claim(pid) {

@@ -21,6 +21,7 @@ pub(crate) use control::Checkpoint;
 pub(crate) use create::Creation;
 pub(crate) use exec::ExecAddition;
 
+use crate::cgroup::{Cgroup, Memory};
 use crate::children::{Children, Exit};
 use crate::publisher::Publisher;
 use crate::tasks::{Tasks, lock};
@@ -122,27 +123,33 @@ impl Shim {
     }
 
     /// Tells of each time that memory runs out, until the container is gone.
-    fn watch_memory(self: &Arc<Self>, container: &Container) {
-        let watch = container.cgroup.as_ref().map(cgroup::watch);
-        let mut watch = match watch {
-            None | Some(Ok(None)) => return,
-            Some(Ok(Some(watch))) => watch,
-            Some(Err(error)) => {
-                let id = &container.id;
+    fn watch_memory(self: &Arc<Self>, id: &str, cgroup: Option<&Cgroup>) -> Option<Arc<Memory>> {
+        let memory = match cgroup::watch(cgroup?) {
+            Ok(memory) => Arc::new(memory?),
+            Err(error) => {
                 log::warn(format_args!(
                     "container {id}: {error}; running out of memory is not told"
                 ));
-                return;
+                return None;
             }
         };
         // The shim ends its tasks before itself.
-        let (shim, container_id) = (Arc::downgrade(self), container.id.clone());
+        let (shim, id, watched) = (Arc::downgrade(self), id.to_owned(), memory.clone());
         self.tasks.spawn(async move {
-            while let Ok(true) = watch.next().await {
-                let Some(shim) = shim.upgrade() else { return };
-                shim.publisher.publish(&TaskOom { container_id: container_id.clone() });
+            let tell = || {
+                if let Some(shim) = shim.upgrade() {
+                    shim.tell_oom(&id);
+                }
+            };
+            if let Err(error) = watched.watch(tell).await {
+                log::warn(format_args!("container {id}: watch memory: {error}"));
             }
         });
+        Some(memory)
+    }
+
+    fn tell_oom(&self, id: &str) {
+        self.publisher.publish(&TaskOom { container_id: id.to_owned() });
     }
 }
 
