@@ -118,16 +118,18 @@ impl Tasks {
     pub fn note(&self, at: std::time::SystemTime, ns: &Namespace, id: &str, step: Step) -> bool {
         let key = (ns.clone(), id.to_owned());
         let deleted = matches!(step, Step::Deleted { .. });
-        let (life, task) = {
+        let (life, task, ended) = {
             let map = self.map();
+            let ended = || map.ended.iter().filter(|(ended, _)| *ended == key);
             if let Some(pid) = step.pid()
-                && map.ended.iter().any(|(ended, first)| *ended == key && *first == pid)
+                && ended().any(|(_, first)| *first == pid)
             {
                 return true;
             }
-            (map.lives.get(&key).cloned(), map.tasks.get(&key).cloned())
+            (map.lives.get(&key).cloned(), map.tasks.get(&key).cloned(), ended().next().is_some())
         };
-        let Some(life) = life else { return step.is_of_exec() };
+        // What a shim has to say too late of an added process was told with the task's end.
+        let Some(life) = life else { return ended && step.is_of_exec() };
         life.note(at, step);
         if let Some(task) = task.filter(|_| deleted) {
             self.finish_deletion(task);

@@ -4,6 +4,9 @@
 mod support;
 
 use berth_proto::berth::node::v1 as wire;
+use berth_proto::containerd::events::TaskExit;
+use berth_proto::containerd::services::events::ttrpc::v1::ForwardRequest;
+use berth_proto::containerd::types::Envelope;
 use support::{Node, SOON, shims, until};
 use wire::node_events_client::NodeEventsClient;
 
@@ -145,4 +148,44 @@ async fn a_life_that_was_told_by_three_runs_is_read_in_order() {
 
 fn from_start() -> wire::NodeSubscribeRequest {
     wire::NodeSubscribeRequest { from_start: true, ..Default::default() }
+}
+
+/// Brings the news of an added process as its shim does.
+async fn forward_exit(node: &Node, id: &str) {
+    let exit = TaskExit {
+        container_id: id.into(),
+        id: "added".into(),
+        pid: 7,
+        exit_status: 3,
+        exited_at: None,
+    };
+    let envelope = Envelope {
+        timestamp: None,
+        namespace: "test".into(),
+        topic: "/tasks/exit".into(),
+        event: Some(berth_proto::pack(&exit)),
+    };
+    let socket = node.folder.path().join("run/berth.sock.ttrpc");
+    until("the service listens to shims", || socket.exists()).await;
+    let client = berth_ttrpc::Client::connect(&socket, SOON).await.unwrap();
+    let service = "containerd.services.events.ttrpc.v1.Events";
+    let request = ForwardRequest { envelope: Some(envelope) };
+    client.call::<()>(service, "Forward", &request, SOON).await.unwrap();
+}
+
+/// Tasks may be somebody else's, whose shim has this service publish its events.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_process_of_an_unknown_task_is_passed_on_but_not_one_of_a_task_that_ended() {
+    let node = Node::start().await;
+    forward_exit(&node, "elsewhere").await;
+    assert_eq!(node.events("elsewhere").await, ["exit added 3"]);
+
+    let shim = shims().remove(0);
+    node.run(&shim, "ended", "exit 0").await;
+    node.wait("ended", "").await.unwrap();
+    node.delete("ended").await.unwrap();
+    forward_exit(&node, "ended").await;
+    let told = node.events_until("ended", "delete 0").await;
+    assert_eq!(told, ["create", "start", "exit ended 0", "delete 0"]);
+    node.finish().await;
 }
