@@ -4,7 +4,9 @@
 mod options;
 mod services;
 mod shim;
+mod starter;
 
 pub use options::{TaskOptions, task_options};
 pub use services::Services;
 pub use shim::{ShimClient, deleted};
+pub use starter::Starter;

@@ -14,7 +14,7 @@ use crate::api::{Domain, Forwarder, RingSink, routes};
 use crate::containers::Containers;
 use crate::events::Events;
 use crate::gate::{Gate, Neighbours};
-use crate::peers::Services;
+use crate::peers::{Services, Starter};
 use crate::restart::Monitor;
 use crate::sandboxes::Sandboxes;
 use crate::shims::{Launcher, Settings};
@@ -49,6 +49,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let tasks = Tasks::new(Parts {
         containers: containers.clone(),
         launcher: launcher.clone(),
+        starter: Starter::new(launcher.clone()),
         events,
         jobs: jobs.clone(),
         folder,

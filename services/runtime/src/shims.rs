@@ -1,8 +1,10 @@
 //! Shims: finding their program, starting them, cleaning up after those that died.
 
+mod bootstrap;
 mod launch;
 mod log;
 mod resolve;
 
-pub use launch::{Bootstrap, Launcher, Settings};
+pub use bootstrap::Bootstrap;
+pub use launch::{Launcher, Settings};
 pub use log::{copy_log, make_log};

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::containers::Containers;
 use crate::error::{Error, Result};
 use crate::events::Events;
-use crate::peers::ShimClient;
+use crate::peers::{ShimClient, Starter};
 use crate::shims::Launcher;
 use bundle::Bundle;
 use life::Life;
@@ -54,6 +54,8 @@ pub struct Parts {
     pub containers: Containers,
     /// Runs the shims' programs.
     pub launcher: Launcher,
+    /// Starts shims.
+    pub starter: Starter,
     /// Where events go.
     pub events: Events,
     /// The tasks of this process.

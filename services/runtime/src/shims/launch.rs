@@ -6,7 +6,6 @@ use std::time::Duration;
 use berth_ids::Namespace;
 use berth_lifecycle::child;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::resolve::resolve;
@@ -17,48 +16,6 @@ const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a shim's program may take to describe itself.
 const INFO_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Where a shim answers, as its `start` has printed it and as a task's folder keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bootstrap {
-    /// Version of the task service: 2 or 3.
-    pub version: u32,
-    /// Its socket, `unix:///…`.
-    pub address: String,
-    /// Always `ttrpc` here.
-    pub protocol: String,
-}
-
-impl Bootstrap {
-    /// Reads what `start` printed: JSON, or with older shims the address alone.
-    ///
-    /// # Errors
-    /// What does not fit.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let text = String::from_utf8_lossy(text);
-        let text = text.trim();
-        let bootstrap = match serde_json::from_str::<Bootstrap>(text) {
-            Ok(bootstrap) if bootstrap.version >= 2 => bootstrap,
-            _ => Bootstrap { version: 2, address: text.to_owned(), protocol: "ttrpc".into() },
-        };
-        if bootstrap.version > 3 {
-            return Err(format!("unsupported shim version ({})", bootstrap.version));
-        }
-        if bootstrap.protocol != "ttrpc" {
-            return Err(format!("unsupported protocol {:?}, use a ttrpc shim", bootstrap.protocol));
-        }
-        if !bootstrap.socket().is_absolute() {
-            return Err(format!("it printed no address of a socket: {text:?}"));
-        }
-        Ok(bootstrap)
-    }
-
-    /// The path of the shim's socket.
-    #[must_use]
-    pub fn socket(&self) -> &Path {
-        Path::new(self.address.strip_prefix("unix://").unwrap_or(&self.address))
-    }
-}
 
 /// What all shims of this node are told.
 #[derive(Clone, Debug)]
@@ -99,7 +56,8 @@ impl Launcher {
         resolve(runtime, self.settings.folder.as_deref(), &path)
     }
 
-    /// Starts a shim for `id` in its folder. `input` is what its standard input gets.
+    /// Starts a shim for `id` in its folder. `input` is what its standard input gets; answers what
+    /// it printed.
     ///
     /// # Errors
     /// [`Error::Child`], [`Error::ShimStart`].
@@ -110,20 +68,20 @@ impl Launcher {
         id: &str,
         bundle: &Path,
         input: &[u8],
-    ) -> Result<Bootstrap> {
+    ) -> Result<Bytes> {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("start");
         let deadline = self.settings.start_deadline;
         let output = child::output_with_input(command, input, deadline)
             .await
             .map_err(|source| Error::Child { step: "failed to start shim", source })?;
-        let refused = |why: String| Error::ShimStart { program: program.to_owned(), why };
         if !output.status.success() {
             let text = [output.stdout, output.stderr].concat();
             let text = String::from_utf8_lossy(&text);
-            return Err(refused(format!("{}: {}", text.trim(), output.status)));
+            let why = format!("{}: {}", text.trim(), output.status);
+            return Err(Error::ShimStart { program: program.to_owned(), why });
         }
-        Bootstrap::parse(&output.stdout).map_err(refused)
+        Ok(output.stdout.into())
     }
 
     /// Has the program of a shim that died clean up; answers what it printed.
@@ -184,27 +142,5 @@ impl Launcher {
             command.env_remove(own);
         }
         command
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_kinds_of_answers_are_understood() {
-        let plain = Bootstrap::parse(b"unix:///run/containerd/s/ab\n").unwrap();
-        assert_eq!((plain.version, plain.socket()), (2, Path::new("/run/containerd/s/ab")));
-        let json = br#"{"version":3,"address":"unix:///run/b/s/c","protocol":"ttrpc"}"#;
-        let json = Bootstrap::parse(json).unwrap();
-        assert_eq!((json.version, json.socket()), (3, Path::new("/run/b/s/c")));
-        for bad in [
-            &b""[..],
-            b"panic: no",
-            br#"{"version":4,"address":"unix:///a","protocol":"ttrpc"}"#,
-            br#"{"version":3,"address":"unix:///a","protocol":"grpc"}"#,
-        ] {
-            Bootstrap::parse(bad).unwrap_err();
-        }
     }
 }

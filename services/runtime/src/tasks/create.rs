@@ -114,9 +114,8 @@ impl Attempt<'_> {
     ) -> Result<(Arc<Task>, u32)> {
         let Attempt { tasks, ns, create, program, bundle } = self;
         tasks.read_log(bundle, ns, &create.id, gone)?;
-        let launcher = &tasks.0.parts.launcher;
-        let started =
-            launcher.start(program, ns, &create.id, bundle.path(), &options.start).await?;
+        let starter = &tasks.0.parts.starter;
+        let started = starter.start(program, ns, &create.id, bundle.path(), options).await?;
         bundle.write_bootstrap(&started)?;
         let life = tasks.life(ns, &create.id, bundle);
         life.made_with(Made {
