@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use berth_ids::Namespace;
 use berth_mount::Mount;
 use berth_proto::containerd::task::v3 as wire;
 use berth_proto::containerd::types;
 use berth_proto::containerd::v1::types::Status as WireStatus;
-use berth_ttrpc::Client;
+use berth_ttrpc::{Client, KeyValue};
 use prost::Message;
 
 use super::options::{domain, wire as wire_any};
@@ -15,6 +16,8 @@ use crate::process::{Exit, Io, Pid, State, Status};
 use crate::records::Any;
 use crate::shims::Bootstrap;
 
+/// Under this header containerd's ttrpc services look for the namespace.
+const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
 /// Until a connection to a shim's socket is made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Calls that runc is run for.
@@ -38,13 +41,15 @@ pub struct ShimClient {
 }
 
 impl ShimClient {
-    /// Connects to the shim of task `id`.
+    /// Connects to the shim of task `id`. Every call says which namespace that is in.
     ///
     /// # Errors
     /// [`Error::Shim`].
-    pub async fn connect(bootstrap: &Bootstrap, id: &str) -> Result<Self> {
+    pub async fn connect(bootstrap: &Bootstrap, ns: &Namespace, id: &str) -> Result<Self> {
         let client = Client::connect(bootstrap.socket(), CONNECT).await;
         let client = client.map_err(|source| Error::Shim { step: "", source })?;
+        let header = KeyValue { key: NAMESPACE_HEADER.into(), value: ns.to_string() };
+        let client = client.with_metadata(vec![header]);
         let service = match bootstrap.version {
             3.. => "containerd.task.v3.Task",
             _ => "containerd.task.v2.Task",
@@ -270,5 +275,53 @@ fn status(status: i32) -> Status {
         Ok(WireStatus::Paused) => Status::Paused,
         Ok(WireStatus::Pausing) => Status::Pausing,
         Ok(WireStatus::Unknown) | Err(_) => Status::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use berth_ttrpc::{Call, Handler, Server, Status as Refusal};
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// A shim that notes whose namespace it is asked in.
+    #[derive(Default)]
+    struct Asked(Mutex<Vec<(String, Option<String>)>>);
+
+    impl Handler for Asked {
+        async fn call(&self, call: Call) -> Result<Bytes, Refusal> {
+            let namespace = call.header("containerd-namespace-ttrpc").map(str::to_owned);
+            let method = format!("{}/{}", call.service, call.method);
+            self.0.lock().unwrap().push((method, namespace));
+            Ok(Bytes::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn every_call_says_its_namespace() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let asked = Arc::new(Asked::default());
+        let server = Server::new(asked.clone());
+        let calls = async {
+            let address = format!("unix://{}", socket.display());
+            let shim = Bootstrap { version: 3, address, protocol: "ttrpc".into() };
+            let client = ShimClient::connect(&shim, &"moby".parse().unwrap(), "c").await.unwrap();
+            client.start("").await.unwrap();
+            client.pids().await.unwrap();
+        };
+        let serving = server.serve(listener, std::future::pending(), QUICK);
+        tokio::select! {
+            () = calls => {}
+            ended = serving => panic!("{ended:?}"),
+        }
+        let told = |method: &str| {
+            (format!("containerd.task.v3.Task/{method}"), Some("moby".to_owned()))
+        };
+        assert_eq!(*asked.0.lock().unwrap(), [told("Start"), told("Pids")]);
     }
 }

@@ -123,7 +123,7 @@ impl Attempt<'_> {
             io: create.io.clone(),
             checkpoint: options.checkpoint.clone(),
         });
-        let client = ShimClient::connect(&started, &create.id).await?;
+        let client = ShimClient::connect(&started, ns, &create.id).await?;
         let pid = self.create_in(&client, options, &started).await?;
         life.note(SystemTime::now(), Step::Created { pid });
         let task = Task {
@@ -171,7 +171,7 @@ impl Attempt<'_> {
         if bundle.bootstrap().is_none() {
             // The shim did not say in time that it runs: it may, and holds nothing then.
             if let Some(announced) = bundle.announced()
-                && let Ok(shim) = ShimClient::connect(&announced, id).await
+                && let Ok(shim) = ShimClient::connect(&announced, ns, id).await
             {
                 let _ = shim.shutdown().await;
             }

@@ -36,7 +36,7 @@ impl Tasks {
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &id);
         let gone = CancellationToken::new();
         let client = match bundle.bootstrap().or_else(|| bundle.announced()) {
-            Some(bootstrap) => ShimClient::connect(&bootstrap, &id).await.ok(),
+            Some(bootstrap) => ShimClient::connect(&bootstrap, &ns, &id).await.ok(),
             None => None,
         };
         if let Err(error) = self.read_log(&bundle, &ns, &id, &gone) {

@@ -57,7 +57,8 @@ impl Tasks {
     async fn reconnect(&self, task: &Arc<Task>) -> bool {
         let bootstrap = task.bundle.bootstrap().or_else(|| task.bundle.announced());
         let Some(bootstrap) = bootstrap else { return false };
-        let Ok(client) = ShimClient::connect(&bootstrap, &task.id).await else { return false };
+        let client = ShimClient::connect(&bootstrap, &task.ns, &task.id).await;
+        let Ok(client) = client else { return false };
         task.set_client(Some(client.clone()));
         self.catch_up(task, &client).await;
         true
