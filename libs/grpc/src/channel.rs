@@ -4,58 +4,78 @@
 //! then it is UNAVAILABLE and the message names the service. A call that a connection gave back
 //! unsent goes to the next connection; one that was sent is never repeated: whether it was carried
 //! out is not known. [`broke_off`] tells such an answer, for callers whose call may be repeated.
+//!
+//! Generated clients call through `tower::Service`; [`Channel::relay`] passes on a call that
+//! somebody else made. Both go the same way.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `call` | one call, from its request to the head of its answer |
+//! | `outgoing`, `answer` | the bodies, which nobody looks into |
+//! | `connection` | the connection, made again when it has ended |
+//! | `error` | why there is no answer |
 
-mod body;
+mod answer;
+mod call;
+mod connection;
 mod error;
+mod outgoing;
 
 use std::future::Future;
-use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use berth_lifecycle::Tasks;
 use http::{Request, Response};
-use tokio::time::{Instant, timeout_at};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::connection::{Connection, Tuning};
-use crate::deadline;
-use body::Answer;
+use crate::tuning::{self, Tuning};
+use connection::Connection;
 use error::Error;
+use outgoing::Outgoing;
 
-pub use body::is_reset_by_service;
+pub use answer::Answer;
 
 /// How long a call waits for a peer that is being restarted.
 pub const PEER_WAIT: Duration = Duration::from_secs(10);
 
-const TUNING: Tuning = Tuning {
-    stream_window: 4 << 20,
-    connection_window: 64 << 20,
-    frame: 1 << 20,
-    headers: 1 << 20,
-    streams: 1 << 16,
-    resets: crate::server::RESETS,
-};
-
-/// A way to one service, for the generated clients. Clones share the connection.
+/// A way to one service. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Channel(Arc<Peer>);
 
+/// What a channel is like.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What errors call the service.
+    pub service: String,
+    /// How long a call waits for a service that is away.
+    pub wait: Duration,
+    /// Of the connection.
+    pub tuning: Tuning,
+    /// The task that moves the connection's bytes is one of these, if they are given; it ends with
+    /// the connection, which ends with the channel or with the service.
+    pub tasks: Option<Tasks>,
+}
+
 #[derive(Debug)]
 struct Peer {
-    name: String,
+    service: String,
     wait: Duration,
-    connection: Connection<Body>,
+    connection: Connection,
 }
 
 /// A channel to the service on a unix socket. Nothing is connected until the first call, and a
 /// lost connection is made again by the next one.
 #[must_use]
 pub fn channel(path: &Path) -> Channel {
-    Channel::waiting(path, PEER_WAIT)
+    Channel::new(path, Settings::of(path))
 }
 
 /// Whether a call was cut off after it was sent.
@@ -65,11 +85,39 @@ pub fn broke_off(status: &Status) -> bool {
     matches!(cause, Some(Error::BrokenOff { .. }))
 }
 
+impl Settings {
+    /// Those of a channel between services, which are called as their sockets.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let service = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self { service, wait: PEER_WAIT, tuning: tuning::SERVICES, tasks: None }
+    }
+}
+
 impl Channel {
-    fn waiting(path: &Path, wait: Duration) -> Self {
-        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let connection = Connection::new(path.to_owned(), TUNING, None);
-        Self(Arc::new(Peer { name, wait, connection }))
+    /// A channel to the service that listens on `path`, or will.
+    #[must_use]
+    pub fn new(path: &Path, settings: Settings) -> Self {
+        let Settings { service, wait, tuning, tasks } = settings;
+        let connection = Connection::new(path.to_owned(), tuning, tasks);
+        Self(Arc::new(Peer { service, wait, connection }))
+    }
+
+    /// Passes on a call that somebody else made: bodies, trailers and the caller's deadline as
+    /// they come. Returns with the head of the answer, of which the body is still to come.
+    ///
+    /// # Errors
+    /// Whatever kept the service from answering, by its name.
+    pub async fn relay(&self, request: Request<Incoming>) -> Result<Response<Answer>, Status> {
+        let (over, ended) = oneshot::channel();
+        let request = request.map(|body| Outgoing::Relayed(body, ended));
+        call::call(&self.0, request, Some(over)).await
+    }
+
+    /// Whether the service takes a connection within this time.
+    pub async fn is_there(&self, within: Duration) -> bool {
+        let connection = &self.0.connection;
+        connection.current().is_some() || connection.make(Instant::now() + within).await.is_ok()
     }
 }
 
@@ -84,81 +132,6 @@ impl tower::Service<Request<Body>> for Channel {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let peer = self.0.clone();
-        Box::pin(async move {
-            let deadline = deadline::of(request.headers()).map_err(crate::status)?;
-            let method = request.uri().path().to_owned();
-            let sent = peer.send(request, deadline, &method);
-            let answered = match deadline {
-                None => sent.await,
-                Some(at) => match timeout_at(at, sent).await {
-                    Ok(answered) => answered,
-                    Err(_) => Err(Error::Late { service: peer.name.clone(), method }),
-                },
-            };
-            answered.map_err(Error::into_status)
-        })
+        Box::pin(async move { call::call(&peer, request.map(Outgoing::Own), None).await })
     }
 }
-
-impl Peer {
-    /// Sends a request, over as many connections as give it back unsent.
-    async fn send(
-        &self,
-        request: Request<Body>,
-        deadline: Option<Instant>,
-        method: &str,
-    ) -> Result<Response<Answer>, Error> {
-        let started = Instant::now();
-        let until = started + self.wait;
-        let until = deadline.map_or(until, |deadline| deadline.min(until));
-        let away = |source| self.away(started, source);
-        let mut request = addressed(request);
-        loop {
-            let mut sender = match self.connection.current() {
-                Some(sender) => sender,
-                None => self.connection.make(until).await.map_err(away)?,
-            };
-            if let Some(deadline) = deadline {
-                deadline::shorten(request.headers_mut(), deadline);
-            }
-            let mut failure = match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let (service, method) = (self.name.clone(), method.to_owned());
-                    return Ok(response.map(|body| Answer::new(body, service, method)));
-                }
-                Err(failure) => failure,
-            };
-            match failure.take_message() {
-                Some(unsent) if Instant::now() < until => request = unsent,
-                // It had a connection that has just ended; a wait was not asked for.
-                Some(_) => return Err(away(io::Error::other(failure.into_error()))),
-                None => {
-                    let (service, method) = (self.name.clone(), method.to_owned());
-                    return Err(Error::BrokenOff { service, method, source: failure.into_error() });
-                }
-            }
-        }
-    }
-
-    fn away(&self, started: Instant, source: io::Error) -> Error {
-        Error::Away {
-            service: self.name.clone(),
-            path: self.connection.path().to_owned(),
-            waited: Duration::from_millis(started.elapsed().as_millis() as u64),
-            source,
-        }
-    }
-}
-
-/// Names the host as clients on a unix socket do; nobody resolves it.
-fn addressed(mut request: Request<Body>) -> Request<Body> {
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(http::uri::Scheme::HTTP);
-    parts.authority = Some(http::uri::Authority::from_static("localhost"));
-    // Cannot fail: all three parts are there.
-    *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
-    request
-}
-
-#[cfg(test)]
-mod tests;

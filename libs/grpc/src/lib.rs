@@ -6,7 +6,6 @@
 //! does not depend on berth-proto.
 
 mod channel;
-pub mod connection;
 pub mod deadline;
 mod error;
 pub mod mask;
@@ -14,13 +13,15 @@ mod metadata;
 pub mod server;
 mod status;
 pub mod time;
+mod tuning;
 
-pub use channel::{Channel, PEER_WAIT, broke_off, channel, is_reset_by_service};
+pub use channel::{Answer, Channel, PEER_WAIT, Settings, broke_off, channel};
 pub use error::Error;
 pub use metadata::{
     LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,
 };
 pub use status::{code_of, status, wire_code};
+pub use tuning::Tuning;
 
 /// The largest message that is sent or taken, as containerd has it.
 ///

@@ -15,16 +15,8 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::Error;
+use crate::tuning::SERVICES;
 
-/// Window of one stream and of one connection: hyper gives both 1 MiB, so that one upload would
-/// starve the other calls of its connection.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 64 << 20;
-/// Calls that a peer may take back, or that fail here, before its connection is closed. A client
-/// that ends takes back all its calls at once, which is no attack; h2's own bound is 20.
-pub(crate) const RESETS: usize = 1 << 14;
-/// Blob chunks are moved in few frames.
-const FRAME: u32 = 1 << 20;
 /// The longest path that fits a socket address, with its final zero.
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -39,11 +31,11 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
     let served = path.to_owned();
     tasks.spawn("grpc-server", async move {
         let server = Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
-            .http2_max_pending_accept_reset_streams(Some(RESETS))
-            .http2_max_local_error_reset_streams(Some(RESETS))
+            .initial_stream_window_size(SERVICES.stream_window)
+            .initial_connection_window_size(SERVICES.connection_window)
+            .max_frame_size(SERVICES.frame)
+            .http2_max_pending_accept_reset_streams(Some(SERVICES.resets))
+            .http2_max_local_error_reset_streams(Some(SERVICES.resets))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         if let Err(error) = server.await {

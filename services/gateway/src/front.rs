@@ -16,10 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::api::Own;
 use crate::body::Inbound;
-use crate::relay::relay;
 use crate::route::{self, Route};
 use crate::upstreams::Upstreams;
-use crate::window;
+use crate::window::WINDOW;
 
 /// What every connection needs.
 pub struct Front {
@@ -71,13 +70,13 @@ impl Front {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
-            .initial_stream_window_size(window::STREAM)
-            .initial_connection_window_size(window::CONNECTION)
-            .max_frame_size(window::FRAME)
-            .max_header_list_size(window::HEADERS)
-            .max_concurrent_streams(window::STREAMS)
-            .max_pending_accept_reset_streams(window::RESETS)
-            .max_local_error_reset_streams(window::RESETS)
+            .initial_stream_window_size(WINDOW.stream_window)
+            .initial_connection_window_size(WINDOW.connection_window)
+            .max_frame_size(WINDOW.frame)
+            .max_header_list_size(WINDOW.headers)
+            .max_concurrent_streams(WINDOW.streams)
+            .max_pending_accept_reset_streams(WINDOW.resets)
+            .max_local_error_reset_streams(WINDOW.resets)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let token = tasks.token();
@@ -98,14 +97,15 @@ impl Front {
         Box::pin(async move {
             let answered = match route::of(request.uri().path()) {
                 Ok(Route::Service(service, lane)) => {
-                    relay(self.upstreams.of(service), lane, request).await
+                    let channel = self.upstreams.of(service).lane(lane);
+                    channel.relay(request).await.map(|answer| answer.map(Inbound::Relayed))
                 }
                 Ok(Route::Own) => Ok(self.own.call(request).await.map(Inbound::Own)),
-                Err(error) => Err(error),
+                Err(error) => Err(berth_grpc::status(error)),
             };
-            Ok(answered.unwrap_or_else(|error| {
+            Ok(answered.unwrap_or_else(|status| {
                 // A status in the headers of a response without body: "trailers-only".
-                berth_grpc::status(error).into_http::<tonic::body::Body>().map(Inbound::Own)
+                status.into_http::<tonic::body::Body>().map(Inbound::Own)
             }))
         })
     }

@@ -9,9 +9,8 @@
 //! | [`listen`] | binds the socket |
 //! | [`front`] | connections of clients; per call one decision |
 //! | [`route`] | path to service |
-//! | [`relay`], [`body`] | one call to a service and its response |
-//! | [`upstream`], [`connection`] | waiting for a service, and the connection to it |
-//! | [`deadline`] | the caller's deadline |
+//! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
+//! | [`body`] | the body of a response |
 //! | [`api`], [`peers`] | services of its own, and calls of its own |
 
 pub mod api;
@@ -20,9 +19,7 @@ mod error;
 pub mod front;
 pub mod listen;
 pub mod peers;
-pub mod relay;
 pub mod route;
-pub mod upstream;
 pub mod upstreams;
 pub mod window;
 

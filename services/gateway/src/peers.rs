@@ -1,8 +1,7 @@
-//! Calls that the gateway makes itself, on the connections that it has anyway.
+//! Calls that the gateway makes itself, on the channels that it has anyway.
 
 mod introspection;
 mod node_events;
-mod transport;
 
 pub use introspection::{Parts, parts, uuid};
 pub use node_events::follow;

@@ -12,15 +12,16 @@ use berth_proto::berth::node::v1::blobs_client::BlobsClient;
 use berth_proto::containerd::services::streaming::v1::streaming_client::StreamingClient;
 use berth_proto::containerd::services::transfer::v1::TransferRequest;
 use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
+use berth_testkit::Killable;
 use common::fakes::{self, Seen};
 use common::raw::{HEADERS, Raw};
-use common::{Node, Process, eventually};
+use common::{Node, eventually};
 use futures::StreamExt;
 use prost::Message;
 use prost_types::Any;
 use tonic::{Code, Request};
 
-fn node() -> (Node, Process, Seen) {
+fn node() -> (Node, Killable, Seen) {
     let (node, seen) = (Node::new("10s"), Seen::default());
     let process = node.start(Service::Distribution, fakes::echo(&seen));
     (node, process, seen)
@@ -70,6 +71,22 @@ async fn a_stream_passes_both_ways_up_to_its_error() {
     sender.send(any("fail", 0)).await.unwrap();
     let error = incoming.message().await.unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::DataLoss, "in the midst"));
+}
+
+/// The service is there, but its handler is not: HTTP/2's reason says so, and no more.
+#[tokio::test]
+async fn a_stream_that_the_service_resets_ends_with_what_the_reason_stands_for() {
+    let (node, _process, _) = node();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut client = StreamingClient::new(node.channel.clone());
+    let mut incoming = client.stream(outgoing).await.unwrap().into_inner();
+    sender.send(any("message", 1)).await.unwrap();
+    assert!(incoming.message().await.unwrap().is_some());
+    sender.send(any("panic", 0)).await.unwrap();
+    let error = incoming.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::Cancelled, "{error:?}");
+    assert!(error.message().contains("h2 protocol error"), "{error:?}");
 }
 
 /// The service answers, without a body, while the client still sends.

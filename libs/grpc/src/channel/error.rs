@@ -31,7 +31,7 @@ pub(super) enum Error {
         source: hyper::Error,
     },
     #[error(
-        "service {service} did not answer {method} before the deadline: context deadline exceeded"
+        "service {service} did not end {method} before the caller's deadline: context deadline exceeded"
     )]
     Late { service: String, method: String },
 }

@@ -2,7 +2,6 @@
 //! Forward are the runtime's.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use berth_filters::Filter;
 use berth_grpc::status;
@@ -17,8 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
 use super::event_fields::Fields;
-use crate::upstream::Upstream;
-use crate::upstreams::Upstreams;
+use crate::upstreams::{Upstream, Upstreams};
 use crate::{Error, peers};
 
 /// Events on their way to a subscriber. A subscriber that does not keep up holds back the services'
@@ -40,7 +38,7 @@ impl Events {
 
     fn follow(
         &self,
-        upstream: Arc<Upstream>,
+        upstream: Upstream,
         sender: mpsc::Sender<Result<NodeEvent, Status>>,
     ) -> oneshot::Receiver<()> {
         let (subscribed, first) = oneshot::channel();

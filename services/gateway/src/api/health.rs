@@ -1,6 +1,5 @@
 //! grpc.health.v1.Health: a gRPC service is healthy when the process that serves it accepts calls.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use berth_lifecycle::Tasks;
@@ -11,8 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use crate::route;
-use crate::upstream::Upstream;
-use crate::upstreams::Upstreams;
+use crate::upstreams::{Upstream, Upstreams};
 
 /// A process that accepts no connection within this time is not serving.
 const DEADLINE: Duration = Duration::from_millis(200);
@@ -33,7 +31,7 @@ impl Health {
     }
 
     /// The processes that a name depends on; `None` if nobody knows the name.
-    fn needed(&self, name: &str) -> Option<Vec<Arc<Upstream>>> {
+    fn needed(&self, name: &str) -> Option<Vec<Upstream>> {
         if name.is_empty() {
             return Some(self.upstreams.all().cloned().collect());
         }
@@ -45,9 +43,9 @@ impl Health {
     }
 }
 
-async fn look(needed: &[Arc<Upstream>]) -> ServingStatus {
+async fn look(needed: &[Upstream]) -> ServingStatus {
     for upstream in needed {
-        if upstream.reach(DEADLINE).await.is_err() {
+        if !upstream.calls().is_there(DEADLINE).await {
             return ServingStatus::NotServing;
         }
     }
@@ -86,7 +84,7 @@ impl health_server::Health for Health {
 
 /// Sends the status, and again whenever it has changed, until nobody listens.
 async fn watch(
-    needed: Option<Vec<Arc<Upstream>>>,
+    needed: Option<Vec<Upstream>>,
     sender: mpsc::Sender<Result<HealthCheckResponse, Status>>,
     ending: tokio_util::sync::CancellationToken,
 ) {

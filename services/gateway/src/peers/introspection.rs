@@ -1,6 +1,5 @@
 //! What a service tells about itself.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
@@ -9,8 +8,7 @@ use berth_proto::google::rpc;
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::transport::Transport;
-use crate::upstream::Upstream;
+use crate::upstreams::Upstream;
 
 /// A service that is being restarted should not keep the others from being listed.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -23,13 +21,13 @@ pub type Parts = Vec<Plugin>;
 
 /// The parts of a service, and an entry for the service itself, which holds the error if it does
 /// not answer.
-pub async fn parts(upstream: Arc<Upstream>) -> Parts {
+pub async fn parts(upstream: Upstream) -> Parts {
     let mut itself = Plugin {
         r#type: SERVICE.into(),
         id: upstream.name().trim_start_matches("berth-").into(),
         ..Plugin::default()
     };
-    let mut client = IntrospectionClient::new(Transport(upstream));
+    let mut client = IntrospectionClient::new(upstream.calls().clone());
     let asked = client.plugins(PluginsRequest { filters: Vec::new() });
     let mut parts = match in_time(asked).await {
         Ok(answer) => answer.plugins,
@@ -47,8 +45,8 @@ pub async fn parts(upstream: Arc<Upstream>) -> Parts {
 ///
 /// # Errors
 /// Why that service does not tell.
-pub async fn uuid(upstream: Arc<Upstream>) -> Result<String, Status> {
-    let mut client = IntrospectionClient::new(Transport(upstream));
+pub async fn uuid(upstream: Upstream) -> Result<String, Status> {
+    let mut client = IntrospectionClient::new(upstream.calls().clone());
     in_time(client.server(())).await.map(|server| server.uuid)
 }
 

@@ -1,6 +1,5 @@
 //! The events of one service as one stream without gaps, across reconnects and restarts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use berth_proto::berth::node::v1::node_events_client::NodeEventsClient;
@@ -9,8 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
-use super::transport::Transport;
-use crate::upstream::Upstream;
+use crate::upstreams::Upstream;
 
 /// How long a new subscription waits for a service that is away before it goes on without.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -56,12 +54,12 @@ impl Position {
 ///
 /// Returns the status that ends the merged stream: events were lost, or the service refused.
 pub async fn follow(
-    upstream: Arc<Upstream>,
+    upstream: Upstream,
     events: &Events,
     subscribed: oneshot::Sender<()>,
 ) -> Option<Status> {
     let mut follower = Follower { upstream, position: Position::default(), subscribed: None };
-    if follower.upstream.reach(FIRST_WAIT).await.is_ok() {
+    if follower.upstream.calls().is_there(FIRST_WAIT).await {
         follower.subscribed = Some(subscribed);
     } else {
         // A service that is away when the subscription begins is not waited for: what it does after
@@ -76,7 +74,7 @@ pub async fn follow(
 }
 
 struct Follower {
-    upstream: Arc<Upstream>,
+    upstream: Upstream,
     position: Position,
     subscribed: Option<oneshot::Sender<()>>,
 }
@@ -99,7 +97,7 @@ impl Follower {
     }
 
     async fn subscription(&mut self, events: &Events) -> Result<(), Status> {
-        let mut client = NodeEventsClient::new(Transport(self.upstream.clone()));
+        let mut client = NodeEventsClient::new(self.upstream.calls().clone());
         let mut stream = client.subscribe(self.position.request()).await?.into_inner();
         drop(self.subscribed.take());
         while let Some(event) = stream.message().await? {

@@ -82,8 +82,8 @@ impl Transfer for Echo {
 impl Streaming for Echo {
     type StreamStream = Pin<Box<dyn Stream<Item = Result<Any, Status>> + Send>>;
 
-    /// Sends back what comes; "fail" ends the stream with an error. Metadata "refuse" has the call
-    /// refused before its end.
+    /// Sends back what comes; "fail" ends the stream with an error, "panic" without one. Metadata
+    /// "refuse" has the call refused before its end.
     async fn stream(
         &self,
         request: Request<tonic::Streaming<Any>>,
@@ -97,6 +97,7 @@ impl Streaming for Echo {
             let _ = &guard;
             match message? {
                 any if any.type_url == "fail" => Err(Status::data_loss("in the midst")),
+                any if any.type_url == "panic" => panic!("as a test wants it"),
                 any => Ok(any),
             }
         });

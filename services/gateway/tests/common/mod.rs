@@ -6,12 +6,13 @@
 pub mod fakes;
 pub mod raw;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use berth_config::{Config, Service};
 use berth_grpc::Channel;
 use berth_lifecycle::Tasks;
+use berth_testkit::Killable;
 use tonic::service::Routes;
 
 /// A node of which only the gateway is real.
@@ -45,46 +46,11 @@ impl Node {
     }
 
     /// Starts a service.
-    pub fn start(&self, service: Service, routes: Routes) -> Process {
-        Process::start(self.config.socket(service), routes)
-    }
-}
-
-/// A service on a runtime of its own, so that killing it closes its sockets as a kill -9 does.
-pub struct Process(Option<tokio::runtime::Runtime>);
-
-impl Process {
-    fn start(socket: PathBuf, routes: Routes) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let tasks = Tasks::new();
-        let entered = runtime.enter();
-        berth_grpc::server::serve(&socket, 0o600, routes, &tasks).unwrap();
-        drop(entered);
-        Self(Some(runtime))
-    }
-
-    /// Ends it at once.
-    pub fn kill(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            // A runtime may not be waited for in an asynchronous context: a thread does it.
-            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(1)))
-                .join()
-                .unwrap();
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.stop();
+    pub fn start(&self, service: Service, routes: Routes) -> Killable {
+        let socket = self.config.socket(service);
+        Killable::start(|| {
+            berth_grpc::server::serve(&socket, 0o600, routes, &Tasks::new()).unwrap();
+        })
     }
 }
 

@@ -1,14 +1,23 @@
-use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicU32, Ordering};
+//! Calls of one service to another: waits, deadlines, and ends in their midst.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use berth_grpc::{Channel, Settings, broke_off, channel};
 use berth_lifecycle::Tasks;
-use tonic::Code;
+use berth_testkit::Killable;
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-
-use super::*;
 
 /// Counts its calls; one for the service `slow` never ends.
 #[derive(Clone, Default)]
@@ -36,29 +45,35 @@ impl Health for Counting {
     }
 }
 
-/// A server whose connections end at once when it is killed, as those of a process do.
-struct Killable(tokio::runtime::Runtime);
-
-impl Killable {
-    fn start(path: &Path, counting: &Counting) -> Self {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
-        let running = runtime.enter();
-        serve(path, &Tasks::new(), counting);
-        drop(running);
-        Self(runtime)
-    }
-
-    /// Returns when it is gone, as waiting for a process does.
-    async fn kill(self) {
-        let gone = move || self.0.shutdown_timeout(Duration::from_secs(10));
-        tokio::task::spawn_blocking(gone).await.unwrap();
-    }
+fn killable(path: &Path, counting: &Counting) -> Killable {
+    Killable::start(|| serve(path, &Tasks::new(), counting))
 }
 
 fn serve(path: &Path, tasks: &Tasks, counting: &Counting) {
     let routes = Routes::new(HealthServer::new(counting.clone()));
-    crate::server::serve(path, 0o600, routes, tasks).unwrap();
+    berth_grpc::server::serve(path, 0o600, routes, tasks).unwrap();
+}
+
+/// Answers a call with a head, and resets its stream once `told`.
+async fn reset(listener: UnixListener, told: Arc<Notify>, tasks: Tasks) {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(call) = connection.accept().await {
+        let (_, mut respond) = call.unwrap();
+        let head = http::Response::builder().header("content-type", "application/grpc");
+        let mut body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        let told = told.clone();
+        tasks.spawn("reset", async move {
+            told.notified().await;
+            body.send_reset(h2::Reason::ENHANCE_YOUR_CALM);
+        });
+    }
+}
+
+async fn watch(channel: &Channel, deadline: Duration) -> tonic::Streaming<HealthCheckResponse> {
+    let mut request = tonic::Request::new(HealthCheckRequest::default());
+    request.set_timeout(deadline);
+    HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner()
 }
 
 async fn check(channel: &Channel, service: &str, deadline: Option<Duration>) -> Result<(), Status> {
@@ -95,9 +110,9 @@ async fn the_first_call_after_a_kill_is_carried_out_once() {
     let path = dir.path().join("s.sock");
     let (channel, counting) = (channel(&path), Counting::default());
     for _ in 0..50 {
-        let server = Killable::start(&path, &counting);
+        let server = killable(&path, &counting);
         check(&channel, "", None).await.unwrap();
-        server.kill().await;
+        server.kill();
     }
     assert_eq!(counting.0.load(Ordering::SeqCst), 50);
 }
@@ -107,12 +122,12 @@ async fn a_call_that_was_sent_is_not_repeated_and_its_end_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.sock");
     let (channel, counting) = (channel(&path), Counting::default());
-    let server = Killable::start(&path, &counting);
+    let server = killable(&path, &counting);
     let (answer, ()) = tokio::join!(check(&channel, "slow", None), async {
         while counting.0.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
-        server.kill().await;
+        server.kill();
     });
     let error = answer.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
@@ -128,17 +143,55 @@ async fn the_callers_deadline_ends_a_call_and_a_wait() {
     let error = check(&channel, "", Some(soon)).await.unwrap_err();
     assert!(matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded), "{error:?}");
     assert!(error.message().contains("service bundle"), "{error:?}");
-    let server = Killable::start(&path, &Counting::default());
+    let server = killable(&path, &Counting::default());
     let error = check(&channel, "slow", Some(soon)).await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
-    server.kill().await;
+    server.kill();
+}
+
+#[tokio::test]
+async fn the_callers_deadline_ends_a_stream_in_its_midst() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.sock");
+    let server = killable(&path, &Counting::default());
+    let mut stream = watch(&channel(&path), Duration::from_millis(50)).await;
+    let error = stream.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+    assert!(error.message().contains("service bundle did not end /grpc.health"), "{error:?}");
+    server.kill();
+}
+
+#[tokio::test]
+async fn a_service_that_dies_ends_a_stream_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.sock");
+    let server = killable(&path, &Counting::default());
+    let mut stream = watch(&channel(&path), Duration::from_secs(60)).await;
+    server.kill();
+    let error = stream.message().await.unwrap_err();
+    assert!(broke_off(&error) && error.message().contains("service bundle broke off"), "{error:?}");
+}
+
+/// The service is there and has a reason, which HTTP/2 tells: it is not said to have broken off.
+#[tokio::test]
+async fn a_stream_that_the_service_resets_ends_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.sock");
+    let (tasks, told) = (Tasks::new(), Arc::new(Notify::new()));
+    let listener = berth_grpc::server::bind(&path, 0o600).unwrap();
+    tasks.spawn("service", reset(listener, told.clone(), tasks.clone()));
+    let mut stream = watch(&channel(&path), Duration::from_secs(60)).await;
+    told.notify_one();
+    let error = stream.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+    assert!(!broke_off(&error));
 }
 
 #[tokio::test]
 async fn a_service_that_stays_away_is_unavailable_by_name() {
     let path = Path::new("/no/such/bundle.sock");
-    let channel = Channel::waiting(path, Duration::from_millis(50));
-    let error = check(&channel, "", None).await.unwrap_err();
+    let soon = Settings { wait: Duration::from_millis(50), ..Settings::of(path) };
+    let error = check(&Channel::new(path, soon), "", None).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     assert!(error.message().contains("service bundle does not answer"), "{error:?}");
     assert!(!broke_off(&error));
@@ -150,7 +203,7 @@ async fn a_living_service_keeps_its_socket() {
     let path = dir.path().join("s.sock");
     let tasks = Tasks::new();
     serve(&path, &tasks, &Counting::default());
-    let again = crate::server::serve(&path, 0o600, Routes::default(), &tasks);
-    assert!(matches!(again, Err(crate::Error::InUse(_))));
+    let again = berth_grpc::server::serve(&path, 0o600, Routes::default(), &tasks);
+    assert!(matches!(again, Err(berth_grpc::Error::InUse(_))));
     tasks.drain(Duration::from_secs(5)).await;
 }
