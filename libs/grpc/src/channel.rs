@@ -1,9 +1,10 @@
 //! Calling another service.
 //!
 //! While nobody answers, a call waits for its own deadline or [`PEER_WAIT`], whichever is sooner;
-//! then it is UNAVAILABLE and the message names the service. A call that a connection gave back
-//! unsent goes to the next connection; one that was sent is never repeated: whether it was carried
-//! out is not known. [`broke_off`] tells such an answer, for callers whose call may be repeated.
+//! then it is UNAVAILABLE and the message names the service. A call goes to a connection of which
+//! the kernel says that the service is there; one that was sent is never repeated: whether it was
+//! carried out is not known. [`broke_off`] tells such an answer, for callers whose call may be
+//! repeated.
 //!
 //! Generated clients call through `tower::Service`; [`Channel::relay`] passes on a call that
 //! somebody else made. Both go the same way.
@@ -11,7 +12,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `call` | one call, from its request to the head of its answer |
-//! | `outgoing`, `answer` | the bodies, which nobody looks into |
+//! | `outgoing`, `upload`, `answer` | the bodies, which nobody looks into |
 //! | `connection` | the connection, made again when it has ended |
 //! | `error` | why there is no answer |
 
@@ -20,6 +21,7 @@ mod call;
 mod connection;
 mod error;
 mod outgoing;
+mod upload;
 
 use std::future::Future;
 use std::path::Path;
@@ -31,7 +33,6 @@ use std::time::Duration;
 use berth_lifecycle::Tasks;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -45,6 +46,7 @@ pub use answer::Answer;
 
 /// How long a call waits for a peer that is being restarted.
 pub const PEER_WAIT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// A way to one service. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -59,8 +61,10 @@ pub struct Settings {
     pub wait: Duration,
     /// Of the connection.
     pub tuning: Tuning,
-    /// The task that moves the connection's bytes is one of these, if they are given; it ends with
-    /// the connection, which ends with the channel or with the service.
+    /// How long a service with calls under way may leave a ping unanswered; then it is given up.
+    pub silence: Duration,
+    /// The tasks of the connection are some of these, if they are given. They end with the channel
+    /// or with the service.
     pub tasks: Option<Tasks>,
 }
 
@@ -90,7 +94,8 @@ impl Settings {
     #[must_use]
     pub fn of(path: &Path) -> Self {
         let service = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { service, wait: PEER_WAIT, tuning: tuning::SERVICES, tasks: None }
+        let (wait, silence, tuning) = (PEER_WAIT, SILENCE, tuning::SERVICES);
+        Self { service, wait, silence, tuning, tasks: None }
     }
 }
 
@@ -98,8 +103,8 @@ impl Channel {
     /// A channel to the service that listens on `path`, or will.
     #[must_use]
     pub fn new(path: &Path, settings: Settings) -> Self {
-        let Settings { service, wait, tuning, tasks } = settings;
-        let connection = Connection::new(path.to_owned(), tuning, tasks);
+        let Settings { service, wait, silence, tuning, tasks } = settings;
+        let connection = Connection::new(path.to_owned(), tuning, silence, tasks);
         Self(Arc::new(Peer { service, wait, connection }))
     }
 
@@ -109,9 +114,7 @@ impl Channel {
     /// # Errors
     /// Whatever kept the service from answering, by its name.
     pub async fn relay(&self, request: Request<Incoming>) -> Result<Response<Answer>, Status> {
-        let (over, ended) = oneshot::channel();
-        let request = request.map(|body| Outgoing::Relayed(body, ended));
-        call::call(&self.0, request, Some(over)).await
+        call::call(&self.0, request.map(Outgoing::Relayed)).await
     }
 
     /// Whether the service takes a connection within this time.
@@ -132,6 +135,6 @@ impl tower::Service<Request<Body>> for Channel {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let peer = self.0.clone();
-        Box::pin(async move { call::call(&peer, request.map(Outgoing::Own), None).await })
+        Box::pin(async move { call::call(&peer, request.map(Outgoing::Own)).await })
     }
 }

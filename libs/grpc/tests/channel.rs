@@ -187,6 +187,23 @@ async fn a_stream_that_the_service_resets_ends_with_its_reason() {
     assert!(!broke_off(&error));
 }
 
+/// Its socket is there, but nobody reads what comes: a call has no deadline of its own to end it.
+#[tokio::test]
+async fn a_service_that_hangs_is_given_up_and_a_slow_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.sock");
+    let settings = Settings { silence: Duration::from_millis(20), ..Settings::of(&path) };
+    let hanging = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let error = check(&Channel::new(&path, settings.clone()), "", None).await.unwrap_err();
+    assert!(broke_off(&error), "{error:?}");
+    drop(hanging);
+    let server = killable(&path, &Counting::default());
+    let (channel, later) = (Channel::new(&path, settings), Duration::from_millis(200));
+    let error = check(&channel, "slow", Some(later)).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+    server.kill();
+}
+
 #[tokio::test]
 async fn a_service_that_stays_away_is_unavailable_by_name() {
     let path = Path::new("/no/such/bundle.sock");

@@ -58,8 +58,9 @@ impl Upstream {
     fn new(service: Service, socket: &Path, wait: Duration, tasks: &Tasks) -> Self {
         let name = service.binary();
         let channel = || {
-            let tasks = Some(tasks.clone());
-            Channel::new(socket, Settings { service: name.into(), wait, tuning: WINDOW, tasks })
+            let (service, tasks) = (name.into(), Some(tasks.clone()));
+            let tuning = WINDOW;
+            Channel::new(socket, Settings { service, wait, tuning, tasks, ..Settings::of(socket) })
         };
         Self { name, calls: channel(), bulk: channel() }
     }

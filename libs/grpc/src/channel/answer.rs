@@ -6,42 +6,44 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use h2::{Reason, RecvStream};
+use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep_until};
 use tonic::Status;
 
-use super::call::Call;
+use super::call::{Call, Held};
 
 /// An answer's body. An error is its last frame.
 #[derive(Debug)]
 pub struct Answer {
-    /// `None` after an error: dropping it resets the service's stream.
-    body: Option<Incoming>,
+    /// `None` after the end: dropping it resets the stream, if the service still sends.
+    open: Option<Open>,
     call: Call,
     /// Set when the body is first waited for; most come with their heads.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Dropped with the answer, which ends the request.
-    over: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    body: RecvStream,
+    read: bool,
+    _held: Held,
 }
 
 impl Answer {
-    pub(super) fn new(body: Incoming, call: Call, over: Option<oneshot::Sender<()>>) -> Self {
-        Self { body: Some(body), call, deadline: None, over }
+    pub(super) fn new(body: RecvStream, call: Call, held: Held) -> Self {
+        Self { open: Some(Open { body, read: false, _held: held }), call, deadline: None }
     }
 
-    fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.body = None;
-        self.over = None;
-        Poll::Ready(Some(Err(status)))
-    }
-
-    fn broken(&self, error: hyper::Error) -> Status {
-        if is_reset_by_service(&error) {
-            return Status::from_error(error.into());
+    /// Why the answer ends; `None` if that is its end.
+    fn broken(&self, error: h2::Error) -> Option<Status> {
+        match error.reason() {
+            // The service has said all that it wanted to, and does not want to hear the rest.
+            Some(Reason::NO_ERROR) if error.is_reset() => None,
+            // Its reason tells more than we know.
+            _ if error.is_reset() && error.is_remote() => Some(Status::from_error(error.into())),
+            _ => Some(self.call.broken_off(error).into_status()),
         }
-        self.call.broken_off(error).into_status()
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -58,36 +60,39 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let status = match Pin::new(body).poll_frame(cx) {
-            Poll::Ready(None) => return Poll::Ready(None),
+        let Some(open) = &mut self.open else { return Poll::Ready(None) };
+        let last = match open.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => self.broken(error),
+            Poll::Ready(None) => None,
             Poll::Pending => {
                 ready!(self.poll_deadline(cx));
-                self.call.late().into_status()
+                Some(self.call.late().into_status())
             }
         };
-        self.end(status)
+        self.open = None;
+        Poll::Ready(last.map(Err))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+        self.open.as_ref().is_none_or(|open| open.body.is_end_stream())
     }
 }
 
-/// Whether the service reset this one stream: its reason tells more than we know, and is handed on.
-fn is_reset_by_service(error: &hyper::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
-            return h2.is_reset() && h2.is_remote();
+impl Open {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.read {
+            if let Some(data) = ready!(self.body.poll_data(cx)?) {
+                // What is handed on is no longer ours to hold back.
+                self.body.flow_control().release_capacity(data.len())?;
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            self.read = true;
         }
-        cause = inner.source();
+        let trailers = ready!(self.body.poll_trailers(cx)?);
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
-    false
 }

@@ -4,17 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h2::RecvStream;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
+use http_body::Body;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::Peer;
 use super::answer::Answer;
+use super::connection::Link;
 use super::error::Error;
 use super::outgoing::Outgoing;
+use super::upload::Upload;
 use crate::deadline;
 
 /// What errors say of a call, and when its caller stops waiting.
@@ -25,11 +28,10 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Sends a request and waits for the head of its answer. `over` is dropped with the answer.
+/// Sends a request and waits for the head of its answer.
 pub(super) async fn call(
     peer: &Arc<Peer>,
     mut request: Request<Outgoing>,
-    over: Option<oneshot::Sender<()>>,
 ) -> Result<Response<Answer>, Status> {
     let deadline = deadline::of(request.headers()).map_err(crate::status)?;
     let method = address(request.uri_mut());
@@ -40,41 +42,57 @@ pub(super) async fn call(
         Some(at) => timeout_at(at, sent).await.unwrap_or_else(|_| Err(call.late())),
     };
     match answered {
-        Ok(response) => Ok(response.map(|body| Answer::new(body, call, over))),
+        Ok((response, held)) => Ok(response.map(|body| Answer::new(body, call, held))),
         Err(error) => Err(error.into_status()),
     }
 }
 
+/// What is held until a call has ended.
+#[derive(Debug)]
+pub(super) struct Held {
+    _under_way: Arc<()>,
+    /// Ends the request, if it goes on.
+    _upload: Option<oneshot::Sender<()>>,
+}
+
 impl Call {
-    /// Sends a request, over as many connections as give it back unsent.
-    async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, Error> {
+    /// Sends a request over the connection that is there, or the next one.
+    async fn send(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<(Response<RecvStream>, Held), Error> {
         let connection = &self.peer.connection;
+        let (head, body) = request.into_parts();
+        let mut head = Request::from_parts(head, ());
+        let Link { mut sender, under_way } = match connection.current() {
+            Some(link) => link,
+            None => self.connect(&mut head).await?,
+        };
+        let is_whole = body.is_end_stream();
+        let (answer, to) =
+            sender.send_request(head, is_whole).map_err(|error| self.broken_off(error))?;
+        let rest = if is_whole { None } else { Upload::begin(body, to).await };
+        let upload = rest.map(|mut rest| {
+            let call = rest.until_dropped();
+            connection.spawn("upload", rest);
+            call
+        });
+        let held = Held { _under_way: under_way, _upload: upload };
+        let response = answer.await.map_err(|error| self.broken_off(error))?;
+        Ok((response, held))
+    }
+
+    /// Waits for the service.
+    async fn connect(&self, head: &mut Request<()>) -> Result<Link, Error> {
         let started = Instant::now();
         let until = started + self.peer.wait;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
-        let away = |source| self.away(started, source);
-        loop {
-            let mut sender = match connection.current() {
-                Some(sender) => sender,
-                None => {
-                    let made = connection.make(until).await.map_err(away)?;
-                    if let Some(deadline) = self.deadline {
-                        deadline::shorten(request.headers_mut(), deadline);
-                    }
-                    made
-                }
-            };
-            let mut failure = match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response),
-                Err(failure) => failure,
-            };
-            match failure.take_message() {
-                Some(unsent) if Instant::now() < until => request = unsent,
-                // It had a connection that has just ended; a wait was not asked for.
-                Some(_) => return Err(away(io::Error::other(failure.into_error()))),
-                None => return Err(self.broken_off(failure.into_error())),
-            }
+        let made = self.peer.connection.make(until).await;
+        let link = made.map_err(|source| self.away(started, source))?;
+        if let Some(deadline) = self.deadline {
+            deadline::shorten(head.headers_mut(), deadline);
         }
+        Ok(link)
     }
 
     fn away(&self, started: Instant, source: io::Error) -> Error {
@@ -87,7 +105,7 @@ impl Call {
     }
 
     /// The connection ended while the call was under way.
-    pub(super) fn broken_off(&self, source: hyper::Error) -> Error {
+    pub(super) fn broken_off(&self, source: h2::Error) -> Error {
         let (service, method) = (self.peer.service.clone(), self.method.to_string());
         Error::BrokenOff { service, method, source }
     }

@@ -1,20 +1,22 @@
 //! One multiplexed connection to a service's socket, made again when it has ended.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use berth_errors::chain;
 use berth_lifecycle::Tasks;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{Ping, PingPong};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::outgoing::Outgoing;
 use crate::tuning::Tuning;
 
 /// How often a socket is tried while nobody listens: a service that starts needs some milliseconds,
@@ -24,37 +26,48 @@ const EAGER_TRIES: u32 = 40;
 const LAST_RETRY: Duration = Duration::from_millis(50);
 /// The most that one attempt may take, however short the wait: it asks the kernel alone.
 const ATTEMPT: Duration = Duration::from_secs(1);
-/// A service with calls under way that answers no ping for so long is given up.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Hands requests to the connection. Clones share it.
-type Sender = http2::SendRequest<Outgoing>;
+/// Bytes of one call that may wait to be written.
+const SEND_BUFFER: usize = 1 << 20;
 
 /// The place of one connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     path: PathBuf,
     tuning: Tuning,
+    silence: Duration,
     tasks: Option<Tasks>,
     current: Mutex<Option<Made>>,
     /// Held by the one call that connects on behalf of all that wait.
     making: tokio::sync::Mutex<()>,
 }
 
+/// The connection, as one call has it.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) sender: SendRequest<Bytes>,
+    /// To be held while the call is under way.
+    pub(super) under_way: Arc<()>,
+}
+
 #[derive(Debug)]
 struct Made {
-    sender: Sender,
+    link: Link,
     /// The socket once more, to be asked whether the other side is there.
     socket: OwnedFd,
 }
 
 impl Connection {
-    /// No connection yet. The task that moves its bytes is one of `tasks`, if those are given; it
-    /// ends with the connection, which ends with this or with the service.
-    pub(super) fn new(path: PathBuf, tuning: Tuning, tasks: Option<Tasks>) -> Self {
+    /// No connection yet. Its tasks are some of `tasks`, if those are given; they end with the
+    /// connection, which ends with this or with the service, or when that has calls under way and
+    /// leaves a ping unanswered for as long as `silence`.
+    pub(super) fn new(
+        path: PathBuf,
+        tuning: Tuning,
+        silence: Duration,
+        tasks: Option<Tasks>,
+    ) -> Self {
         let making = tokio::sync::Mutex::default();
-        Self { path, tuning, tasks, current: Mutex::default(), making }
+        Self { path, tuning, silence, tasks, current: Mutex::default(), making }
     }
 
     /// The service's socket.
@@ -64,28 +77,28 @@ impl Connection {
 
     /// The connection, if it is up. One whose service has just gone is not, even if nobody has
     /// read the end of it yet: a call that it took could not be told from one that was carried out.
-    pub(super) fn current(&self) -> Option<Sender> {
-        let current = self.lock();
-        let made = current.as_ref()?;
-        (!made.sender.is_closed() && !hung_up(&made.socket)).then(|| made.sender.clone())
+    pub(super) fn current(&self) -> Option<Link> {
+        let mut current = self.lock();
+        let made = current.as_mut()?;
+        made.is_up().then(|| made.link.clone())
     }
 
     /// The connection, made if it is not up, tried once and then until the given moment.
     /// Fails with what the last attempt said.
-    pub(super) async fn make(&self, until: Instant) -> io::Result<Sender> {
+    pub(super) async fn make(&self, until: Instant) -> io::Result<Link> {
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
         let attempts = async {
             let _making = self.making.lock().await;
             let (mut delay, mut tries) = (FIRST_RETRY, 0);
             loop {
-                if let Some(sender) = self.current() {
-                    return Some(sender);
+                if let Some(link) = self.current() {
+                    return Some(link);
                 }
                 match self.dial().await {
                     Ok(made) => {
-                        let sender = made.sender.clone();
+                        let link = made.link.clone();
                         *self.lock() = Some(made);
-                        return Some(sender);
+                        return Some(link);
                     }
                     Err(error) => last = error,
                 }
@@ -109,37 +122,58 @@ impl Connection {
         let socket = stream.as_fd().try_clone_to_owned()?;
         let Tuning { stream_window, connection_window, frame, headers, streams, resets } =
             self.tuning;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(stream_window)
+        let (sender, mut connection) = Builder::new()
+            .initial_window_size(stream_window)
             .initial_connection_window_size(connection_window)
             .max_frame_size(frame)
             .max_header_list_size(headers)
             .initial_max_send_streams(streams as usize)
             .max_concurrent_reset_streams(resets)
-            .max_local_error_reset_streams(resets)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(stream))
+            .max_local_error_reset_streams(Some(resets))
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false)
+            .handshake(stream)
             .await
             .map_err(io::Error::other)?;
+        let link = Link { sender, under_way: Arc::default() };
+        let silence = silence(connection.ping_pong(), link.under_way.clone(), self.silence);
         let path = self.path.clone();
-        let moving = async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(path = %path.display(), error = chain(&error), "connection ended");
+        self.spawn("upstream-connection", async move {
+            let path = path.display();
+            tokio::select! {
+                biased;
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%path, error = chain(&error), "connection ended");
+                },
+                () = silence => tracing::warn!(%path, "service does not answer, given up"),
             }
-        };
+        });
+        Ok(Made { link, socket })
+    }
+
+    /// Starts a task that ends with the connection.
+    pub(super) fn spawn(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
         match &self.tasks {
-            Some(tasks) => drop(tasks.spawn("upstream-connection", moving)),
-            #[expect(clippy::disallowed_methods, reason = "ends with the last sender or the peer")]
-            None => drop(tokio::spawn(moving)),
+            Some(tasks) => drop(tasks.spawn(name, work)),
+            #[expect(clippy::disallowed_methods, reason = "ends with the channel or the peer")]
+            None => drop(tokio::spawn(work)),
         }
-        Ok(Made { sender, socket })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Made>> {
         // The slot is whole at any time: a panic elsewhere cannot have torn it.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    fn is_up(&mut self) -> bool {
+        let ready = self.link.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(()))) && !hung_up(&self.socket)
     }
 }
 
@@ -149,4 +183,19 @@ fn hung_up(socket: &OwnedFd) -> bool {
     let mut asked = [PollFd::new(socket, wanted)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut asked, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+/// Ends when the service has calls under way and has not answered a ping for so long.
+async fn silence(pings: Option<PingPong>, under_way: Arc<()>, longest: Duration) {
+    // There are pings: nobody has taken them before.
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        sleep(longest).await;
+        // One is held here, one where the calls get theirs.
+        if Arc::strong_count(&under_way) > 2
+            && timeout(longest, pings.ping(Ping::opaque())).await.is_err()
+        {
+            return;
+        }
+    }
 }

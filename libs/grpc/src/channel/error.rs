@@ -28,7 +28,7 @@ pub(super) enum Error {
         service: String,
         method: String,
         #[source]
-        source: hyper::Error,
+        source: h2::Error,
     },
     #[error(
         "service {service} did not end {method} before the caller's deadline: context deadline exceeded"
