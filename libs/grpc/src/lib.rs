@@ -11,6 +11,7 @@ mod error;
 pub mod mask;
 mod metadata;
 pub mod server;
+mod socket;
 mod status;
 pub mod time;
 mod tuning;
@@ -20,6 +21,7 @@ pub use error::Error;
 pub use metadata::{
     LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,
 };
+pub use socket::Socket;
 pub use status::{code_of, status, wire_code};
 pub use tuning::Tuning;
 

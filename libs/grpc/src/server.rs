@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 use berth_errors::chain;
 use berth_lifecycle::Tasks;
 use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::Error;
+use crate::socket::Socket;
 use crate::tuning::SERVICES;
 
 /// The longest path that fits a socket address, with its final zero.
@@ -30,6 +31,7 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
     let token = tasks.token();
     let served = path.to_owned();
     tasks.spawn("grpc-server", async move {
+        let incoming = incoming.map(|stream| stream.and_then(Socket::new));
         let server = Server::builder()
             .initial_stream_window_size(SERVICES.stream_window)
             .initial_connection_window_size(SERVICES.connection_window)

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use berth_errors::chain;
+use berth_grpc::Socket;
 use berth_lifecycle::Tasks;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -66,6 +67,10 @@ impl Front {
     }
 
     async fn connection(self: Arc<Self>, stream: UnixStream, tasks: Tasks) {
+        let stream = match Socket::new(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "take a connection"),
+        };
         let service = hyper::service::service_fn(move |request| self.clone().call(request));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use crate::socket::Socket;
 use crate::tuning::Tuning;
 
 /// How often a socket is tried while nobody listens: a service that starts needs some milliseconds,
@@ -132,7 +133,7 @@ impl Connection {
             .max_local_error_reset_streams(Some(resets))
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
-            .handshake(stream)
+            .handshake(Socket::new(stream)?)
             .await
             .map_err(io::Error::other)?;
         let link = Link { sender, under_way: Arc::default() };
