@@ -26,7 +26,7 @@ lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: setup lint ## everything: lints, unit tests, stories with real clients, kills, cgroup v2 (needs root)
+test: setup lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 

@@ -277,7 +277,9 @@ fn put(layout: &Path, media_type: &str, blob: &[u8]) -> Result<Value> {
     Ok(json!({"mediaType": media_type, "digest": digest, "size": blob.len()}))
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The digest of some bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     let hash = digest(&SHA256, bytes);
     let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")

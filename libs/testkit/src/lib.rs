@@ -30,7 +30,7 @@ pub use command::{Output, Run, program, run};
 pub use commits::commits_in;
 pub use fault::{Fault, On};
 pub use files::Files;
-pub use image::{Blob, Family, Image, Packing, Recipe};
+pub use image::{Blob, Family, Image, Packing, Recipe, sha256};
 pub use killable::Killable;
 pub use layer::Layer;
 pub use node::{Io, Node};

@@ -1,0 +1,394 @@
+//! A client of the node. A call that a kill cut off or that a service refused because another was
+//! away is made again until its answer tells what is so: the same call again does no harm.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use berth_grpc::{Channel, with_lease, with_namespace};
+use berth_ids::Namespace;
+use berth_proto::berth::node::v1 as node;
+use berth_proto::containerd::services::containers::v1 as containers;
+use berth_proto::containerd::services::content::v1 as content;
+use berth_proto::containerd::services::images::v1 as images;
+use berth_proto::containerd::services::leases::v1 as leases;
+use berth_proto::containerd::services::snapshots::v1 as snapshots;
+use berth_proto::containerd::types::Descriptor;
+use containers::containers_client::ContainersClient;
+use content::content_client::ContentClient;
+use images::images_client::ImagesClient;
+use leases::leases_client::LeasesClient;
+use node::collection_client::CollectionClient;
+use snapshots::snapshots_client::SnapshotsClient;
+use tokio_stream::StreamExt;
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::model::Thing;
+
+/// How long a node may take to answer again.
+const BACK: Duration = Duration::from_secs(60);
+
+pub const SNAPSHOTTER: &str = "overlayfs";
+
+type Answer<T> = std::result::Result<T, Status>;
+type Labels = BTreeMap<String, String>;
+
+pub struct Client {
+    channel: Channel,
+    namespace: Namespace,
+}
+
+/// A blob or snapshot as it is listed.
+pub struct Listed {
+    pub thing: Thing,
+    pub parent: String,
+    pub labels: Labels,
+    pub committed: bool,
+}
+
+impl Client {
+    pub fn new(address: &Path) -> Result<Self> {
+        Ok(Self { channel: berth_grpc::channel(address), namespace: "default".parse()? })
+    }
+
+    fn on<T>(&self, message: T) -> Request<T> {
+        with_namespace(message, &self.namespace)
+    }
+
+    fn under<T>(&self, lease: &str, message: T) -> Answer<Request<T>> {
+        with_lease(self.on(message), lease).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    /// All blobs and snapshots. Listing does not count as using them.
+    pub async fn list(&self) -> Result<Vec<Listed>> {
+        ask("list", async || {
+            let request = content::ListContentRequest::default();
+            let blobs = all(self.blobs().list(self.on(request)).await?.into_inner()).await?;
+            let snapshotter = SNAPSHOTTER.to_owned();
+            let request = snapshots::ListSnapshotsRequest { snapshotter, filters: vec![] };
+            let stored = all(self.snapshots().list(self.on(request)).await?.into_inner()).await?;
+            let blobs = blobs.into_iter().flat_map(|chunk| chunk.info).map(Listed::blob);
+            let stored = stored.into_iter().flat_map(|chunk| chunk.info).map(Listed::snapshot);
+            Ok(blobs.chain(stored).collect())
+        })
+        .await
+    }
+
+    /// The names of all blobs and snapshots.
+    pub async fn there(&self) -> Result<BTreeSet<Thing>> {
+        Ok(self.list().await?.into_iter().map(|listed| listed.thing).collect())
+    }
+
+    pub async fn images(&self) -> Result<BTreeSet<String>> {
+        ask("list images", async || {
+            let request = self.on(images::ListImagesRequest::default());
+            let found = self.image_store().list(request).await?.into_inner().images;
+            Ok(found.into_iter().map(|image| image.name).collect())
+        })
+        .await
+    }
+
+    pub async fn containers(&self) -> Result<BTreeSet<String>> {
+        ask("list containers", async || {
+            let request = self.on(containers::ListContainersRequest::default());
+            let found = self.container_store().list(request).await?.into_inner().containers;
+            Ok(found.into_iter().map(|container| container.id).collect())
+        })
+        .await
+    }
+
+    pub async fn leases(&self) -> Result<BTreeSet<String>> {
+        ask("list leases", async || {
+            let request = self.on(leases::ListRequest::default());
+            let found = self.lessor().list(request).await?.into_inner().leases;
+            Ok(found.into_iter().map(|lease| lease.id).collect())
+        })
+        .await
+    }
+
+    /// Writes a blob under a lease.
+    pub async fn write(
+        &self,
+        lease: &str,
+        digest: &str,
+        data: &[u8],
+        labels: &Labels,
+    ) -> Result<()> {
+        let mut tries = 0;
+        make("write blob", async || {
+            tries += 1;
+            let message = content::WriteContentRequest {
+                action: content::WriteAction::Commit.into(),
+                // One that a kill cut off may have begun in part.
+                r#ref: format!("{digest}-{tries}"),
+                total: data.len() as i64,
+                expected: digest.to_owned(),
+                data: data.to_vec().into(),
+                labels: wire(labels),
+                ..Default::default()
+            };
+            let request = self.under(lease, tokio_stream::iter([message]))?;
+            all(self.blobs().write(request).await?.into_inner()).await
+        })
+        .await
+    }
+
+    /// Replaces a blob's labels; false if it is not there.
+    pub async fn label_blob(&self, digest: &str, labels: &Labels) -> Result<bool> {
+        there("label blob", async || {
+            let info = content::Info {
+                digest: digest.to_owned(),
+                labels: wire(labels),
+                ..Default::default()
+            };
+            let request = content::UpdateRequest { info: Some(info), update_mask: mask() };
+            self.blobs().update(self.on(request)).await
+        })
+        .await
+    }
+
+    /// Makes an active snapshot under a lease; false if its parent is not there.
+    pub async fn prepare(
+        &self,
+        lease: &str,
+        key: &str,
+        parent: &str,
+        labels: &Labels,
+    ) -> Result<bool> {
+        there("prepare snapshot", async || {
+            let request = snapshots::PrepareSnapshotRequest {
+                snapshotter: SNAPSHOTTER.to_owned(),
+                key: key.to_owned(),
+                parent: parent.to_owned(),
+                labels: wire(labels),
+            };
+            self.snapshots().prepare(self.under(lease, request)?).await
+        })
+        .await
+    }
+
+    /// Replaces a snapshot's labels; false if it is not there.
+    pub async fn label_snapshot(&self, key: &str, labels: &Labels) -> Result<bool> {
+        there("label snapshot", async || {
+            let info = snapshots::Info {
+                name: key.to_owned(),
+                labels: wire(labels),
+                ..Default::default()
+            };
+            let request = snapshots::UpdateSnapshotRequest {
+                snapshotter: SNAPSHOTTER.to_owned(),
+                info: Some(info),
+                update_mask: mask(),
+            };
+            self.snapshots().update(self.on(request)).await
+        })
+        .await
+    }
+
+    /// Records an image that names a manifest.
+    pub async fn create_image(&self, name: &str, manifest: &str) -> Result<()> {
+        make("create image", async || {
+            let target = Descriptor {
+                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                digest: manifest.to_owned(),
+                size: 1,
+                ..Default::default()
+            };
+            let image =
+                images::Image { name: name.to_owned(), target: Some(target), ..Default::default() };
+            let request = images::CreateImageRequest { image: Some(image), ..Default::default() };
+            self.image_store().create(self.on(request)).await
+        })
+        .await
+    }
+
+    pub async fn delete_image(&self, name: &str, sync: bool) -> Result<()> {
+        there("delete image", async || {
+            let request = images::DeleteImageRequest { name: name.to_owned(), sync, target: None };
+            self.image_store().delete(self.on(request)).await
+        })
+        .await
+        .map(drop)
+    }
+
+    pub async fn create_container(&self, id: &str, snapshot: &str, labels: &Labels) -> Result<()> {
+        make("create container", async || {
+            let container = Some(container(id, snapshot, labels));
+            let request = containers::CreateContainerRequest { container };
+            self.container_store().create(self.on(request)).await
+        })
+        .await
+    }
+
+    /// Replaces a container's snapshot and labels.
+    pub async fn update_container(&self, id: &str, snapshot: &str, labels: &Labels) -> Result<()> {
+        make("update container", async || {
+            let container = Some(container(id, snapshot, labels));
+            let request = containers::UpdateContainerRequest { container, update_mask: None };
+            self.container_store().update(self.on(request)).await
+        })
+        .await
+    }
+
+    pub async fn delete_container(&self, id: &str) -> Result<()> {
+        there("delete container", async || {
+            let request = containers::DeleteContainerRequest { id: id.to_owned() };
+            self.container_store().delete(self.on(request)).await
+        })
+        .await
+        .map(drop)
+    }
+
+    pub async fn create_lease(&self, id: &str) -> Result<()> {
+        make("create lease", async || {
+            let request = leases::CreateRequest { id: id.to_owned(), ..Default::default() };
+            self.lessor().create(self.on(request)).await
+        })
+        .await
+    }
+
+    pub async fn delete_lease(&self, id: &str, sync: bool) -> Result<()> {
+        there("delete lease", async || {
+            let request = leases::DeleteRequest { id: id.to_owned(), sync };
+            self.lessor().delete(self.on(request)).await
+        })
+        .await
+        .map(drop)
+    }
+
+    pub async fn hold(&self, lease: &str, thing: &Thing) -> Result<()> {
+        make("add resource", async || {
+            let resource = Some(resource(thing));
+            let request = leases::AddResourceRequest { id: lease.to_owned(), resource };
+            self.lessor().add_resource(self.on(request)).await
+        })
+        .await
+    }
+
+    pub async fn release(&self, lease: &str, thing: &Thing) -> Result<()> {
+        make("delete resource", async || {
+            let resource = Some(resource(thing));
+            let request = leases::DeleteResourceRequest { id: lease.to_owned(), resource };
+            self.lessor().delete_resource(self.on(request)).await
+        })
+        .await
+    }
+
+    /// Runs a collection to its end.
+    pub async fn collect(&self) -> Result<()> {
+        ask("collect", async || {
+            let mut client = CollectionClient::new(self.channel.clone());
+            client.collect(node::CollectRequest {}).await.map(drop)
+        })
+        .await
+    }
+
+    fn blobs(&self) -> ContentClient<Channel> {
+        ContentClient::new(self.channel.clone())
+    }
+
+    fn snapshots(&self) -> SnapshotsClient<Channel> {
+        SnapshotsClient::new(self.channel.clone())
+    }
+
+    fn image_store(&self) -> ImagesClient<Channel> {
+        ImagesClient::new(self.channel.clone())
+    }
+
+    fn container_store(&self) -> ContainersClient<Channel> {
+        ContainersClient::new(self.channel.clone())
+    }
+
+    fn lessor(&self) -> LeasesClient<Channel> {
+        LeasesClient::new(self.channel.clone())
+    }
+}
+
+impl Listed {
+    fn blob(info: content::Info) -> Self {
+        let (thing, labels) = (Thing::Blob(info.digest), info.labels.into_iter().collect());
+        Self { thing, parent: String::new(), labels, committed: false }
+    }
+
+    fn snapshot(info: snapshots::Info) -> Self {
+        let committed = info.kind() == snapshots::Kind::Committed;
+        let (thing, labels) = (Thing::Snapshot(info.name), info.labels.into_iter().collect());
+        Self { thing, parent: info.parent, labels, committed }
+    }
+}
+
+fn container(id: &str, snapshot: &str, labels: &Labels) -> containers::Container {
+    let name = "io.containerd.runc.v2".to_owned();
+    containers::Container {
+        id: id.to_owned(),
+        runtime: Some(containers::container::Runtime { name, options: None }),
+        spec: Some(prost_types::Any::default()),
+        snapshotter: SNAPSHOTTER.to_owned(),
+        snapshot_key: snapshot.to_owned(),
+        labels: wire(labels),
+        ..Default::default()
+    }
+}
+
+fn resource(thing: &Thing) -> leases::Resource {
+    let (kind, id) = match thing {
+        Thing::Blob(digest) => ("content".to_owned(), digest),
+        Thing::Snapshot(key) => (format!("snapshots/{SNAPSHOTTER}"), key),
+    };
+    leases::Resource { id: id.clone(), r#type: kind }
+}
+
+fn wire(labels: &Labels) -> HashMap<String, String> {
+    labels.clone().into_iter().collect()
+}
+
+fn mask() -> Option<prost_types::FieldMask> {
+    Some(prost_types::FieldMask { paths: vec!["labels".to_owned()] })
+}
+
+async fn all<T>(mut stream: Streaming<T>) -> Answer<Vec<T>> {
+    let mut found = Vec::new();
+    while let Some(message) = stream.next().await {
+        found.push(message?);
+    }
+    Ok(found)
+}
+
+/// Asks until there is an answer.
+async fn ask<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<T> {
+    definite(what, call).await?.with_context(|| what.to_owned())
+}
+
+/// Makes something, which an earlier try may have made.
+async fn make<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<()> {
+    match definite(what, call).await? {
+        Err(status) if status.code() != Code::AlreadyExists => Err(status).context(what.to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Does something to what may not be there, or not any more after an earlier try. Answers whether
+/// it was.
+async fn there<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<bool> {
+    match definite(what, call).await? {
+        Err(status) if status.code() == Code::NotFound => Ok(false),
+        Err(status) if status.code() != Code::AlreadyExists => Err(status).context(what.to_owned()),
+        _ => Ok(true),
+    }
+}
+
+/// Makes a call until the answer tells what is so.
+async fn definite<T>(what: &str, mut call: impl AsyncFnMut() -> Answer<T>) -> Result<Answer<T>> {
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::Aborted) => {
+                ensure!(begun.elapsed() < BACK, "{what}: {status}");
+                // What is waited for nobody announces: a service comes back.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            answer => return Ok(answer),
+        }
+    }
+}

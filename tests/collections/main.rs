@@ -1,0 +1,139 @@
+//! Collections on a whole node, against a model: clients make, name, refer and let go at random while
+//! collections run one after the other and services are killed with SIGKILL. Whatever the model can
+//! reach is there after each step; at the end, after one more collection, nothing else is. Needs root.
+//!
+//! `BERTH_SEED` repeats the choices of a run (it is printed), `BERTH_STEPS` makes it shorter or longer.
+
+mod client;
+mod disturbance;
+mod model;
+mod operation;
+#[path = "../kills/random.rs"]
+mod random;
+mod setting;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use berth_testkit::{Node, until};
+
+use crate::client::Client;
+use crate::disturbance::{Collections, Kills};
+use crate::model::{Model, Thing};
+use crate::random::{Random, seed, setting};
+use crate::setting::Setting;
+
+/// How many steps are taken.
+const STEPS: u64 = 250;
+/// How long what is deleted in the background may take.
+const DELETED: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_referred_to_stays_and_the_rest_goes() -> Result<()> {
+    let seed = setting("BERTH_SEED").unwrap_or_else(seed);
+    let steps = setting("BERTH_STEPS").unwrap_or(STEPS);
+    eprintln!("BERTH_SEED={seed} BERTH_STEPS={steps}");
+    let mut story = Story::begin(seed).await?;
+    let told = story.tell(steps).await;
+    if told.is_err() {
+        eprintln!("the node's log:\n{}", story.node.log()?);
+    }
+    told.with_context(|| format!("BERTH_SEED={seed} BERTH_STEPS={steps}"))
+}
+
+struct Story {
+    setting: Setting,
+    node: Node,
+    client: Client,
+    model: Model,
+    random: Random,
+    kills: Kills,
+    /// What could be reached before the present step.
+    reached: BTreeSet<Thing>,
+    /// Numbers what is made.
+    next: u64,
+}
+
+impl Story {
+    async fn begin(seed: u64) -> Result<Self> {
+        // So that a node collects only as it is told: what is not collected is there to be adopted.
+        let quiet = "[distribution.gc]\ndeletion_threshold = 0\nmutation_threshold = 0\n";
+        let node = Node::start_with(quiet)?;
+        let client = Client::new(&node.address())?;
+        let mut model = Model::default();
+        let setting = Setting::make(&node, &client, &mut model).await?;
+        let (random, kills) = (Random::new(seed), Kills::default());
+        let reached = model.reachable();
+        Ok(Self { setting, node, client, model, random, kills, reached, next: 0 })
+    }
+
+    async fn tell(&mut self, steps: u64) -> Result<()> {
+        let collections = Collections::begin(&self.node.address());
+        for step in 0..steps {
+            self.kills.perhaps(&mut self.random, &mut self.node)?;
+            let operation = self.choose();
+            let told = format!("{operation:?}");
+            let done = self.perform(operation).await;
+            let kept = match done {
+                Ok(referred) => self.compare(&referred).await,
+                Err(error) => Err(error),
+            };
+            kept.with_context(|| format!("step {step}: {told}"))?;
+        }
+        self.kills.settle()?;
+        let counts = collections.end().await?;
+        eprintln!("{} kills, {counts:?}", self.kills.count);
+        ensure!(counts.done > 0, "no collection came to its end");
+        self.client.collect().await?;
+        self.compare(&BTreeSet::new()).await?;
+        let there = self.client.there().await?;
+        let left: Vec<_> = there.difference(&self.reached).collect();
+        ensure!(left.is_empty(), "nothing refers to {left:?}");
+        self.end().await
+    }
+
+    /// Holds the node against the model. What has just been referred to may have been collected
+    /// before, if nothing else kept it; what is there now stays.
+    async fn compare(&mut self, referred: &BTreeSet<Thing>) -> Result<()> {
+        let there = self.client.there().await?;
+        for thing in referred.difference(&self.reached).filter(|thing| !there.contains(*thing)) {
+            self.model.gone(thing);
+        }
+        self.reached = self.model.reachable();
+        let lost: Vec<_> = self.reached.difference(&there).collect();
+        ensure!(lost.is_empty(), "lost {lost:?}");
+        let images: BTreeSet<_> = self.model.images.keys().cloned().collect();
+        ensure!(self.client.images().await? == images, "images are not {images:?}");
+        let containers: BTreeSet<_> = self.model.containers.keys().cloned().collect();
+        ensure!(self.client.containers().await? == containers, "containers: not {containers:?}");
+        let leases: BTreeSet<_> = self.model.leases.keys().cloned().collect();
+        ensure!(self.client.leases().await? == leases, "leases are not {leases:?}");
+        Ok(())
+    }
+
+    /// Lets go of all: nothing is left, in records or on disk.
+    async fn end(&mut self) -> Result<()> {
+        for name in std::mem::take(&mut self.model.images).into_keys() {
+            self.client.delete_image(&name, false).await?;
+        }
+        for id in std::mem::take(&mut self.model.containers).into_keys() {
+            self.client.delete_container(&id).await?;
+        }
+        for id in std::mem::take(&mut self.model.leases).into_keys() {
+            self.client.delete_lease(&id, false).await?;
+        }
+        self.client.collect().await?;
+        let left = self.client.there().await?;
+        ensure!(left.is_empty(), "nothing is referred to, and there are {left:?}");
+        let active = self.node.ctr("content active").output()?.ok()?;
+        ensure!(active.lines().count() <= 1, "ingests are left:\n{active}");
+        for folder in ["distribution/blobs/sha256", "bundle/overlayfs/snapshots"] {
+            let folder = self.node.path("root").join(folder);
+            let count = || fs_err::read_dir(&folder).map_or(0, Iterator::count);
+            until("files are deleted", DELETED, || count() == 0)
+                .with_context(|| format!("{} in {}", count(), folder.display()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! What clients may count on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that a collection may drop.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    /// By its digest.
+    Blob(String),
+    /// By its key.
+    Snapshot(String),
+}
+
+impl Thing {
+    /// Its digest or key.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Blob(name) | Self::Snapshot(name) => name,
+        }
+    }
+}
+
+/// Something that was made and, if nothing reached it since, may be gone.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    pub parent: Option<Thing>,
+    /// What its labels name.
+    pub refs: BTreeSet<Thing>,
+    /// It can be a parent.
+    pub committed: bool,
+    /// These tests made it, not a pull.
+    pub own: bool,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub made: BTreeMap<Thing, Made>,
+    /// What each names.
+    pub images: BTreeMap<String, Thing>,
+    /// What each refers to.
+    pub containers: BTreeMap<String, BTreeSet<Thing>>,
+    /// What each holds.
+    pub leases: BTreeMap<String, BTreeSet<Thing>>,
+}
+
+impl Model {
+    /// All that images, containers and leases lead to.
+    pub fn reachable(&self) -> BTreeSet<Thing> {
+        let held = self.containers.values().chain(self.leases.values()).flatten();
+        self.reached_from(self.images.values().chain(held))
+    }
+
+    /// Whether a reference would make a circle through both kinds: no service could drop it whole,
+    /// and so none does (docs/adr/0002-garbage-collection.md).
+    pub fn is_circle(&self, from: &Thing, to: &Thing) -> bool {
+        let reached = self.reached_from([to]);
+        let blob = |thing: &Thing| matches!(thing, Thing::Blob(_));
+        reached.contains(from) && reached.iter().any(|thing| blob(thing) != blob(from))
+    }
+
+    fn reached_from<'a>(&'a self, things: impl IntoIterator<Item = &'a Thing>) -> BTreeSet<Thing> {
+        let mut queue: Vec<&Thing> = things.into_iter().collect();
+        let mut reached = BTreeSet::new();
+        while let Some(thing) = queue.pop() {
+            // A name of what is not there leads nowhere.
+            let Some(made) = self.made.get(thing) else { continue };
+            if reached.insert(thing.clone()) {
+                queue.extend(made.refs.iter().chain(&made.parent));
+            }
+        }
+        reached
+    }
+
+    /// It was collected.
+    pub fn gone(&mut self, thing: &Thing) {
+        self.made.remove(thing);
+    }
+}
