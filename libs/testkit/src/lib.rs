@@ -9,6 +9,7 @@
 mod authority;
 mod command;
 mod commits;
+mod dockerd;
 mod fault;
 mod files;
 mod http;
@@ -28,6 +29,7 @@ mod wait;
 pub use authority::Authority;
 pub use command::{Output, Run, program, run};
 pub use commits::commits_in;
+pub use dockerd::Dockerd;
 pub use fault::{Fault, On};
 pub use files::Files;
 pub use image::{Blob, Family, Image, Packing, Recipe, sha256};
