@@ -18,7 +18,8 @@ use crate::events::{Event, envelope};
 use crate::{Error, log};
 
 const QUEUE: usize = 2048;
-const TRIES: u32 = 5;
+/// With the pauses between them a listener that is restarted has a quarter of a minute.
+const TRIES: u32 = 6;
 const DEADLINE: Duration = Duration::from_secs(5);
 const SERVICE: &str = "containerd.services.events.ttrpc.v1.Events";
 /// Under this header containerd's ttrpc services look for the namespace.
@@ -58,6 +59,11 @@ pub(crate) fn queue(namespace: &str, destination: Destination) -> (Publisher, Qu
     )
 }
 
+/// How long after a failed try the next one is made.
+const fn pause(attempt: u32) -> Duration {
+    Duration::from_millis(250 * attempt as u64 * attempt as u64)
+}
+
 impl Publisher {
     /// Queues an event; one that finds the queue full is lost.
     pub(crate) fn publish<E: Event>(&self, event: &E) {
@@ -92,7 +98,7 @@ impl Queue {
                 return Err(error);
             }
             // The listener restarts: each try waits a little longer for it.
-            tokio::time::sleep(Duration::from_millis(250) * attempt * attempt).await;
+            tokio::time::sleep(pause(attempt)).await;
             attempt += 1;
         }
     }
@@ -132,5 +138,16 @@ impl Queue {
         let client = Client::connect(path, DEADLINE).await?;
         let header = KeyValue { key: NAMESPACE_HEADER.into(), value: self.namespace.clone() };
         Ok(client.with_metadata(vec![header]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_has_a_quarter_of_a_minute_to_come_back() {
+        let patience: Duration = (1..TRIES).map(pause).sum();
+        assert!((13..16).contains(&patience.as_secs()), "{patience:?}");
     }
 }

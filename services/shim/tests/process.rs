@@ -12,6 +12,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::task::v3 as wire;
 use berth_proto::containerd::v1::types::Status;
 use common::*;
@@ -202,6 +203,41 @@ fn the_runtime_describes_itself() {
     assert_eq!(info.name, "io.containerd.runc.v2");
     let output = Command::new(SHIM).arg("-v").output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains("berth"));
+}
+
+/// A folder of a control group, of the first hierarchy if there are several.
+fn cgroup(name: &str) -> std::path::PathBuf {
+    let cpu = std::path::Path::new("/sys/fs/cgroup/cpu");
+    let root = if cpu.exists() { cpu } else { std::path::Path::new("/sys/fs/cgroup") };
+    root.join(name)
+}
+
+#[tokio::test]
+async fn a_shim_lives_in_the_cgroup_that_it_is_told_or_not_at_all() {
+    let node = Node::new();
+    let name = format!("berth-shim-{}", std::process::id());
+    let options = Options { shim_cgroup: format!("/{name}"), ..node.options() };
+    let input = berth_proto::pack(&options).encode_to_vec();
+    let bundle = node.bundle("g1", &spec(&["sleep", "1000"]));
+    let output = node.launch("g1", &bundle, &input, &[]);
+    assert!(!output.status.success());
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert!(why.contains(&format!("failed to load cgroup /{name}")), "{why}");
+    std::fs::create_dir(cgroup(&name)).unwrap();
+    let output = node.launch("g1", &bundle, &input, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let address = String::from_utf8(output.stdout).unwrap();
+    let socket = address.strip_prefix("unix://").unwrap();
+    let client = berth_ttrpc::Client::connect(socket.as_ref(), LONG).await.unwrap();
+    let request = wire::ConnectRequest { id: "g1".into() };
+    let shim: wire::ConnectResponse =
+        client.call("containerd.task.v3.Task", "Connect", &request, LONG).await.unwrap();
+    let members = std::fs::read_to_string(cgroup(&name).join("cgroup.procs")).unwrap();
+    assert_eq!(members.trim(), shim.shim_pid.to_string());
+    let request = wire::ShutdownRequest::default();
+    let _: () = client.call("containerd.task.v3.Task", "Shutdown", &request, LONG).await.unwrap();
+    client.closed().await;
+    eventually("the group is empty", || std::fs::remove_dir(cgroup(&name)).is_ok()).await;
 }
 
 /// Nobody learns of a shim whose caller is gone before it was told: it goes as well.

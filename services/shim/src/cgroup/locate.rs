@@ -63,15 +63,21 @@ fn hierarchies(mounts: &str) -> impl Iterator<Item = (&str, &str, &str)> {
 /// Moves a process into a control group that exists, given below the root of the hierarchies.
 pub(crate) fn join(pid: u32, path: &str) -> Result<(), Error> {
     if unified() {
-        fs_err::write(below(Path::new(ROOT), path).join("cgroup.procs"), pid.to_string())?;
-        return Ok(());
+        let group = below(Path::new(ROOT), path);
+        if !group.exists() {
+            return Err(Error::NoCgroup(path.to_owned()));
+        }
+        return Ok(fs_err::write(group.join("cgroup.procs"), pid.to_string())?);
     }
     let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
-    for (_, _, folder) in hierarchies(&mounts) {
-        let procs = below(Path::new(folder), path).join("cgroup.procs");
-        if procs.exists() {
-            fs_err::write(procs, pid.to_string())?;
-        }
+    let folders = hierarchies(&mounts).map(|(_, _, folder)| below(Path::new(folder), path));
+    // A group need not be in every hierarchy, but it has to be in one.
+    let groups: Vec<_> = folders.filter(|folder| folder.exists()).collect();
+    if groups.is_empty() {
+        return Err(Error::NoCgroup(path.to_owned()));
+    }
+    for group in groups {
+        fs_err::write(group.join("cgroup.procs"), pid.to_string())?;
     }
     Ok(())
 }
