@@ -12,6 +12,8 @@ use crate::process::{Exit, State, Status};
 
 /// The status of a process that was killed with its shim.
 const KILLED: u32 = 137;
+/// The status of a process of which nobody can say how it ended.
+const UNKNOWN: u32 = 255;
 /// Between two connections to a shim that accepts and hangs up.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,7 +104,7 @@ impl Tasks {
     pub(super) async fn abandon(&self, task: &Arc<Task>, client: &ShimClient) {
         task.leaving.store(true, Ordering::Release);
         if task.life.began() {
-            let exit = task.life.exit_of("").unwrap_or_else(|| killed(task));
+            let exit = task.life.exit_of("").unwrap_or_else(|| lost(task));
             task.life.note(exit.at, Step::Deleted { exit });
         }
         if let Err(error) = client.shutdown().await {
@@ -120,7 +122,7 @@ impl Tasks {
         let exit = self.clean_up(task).await.unwrap_or_else(|error| {
             let error = berth_errors::chain(&error);
             tracing::warn!(id = task.id, error, "clean up after dead shim");
-            killed(task)
+            lost(task)
         });
         if task.life.began() {
             let now = SystemTime::now();
@@ -157,8 +159,9 @@ impl Tasks {
     }
 }
 
-fn killed(task: &Task) -> Exit {
-    Exit { pid: task.life.first_pid(), status: KILLED, at: SystemTime::now() }
+/// The end of a task of which its shim left nothing to be learnt.
+fn lost(task: &Task) -> Exit {
+    Exit { pid: task.life.first_pid(), status: UNKNOWN, at: SystemTime::now() }
 }
 
 /// Tells what a state says of the steps before it.
