@@ -60,9 +60,11 @@ pub enum Error {
     /// The runtime's name leads to no shim.
     #[error("failed to resolve runtime path: {0}")]
     NoRuntime(String),
-    /// A shim did not start or did not answer as it must.
-    #[error("failed to start shim: {program}: {why}")]
-    ShimStart {
+    /// A shim's program failed or did not answer as it must.
+    #[error("{step}: {program}: {why}")]
+    ShimProgram {
+        /// What it was run for.
+        step: &'static str,
         /// The shim's program.
         program: PathBuf,
         /// What it said.
@@ -166,7 +168,7 @@ impl Coded for Error {
             Error::Running => Code::FailedPrecondition,
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
             Error::Epoch(_) => Code::Aborted,
-            Error::ShimStart { .. } => Code::Unknown,
+            Error::ShimProgram { .. } => Code::Unknown,
             Error::Child { source, .. } => source.code(),
             Error::Shim { source, .. } => source.code(),
             Error::Bundle { source, .. } => code_of_io(source),

@@ -22,6 +22,9 @@ use crate::tasks::{Parts, Tasks};
 
 /// The version of this service's tables.
 const SCHEMA: u32 = 1;
+/// The longest folder for the sockets of shims: containerd's shims add 65 bytes to it, and the kernel
+/// takes 107.
+const MAX_SOCKET_FOLDER: usize = 42;
 /// How long a shim's event that has arrived may take.
 const EVENT_DRAIN: Duration = Duration::from_secs(2);
 
@@ -86,11 +89,15 @@ fn shim_settings(config: &Config) -> Settings {
     let own = std::env::current_exe().unwrap_or_default();
     let beside = own.parent().map(Path::to_owned);
     let publish: Option<PathBuf> = beside.as_ref().map(|folder| folder.join("berth"));
+    // Where it would be too long shims have a place of their own.
+    let sockets = Some(config.state.join("s"));
+    let sockets = sockets.filter(|folder| folder.as_os_str().len() <= MAX_SOCKET_FOLDER);
     Settings {
         folder: config.runtime.shim_dir.clone().or(beside),
         address: config.address.clone(),
         ttrpc_address: config.ttrpc_address(),
         publish_binary: publish.unwrap_or_else(|| "berth".into()),
+        socket_folder: sockets,
         start_deadline: config.runtime.shim_start_timeout.0,
         debug: matches!(config.log.level.as_str(), "debug" | "trace"),
     }

@@ -71,7 +71,8 @@ impl wire::introspection_server::Introspection for Service {
 impl Service {
     async fn runtime(&self, request: &RuntimeRequest) -> Result<RuntimeInfo, Error> {
         let options = request.options.as_ref().map(Message::encode_to_vec).unwrap_or_default();
-        let printed = self.0.info(&request.runtime_path, &options).await?;
+        let program = self.0.resolve(&request.runtime_path)?;
+        let printed = self.0.ask(&program, "-info", &options).await?;
         RuntimeInfo::decode(printed)
             .map_err(|e| Error::Invalid(format!("decode runtime information: {e}")))
     }

@@ -2,31 +2,54 @@
 
 use std::path::Path;
 
+use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
-use berth_proto::containerd::runtime::bootstrap::v1::BootstrapResult;
+use berth_proto::containerd::runtime::bootstrap::v1::{
+    BootstrapParams, BootstrapResult, Extension, LogLevel,
+};
+use berth_proto::containerd::types::RuntimeInfo;
+use bytes::Bytes;
 use prost::Message;
 
-use super::options::TaskOptions;
+use super::options::{TaskOptions, wire};
 use crate::error::{Error, Result};
-use crate::shims::{Bootstrap, Launcher};
+use crate::shims::{Bootstrap, Known, Launcher, STARTING};
+
+/// What our own shim's version contains.
+const OURS: &str = "(berth)";
+/// containerd's own shim, and the version of it that began to read parameters.
+const RUNC: &str = "io.containerd.runc.v2";
+const FIRST_WITH_PARAMETERS: (u32, u32) = (2, 3);
 
 /// Starts shims.
 #[derive(Clone, Debug)]
 pub struct Starter {
     launcher: Launcher,
+    forms: Known<Form>,
+}
+
+/// What a shim's program wants on the standard input of `start`. It fails with the other one: an
+/// older program takes parameters for options of an unknown type, and a newer one takes options
+/// for the parameters of another task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The runtime's options, or nothing.
+    Options,
+    /// Parameters, since containerd 2.3.
+    Parameters,
 }
 
 impl Starter {
     /// Starts shims by this launcher.
     #[must_use]
     pub fn new(launcher: Launcher) -> Self {
-        Self { launcher }
+        Self { launcher, forms: Known::default() }
     }
 
     /// Starts a shim for `id` in its folder.
     ///
     /// # Errors
-    /// [`Error::Child`], [`Error::ShimStart`].
+    /// [`Error::Child`], [`Error::ShimProgram`].
     pub async fn start(
         &self,
         program: &Path,
@@ -35,9 +58,74 @@ impl Starter {
         bundle: &Path,
         options: &TaskOptions,
     ) -> Result<Bootstrap> {
-        let printed = self.launcher.start(program, ns, id, bundle, &options.start).await?;
-        answer(&printed).map_err(|why| Error::ShimStart { program: program.to_owned(), why })
+        let input = match self.forms.of(program, self.ask(program)).await? {
+            Form::Options => options.start.clone(),
+            Form::Parameters => self.parameters(ns, id, options).encode_to_vec(),
+        };
+        let printed = self.launcher.start(program, ns, id, bundle, &input).await?;
+        answer(&printed).map_err(|why| Error::ShimProgram {
+            step: STARTING,
+            program: program.to_owned(),
+            why,
+        })
     }
+
+    /// Asks a program what it is. Our own says so at once; it would ask runc before it describes
+    /// itself.
+    async fn ask(&self, program: &Path) -> Result<Form> {
+        let version = self.says(program, "-v").await?.unwrap_or_default();
+        if String::from_utf8_lossy(&version).contains(OURS) {
+            return Ok(Form::Parameters);
+        }
+        let info = self.says(program, "-info").await?;
+        let info = info.and_then(|printed| RuntimeInfo::decode(printed).ok());
+        Ok(info.map_or(Form::Options, |info| form(&info)))
+    }
+
+    /// What a program answers to a flag; nothing when it does not know it.
+    async fn says(&self, program: &Path, flag: &str) -> Result<Option<Bytes>> {
+        match self.launcher.ask(program, flag, &[]).await {
+            Ok(printed) => Ok(Some(printed)),
+            Err(Error::ShimProgram { .. }) => Ok(None),
+            Err(error) if error.code() == Code::DeadlineExceeded => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parameters(&self, ns: &Namespace, id: &str, options: &TaskOptions) -> BootstrapParams {
+        let settings = self.launcher.settings();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let level = if settings.debug { LogLevel::Debug } else { LogLevel::Info };
+        let options = options.create.as_ref().map(wire);
+        BootstrapParams {
+            instance_id: id.to_owned(),
+            namespace: ns.to_string(),
+            log_level: level.into(),
+            containerd_version: env!("CARGO_PKG_VERSION").into(),
+            containerd_ttrpc_address: text(&settings.ttrpc_address),
+            containerd_grpc_address: text(&settings.address),
+            containerd_binary: text(&settings.publish_binary),
+            extensions: options.into_iter().map(|any| Extension { value: Some(any) }).collect(),
+            socket_dir: settings.socket_folder.as_deref().map(text),
+        }
+    }
+}
+
+/// What a program wants that describes itself so.
+fn form(info: &RuntimeInfo) -> Form {
+    let version = info.version.as_ref().map_or("", |version| &version.version);
+    // An unknown version is an old one: newer ones know both forms.
+    match info.name == RUNC && numbers(version) < FIRST_WITH_PARAMETERS {
+        true => Form::Options,
+        false => Form::Parameters,
+    }
+}
+
+/// The first two numbers of a version as `v2.3.4+unknown`.
+fn numbers(version: &str) -> (u32, u32) {
+    let mut parts = version.trim_start_matches('v').split(|c: char| !c.is_ascii_digit());
+    let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or_default();
+    (number(), number())
 }
 
 /// Reads what `start` printed. Shims that are built with containerd 2.3 or later print a message,
@@ -54,7 +142,25 @@ fn answer(printed: &[u8]) -> Result<Bootstrap, String> {
 
 #[cfg(test)]
 mod tests {
+    use berth_proto::containerd::types::RuntimeVersion;
+
     use super::*;
+
+    #[test]
+    fn only_old_shims_of_containerds_own_want_options() {
+        let form = |name: &str, version: &str| {
+            let version = RuntimeVersion { version: version.into(), ..RuntimeVersion::default() };
+            let (name, version) = (name.into(), Some(version));
+            form(&RuntimeInfo { name, version, ..RuntimeInfo::default() })
+        };
+        for old in ["1.7.24~ds1", "v2.2.9", "2.0.0-rc.1", "", "unknown", "v1.10.0"] {
+            assert_eq!(form(RUNC, old), Form::Options, "{old}");
+        }
+        for new in ["v2.3.4", "2.3.0+unknown", "2.10", "v3.0.0"] {
+            assert_eq!(form(RUNC, new), Form::Parameters, "{new}");
+        }
+        assert_eq!(form("io.containerd.other.v1", "0.1"), Form::Parameters);
+    }
 
     #[test]
     fn all_three_kinds_of_answers_are_understood() {

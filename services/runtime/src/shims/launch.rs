@@ -11,6 +11,9 @@ use tokio::process::Command;
 use super::resolve::resolve;
 use crate::error::{Error, Result};
 
+/// What the errors of a start begin with, as containerd's do.
+pub const STARTING: &str = "failed to start shim: start failed";
+
 /// How long a shim's program may take to clean up after a shim that died.
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -28,6 +31,8 @@ pub struct Settings {
     pub ttrpc_address: PathBuf,
     /// The program with `publish`.
     pub publish_binary: PathBuf,
+    /// Where shims put their sockets, if they can be told.
+    pub socket_folder: Option<PathBuf>,
     /// Until a shim has answered its start.
     pub start_deadline: Duration,
     /// Whether shims log more.
@@ -60,7 +65,7 @@ impl Launcher {
     /// it printed.
     ///
     /// # Errors
-    /// [`Error::Child`], [`Error::ShimStart`].
+    /// [`Error::Child`], [`Error::ShimProgram`].
     pub async fn start(
         &self,
         program: &Path,
@@ -72,22 +77,13 @@ impl Launcher {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("start");
         let deadline = self.settings.start_deadline;
-        let output = child::output_with_input(command, input, deadline)
-            .await
-            .map_err(|source| Error::Child { step: "failed to start shim", source })?;
-        if !output.status.success() {
-            let text = [output.stdout, output.stderr].concat();
-            let text = String::from_utf8_lossy(&text);
-            let why = format!("{}: {}", text.trim(), output.status);
-            return Err(Error::ShimStart { program: program.to_owned(), why });
-        }
-        Ok(output.stdout.into())
+        run(command, input, deadline, STARTING).await
     }
 
     /// Has the program of a shim that died clean up; answers what it printed.
     ///
     /// # Errors
-    /// [`Error::Child`], [`Error::ShimStart`].
+    /// [`Error::Child`], [`Error::ShimProgram`].
     pub async fn delete(
         &self,
         program: &Path,
@@ -97,32 +93,23 @@ impl Launcher {
     ) -> Result<Bytes> {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("-bundle").arg(bundle).arg("delete");
-        let output = child::output(command, DELETE_DEADLINE)
-            .await
-            .map_err(|source| Error::Child { step: "clean up after dead shim", source })?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::ShimStart { program: program.to_owned(), why });
-        }
-        Ok(output.stdout.into())
+        run(command, &[], DELETE_DEADLINE, "clean up after dead shim").await
     }
 
-    /// What a runtime's shim says of itself, as it printed it.
+    /// What a shim's program prints of itself when it is given `flag`, which is `-v` or `-info`.
     ///
     /// # Errors
-    /// [`Error::NoRuntime`], [`Error::Child`], [`Error::ShimStart`].
-    pub async fn info(&self, runtime: &str, options: &[u8]) -> Result<Bytes> {
-        let program = self.resolve(runtime)?;
-        let mut command = child::command(&program);
-        command.arg("-info");
-        let output = child::output_with_input(command, options, INFO_DEADLINE)
-            .await
-            .map_err(|source| Error::Child { step: "ask shim about itself", source })?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::ShimStart { program, why });
-        }
-        Ok(output.stdout.into())
+    /// [`Error::Child`], [`Error::ShimProgram`].
+    pub async fn ask(&self, program: &Path, flag: &str, input: &[u8]) -> Result<Bytes> {
+        let mut command = child::command(program);
+        command.arg(flag);
+        run(command, input, INFO_DEADLINE, "ask shim about itself").await
+    }
+
+    /// What all shims are told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn command(&self, program: &Path, ns: &Namespace, id: &str, bundle: &Path) -> Command {
@@ -143,4 +130,26 @@ impl Launcher {
         }
         command
     }
+}
+
+/// Runs a shim's program to its end; answers what it printed.
+async fn run(
+    command: Command,
+    input: &[u8],
+    deadline: Duration,
+    step: &'static str,
+) -> Result<Bytes> {
+    let program = PathBuf::from(command.as_std().get_program());
+    let ended = child::output_with_input(command, input, deadline).await;
+    let output = ended.map_err(|source| Error::Child { step, source })?;
+    if output.status.success() {
+        return Ok(output.stdout.into());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let end = match output.status.code() {
+        Some(code) => format!("exit status {code}"),
+        None => output.status.to_string(),
+    };
+    Err(Error::ShimProgram { step, program, why: format!("{}: {end}", text.trim()) })
 }
