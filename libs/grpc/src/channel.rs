@@ -24,6 +24,7 @@ mod outgoing;
 mod upload;
 
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -119,8 +120,24 @@ impl Channel {
 
     /// Whether the service takes a connection within this time.
     pub async fn is_there(&self, within: Duration) -> bool {
+        self.connect(within).await.is_ok()
+    }
+
+    /// Connects before the first call, if it is not done: tries once, and then for so long.
+    ///
+    /// # Errors
+    /// What the last try said.
+    pub async fn connect(&self, within: Duration) -> io::Result<()> {
         let connection = &self.0.connection;
-        connection.current().is_some() || connection.make(Instant::now() + within).await.is_ok()
+        if connection.current().is_none() {
+            connection.make(Instant::now() + within).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the connection that was made last has ended; at once when there was none.
+    pub async fn ended(&self) {
+        self.0.connection.ended().await;
     }
 }
 

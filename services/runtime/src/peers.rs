@@ -1,10 +1,11 @@
-//! Calls of other processes: shims by ttrpc, other services by gRPC. Only this module and the API
+//! Calls of other processes: shims by ttrpc or gRPC, other services by gRPC. Only this module and the API
 //! know the wire's types.
 
 mod options;
 mod services;
 mod shim;
 mod starter;
+mod transport;
 
 pub use options::{TaskOptions, task_options};
 pub use services::Services;

@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use support::Node;
+use support::{Node, signal, until};
 
 /// A shim's program that notes what it is called with and does one verb for itself; all else does
 /// the real one, which is `$real` in the script.
@@ -32,7 +32,7 @@ async fn whole_life(node: &Node, shim: &str, id: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_is_asked_once_what_it_understands() {
-    for shim in support::shims() {
+    for shim in support::shims().into_iter().filter(|shim| !shim.ends_with(support::GRPC_SHIM)) {
         let node = Node::start().await;
         let ours = !shim.starts_with("/usr/bin/");
         let input = node.folder.path().join("input");
@@ -54,3 +54,47 @@ async fn a_program_is_asked_once_what_it_understands() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_over_grpc_is_spoken_to_in_grpc() {
+    let node = Node::start().await;
+    let shims = support::shims();
+    let shim = shims.iter().find(|shim| shim.ends_with(support::GRPC_SHIM));
+    let bootstrap = whole_life(&node, shim.expect("it is not built"), "spoken").await;
+    assert_eq!((&bootstrap["protocol"], &bootstrap["version"]), (&"grpc".into(), &3.into()));
+    node.finish().await;
+}
+
+/// A group's shim may be older than the program that finds it and answers for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_that_does_not_serve_what_was_said_is_called_in_the_older_way() {
+    let node = Node::start().await;
+    let real = "/usr/bin/containerd-shim-runc-v2";
+    let answer = r#"{"version":3,"protocol":"ttrpc","address":"%s"}"#;
+    let start = format!(
+        "address=$($real \"$@\" | sed 's/.*\\(unix:[^\"]*\\).*/\\1/'); printf '{answer}' \"$address\""
+    );
+    let (program, _) = wrapped(node.folder.path(), real, "start", &start);
+    let bootstrap = whole_life(&node, &program, "older").await;
+    assert_eq!(bootstrap["version"], 2);
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_shim_left_nothing_to_be_learnt_ends_with_255() {
+    let real = support::shims().pop().unwrap();
+    let node = Node::start().await;
+    let (program, _) = wrapped(node.folder.path(), &real, "delete", "echo lost >&2; exit 7");
+    let pid = node.run(&program, "lost", "while :; do sleep 1000; done").await;
+    signal(node.shim_pid("lost"), libc::SIGKILL);
+    assert_eq!(node.wait("lost", "").await.unwrap(), 255);
+    let told = node.events_until("lost", "delete 255").await;
+    assert_eq!(told, ["create", "start", "exit lost 255", "delete 255"]);
+    until("its folder is gone", || !node.bundle("lost").exists()).await;
+    // Nobody cleaned up: it runs on.
+    let mut runc = berth_lifecycle::child::command("runc");
+    runc.arg("--root").arg(node.folder.path().join("run/runtime/.runc/test"));
+    runc.args(["delete", "--force", "lost"]);
+    assert!(runc.status().await.unwrap().success());
+    until("it is dead", || !Path::new(&format!("/proc/{pid}")).exists()).await;
+    node.finish().await;
+}

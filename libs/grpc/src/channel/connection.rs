@@ -15,6 +15,7 @@ use h2::client::{Builder, SendRequest};
 use h2::{Ping, PingPong};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::socket::Socket;
@@ -55,6 +56,8 @@ struct Made {
     link: Link,
     /// The socket once more, to be asked whether the other side is there.
     socket: OwnedFd,
+    /// Its other end goes with the connection.
+    ended: watch::Receiver<()>,
 }
 
 impl Connection {
@@ -118,6 +121,15 @@ impl Connection {
         made.ok().flatten().ok_or(last)
     }
 
+    /// Returns when the connection that was made last has ended; at once when there was none.
+    pub(super) async fn ended(&self) {
+        let made = self.lock().as_ref().map(|made| made.ended.clone());
+        if let Some(mut ended) = made {
+            // Nothing is ever sent: an error is the end.
+            let _ = ended.changed().await;
+        }
+    }
+
     async fn dial(&self) -> io::Result<Made> {
         let stream = UnixStream::connect(&self.path).await?;
         let socket = stream.as_fd().try_clone_to_owned()?;
@@ -139,8 +151,9 @@ impl Connection {
         let link = Link { sender, under_way: Arc::default() };
         let silence = silence(connection.ping_pong(), link.under_way.clone(), self.silence);
         let path = self.path.clone();
+        let (end, ended) = watch::channel(());
         self.spawn("upstream-connection", async move {
-            let path = path.display();
+            let (path, _end) = (path.display(), end);
             tokio::select! {
                 biased;
                 ended = connection => if let Err(error) = ended {
@@ -149,7 +162,7 @@ impl Connection {
                 () = silence => tracing::warn!(%path, "service does not answer, given up"),
             }
         });
-        Ok(Made { link, socket })
+        Ok(Made { link, socket, ended })
     }
 
     /// Starts a task that ends with the connection.

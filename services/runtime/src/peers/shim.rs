@@ -7,19 +7,17 @@ use berth_mount::Mount;
 use berth_proto::containerd::task::v3 as wire;
 use berth_proto::containerd::types;
 use berth_proto::containerd::v1::types::Status as WireStatus;
-use berth_ttrpc::{Client, KeyValue};
 use prost::Message;
 
 use super::options::{domain, wire as wire_any};
+use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::process::{Exit, Io, Pid, State, Status};
 use crate::records::Any;
 use crate::shims::Bootstrap;
 
-/// Under this header containerd's ttrpc services look for the namespace.
-const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
-/// Until a connection to a shim's socket is made.
-const CONNECT: Duration = Duration::from_secs(5);
+const TASK_V2: &str = "containerd.task.v2.Task";
+const TASK_V3: &str = "containerd.task.v3.Task";
 /// Calls that runc is run for.
 const SLOW: Duration = Duration::from_secs(120);
 /// Calls that touch the kernel alone.
@@ -35,7 +33,7 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A connection to one shim, for one task.
 #[derive(Clone)]
 pub struct ShimClient {
-    client: Client,
+    transport: Transport,
     service: &'static str,
     id: String,
 }
@@ -46,29 +44,31 @@ impl ShimClient {
     /// # Errors
     /// [`Error::Shim`].
     pub async fn connect(bootstrap: &Bootstrap, ns: &Namespace, id: &str) -> Result<Self> {
-        let client = Client::connect(bootstrap.socket(), CONNECT).await;
-        let client = client.map_err(|source| Error::Shim { step: "", source })?;
-        let header = KeyValue { key: NAMESPACE_HEADER.into(), value: ns.to_string() };
-        let client = client.with_metadata(vec![header]);
-        let service = match bootstrap.version {
-            3.. => "containerd.task.v3.Task",
-            _ => "containerd.task.v2.Task",
-        };
-        Ok(Self { client, service, id: id.to_owned() })
+        let transport = Transport::connect(bootstrap, ns).await;
+        let transport = transport.map_err(|source| Error::Shim { step: "", source })?;
+        let service = if bootstrap.version >= 3 { TASK_V3 } else { TASK_V2 };
+        Ok(Self { transport, service, id: id.to_owned() })
+    }
+
+    /// The same connection to the service before the one that it calls, if there is one.
+    #[must_use]
+    pub fn older(&self) -> Option<Self> {
+        let both = matches!(self.transport, Transport::Ttrpc(_)) && self.service == TASK_V3;
+        both.then(|| Self { service: TASK_V2, ..self.clone() })
     }
 
     /// Returns when the connection has ended.
     pub async fn closed(&self) {
-        self.client.closed().await;
+        self.transport.closed().await;
     }
 
-    async fn call<M: Message + Default>(
+    async fn call<M: Message + Default + 'static>(
         &self,
         method: &str,
-        request: &impl Message,
+        request: impl Message + 'static,
         deadline: Duration,
     ) -> Result<M> {
-        let answer = self.client.call(self.service, method, request, deadline).await;
+        let answer = self.transport.call(self.service, method, request, deadline).await;
         answer.map_err(|source| Error::Shim { step: "", source })
     }
 
@@ -96,14 +96,14 @@ impl ShimClient {
             parent_checkpoint: String::new(),
             options: options.map(wire_any),
         };
-        let answer: wire::CreateTaskResponse = self.call("Create", &request, SLOW).await?;
+        let answer: wire::CreateTaskResponse = self.call("Create", request, SLOW).await?;
         Ok(answer.pid)
     }
 
     /// Starts the first process, or an added one.
     pub async fn start(&self, exec: &str) -> Result<u32> {
         let request = wire::StartRequest { id: self.id.clone(), exec_id: exec.to_owned() };
-        let answer: wire::StartResponse = self.call("Start", &request, SLOW).await?;
+        let answer: wire::StartResponse = self.call("Start", request, SLOW).await?;
         Ok(answer.pid)
     }
 
@@ -119,7 +119,7 @@ impl ShimClient {
 
     async fn state_within(&self, exec: &str, deadline: Duration) -> Result<State> {
         let request = wire::StateRequest { id: self.id.clone(), exec_id: exec.to_owned() };
-        let answer: wire::StateResponse = self.call("State", &request, deadline).await?;
+        let answer: wire::StateResponse = self.call("State", request, deadline).await?;
         Ok(State {
             pid: answer.pid,
             status: status(answer.status),
@@ -137,7 +137,7 @@ impl ShimClient {
     /// Deletes a process that has ended, or the task with its first one.
     pub async fn delete(&self, exec: &str) -> Result<Exit> {
         let request = wire::DeleteRequest { id: self.id.clone(), exec_id: exec.to_owned() };
-        let answer: wire::DeleteResponse = self.call("Delete", &request, SLOW).await?;
+        let answer: wire::DeleteResponse = self.call("Delete", request, SLOW).await?;
         Ok(exit(&answer))
     }
 
@@ -145,7 +145,7 @@ impl ShimClient {
     pub async fn kill(&self, exec: &str, signal: u32, all: bool) -> Result<()> {
         let request =
             wire::KillRequest { id: self.id.clone(), exec_id: exec.to_owned(), signal, all };
-        self.call("Kill", &request, QUICK).await
+        self.call("Kill", request, QUICK).await
     }
 
     /// Adds a process.
@@ -159,13 +159,13 @@ impl ShimClient {
             stderr: io.stderr.clone(),
             spec: spec.map(wire_any),
         };
-        self.call("Exec", &request, SLOW).await
+        self.call("Exec", request, SLOW).await
     }
 
     /// The processes in the task.
     pub async fn pids(&self) -> Result<Vec<Pid>> {
         let request = wire::PidsRequest { id: self.id.clone() };
-        let answer: wire::PidsResponse = self.call("Pids", &request, QUICK).await?;
+        let answer: wire::PidsResponse = self.call("Pids", request, QUICK).await?;
         let pid = |p: berth_proto::containerd::v1::types::ProcessInfo| Pid {
             pid: p.pid,
             info: p.info.map(domain),
@@ -175,18 +175,18 @@ impl ShimClient {
 
     /// Freezes the task.
     pub async fn pause(&self) -> Result<()> {
-        self.call("Pause", &wire::PauseRequest { id: self.id.clone() }, QUICK).await
+        self.call("Pause", wire::PauseRequest { id: self.id.clone() }, QUICK).await
     }
 
     /// Thaws the task.
     pub async fn resume(&self) -> Result<()> {
-        self.call("Resume", &wire::ResumeRequest { id: self.id.clone() }, QUICK).await
+        self.call("Resume", wire::ResumeRequest { id: self.id.clone() }, QUICK).await
     }
 
     /// Measures the task.
     pub async fn stats(&self) -> Result<Option<Any>> {
         let request = wire::StatsRequest { id: self.id.clone() };
-        let answer: wire::StatsResponse = self.call("Stats", &request, STATE).await?;
+        let answer: wire::StatsResponse = self.call("Stats", request, STATE).await?;
         Ok(answer.stats.map(domain))
     }
 
@@ -194,13 +194,13 @@ impl ShimClient {
     pub async fn resize(&self, exec: &str, width: u32, height: u32) -> Result<()> {
         let (id, exec_id) = (self.id.clone(), exec.to_owned());
         let request = wire::ResizePtyRequest { id, exec_id, width, height };
-        self.call("ResizePty", &request, QUICK).await
+        self.call("ResizePty", request, QUICK).await
     }
 
     /// Closes a process's standard input.
     pub async fn close_stdin(&self, exec: &str) -> Result<()> {
         let (id, exec_id) = (self.id.clone(), exec.to_owned());
-        self.call("CloseIO", &wire::CloseIoRequest { id, exec_id, stdin: true }, QUICK).await
+        self.call("CloseIO", wire::CloseIoRequest { id, exec_id, stdin: true }, QUICK).await
     }
 
     /// Changes the task's limits.
@@ -211,20 +211,20 @@ impl ShimClient {
     ) -> Result<()> {
         let (id, resources) = (self.id.clone(), resources.map(wire_any));
         let request = wire::UpdateTaskRequest { id, resources, annotations };
-        self.call("Update", &request, QUICK).await
+        self.call("Update", request, QUICK).await
     }
 
     /// Dumps the task.
     pub async fn checkpoint(&self, path: &str, options: Option<&Any>) -> Result<()> {
         let (id, path) = (self.id.clone(), path.to_owned());
         let request = wire::CheckpointTaskRequest { id, path, options: options.map(wire_any) };
-        self.call("Checkpoint", &request, CHECKPOINT).await
+        self.call("Checkpoint", request, CHECKPOINT).await
     }
 
     /// Waits for the end of a process. The answer has no number of the process.
     pub async fn wait(&self, exec: &str) -> Result<Exit> {
         let request = wire::WaitRequest { id: self.id.clone(), exec_id: exec.to_owned() };
-        let answer: wire::WaitResponse = self.call("Wait", &request, FOREVER).await?;
+        let answer: wire::WaitResponse = self.call("Wait", request, FOREVER).await?;
         let at = berth_grpc::time::from_wire(answer.exited_at.as_ref());
         Ok(Exit { pid: 0, status: answer.exit_status, at: at.unwrap_or_else(now) })
     }
@@ -232,7 +232,7 @@ impl ShimClient {
     /// Has the shim end if it serves no task any more.
     pub async fn shutdown(&self) -> Result<()> {
         let request = wire::ShutdownRequest { id: self.id.clone(), now: false };
-        match self.call("Shutdown", &request, SHUTDOWN).await {
+        match self.call("Shutdown", request, SHUTDOWN).await {
             Err(error) if error.is_closed() => Ok(()),
             done => done,
         }
@@ -319,9 +319,8 @@ mod tests {
             () = calls => {}
             ended = serving => panic!("{ended:?}"),
         }
-        let told = |method: &str| {
-            (format!("containerd.task.v3.Task/{method}"), Some("moby".to_owned()))
-        };
+        let told =
+            |method: &str| (format!("containerd.task.v3.Task/{method}"), Some("moby".to_owned()));
         assert_eq!(*asked.0.lock().unwrap(), [told("Start"), told("Pids")]);
     }
 }

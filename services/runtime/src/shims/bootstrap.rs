@@ -14,7 +14,7 @@ pub struct Bootstrap {
     pub version: u32,
     /// Its socket, `unix:///…`.
     pub address: String,
-    /// What is spoken there: `ttrpc`.
+    /// What is spoken there: `ttrpc` or `grpc`.
     pub protocol: String,
 }
 
@@ -41,7 +41,11 @@ impl Bootstrap {
         if self.version > NEWEST {
             return Err(format!("unsupported shim version ({})", self.version));
         }
-        if self.protocol != "ttrpc" {
+        if self.is_grpc() {
+            if self.version < 3 {
+                return Err(format!("unsupported shim version ({}) over gRPC", self.version));
+            }
+        } else if !self.protocol.eq_ignore_ascii_case("ttrpc") {
             return Err(format!("unexpected protocol: {:?}", self.protocol));
         }
         if !self.socket().is_absolute() {
@@ -54,6 +58,12 @@ impl Bootstrap {
             });
         }
         Ok(self)
+    }
+
+    /// Whether the shim speaks gRPC.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case("grpc")
     }
 
     /// The path of the shim's socket.
@@ -83,6 +93,7 @@ mod tests {
             (b"panic: no", "panic: no"),
             (br#"{"version":4,"address":"unix:///a","protocol":"ttrpc"}"#, "version (4)"),
             (br#"{"version":3,"address":"unix:///a","protocol":"http"}"#, "\"http\""),
+            (br#"{"version":2,"address":"unix:///a","protocol":"grpc"}"#, "over gRPC"),
             (br#"{"version":3,"address":"vsock://3:1024","protocol":"ttrpc"}"#, "is a vsock"),
             (br#"{"version":3,"address":"unix://@abstract","protocol":"ttrpc"}"#, "@abstract"),
         ] {

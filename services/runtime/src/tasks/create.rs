@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
 use berth_lifecycle::blocking;
 use berth_mount::Mount;
@@ -124,7 +125,7 @@ impl Attempt<'_> {
             checkpoint: options.checkpoint.clone(),
         });
         let client = ShimClient::connect(&started, ns, &create.id).await?;
-        let pid = self.create_in(&client, options, &started).await?;
+        let (client, pid) = self.create_in(client, options, &started).await?;
         life.note(SystemTime::now(), Step::Created { pid });
         let task = Task {
             ns: (*ns).clone(),
@@ -142,16 +143,23 @@ impl Attempt<'_> {
 
     async fn create_in(
         &self,
-        client: &ShimClient,
+        mut client: ShimClient,
         options: &TaskOptions,
         started: &Bootstrap,
-    ) -> Result<u32> {
-        let Create { rootfs, io, .. } = self.create;
-        let folder = self.bundle.path().to_string_lossy();
-        let (checkpoint, create) = (&options.checkpoint, options.create.as_ref());
-        let made = client.create(&folder, rootfs, io, checkpoint, create).await;
-        let Err(error) = made else { return made };
+    ) -> Result<(ShimClient, u32)> {
         let id = &self.create.id;
+        let mut made = self.ask_for(&client, options).await;
+        if matches!(&made, Err(error) if error.code() == Code::Unimplemented)
+            && let Some(older) = client.older()
+        {
+            // The shim of a group may be older than the program that found it.
+            tracing::info!(id, address = started.address, "shim refuses the newer calls");
+            client = older;
+            let pid = self.ask_for(&client, options).await;
+            let bootstrap = Bootstrap { version: 2, ..started.clone() };
+            made = pid.and_then(|pid| self.bundle.write_bootstrap(&bootstrap).map(|()| pid));
+        }
+        let Err(error) = made else { return made.map(|pid| (client, pid)) };
         tracing::info!(id, address = started.address, "shim did not make the task, ending it");
         // The shim may have made half of it: what it says now changes nothing for the caller.
         let _ = client.delete("").await;
@@ -162,6 +170,13 @@ impl Attempt<'_> {
             }
             other => Err(other),
         }
+    }
+
+    async fn ask_for(&self, client: &ShimClient, options: &TaskOptions) -> Result<u32> {
+        let Create { rootfs, io, .. } = self.create;
+        let folder = self.bundle.path().to_string_lossy();
+        let (checkpoint, create) = (&options.checkpoint, options.create.as_ref());
+        client.create(&folder, rootfs, io, checkpoint, create).await
     }
 
     /// Takes away what a failed attempt has left.

@@ -244,17 +244,17 @@ impl Node {
 
     /// Has a task's shim delete it behind the service's back.
     pub async fn delete_in_shim(&self, id: &str) {
-        let text = std::fs::read(self.bundle(id).join("bootstrap.json")).unwrap();
-        let bootstrap: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        let socket = bootstrap["address"].as_str().unwrap().trim_start_matches("unix://");
-        let service = format!("containerd.task.v{}.Task", bootstrap["version"]);
-        let shim = berth_ttrpc::Client::connect(Path::new(socket), SOON).await.unwrap();
+        // All write it there, and serve this version.
+        let address = std::fs::read_to_string(self.bundle(id).join("address")).unwrap();
+        let service = "containerd.task.v2.Task";
+        let socket = Path::new(address.trim_start_matches("unix://"));
+        let shim = berth_ttrpc::Client::connect(socket, SOON).await.unwrap();
         let request = berth_proto::containerd::task::v3::DeleteRequest {
             id: id.into(),
             exec_id: String::new(),
         };
         let deleted: berth_proto::containerd::task::v3::DeleteResponse =
-            shim.call(&service, "Delete", &request, SOON).await.unwrap();
+            shim.call(service, "Delete", &request, SOON).await.unwrap();
         assert_ne!(deleted.pid, 0);
     }
 
@@ -371,16 +371,19 @@ pub fn ns<T>(message: T) -> Request<T> {
     berth_grpc::with_namespace(message, &namespace)
 }
 
-/// The shims that every test runs with: Debian's, and ours where it is built.
+/// The shims that every test runs with: Debian's, and ours over gRPC and as it is, where they are
+/// built.
 pub fn shims() -> Vec<String> {
-    let ours = Path::new(env!("CARGO_BIN_EXE_berth-runtime")).with_file_name(SHIM);
-    let all = [Path::new("/usr/bin").join(SHIM), ours];
+    let built = |name| Path::new(env!("CARGO_BIN_EXE_berth-runtime")).with_file_name(name);
+    let all = [Path::new("/usr/bin").join(SHIM), built(GRPC_SHIM), built(SHIM)];
     let there: Vec<_> = all.iter().filter(|path| path.exists()).collect();
     assert!(!there.is_empty(), "no shim is installed: apt-get install containerd");
     there.iter().map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
 const SHIM: &str = "containerd-shim-runc-v2";
+/// Lies in `tests/grpc_shim`.
+pub const GRPC_SHIM: &str = "grpc-shim";
 
 fn spawn(folder: &Path, environment: &[(&str, String)]) -> tokio::process::Child {
     let mut command = child::command(env!("CARGO_BIN_EXE_berth-runtime"));

@@ -1,0 +1,100 @@
+//! The connection to a shim, which speaks ttrpc or gRPC. What goes wrong is told in the same words
+//! either way.
+
+use std::time::Duration;
+
+use berth_grpc::{Channel, Settings, code_of, with_namespace};
+use berth_ids::Namespace;
+use berth_ttrpc::{Client, Error, KeyValue};
+use prost::Message;
+use tonic::Status;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic_prost::ProstCodec;
+
+use crate::shims::Bootstrap;
+
+/// Under this header containerd's ttrpc services look for the namespace.
+const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
+/// Until a connection to a shim's socket is made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A connection. Clones share it.
+#[derive(Clone)]
+pub(super) enum Transport {
+    /// What most shims speak.
+    Ttrpc(Client),
+    /// Since version 3 of the task service.
+    Grpc(Channel, Namespace),
+}
+
+impl Transport {
+    /// Connects. Every call says its namespace.
+    pub(super) async fn connect(bootstrap: &Bootstrap, ns: &Namespace) -> Result<Self, Error> {
+        let path = bootstrap.socket();
+        if bootstrap.is_grpc() {
+            // One that is stuck may go on, and one that is gone is for our caller to see.
+            let (wait, silence) = (Duration::ZERO, Duration::MAX);
+            let channel = Channel::new(path, Settings { wait, silence, ..Settings::of(path) });
+            let connected = channel.connect(Duration::ZERO).await;
+            connected.map_err(|source| Error::Connect { path: path.to_owned(), source })?;
+            return Ok(Self::Grpc(channel, ns.clone()));
+        }
+        let header = KeyValue { key: NAMESPACE_HEADER.into(), value: ns.to_string() };
+        Ok(Self::Ttrpc(Client::connect(path, CONNECT).await?.with_metadata(vec![header])))
+    }
+
+    /// Calls `service/method` and waits for the answer at most for `deadline`.
+    pub(super) async fn call<M: Message + Default + 'static>(
+        &self,
+        service: &str,
+        method: &str,
+        request: impl Message + 'static,
+        deadline: Duration,
+    ) -> Result<M, Error> {
+        match self {
+            Self::Ttrpc(client) => client.call(service, method, &request, deadline).await,
+            Self::Grpc(channel, ns) => {
+                let call = format!("{service}/{method}");
+                let mut request = with_namespace(request, ns);
+                request.set_timeout(deadline);
+                let answered = tokio::time::timeout(deadline, unary(channel, &call, request)).await;
+                match answered {
+                    Ok(Ok(answer)) => Ok(answer),
+                    Ok(Err(status)) => Err(failure(call, &status)),
+                    Err(_) => Err(Error::Deadline { call, after: deadline }),
+                }
+            }
+        }
+    }
+
+    /// Returns when the connection has ended.
+    pub(super) async fn closed(&self) {
+        match self {
+            Self::Ttrpc(client) => client.closed().await,
+            Self::Grpc(channel, _) => channel.ended().await,
+        }
+    }
+}
+
+async fn unary<Q: Message + 'static, A: Message + Default + 'static>(
+    channel: &Channel,
+    call: &str,
+    request: tonic::Request<Q>,
+) -> Result<A, Status> {
+    let path = PathAndQuery::try_from(format!("/{call}"));
+    let path = path.map_err(|error| Status::internal(error.to_string()))?;
+    let mut client = Grpc::new(channel.clone());
+    // It is ready at once.
+    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    let answer = client.unary(request, path, ProstCodec::<Q, A>::default()).await?;
+    Ok(answer.into_inner())
+}
+
+/// A status of the shim's has no source; one that has was made here, of a broken connection.
+fn failure(call: String, status: &Status) -> Error {
+    if std::error::Error::source(status).is_some() {
+        return Error::Closed { call };
+    }
+    Error::Remote { code: code_of(status), message: status.message().to_owned() }
+}

@@ -1,0 +1,110 @@
+//! The task service over gRPC. Messages pass as they are.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use berth_ttrpc::{Client, Error, KeyValue};
+use bytes::{Buf, BufMut, Bytes};
+use futures::future::BoxFuture;
+use tonic::body::Body;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::{Service, http};
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+/// Waiting for the end of a process takes as long as that runs.
+const LONG: Duration = Duration::from_secs(86_400);
+
+/// What is to be served for the shim behind a connection.
+pub fn routes(shim: &Client) -> Routes {
+    Routes::new(Face(shim.clone()))
+}
+
+#[derive(Clone)]
+struct Face(Client);
+
+impl NamedService for Face {
+    const NAME: &'static str = "containerd.task.v3.Task";
+}
+
+impl Service<http::Request<Body>> for Face {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let call = Forward { shim: self.0.clone(), method };
+        Box::pin(async move { Ok(Grpc::new(Raw).unary(call, request).await) })
+    }
+}
+
+struct Forward {
+    shim: Client,
+    method: String,
+}
+
+impl UnaryService<Bytes> for Forward {
+    type Response = Bytes;
+    type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let (shim, method) = (self.shim.clone(), self.method.clone());
+        Box::pin(async move {
+            let namespace = berth_grpc::namespace(&request)?.to_string();
+            let header = KeyValue { key: "containerd-namespace-ttrpc".into(), value: namespace };
+            let shim = shim.with_metadata(vec![header]);
+            let answer = shim.call_raw(Face::NAME, &method, request.into_inner(), LONG).await;
+            answer.map(Response::new).map_err(|error| match error {
+                Error::Remote { code, message } => {
+                    Status::new(berth_grpc::wire_code(code), message)
+                }
+                other => Status::unavailable(other.to_string()),
+            })
+        })
+    }
+}
+
+/// Passes messages without looking at them.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Raw;
+    type Decoder = Raw;
+
+    fn encoder(&mut self) -> Raw {
+        Raw
+    }
+
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
