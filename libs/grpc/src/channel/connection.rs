@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -54,8 +54,9 @@ pub(super) struct Link {
 #[derive(Debug)]
 struct Made {
     link: Link,
-    /// The socket once more, to be asked whether the other side is there.
-    socket: OwnedFd,
+    /// The socket once more, to be asked whether the other side is there. It is the task's: with it the
+    /// connection ends for the other side too.
+    socket: Weak<OwnedFd>,
     /// Its other end goes with the connection.
     ended: watch::Receiver<()>,
 }
@@ -132,7 +133,7 @@ impl Connection {
 
     async fn dial(&self) -> io::Result<Made> {
         let stream = UnixStream::connect(&self.path).await?;
-        let socket = stream.as_fd().try_clone_to_owned()?;
+        let socket = Arc::new(stream.as_fd().try_clone_to_owned()?);
         let Tuning { stream_window, connection_window, frame, headers, streams, resets } =
             self.tuning;
         let (sender, mut connection) = Builder::new()
@@ -152,8 +153,9 @@ impl Connection {
         let silence = silence(connection.ping_pong(), link.under_way.clone(), self.silence);
         let path = self.path.clone();
         let (end, ended) = watch::channel(());
+        let looked_at = Arc::downgrade(&socket);
         self.spawn("upstream-connection", async move {
-            let (path, _end) = (path.display(), end);
+            let (path, _end, _socket) = (path.display(), end, socket);
             tokio::select! {
                 biased;
                 ended = connection => if let Err(error) = ended {
@@ -162,7 +164,7 @@ impl Connection {
                 () = silence => tracing::warn!(%path, "service does not answer, given up"),
             }
         });
-        Ok(Made { link, socket, ended })
+        Ok(Made { link, socket: looked_at, ended })
     }
 
     /// Starts a task that ends with the connection.
@@ -187,7 +189,8 @@ impl Connection {
 impl Made {
     fn is_up(&mut self) -> bool {
         let ready = self.link.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Ok(()))) && !hung_up(&self.socket)
+        let open = self.socket.upgrade().is_some_and(|socket| !hung_up(&socket));
+        matches!(ready, Poll::Ready(Ok(()))) && open
     }
 }
 
