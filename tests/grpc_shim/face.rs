@@ -61,12 +61,15 @@ impl UnaryService<Bytes> for Forward {
             let header = KeyValue { key: "containerd-namespace-ttrpc".into(), value: namespace };
             let shim = shim.with_metadata(vec![header]);
             let answer = shim.call_raw(Face::NAME, &method, request.into_inner(), LONG).await;
-            answer.map(Response::new).map_err(|error| match error {
-                Error::Remote { code, message } => {
-                    Status::new(berth_grpc::wire_code(code), message)
+            match answer {
+                Ok(answer) => Ok(Response::new(answer)),
+                Err(Error::Remote { code, message }) => {
+                    Err(Status::new(berth_grpc::wire_code(code), message))
                 }
-                other => Status::unavailable(other.to_string()),
-            })
+                // The shim is gone, and this process ends with it: nobody is to be answered.
+                Err(Error::Closed { .. }) => std::future::pending().await,
+                Err(other) => Err(Status::unavailable(other.to_string())),
+            }
         })
     }
 }

@@ -56,8 +56,9 @@ impl Transport {
             Self::Ttrpc(client) => client.call(service, method, &request, deadline).await,
             Self::Grpc(channel, ns) => {
                 let call = format!("{service}/{method}");
-                let mut request = with_namespace(request, ns);
-                request.set_timeout(deadline);
+                let request = with_namespace(request, ns);
+                // The deadline is kept here alone: who is told of it may answer that it has passed,
+                // in words of its own, before this side sees it. A call that is dropped is reset.
                 let answered = tokio::time::timeout(deadline, unary(channel, &call, request)).await;
                 match answered {
                     Ok(Ok(answer)) => Ok(answer),
