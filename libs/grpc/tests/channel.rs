@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -194,12 +195,16 @@ async fn a_service_that_hangs_is_given_up_and_a_slow_one_is_not() {
     let path = dir.path().join("bundle.sock");
     let settings = Settings { silence: Duration::from_millis(20), ..Settings::of(&path) };
     let hanging = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let error = check(&Channel::new(&path, settings.clone()), "", None).await.unwrap_err();
+    let channel = Channel::new(&path, settings);
+    let error = check(&channel, "", None).await.unwrap_err();
     assert!(broke_off(&error), "{error:?}");
+    // Nothing of the connection is left, also while the channel is there.
+    let (mut stream, _) = hanging.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
     drop(hanging);
     let server = killable(&path, &Counting::default());
-    let (channel, later) = (Channel::new(&path, settings), Duration::from_millis(200));
-    let error = check(&channel, "slow", Some(later)).await.unwrap_err();
+    let error = check(&channel, "slow", Some(Duration::from_millis(200))).await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     server.kill();
 }
