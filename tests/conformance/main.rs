@@ -7,15 +7,13 @@
 
 mod activation;
 mod client;
-mod containerd;
 mod leases;
 mod model;
 mod operation;
 mod suite;
 
 use anyhow::Result;
-use berth_testkit::Node;
-use containerd::Containerd;
+use berth_testkit::{Containerd, Node};
 use suite::Subject;
 
 #[test]

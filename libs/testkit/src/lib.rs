@@ -9,6 +9,7 @@
 mod authority;
 mod command;
 mod commits;
+mod containerd;
 mod dockerd;
 mod fault;
 mod files;
@@ -29,6 +30,7 @@ mod wait;
 pub use authority::Authority;
 pub use command::{Output, Run, program, run};
 pub use commits::commits_in;
+pub use containerd::Containerd;
 pub use dockerd::Dockerd;
 pub use fault::{Fault, On};
 pub use files::Files;

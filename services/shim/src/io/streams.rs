@@ -35,6 +35,8 @@ pub(crate) struct Owner<'a> {
 #[derive(Default)]
 pub(crate) struct Streams {
     outputs: JoinSet<()>,
+    /// Outputs that are not copied yet: see [`Streams::begin`].
+    waiting: Vec<(pipe::Receiver, Sink, String)>,
     input: JoinSet<()>,
     /// Keeps a standard input open that a client detached from.
     stdin: Option<File>,
@@ -49,7 +51,7 @@ struct Outputs {
     logger: Option<Logger>,
 }
 
-/// Makes the pipes of a process without a terminal and starts copying.
+/// Makes the pipes of a process without a terminal; what it prints is copied from [`Streams::begin`] on.
 pub(crate) async fn prepare(
     stdio: &Stdio,
     owner: &Owner<'_>,
@@ -165,8 +167,17 @@ impl Streams {
         let Some(sink) = sink else { return Ok(std::process::Stdio::null()) };
         let (to, from) = pipe::pipe().map_err(Error::io(format!("make pipe for {name}")))?;
         let end = own(to.into_blocking_fd(), owner)?;
-        self.outputs.spawn(copy::output(from, sink, format!("{} {name}", owner.id)));
+        self.waiting.push((from, sink, format!("{} {name}", owner.id)));
         Ok(end.into())
+    }
+
+    /// Starts copying what the process prints. Until it runs, runc itself is at the other end of
+    /// the pipes: what that says of a failure is in the answer, and is not the container's output.
+    pub(crate) fn begin(mut self) -> Self {
+        for (from, sink, name) in std::mem::take(&mut self.waiting) {
+            self.outputs.spawn(copy::output(from, sink, name));
+        }
+        self
     }
 
     /// Opens a client's pipe for reading, and holds it open for writing.

@@ -123,7 +123,7 @@ impl Shim {
         } else {
             let (streams, ends) = prepare(&creation.stdio, &owner).await?;
             runc.run_attached(WHAT, &args, Some(ends)).await?;
-            Ok(streams)
+            Ok(streams.begin())
         }
     }
 }

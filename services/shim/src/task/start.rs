@@ -135,7 +135,7 @@ async fn run_exec(
     } else {
         let (streams, ends) = prepare(stdio, &owner).await?;
         args.push(container.id.clone().into());
-        container.runc.run_attached(WHAT, &args, Some(ends)).await.map(|()| streams)
+        container.runc.run_attached(WHAT, &args, Some(ends)).await.map(|()| streams.begin())
     };
     // Both are of no use any more, and go with the bundle at the latest.
     let _ = std::fs::remove_file(&spec_file);

@@ -5,16 +5,23 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_testkit::{program, until};
 use tempfile::TempDir;
 
-/// A running containerd. Its process and mounts end with it.
+use crate::processes::{self, clear_away};
+use crate::{Run, program, until};
+
+/// A running containerd. Its process, its containers and its mounts end with it.
+#[derive(Debug)]
 pub struct Containerd {
     dir: TempDir,
     child: Child,
 }
 
 impl Containerd {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    /// When containerd is not installed or does not answer; with its log.
     pub fn start() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("reference-").tempdir()?;
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -37,19 +44,40 @@ impl Containerd {
             .spawn()
             .context("start containerd (Debian's package containerd has it)")?;
         let daemon = Self { dir, child };
-        let address = daemon.address();
-        let answers = || {
-            let version = program("ctr").args(["--address"]).args([&address]).args(["version"]);
-            matches!(version.output(), Ok(output) if output.code == 0)
-        };
-        until("containerd answers", Duration::from_secs(30), answers).with_context(|| {
-            fs_err::read_to_string(daemon.dir.path().join("log")).unwrap_or_default()
-        })?;
+        let answers = || matches!(daemon.ctr("version").output(), Ok(output) if output.code == 0);
+        until("containerd answers", Duration::from_secs(30), answers)
+            .with_context(|| fs_err::read_to_string(daemon.path("log")).unwrap_or_default())?;
         Ok(daemon)
     }
 
+    /// Its socket.
+    #[must_use]
     pub fn address(&self) -> PathBuf {
-        self.dir.path().join("containerd.sock")
+        self.path("containerd.sock")
+    }
+
+    /// A path below its folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Debian's `ctr` on it, with a command line split at spaces.
+    #[must_use]
+    pub fn ctr(&self, line: &str) -> Run {
+        program("ctr").args(["--address"]).args([self.address()]).args(line.split_whitespace())
+    }
+
+    /// The shims that it has started.
+    #[must_use]
+    pub fn shims(&self) -> Vec<u32> {
+        processes::shims(self.dir.path())
+    }
+
+    /// Mount points below its folder.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<String> {
+        processes::mounts(self.dir.path())
     }
 }
 
@@ -57,6 +85,6 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = berth_mount::unmount_beneath(Path::new(self.dir.path()));
+        clear_away(Path::new(self.dir.path()));
     }
 }
