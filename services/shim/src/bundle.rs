@@ -47,6 +47,14 @@ impl Spec {
         serde_json::from_slice(&text).map_err(Error::invalid(path.display().to_string()))
     }
 
+    /// Reads the spec of a bundle that may be a sandbox's: that need not have one.
+    pub(crate) fn read_if_there(bundle: &Path) -> Result<Spec, Error> {
+        match std::fs::exists(bundle.join("config.json")) {
+            Ok(false) => Ok(Spec::default()),
+            _ => Spec::read(bundle),
+        }
+    }
+
     /// The group of containers that one shim serves.
     pub(crate) fn group(&self) -> Option<&str> {
         let annotations = self.annotations.as_ref()?;

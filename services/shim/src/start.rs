@@ -48,7 +48,7 @@ pub(crate) enum Started {
 pub(crate) fn start(args: Args) -> Result<Started, Error> {
     let question = question(&args)?;
     let bundle = std::env::current_dir().map_err(Error::io("find the bundle"))?;
-    let spec = Spec::read(&bundle)?;
+    let spec = Spec::read_if_there(&bundle)?;
     let group = spec.group().unwrap_or(&args.id);
     let path = socket::path(&question.socket_folder, &question.address, &args.namespace, group)?;
     let mut made = None;

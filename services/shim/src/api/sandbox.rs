@@ -72,6 +72,11 @@ impl Sandboxes {
         Ok(answer?)
     }
 
+    /// Whether the shim has a sandbox: it ends with that then.
+    pub(super) fn is_there(&self) -> bool {
+        lock(&self.held).is_some()
+    }
+
     fn with<T>(&self, id: &str, act: impl FnOnce(&mut Sandbox) -> T) -> Result<T, Error> {
         match &mut *lock(&self.held) {
             Some(sandbox) if sandbox.id == id => Ok(act(sandbox)),

@@ -9,7 +9,7 @@
     reason = "a test may panic, and starts programs"
 )]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -205,8 +205,8 @@ pub struct Shim {
     pub id: String,
     pub bundle: PathBuf,
     pub socket: PathBuf,
+    pub options: Options,
     image: String,
-    options: Options,
 }
 
 /// Streams of a process.
@@ -346,11 +346,18 @@ pub fn fifo(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Reads a named pipe to its end.
-pub async fn read(path: String) -> String {
-    let text = tokio::task::spawn_blocking(move || std::fs::read(path).unwrap());
-    let text = tokio::time::timeout(LONG, text).await.expect("output did not end").unwrap();
-    String::from_utf8(text).unwrap()
+/// Reads a named pipe to its end. It is opened at once: the shim has it open since the creation, and
+/// a process that ends soon may have closed it later.
+pub fn read(path: String) -> impl Future<Output = String> + Send + 'static {
+    let mut pipe = std::fs::File::open(path).unwrap();
+    async move {
+        let text = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            pipe.read_to_string(&mut text).unwrap();
+            text
+        });
+        tokio::time::timeout(LONG, text).await.expect("output did not end").unwrap()
+    }
 }
 
 fn process(args: &[&str]) -> Value {
