@@ -179,6 +179,11 @@ mod tests {
                 None,
             ),
             (vec![running, ("policy", "sometimes")], Some(&failed), None),
+            (vec![running, ("policy", "always:")], Some(&failed), None),
+            (vec![running, ("policy", "on-failure:")], Some(&failed), None),
+            (vec![running, ("policy", "")], Some(&done), start),
+            (vec![running, ("policy", "always"), ("count", "x")], None, start),
+            (vec![running, ("policy", "on-failure"), ("count", "x")], Some(&failed), None),
             (vec![], Some(&failed), None),
         ] {
             assert_eq!(wanted(&labels(&given), state), change, "{given:?}");

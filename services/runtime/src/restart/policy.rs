@@ -19,16 +19,16 @@ pub(super) fn count(labels: &Labels) -> Option<u32> {
 
 /// Whether the policy wants a container that does not run to be started.
 pub(super) fn restarts(labels: &Labels, state: Option<&State>) -> bool {
-    let policy = labels.get(POLICY).map_or("always", String::as_str);
-    match policy.split_once(':').unwrap_or((policy, "")) {
-        ("" | "always", "") => true,
-        ("unless-stopped", "") => {
+    let mut parts = labels.get(POLICY).map_or("always", String::as_str).split(':');
+    match (parts.next().unwrap_or_default(), parts.next()) {
+        ("" | "always", None) => true,
+        ("unless-stopped", None) => {
             let stopped = labels.get(EXPLICITLY_STOPPED).map(String::as_str);
             !matches!(stopped, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
         }
         ("on-failure", most) => {
             let failed = state.is_some_and(|state| state.exit_status != 0);
-            let most = if most.is_empty() { Some(0) } else { most.parse::<u32>().ok() };
+            let most = most.map_or(Some(0), |most| most.parse::<u32>().ok());
             let left = most.zip(count(labels)).is_some_and(|(most, n)| most == 0 || n < most);
             failed && left
         }
