@@ -1,4 +1,4 @@
-//! The task service over gRPC. Messages pass as they are.
+//! The task and the sandbox service over gRPC. Messages pass as they are.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -19,17 +19,21 @@ const LONG: Duration = Duration::from_secs(86_400);
 
 /// What is to be served for the shim behind a connection.
 pub fn routes(shim: &Client) -> Routes {
-    Routes::new(Face(shim.clone()))
+    Routes::new(Face::<false>(shim.clone())).add_service(Face::<true>(shim.clone()))
 }
 
+/// The service for sandboxes, or that for tasks.
 #[derive(Clone)]
-struct Face(Client);
+struct Face<const SANDBOX: bool>(Client);
 
-impl NamedService for Face {
-    const NAME: &'static str = "containerd.task.v3.Task";
+impl<const SANDBOX: bool> NamedService for Face<SANDBOX> {
+    const NAME: &'static str = match SANDBOX {
+        true => "containerd.runtime.sandbox.v1.Sandbox",
+        false => "containerd.task.v3.Task",
+    };
 }
 
-impl Service<http::Request<Body>> for Face {
+impl<const SANDBOX: bool> Service<http::Request<Body>> for Face<SANDBOX> {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -40,13 +44,14 @@ impl Service<http::Request<Body>> for Face {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let call = Forward { shim: self.0.clone(), method };
+        let call = Forward { shim: self.0.clone(), service: Self::NAME, method };
         Box::pin(async move { Ok(Grpc::new(Raw).unary(call, request).await) })
     }
 }
 
 struct Forward {
     shim: Client,
+    service: &'static str,
     method: String,
 }
 
@@ -55,12 +60,13 @@ impl UnaryService<Bytes> for Forward {
     type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (shim, method) = (self.shim.clone(), self.method.clone());
+        let Forward { shim, service, method } = self;
+        let (shim, service, method) = (shim.clone(), *service, method.clone());
         Box::pin(async move {
             let namespace = berth_grpc::namespace(&request)?.to_string();
             let header = KeyValue { key: "containerd-namespace-ttrpc".into(), value: namespace };
             let shim = shim.with_metadata(vec![header]);
-            let answer = shim.call_raw(Face::NAME, &method, request.into_inner(), LONG).await;
+            let answer = shim.call_raw(service, &method, request.into_inner(), LONG).await;
             match answer {
                 Ok(answer) => Ok(Response::new(answer)),
                 Err(Error::Remote { code, message }) => {

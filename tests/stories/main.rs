@@ -14,6 +14,7 @@ mod keys;
 mod logins;
 mod main_job;
 mod mounts;
+mod roots;
 mod shell;
 mod snapshotters;
 mod stage;

@@ -8,6 +8,7 @@ mod introspection;
 mod leases;
 mod namespaces;
 mod node_events;
+mod sandbox_controller;
 mod sandboxes;
 mod tasks;
 mod wire;
@@ -33,7 +34,7 @@ use tonic::service::Routes;
 
 use crate::containers::Containers;
 use crate::gate::Gate;
-use crate::sandboxes::Sandboxes;
+use crate::sandboxes::{Controller, Sandboxes};
 use crate::shims::Launcher;
 use crate::tasks::Tasks;
 
@@ -44,8 +45,10 @@ pub struct Domain {
     pub containers: Containers,
     /// Tasks.
     pub tasks: Tasks,
-    /// Sandboxes.
+    /// Records of sandboxes.
     pub sandboxes: Sandboxes,
+    /// Sandboxes that run.
+    pub controller: Controller,
     /// Fences and epochs.
     pub gate: Arc<Gate>,
     /// Events.
@@ -66,11 +69,13 @@ pub fn routes(domain: &Domain) -> Routes {
                 .max_encoding_message_size(MAX_MESSAGE)
         };
     }
-    let Domain { containers, tasks, sandboxes, gate, ring, launcher, stop } = domain.clone();
+    let Domain { containers, tasks, sandboxes, controller, gate, ring, launcher, stop } =
+        domain.clone();
     let counted = namespaces::Service {
         gate: gate.clone(),
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
+        controller: controller.clone(),
         tasks: tasks.clone(),
     };
     let collected = collector::Service {
@@ -81,8 +86,8 @@ pub fn routes(domain: &Domain) -> Routes {
     let told = node_events::Service { ring: ring.clone(), stop };
     Routes::new(service!(ContainersServer, containers::Service(containers)))
         .add_service(service!(TasksServer, tasks::Service(tasks)))
-        .add_service(service!(StoreServer, sandboxes::Service(sandboxes.clone())))
-        .add_service(service!(ControllerServer, sandboxes::Service(sandboxes)))
+        .add_service(service!(StoreServer, sandboxes::Service(sandboxes)))
+        .add_service(service!(ControllerServer, sandbox_controller::Service(controller)))
         .add_service(service!(EventsServer, events::Service(ring)))
         .add_service(service!(IntrospectionServer, introspection::Service(launcher)))
         .add_service(service!(NamespaceMemberServer, counted))

@@ -49,7 +49,7 @@ impl Containers {
     /// # Errors
     /// [`Error::ContainerExists`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
     pub async fn create(&self, ns: &Namespace, mut container: Container) -> Result<Container> {
-        validate(&container)?;
+        validate(&container).map_err(Error::within("create container failed validation"))?;
         container.labels.retain(|_, value| !value.is_empty());
         container.created = SystemTime::now();
         container.updated = container.created;
@@ -131,7 +131,7 @@ impl Containers {
             let _entered = &pass;
             let current = txn.get(&CONTAINERS, &key)?.ok_or_else(|| not_found(&key.0, &key.1))?;
             let mut updated = update.apply(current)?;
-            validate(&updated)?;
+            validate(&updated).map_err(Error::within("update failed validation"))?;
             updated.updated = SystemTime::now();
             txn.put(&CONTAINERS, &key, &updated)?;
             Ok::<_, Error>(updated)

@@ -57,6 +57,27 @@ pub enum Error {
     /// Another run of the process had the epoch, or it is over.
     #[error("epoch {0} is not open in this run of runtime, begin another: aborted")]
     Epoch(u64),
+    /// The sandbox is there and runs.
+    #[error("sandbox {0} already running: already exists")]
+    SandboxRuns(String),
+    /// The sandbox is not run by this node's controller.
+    #[error("unable to find sandbox {0:?}: not found")]
+    NoSandbox(String),
+    /// The sandbox of a container has no shim that could be joined.
+    #[error("can't find shim for sandbox {0}: not found")]
+    NoSandboxShim(String),
+    /// Nobody of that name runs sandboxes.
+    #[error("failed to get sandbox controller by {0}: not found")]
+    NoSandboxer(String),
+    /// A step of a greater one failed; the text names the greater one.
+    #[error("{step}")]
+    Within {
+        /// containerd's prefix of the message.
+        step: String,
+        /// What went wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// The runtime's name leads to no shim.
     #[error("failed to resolve runtime path: {0}")]
     NoRuntime(String),
@@ -132,6 +153,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// For `map_err`: says of which step an error is a part.
+    pub(crate) fn within(step: impl Into<String>) -> impl FnOnce(Error) -> Error {
+        let step = step.into();
+        move |source| Error::Within { step, source: Box::new(source) }
+    }
+
     /// Whether the object is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -150,6 +177,7 @@ impl Error {
         };
         matches!(self, Error::Shim { source, .. } if ended(source))
             || matches!(self, Error::ShimGone(_))
+            || matches!(self, Error::Within { source, .. } if source.is_closed())
     }
 }
 
@@ -158,17 +186,23 @@ impl Coded for Error {
         match self {
             Error::ContainerNotFound { .. }
             | Error::SandboxNotFound(_)
+            | Error::NoSandbox(_)
+            | Error::NoSandboxShim(_)
+            | Error::NoSandboxer(_)
             | Error::TaskNotFound(_) => Code::NotFound,
-            Error::ContainerExists(_) | Error::SandboxExists(_) | Error::TaskExists(_) => {
-                Code::AlreadyExists
-            }
+            Error::ContainerExists(_)
+            | Error::SandboxExists(_)
+            | Error::SandboxRuns(_)
+            | Error::TaskExists(_) => Code::AlreadyExists,
+            Error::Within { source, .. } => source.code(),
             Error::Name { source, .. } => source.code(),
-            Error::Invalid(_) | Error::NoRuntime(_) => Code::InvalidArgument,
+            Error::Invalid(_) => Code::InvalidArgument,
             Error::Filter(error) => error.code(),
             Error::Running => Code::FailedPrecondition,
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
             Error::Epoch(_) => Code::Aborted,
-            Error::ShimProgram { .. } => Code::Unknown,
+            // As containerd has it.
+            Error::ShimProgram { .. } | Error::NoRuntime(_) => Code::Unknown,
             Error::Child { source, .. } => source.code(),
             Error::Shim { source, .. } => source.code(),
             Error::Bundle { source, .. } => code_of_io(source),

@@ -93,6 +93,23 @@ pub enum Event {
         /// How its first process ended.
         exit: Exit,
     },
+    /// A sandbox was made.
+    SandboxCreated {
+        /// Its name.
+        id: String,
+    },
+    /// A sandbox runs.
+    SandboxStarted {
+        /// Its name.
+        id: String,
+    },
+    /// A sandbox ended.
+    SandboxExited {
+        /// Its name.
+        id: String,
+        /// How.
+        exit: Exit,
+    },
     /// What a client or a shim handed over as it is.
     Foreign {
         /// Its topic.

@@ -24,6 +24,21 @@ pub trait Neighbours: Send + Sync {
     fn lease<'a>(&'a self, namespace: &'a Namespace, lease: &'a str) -> BoxFuture<'a, Result<()>>;
     /// Tells the owner of an object that something here refers to it.
     fn pin<'a>(&'a self, namespace: &'a Namespace, to: &'a Ref) -> BoxFuture<'a, Result<()>>;
+    /// Has the mounts of a container's root file system made that a shim cannot make by itself;
+    /// answers what is left for the shim, or nothing if that is all as it is. What an earlier task
+    /// of the container has left is taken as it is.
+    fn activate<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        container: &'a str,
+        mounts: &'a [Mount],
+    ) -> BoxFuture<'a, Result<Option<Vec<Mount>>>>;
+    /// Undoes that.
+    fn deactivate<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        container: &'a str,
+    ) -> BoxFuture<'a, Result<()>>;
     /// What a snapshot is mounted by.
     fn mounts<'a>(
         &'a self,

@@ -8,6 +8,7 @@
 //! their shims by the folders and tells what happened meanwhile.
 
 pub mod api;
+mod bundle;
 pub mod containers;
 pub mod error;
 pub mod events;
@@ -22,6 +23,7 @@ pub mod shims;
 pub mod tasks;
 
 mod serve;
+mod work;
 
 pub use error::{Error, Result};
 pub use serve::serve;

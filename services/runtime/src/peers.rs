@@ -2,12 +2,14 @@
 //! know the wire's types.
 
 mod options;
+mod sandbox;
 mod services;
 mod shim;
 mod starter;
 mod transport;
 
 pub use options::{TaskOptions, task_options};
+pub use sandbox::SandboxClient;
 pub use services::Services;
 pub use shim::{ShimClient, deleted};
 pub use starter::Starter;

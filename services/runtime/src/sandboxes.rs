@@ -1,4 +1,7 @@
-//! Sandboxes: records of groups of containers.
+//! Sandboxes: records of groups of containers, and in [`controller`] those that run.
+
+mod controller;
+mod terms;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,8 +12,11 @@ use berth_ids::{Namespace, validate_identifier, validate_labels};
 use berth_store::Store;
 
 use crate::error::{Error, Result};
-use crate::gate::Gate;
+use crate::gate::{Gate, Pass};
 use crate::records::{SANDBOXES, Sandbox};
+
+pub use controller::{Controller, Parts};
+pub use terms::{Measured, Platform, Report, Setup, Started};
 
 /// The sandboxes of the node.
 #[derive(Clone)]
@@ -47,12 +53,18 @@ impl Sandboxes {
         self.gate.under(ns, lease).await
     }
 
+    /// Enters a change of a namespace that is none of a record.
+    pub(crate) async fn enter(&self, ns: &Namespace) -> Result<Pass> {
+        self.gate.enter(ns, &[], &berth_ids::Labels::new()).await
+    }
+
     /// Records a sandbox. Its times are set here.
     ///
     /// # Errors
     /// [`Error::SandboxExists`], [`Error::Name`], [`Error::Fenced`].
     pub async fn create(&self, ns: &Namespace, mut sandbox: Sandbox) -> Result<Sandbox> {
-        validate(&sandbox)?;
+        validate(&sandbox).map_err(Error::within("failed to validate sandbox"))?;
+        sandbox.labels.retain(|_, value| !value.is_empty());
         sandbox.created = SystemTime::now();
         sandbox.updated = sandbox.created;
         let pass = self.gate.enter(ns, &[], &sandbox.labels).await?;
@@ -110,7 +122,8 @@ impl Sandboxes {
         })
     }
 
-    /// Changes the fields that `paths` name; none: labels, extensions and spec.
+    /// Changes the fields that `paths` name; none: all that may change, which the runtime's name may
+    /// not.
     ///
     /// # Errors
     /// [`Error::SandboxNotFound`], [`Error::Invalid`], [`Error::Name`], [`Error::Fenced`].
@@ -155,14 +168,20 @@ impl Sandboxes {
 
 fn validate(sandbox: &Sandbox) -> Result<()> {
     validate_identifier(&sandbox.id)
-        .map_err(|source| Error::Name { what: "sandbox.ID", source })?;
+        .map_err(|source| Error::Name { what: "invalid sandbox ID", source })?;
     validate_labels(&sandbox.labels)
         .map_err(|source| Error::Name { what: "sandbox.Labels", source })
 }
 
+/// What may change.
+const ALL: [&str; 4] = ["labels", "extensions", "spec", "runtime"];
+
 fn apply(sandbox: &mut Sandbox, new: &Sandbox, paths: &[String]) -> Result<()> {
     if paths.is_empty() {
-        return ["labels", "extensions", "spec"].iter().try_for_each(|p| one(sandbox, new, p));
+        if sandbox.runtime.name != new.runtime.name {
+            return Err(Error::Invalid("sandbox.Runtime.Name field is immutable".into()));
+        }
+        return ALL.iter().try_for_each(|path| one(sandbox, new, path));
     }
     paths.iter().try_for_each(|path| one(sandbox, new, path))
 }
@@ -175,12 +194,17 @@ fn one(sandbox: &mut Sandbox, new: &Sandbox, path: &str) -> Result<()> {
         return Ok(());
     }
     if let Some(key) = path.strip_prefix("extensions.") {
-        let value = new.extensions.get(key).cloned().unwrap_or_default();
-        sandbox.extensions.insert(key.to_owned(), value);
+        match new.extensions.get(key) {
+            Some(value) => sandbox.extensions.insert(key.to_owned(), value.clone()),
+            None => sandbox.extensions.remove(key),
+        };
         return Ok(());
     }
     match path {
-        "labels" => sandbox.labels.clone_from(&new.labels),
+        "labels" => {
+            sandbox.labels.clone_from(&new.labels);
+            sandbox.labels.retain(|_, value| !value.is_empty());
+        }
         "extensions" => sandbox.extensions.clone_from(&new.extensions),
         "runtime" => sandbox.runtime.clone_from(&new.runtime),
         "spec" => sandbox.spec.clone_from(&new.spec),

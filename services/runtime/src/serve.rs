@@ -16,7 +16,7 @@ use crate::events::Events;
 use crate::gate::{Gate, Neighbours};
 use crate::peers::{Services, Starter};
 use crate::restart::Monitor;
-use crate::sandboxes::Sandboxes;
+use crate::sandboxes::{self, Controller, Sandboxes};
 use crate::shims::{Launcher, Settings};
 use crate::tasks::{Parts, Tasks};
 
@@ -49,26 +49,39 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let containers = Containers::new(store.clone(), gate.clone(), events.clone());
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
     let launcher = Launcher::new(shim_settings(config));
+    let starter = Starter::new(launcher.clone());
+    let binary = settings.binary.to_string_lossy().into_owned();
+    let controller = Controller::new(sandboxes::Parts {
+        records: sandboxes.clone(),
+        launcher: launcher.clone(),
+        starter: starter.clone(),
+        events: events.clone(),
+        jobs: jobs.clone(),
+        folder: folder.clone(),
+        binary: binary.clone(),
+    });
     let tasks = Tasks::new(Parts {
         containers: containers.clone(),
         launcher: launcher.clone(),
-        starter: Starter::new(launcher.clone()),
+        starter,
+        controller: controller.clone(),
+        neighbours: neighbours.clone(),
         events,
         jobs: jobs.clone(),
         folder,
-        binary: settings.binary.to_string_lossy().into_owned(),
+        binary,
     });
     let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
-    let recovered = tasks.recover().await?;
-    if recovered > 0 {
-        tracing::info!(tasks = recovered, "took over the tasks of an earlier run");
+    let (pods, recovered) = (controller.recover().await?, tasks.recover().await?);
+    if recovered + pods > 0 {
+        tracing::info!(tasks = recovered, sandboxes = pods, "took over those of an earlier run");
     }
     serve_shims(&config.ttrpc_address(), forwarder, jobs)?;
     let interval = settings.restart_interval.0;
     let (watched, started) = (containers.clone(), tasks.clone());
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let stop = jobs.token();
-    let domain = Domain { containers, tasks, sandboxes, gate, ring, launcher, stop };
+    let domain = Domain { containers, tasks, sandboxes, controller, gate, ring, launcher, stop };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(store)
 }

@@ -9,4 +9,4 @@ mod resolve;
 pub use bootstrap::Bootstrap;
 pub use known::Known;
 pub use launch::{Launcher, STARTING, Settings};
-pub use log::{copy_log, make_log};
+pub use log::read_log;

@@ -9,11 +9,12 @@
 //! - Of each process every step is told once, in order: created, started, exited, deleted
 //!   ([`life::Life`]).
 
-mod bundle;
 mod create;
+mod join;
 mod life;
 mod list;
 mod recover;
+mod rootfs;
 mod verbs;
 mod watch;
 
@@ -26,12 +27,14 @@ use berth_ids::Namespace;
 use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundle::Bundle;
 use crate::containers::Containers;
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::gate::Neighbours;
 use crate::peers::{ShimClient, Starter};
+use crate::sandboxes::Controller;
 use crate::shims::Launcher;
-use bundle::Bundle;
 use life::Life;
 
 pub use create::Create;
@@ -56,8 +59,12 @@ pub struct Parts {
     pub launcher: Launcher,
     /// Starts shims.
     pub starter: Starter,
+    /// Whose shims the containers of sandboxes join.
+    pub controller: Controller,
     /// Where events go.
     pub events: Events,
+    /// Whom it asks for mounts that are not a shim's to make.
+    pub neighbours: Arc<dyn Neighbours>,
     /// The tasks of this process.
     pub jobs: berth_lifecycle::Tasks,
     /// The folder of the tasks' folders.
@@ -185,7 +192,6 @@ impl Tasks {
         name: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let done = self.0.parts.jobs.spawn(name, work).await;
-        done.map_err(|_| Error::Stopping(name))?
+        crate::work::to_the_end(&self.0.parts.jobs, name, work).await
     }
 }

@@ -34,7 +34,7 @@ async fn records_follow_containerds_rules_and_survive_kills() {
     let no_runtime = node.containers().create(create(container("", "b", "true"))).await;
     assert_eq!(
         no_runtime.unwrap_err().message(),
-        "container.Runtime.Name must be set: invalid argument"
+        "create container failed validation: container.Runtime.Name must be set: invalid argument"
     );
     node.kill_and_restart().await;
     let found = node.containers().get(get("a")).await.unwrap().into_inner().container.unwrap();
@@ -65,6 +65,11 @@ async fn updates_touch_what_the_mask_names() {
     assert_eq!(whole.container.unwrap().image, "docker.io/library/x:1");
     let fixed = node.containers().update(update(&["runtime"], &new)).await.unwrap_err();
     assert_eq!(fixed.message(), "cannot update \"runtime\" field on \"u\": invalid argument");
+    let mut bare = new.clone();
+    bare.spec = None;
+    let bare = node.containers().update(update(&["spec"], &bare)).await.unwrap_err();
+    let text = "update failed validation: container.Spec must be set: invalid argument";
+    assert_eq!((bare.code(), bare.message()), (Code::InvalidArgument, text));
     new.snapshotter = "native".into();
     let fixed = node.containers().update(update(&[], &new)).await.unwrap_err();
     assert_eq!(fixed.message(), "container.Snapshotter field is immutable: invalid argument");

@@ -7,7 +7,6 @@ use berth_proto::containerd::services::sandbox::v1 as wire;
 use berth_proto::containerd::types::{Sandbox, sandbox::Runtime};
 use support::{Node, ns};
 use tonic::Code;
-use wire::controller_client::ControllerClient;
 use wire::store_client::StoreClient;
 
 fn sandbox(id: &str, app: &str) -> Sandbox {
@@ -57,6 +56,14 @@ async fn sandboxes_are_kept_listed_changed_and_deleted() {
     store.update(ns(update)).await.unwrap();
     let kept = store.get(get("a")).await.unwrap().into_inner().sandbox.unwrap();
     assert_eq!((kept.labels["app"].as_str(), kept.sandboxer.as_str()), ("changed", "podsandbox"));
+    let mut other = sandbox("a", "");
+    other.runtime.as_mut().unwrap().name = "io.containerd.other.v1".into();
+    let whole = |sandbox| wire::StoreUpdateRequest { sandbox: Some(sandbox), fields: vec![] };
+    let fixed = store.update(ns(whole(other.clone()))).await.unwrap_err();
+    assert_eq!(fixed.message(), "sandbox.Runtime.Name field is immutable: invalid argument");
+    other.runtime.as_mut().unwrap().name = "io.containerd.runc.v2".into();
+    let bare = store.update(ns(whole(other))).await.unwrap().into_inner().sandbox.unwrap();
+    assert_eq!(bare.labels.len(), 0, "an empty label is none");
     let unknown = wire::StoreUpdateRequest { sandbox: Some(sandbox("x", "y")), fields: vec![] };
     assert_eq!(store.update(ns(unknown)).await.unwrap_err().code(), Code::NotFound);
 
@@ -66,14 +73,5 @@ async fn sandboxes_are_kept_listed_changed_and_deleted() {
     assert_eq!(store.delete(delete("a")).await.unwrap_err().code(), Code::NotFound);
     let leased = berth_grpc::with_lease(create(sandbox("d", "web")), "gone").unwrap();
     assert_eq!(store.create(leased).await.unwrap_err().code(), Code::NotFound);
-    node.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_controller_says_that_it_is_not_there_yet() {
-    let node = Node::start().await;
-    let request = ns(wire::ControllerStartRequest { sandbox_id: "a".into(), ..Default::default() });
-    let absent = ControllerClient::new(node.channel.clone()).start(request).await.unwrap_err();
-    assert_eq!(absent.code(), Code::Unimplemented, "{absent}");
     node.finish().await;
 }

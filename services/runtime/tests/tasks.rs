@@ -256,8 +256,19 @@ async fn a_failed_start_leaves_nothing_and_the_name_free() {
     let node = Node::start().await;
     node.container("io.example.nowhere.v1", "lost", SLEEP).await;
     let lost = node.create("lost").await.unwrap_err();
-    assert_eq!(lost.code(), Code::InvalidArgument);
-    assert!(lost.message().contains("not installed"), "{lost}");
+    assert_eq!(lost.code(), Code::Unknown);
+    let text = "failed to start shim: failed to resolve runtime path: runtime \
+                \"io.example.nowhere.v1\" binary not installed \
+                \"containerd-shim-nowhere-v1\": file does not exist";
+    assert_eq!(lost.message(), text);
+    for (path, text) in [
+        ("/no/such", "invalid custom binary path: stat /no/such: no such file or directory"),
+        ("a/b", "invalid runtime name a/b, correct runtime name should be either format like"),
+    ] {
+        let lost = node.create_with("lost", |request| request.runtime_path = path.into()).await;
+        let text = format!("failed to start shim: failed to resolve runtime path: {text}");
+        assert!(lost.unwrap_err().message().starts_with(&text), "{path}");
+    }
     node.finish().await;
 }
 
@@ -295,6 +306,74 @@ async fn a_container_that_is_to_run_is_started_again() {
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     assert_eq!(node.events("kept").await, expected, "twice is the most");
     node.delete("kept").await.unwrap();
+    node.finish().await;
+}
+
+/// Changes labels of a container.
+async fn label(node: &Node, id: &str, labels: &[(&str, &str)]) {
+    let whole = |key: &str| format!("containerd.io/restart.{key}");
+    let mut container = support::container("", id, "");
+    container.labels =
+        labels.iter().map(|(key, value)| (whole(key), (*value).to_owned())).collect();
+    let paths = labels.iter().map(|(key, _)| format!("labels.{}", whole(key))).collect();
+    let request = berth_proto::containerd::services::containers::v1::UpdateContainerRequest {
+        container: Some(container),
+        update_mask: Some(prost_types::FieldMask { paths }),
+    };
+    node.containers().update(ns(request)).await.unwrap();
+}
+
+/// Waits until a container's task has a status.
+async fn until_status(node: &Node, id: &str, status: i32) {
+    let end = tokio::time::Instant::now() + SOON;
+    while !node.list().await.contains(&(id.to_owned(), status)) {
+        assert!(tokio::time::Instant::now() < end, "{id}: {:?}", node.list().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_follows_its_restart_labels_over_a_kill() {
+    let (running, stopped) = (2, 3);
+    let shim = shims().pop().unwrap();
+    let mut node = Node::start().await;
+    let mut kept = support::container(&shim, "watched", "echo up; while :; do sleep 1000; done");
+    let image = node.folder.path().join("image");
+    let mut spec: serde_json::Value =
+        serde_json::from_slice(&kept.spec.as_ref().unwrap().value).unwrap();
+    spec["root"]["path"] = image.to_string_lossy().into_owned().into();
+    kept.spec.as_mut().unwrap().value = spec.to_string().into_bytes();
+    let request = berth_proto::containerd::services::containers::v1::CreateContainerRequest {
+        container: Some(kept),
+    };
+    node.containers().create(ns(request)).await.unwrap();
+    let log = node.folder.path().join("watched.log");
+    let uri = format!("file://{}", log.display());
+    let policy = ("policy", "unless-stopped");
+    label(&node, "watched", &[("status", "running"), policy, ("loguri", &uri)]).await;
+    until_status(&node, "watched", running).await;
+    let (ended, killed) = tokio::join!(node.wait("watched", ""), node.kill_task("watched", "", 9));
+    assert!(ended.is_ok() && killed.is_ok());
+    until_status(&node, "watched", running).await;
+    node.kill_and_restart().await;
+    until_status(&node, "watched", running).await;
+    label(&node, "watched", &[("explicitly-stopped", "true")]).await;
+    node.kill_task("watched", "", 9).await.unwrap();
+    until_status(&node, "watched", stopped).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    until_status(&node, "watched", stopped).await;
+    label(&node, "watched", &[("explicitly-stopped", "false")]).await;
+    until_status(&node, "watched", running).await;
+    let request = berth_proto::containerd::services::containers::v1::GetContainerRequest {
+        id: "watched".into(),
+    };
+    let record = node.containers().get(ns(request)).await.unwrap().into_inner();
+    assert_eq!(record.container.unwrap().labels["containerd.io/restart.count"], "3");
+    label(&node, "watched", &[("status", "stopped")]).await;
+    let end = tokio::time::Instant::now() + SOON;
+    while !node.list().await.is_empty() {
+        assert!(tokio::time::Instant::now() < end, "it is not stopped");
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "up\nup\nup\n");
     node.finish().await;
 }
 

@@ -80,6 +80,17 @@ fn encode(event: Event) -> Encoded {
         Event::ContainerDeleted { id } => {
             encoded("/containers/delete", &wire::ContainerDelete { id })
         }
+        Event::SandboxCreated { id } => {
+            encoded("/sandboxes/create", &wire::SandboxCreate { sandbox_id: id })
+        }
+        Event::SandboxStarted { id } => {
+            encoded("/sandboxes/start", &wire::SandboxStart { sandbox_id: id })
+        }
+        Event::SandboxExited { id, exit } => {
+            let (exit_status, exited_at) = (exit.status, time(exit.at));
+            let message = wire::SandboxExit { sandbox_id: id, exit_status, exited_at };
+            encoded("/sandboxes/exit", &message)
+        }
         other => encode_task(other),
     }
 }
@@ -132,7 +143,10 @@ fn encode_task(event: Event) -> Encoded {
         Event::Foreign { .. }
         | Event::ContainerCreated { .. }
         | Event::ContainerUpdated { .. }
-        | Event::ContainerDeleted { .. } => encode(event),
+        | Event::ContainerDeleted { .. }
+        | Event::SandboxCreated { .. }
+        | Event::SandboxStarted { .. }
+        | Event::SandboxExited { .. } => encode(event),
     }
 }
 

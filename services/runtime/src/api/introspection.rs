@@ -20,10 +20,12 @@ type Answer<T> = Result<Response<T>, Status>;
 
 const RUNTIME: (&str, &str) = ("io.containerd.runtime.v2", "task");
 
-const PLUGINS: [(&str, &str); 8] = [
+const PLUGINS: [(&str, &str); 10] = [
     RUNTIME,
     ("io.containerd.shim.v1", "manager"),
     ("io.containerd.sandbox.store.v1", "local"),
+    ("io.containerd.sandbox.controller.v1", "shim"),
+    ("io.containerd.grpc.v1", "sandbox-controllers"),
     ("io.containerd.monitor.container.v1", "restart"),
     ("io.containerd.grpc.v1", "containers"),
     ("io.containerd.grpc.v1", "tasks"),

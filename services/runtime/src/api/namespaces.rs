@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::containers::Containers;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::sandboxes::Sandboxes;
+use crate::sandboxes::{Controller, Sandboxes};
 use crate::tasks::Tasks;
 
 /// Serves fences and counts.
@@ -19,6 +19,7 @@ pub(super) struct Service {
     pub(super) gate: Arc<Gate>,
     pub(super) containers: Containers,
     pub(super) sandboxes: Sandboxes,
+    pub(super) controller: Controller,
     pub(super) tasks: Tasks,
 }
 
@@ -44,7 +45,11 @@ impl wire::namespace_member_server::NamespaceMember for Service {
             true
         };
         self.containers.list(&ns, &[], count).map_err(status)?;
-        let sandboxes = self.sandboxes.list(&ns, &[]).map_err(status)?.len() as u64;
+        // Those that run need not have a record.
+        let mut sandboxes = self.controller.names(&ns);
+        let records = self.sandboxes.list(&ns, &[]).map_err(status)?;
+        sandboxes.extend(records.into_iter().map(|record| record.id));
+        let sandboxes = sandboxes.len() as u64;
         let tasks = self.tasks.count(&ns) as u64;
         let counts = [("containers", containers), ("sandboxes", sandboxes), ("tasks", tasks)];
         let counts = counts.into_iter().filter(|(_, count)| *count > 0);

@@ -1,4 +1,4 @@
-//! `containerd.services.sandbox.v1`: the store, and a controller that is not there yet.
+//! `containerd.services.sandbox.v1.Store`.
 
 use std::time::SystemTime;
 
@@ -67,36 +67,8 @@ impl wire::store_server::Store for Service {
     }
 }
 
-/// The answer of every method of the controller.
-fn absent<T>() -> Answer<T> {
-    Err(status(Error::Unimplemented("sandbox controller")))
-}
-
-macro_rules! absent {
-    ($($method:ident($request:ident) -> $response:ident;)*) => {
-        #[tonic::async_trait]
-        impl wire::controller_server::Controller for Service {
-            $(async fn $method(&self, _: Request<wire::$request>) -> Answer<wire::$response> {
-                absent()
-            })*
-        }
-    };
-}
-
-absent! {
-    create(ControllerCreateRequest) -> ControllerCreateResponse;
-    start(ControllerStartRequest) -> ControllerStartResponse;
-    platform(ControllerPlatformRequest) -> ControllerPlatformResponse;
-    stop(ControllerStopRequest) -> ControllerStopResponse;
-    wait(ControllerWaitRequest) -> ControllerWaitResponse;
-    status(ControllerStatusRequest) -> ControllerStatusResponse;
-    shutdown(ControllerShutdownRequest) -> ControllerShutdownResponse;
-    metrics(ControllerMetricsRequest) -> ControllerMetricsResponse;
-    update(ControllerUpdateRequest) -> ControllerUpdateResponse;
-}
-
 #[allow(clippy::result_large_err, reason = "handlers return Status")]
-fn from_wire(sandbox: Option<types::Sandbox>) -> Result<Sandbox, Status> {
+pub(super) fn from_wire(sandbox: Option<types::Sandbox>) -> Result<Sandbox, Status> {
     let missing = || status(Error::Invalid("sandbox must be set".into()));
     let sandbox = sandbox.ok_or_else(missing)?;
     let given = sandbox.runtime.unwrap_or_default();

@@ -204,10 +204,16 @@ fn create_of(request: wire::CreateTaskRequest) -> Result<Create, Status> {
             return Err(status(Error::Unimplemented(text)));
         }
     }
-    if let Some(options) = &request.options
-        && let Some(Err(error)) = unpack::<Options>(options)
-    {
-        return Err(invalid(format!("decode runc options: {error}")));
+    let (mut shim_address, mut shim_version) = (request.task_api_address, request.task_api_version);
+    if let Some(options) = request.options.as_ref().and_then(unpack::<Options>) {
+        let options = options.map_err(|e| invalid(format!("decode runc options: {e}")))?;
+        // Clients of containerd 2.0 say it there.
+        if shim_address.is_empty() {
+            shim_address = options.task_api_address;
+        }
+        if shim_version == 0 {
+            shim_version = options.task_api_version;
+        }
     }
     Ok(Create {
         id: request.container_id,
@@ -221,6 +227,8 @@ fn create_of(request: wire::CreateTaskRequest) -> Result<Create, Status> {
         options: request.options.map(any),
         runtime_path: request.runtime_path,
         checkpoint,
+        shim_address,
+        shim_version,
     })
 }
 

@@ -7,16 +7,25 @@ use berth_grpc::{code_of, with_namespace};
 use berth_ids::Namespace;
 use berth_mount::Mount;
 use berth_proto::berth::node::v1 as wire;
+use berth_proto::containerd::services::mounts::v1::mounts_client::MountsClient;
+use berth_proto::containerd::services::mounts::v1::{
+    ActivateRequest, DeactivateRequest, InfoRequest,
+};
 use berth_proto::containerd::services::snapshots::v1::MountsRequest;
 use berth_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
+use berth_proto::containerd::types::ActivationInfo;
 use futures::future::BoxFuture;
 use wire::collector_client::CollectorClient;
 use wire::lease_directory_client::LeaseDirectoryClient;
 use wire::namespaces_client::NamespacesClient;
 
+use super::shim::wire_mount;
 use crate::error::{Error, Result};
 use crate::gate::Neighbours;
 use crate::refs::Ref;
+
+/// Under this label an activation names the container that it is kept for.
+const OF_CONTAINER: &str = "containerd.io/gc.bref.container";
 
 /// Connections to distribution and bundle, made when they are needed.
 #[derive(Clone)]
@@ -33,6 +42,19 @@ impl Services {
             distribution: berth_grpc::channel(distribution),
             bundle: berth_grpc::channel(bundle),
         }
+    }
+
+    async fn activated(
+        &self,
+        namespace: &Namespace,
+        container: &str,
+    ) -> Result<Option<ActivationInfo>> {
+        let answer = twice(|| async {
+            let request = with_namespace(InfoRequest { name: container.to_owned() }, namespace);
+            MountsClient::new(self.bundle.clone()).info(request).await
+        });
+        let answer = answer.await.map_err(refused("ask for activated mounts"))?;
+        Ok(answer.into_inner().info)
     }
 }
 
@@ -73,6 +95,51 @@ impl Neighbours for Services {
                 CollectorClient::new(owner.clone()).pin(request).await
             });
             answer.await.map(drop).map_err(refused("announce reference"))
+        })
+    }
+
+    fn activate<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        container: &'a str,
+        mounts: &'a [Mount],
+    ) -> BoxFuture<'a, Result<Option<Vec<Mount>>>> {
+        Box::pin(async move {
+            let mounts: Vec<_> = mounts.iter().map(wire_mount).collect();
+            let answer = twice(|| async {
+                let request = ActivateRequest {
+                    name: container.to_owned(),
+                    mounts: mounts.clone(),
+                    labels: [(OF_CONTAINER.to_owned(), container.to_owned())].into(),
+                    temporary: false,
+                };
+                let request = with_namespace(request, namespace);
+                MountsClient::new(self.bundle.clone()).activate(request).await
+            });
+            let info = match answer.await {
+                Ok(answer) => answer.into_inner().info,
+                Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),
+                Err(status) if status.code() == tonic::Code::AlreadyExists => {
+                    self.activated(namespace, container).await?
+                }
+                Err(status) => return Err(refused("activate mounts")(status)),
+            };
+            Ok(Some(info.unwrap_or_default().system.into_iter().map(mount).collect()))
+        })
+    }
+
+    fn deactivate<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        container: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let answer = twice(|| async {
+                let request = DeactivateRequest { name: container.to_owned() };
+                let request = with_namespace(request, namespace);
+                MountsClient::new(self.bundle.clone()).deactivate(request).await
+            });
+            answer.await.map(drop).map_err(refused("deactivate mounts"))
         })
     }
 

@@ -19,16 +19,16 @@ use crate::shims::Bootstrap;
 const TASK_V2: &str = "containerd.task.v2.Task";
 const TASK_V3: &str = "containerd.task.v3.Task";
 /// Calls that runc is run for.
-const SLOW: Duration = Duration::from_secs(120);
+pub(super) const SLOW: Duration = Duration::from_secs(120);
 /// Calls that touch the kernel alone.
-const QUICK: Duration = Duration::from_secs(20);
+pub(super) const QUICK: Duration = Duration::from_secs(20);
 /// Questions that a list asks of every shim.
 const STATE: Duration = Duration::from_secs(2);
 /// A dump of a container's memory.
 const CHECKPOINT: Duration = Duration::from_secs(600);
 const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Waiting has no end of its own.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(super) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A connection to one shim, for one task.
 #[derive(Clone)]
@@ -254,11 +254,11 @@ fn exit(answer: &wire::DeleteResponse) -> Exit {
     Exit { pid: answer.pid, status: answer.exit_status, at }
 }
 
-fn now() -> std::time::SystemTime {
+pub(super) fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
-fn wire_mount(mount: &Mount) -> types::Mount {
+pub(super) fn wire_mount(mount: &Mount) -> types::Mount {
     types::Mount {
         r#type: mount.kind.clone(),
         source: mount.source.clone(),

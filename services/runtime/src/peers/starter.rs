@@ -11,12 +11,16 @@ use berth_proto::containerd::types::RuntimeInfo;
 use bytes::Bytes;
 use prost::Message;
 
+use super::ShimClient;
 use super::options::{TaskOptions, wire};
+use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::shims::{Bootstrap, Known, Launcher, STARTING};
 
 /// What our own shim's version contains.
 const OURS: &str = "(berth)";
+/// Under this annotation a shim names the types of mounts that it makes by itself.
+const ALLOWED_MOUNTS: &str = "containerd.io/runtime-allow-mounts";
 /// containerd's own shim, and the version of it that began to read parameters.
 const RUNC: &str = "io.containerd.runc.v2";
 const FIRST_WITH_PARAMETERS: (u32, u32) = (2, 3);
@@ -25,7 +29,15 @@ const FIRST_WITH_PARAMETERS: (u32, u32) = (2, 3);
 #[derive(Clone, Debug)]
 pub struct Starter {
     launcher: Launcher,
-    forms: Known<Form>,
+    known: Known<Fact>,
+}
+
+/// What is known of a shim's program.
+#[derive(Clone, Debug)]
+struct Fact {
+    form: Form,
+    /// Types of mounts that it makes by itself beside those of the kernel.
+    mounts: Vec<String>,
 }
 
 /// What a shim's program wants on the standard input of `start`. It fails with the other one: an
@@ -43,7 +55,7 @@ impl Starter {
     /// Starts shims by this launcher.
     #[must_use]
     pub fn new(launcher: Launcher) -> Self {
-        Self { launcher, forms: Known::default() }
+        Self { launcher, known: Known::default() }
     }
 
     /// Starts a shim for `id` in its folder.
@@ -58,7 +70,7 @@ impl Starter {
         bundle: &Path,
         options: &TaskOptions,
     ) -> Result<Bootstrap> {
-        let input = match self.forms.of(program, self.ask(program)).await? {
+        let input = match self.fact(program).await?.form {
             Form::Options => options.start.clone(),
             Form::Parameters => self.parameters(ns, id, options).encode_to_vec(),
         };
@@ -70,16 +82,42 @@ impl Starter {
         })
     }
 
+    /// The types of mounts that a program's shims make by themselves, beside those of the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Child`], [`Error::NoRuntime`].
+    pub async fn own_mounts(&self, program: &Path) -> Result<Vec<String>> {
+        Ok(self.fact(program).await?.mounts)
+    }
+
+    async fn fact(&self, program: &Path) -> Result<Fact> {
+        self.known.of(program, self.ask(program)).await
+    }
+
+    /// Takes away a shim that did not say in time that it runs: it may, and holds nothing then.
+    pub(crate) async fn undo(&self, program: &Path, ns: &Namespace, id: &str, bundle: &Bundle) {
+        if let Some(announced) = bundle.announced()
+            && let Ok(shim) = ShimClient::connect(&announced, ns, id).await
+        {
+            let _ = shim.shutdown().await;
+        }
+        // Its program knows how to make sure.
+        if let Err(error) = self.launcher.delete(program, ns, id, bundle.path()).await {
+            tracing::debug!(id, error = berth_errors::chain(&error), "clean up failed start");
+        }
+    }
+
     /// Asks a program what it is. Our own says so at once; it would ask runc before it describes
     /// itself.
-    async fn ask(&self, program: &Path) -> Result<Form> {
+    async fn ask(&self, program: &Path) -> Result<Fact> {
         let version = self.says(program, "-v").await?.unwrap_or_default();
         if String::from_utf8_lossy(&version).contains(OURS) {
-            return Ok(Form::Parameters);
+            return Ok(Fact { form: Form::Parameters, mounts: Vec::new() });
         }
         let info = self.says(program, "-info").await?;
         let info = info.and_then(|printed| RuntimeInfo::decode(printed).ok());
-        Ok(info.map_or(Form::Options, |info| form(&info)))
+        let old = Fact { form: Form::Options, mounts: Vec::new() };
+        Ok(info.map_or(old, |info| Fact { form: form(&info), mounts: own_mounts(&info) }))
     }
 
     /// What a program answers to a flag; nothing when it does not know it.
@@ -119,6 +157,11 @@ fn form(info: &RuntimeInfo) -> Form {
         true => Form::Options,
         false => Form::Parameters,
     }
+}
+
+fn own_mounts(info: &RuntimeInfo) -> Vec<String> {
+    let said = info.annotations.get(ALLOWED_MOUNTS).map_or("", String::as_str);
+    said.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned).collect()
 }
 
 /// The first two numbers of a version as `v2.3.4+unknown`.

@@ -33,6 +33,25 @@ impl Bootstrap {
         bootstrap.checked()
     }
 
+    /// Reads an address as sandboxes tell theirs: `PROTOCOL+unix://PATH`.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn of_endpoint(address: &str, version: u32) -> Result<Self, String> {
+        let Some((protocol, address)) = address.split_once('+') else {
+            return Err(format!(
+                "the scheme of sandbox address {address:?} should be in the form of <protocol>+<unix|vsock|tcp>, i.e. ttrpc+unix or grpc+vsock"
+            ));
+        };
+        Bootstrap { version, address: address.into(), protocol: protocol.into() }.checked()
+    }
+
+    /// The address as sandboxes tell theirs.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}+{}", self.protocol, self.address)
+    }
+
     /// The same, if we can speak with such a shim.
     ///
     /// # Errors
@@ -84,6 +103,15 @@ mod tests {
         let json = br#"{"version":3,"address":"unix:///run/b/s/c","protocol":"ttrpc"}"#;
         let json = Bootstrap::parse(json).unwrap();
         assert_eq!((json.version, json.socket()), (3, Path::new("/run/b/s/c")));
+    }
+
+    #[test]
+    fn an_endpoint_is_read_as_it_is_told() {
+        let endpoint = "ttrpc+unix:///run/b/s/c";
+        let shim = Bootstrap::of_endpoint(endpoint, 3).unwrap();
+        assert_eq!((shim.socket(), shim.endpoint().as_str()), (Path::new("/run/b/s/c"), endpoint));
+        assert!(Bootstrap::of_endpoint("unix:///a", 3).unwrap_err().contains("ttrpc+unix"));
+        assert!(Bootstrap::of_endpoint("grpc+vsock://3:1", 3).unwrap_err().contains("vsock"));
     }
 
     #[test]

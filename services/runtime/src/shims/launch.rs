@@ -12,7 +12,7 @@ use super::resolve::resolve;
 use crate::error::{Error, Result};
 
 /// What the errors of a start begin with, as containerd's do.
-pub const STARTING: &str = "failed to start shim: start failed";
+pub const STARTING: &str = "start failed";
 
 /// How long a shim's program may take to clean up after a shim that died.
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);

@@ -3,20 +3,43 @@
 use std::io;
 use std::path::Path;
 
+use berth_ids::Namespace;
+use berth_lifecycle::Tasks as Jobs;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 
 /// The longest line that is copied whole.
 const MAX_LINE: u64 = 8 << 10;
 
-/// Makes the fifo if it is not there, and opens it so that no end of it makes anybody wait.
+/// Copies a shim's log to ours until what it serves is gone.
 ///
 /// # Errors
 /// [`Error::Bundle`].
-pub fn make_log(path: &Path) -> Result<Receiver> {
+pub fn read_log(
+    jobs: &Jobs,
+    path: &Path,
+    ns: &Namespace,
+    id: &str,
+    gone: &CancellationToken,
+) -> Result<()> {
+    let copy = copy_log(make_log(path)?, ns.to_string(), id.to_owned());
+    let (gone, stop) = (gone.clone(), jobs.token());
+    jobs.spawn("shim-log", async move {
+        tokio::select! {
+            () = copy => {}
+            () = gone.cancelled() => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    Ok(())
+}
+
+/// Makes the fifo if it is not there, and opens it so that no end of it makes anybody wait.
+fn make_log(path: &Path) -> Result<Receiver> {
     let failed = |step, source: io::Error| Error::Bundle { step, path: path.to_owned(), source };
     match mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
@@ -27,7 +50,7 @@ pub fn make_log(path: &Path) -> Result<Receiver> {
 }
 
 /// Copies a shim's lines to our log until the fifo cannot be read any more.
-pub async fn copy_log(log: Receiver, namespace: String, id: String) {
+async fn copy_log(log: Receiver, namespace: String, id: String) {
     let mut lines = BufReader::new(log);
     let mut line = Vec::new();
     loop {

@@ -18,7 +18,7 @@ pub(super) fn resolve(runtime: &str, folder: Option<&Path>, path: &OsStr) -> Res
         return match path.try_exists() {
             Ok(true) => Ok(path),
             _ => Err(Error::NoRuntime(format!(
-                "invalid custom binary path: {runtime}: no such file"
+                "invalid custom binary path: stat {runtime}: no such file or directory"
             ))),
         };
     }

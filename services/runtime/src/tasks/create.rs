@@ -1,25 +1,25 @@
 //! Making a task: folder, shim, container.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
-use berth_lifecycle::blocking;
 use berth_mount::Mount;
 use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::bundle::Bundle;
 use super::life::{Life, Made, Step};
-use super::{Key, Task, Tasks};
+use super::{Key, Task, Tasks, rootfs};
+use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::peers::{ShimClient, TaskOptions, task_options};
 use crate::process::Io;
 use crate::records::{Any, Container};
-use crate::shims::{Bootstrap, copy_log, make_log};
+use crate::shims::{Bootstrap, read_log};
+use crate::work::in_folder;
 
 /// What a task is made with, beside its container.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,11 @@ pub struct Create {
     pub runtime_path: String,
     /// A folder with a checkpoint to restore.
     pub checkpoint: String,
+    /// Where the shim of the container's sandbox answers, `PROTOCOL+unix://PATH`; empty: as its
+    /// controller knows.
+    pub shim_address: String,
+    /// The version of the task service there.
+    pub shim_version: u32,
 }
 
 impl Tasks {
@@ -49,14 +54,19 @@ impl Tasks {
         self.to_the_end("task-create", async move { tasks.make(&ns, create).await }).await
     }
 
-    async fn make(&self, ns: &Namespace, create: Create) -> Result<u32> {
+    async fn make(&self, ns: &Namespace, mut create: Create) -> Result<u32> {
         let container = self.0.parts.containers.get(ns, &create.id)?;
         let making = Making::begin(self, (ns.clone(), create.id.clone()))?;
         let runtime = match create.runtime_path.as_str() {
             "" => container.runtime.name.as_str(),
             path => path,
         };
-        let program = self.0.parts.launcher.resolve(runtime)?;
+        let joined = self.shim_to_join(ns, &container, &create)?;
+        let program = match self.0.parts.launcher.resolve(runtime) {
+            // Its program would only be wanted to clean up.
+            Err(_) if joined.is_some() => PathBuf::new(),
+            found => found.map_err(Error::within("failed to start shim"))?,
+        };
         let given = create.options.as_ref().filter(|any| !any.value.is_empty());
         let given = given.or(container.runtime.options.as_ref()).or(create.options.as_ref());
         let runc_root = self.0.parts.folder.join(".runc");
@@ -65,8 +75,16 @@ impl Tasks {
             options.checkpoint.clone_from(&create.checkpoint);
         }
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
-        let attempt = Attempt { tasks: self, ns, create: &create, program: &program, bundle };
-        let (task, pid) = attempt.run(&container, &options).await?;
+        let system = self.activate(ns, &create, &program).await?;
+        let activated = system.is_some();
+        create.rootfs = system.unwrap_or(create.rootfs);
+        let (create, program) = (&create, program.as_path());
+        let attempt = Attempt { tasks: self, ns, create, program, bundle, joined, activated };
+        let made = attempt.run(&container, &options).await;
+        if made.is_err() && activated {
+            self.deactivate(ns, &create.id).await;
+        }
+        let (task, pid) = made?;
         self.watch(&task);
         making.done(task.clone());
         if let Err(deleted) = self.0.parts.containers.get(ns, &create.id) {
@@ -88,17 +106,28 @@ struct Attempt<'a> {
     create: &'a Create,
     program: &'a Path,
     bundle: Bundle,
+    /// The shim of the container's sandbox.
+    joined: Option<Bootstrap>,
+    activated: bool,
 }
 
 impl Attempt<'_> {
     async fn run(self, container: &Container, options: &TaskOptions) -> Result<(Arc<Task>, u32)> {
         let spec = container.spec.clone().unwrap_or_default().value;
         let (bundle, program) = (self.bundle.clone(), self.program.to_owned());
-        let made = blocking("task-folder", move || {
-            bundle.create(&spec)?;
+        let sandbox = self.joined.as_ref().map(|_| container.sandbox.clone());
+        let activated = self.activated;
+        let made = in_folder("task-folder", move || {
+            bundle.create(Some(&spec))?;
+            if activated {
+                rootfs::note(&bundle)?;
+            }
+            if let Some(sandbox) = sandbox {
+                bundle.write_sandbox(&sandbox)?;
+            }
             bundle.write_program(&program)
         });
-        cut_off(made.await)?;
+        made.await?;
         let gone = CancellationToken::new();
         let made = self.start(options, &gone).await;
         if made.is_err() {
@@ -113,10 +142,16 @@ impl Attempt<'_> {
         options: &TaskOptions,
         gone: &CancellationToken,
     ) -> Result<(Arc<Task>, u32)> {
-        let Attempt { tasks, ns, create, program, bundle } = self;
-        tasks.read_log(bundle, ns, &create.id, gone)?;
+        let Attempt { tasks, ns, create, program, bundle, joined, .. } = self;
+        read_log(&tasks.0.parts.jobs, &bundle.log(), ns, &create.id, gone)?;
         let starter = &tasks.0.parts.starter;
-        let started = starter.start(program, ns, &create.id, bundle.path(), options).await?;
+        let started = match joined {
+            Some(shim) => shim.clone(),
+            None => {
+                let started = starter.start(program, ns, &create.id, bundle.path(), options).await;
+                started.map_err(Error::within("failed to start shim"))?
+            }
+        };
         bundle.write_bootstrap(&started)?;
         let life = tasks.life(ns, &create.id, bundle);
         life.made_with(Made {
@@ -181,23 +216,13 @@ impl Attempt<'_> {
 
     /// Takes away what a failed attempt has left.
     async fn undo(&self) {
-        let Attempt { tasks, ns, create, program, bundle } = self;
+        let Attempt { tasks, ns, create, program, bundle, .. } = self;
         let id = &create.id;
         if bundle.bootstrap().is_none() {
-            // The shim did not say in time that it runs: it may, and holds nothing then.
-            if let Some(announced) = bundle.announced()
-                && let Ok(shim) = ShimClient::connect(&announced, ns, id).await
-            {
-                let _ = shim.shutdown().await;
-            }
-            // Its program knows how to make sure.
-            let launcher = &tasks.0.parts.launcher;
-            if let Err(error) = launcher.delete(program, ns, id, bundle.path()).await {
-                tracing::debug!(id, error = berth_errors::chain(&error), "clean up failed start");
-            }
+            tasks.0.parts.starter.undo(program, ns, id, bundle).await;
         }
         let folder = bundle.clone();
-        if let Err(error) = cut_off(blocking("task-undo", move || folder.remove()).await) {
+        if let Err(error) = in_folder("task-undo", move || folder.remove()).await {
             let error = berth_errors::chain(&error);
             tracing::error!(namespace = %ns, id, error, "remove folder of failed task");
         }
@@ -211,27 +236,6 @@ impl Tasks {
         let life = Arc::new(life);
         self.map().lives.insert((ns.clone(), id.to_owned()), life.clone());
         life
-    }
-
-    /// Copies the log of a task's shim to ours until the task is gone.
-    pub(super) fn read_log(
-        &self,
-        bundle: &Bundle,
-        ns: &Namespace,
-        id: &str,
-        gone: &CancellationToken,
-    ) -> Result<()> {
-        let log = make_log(&bundle.log())?;
-        let copy = copy_log(log, ns.to_string(), id.to_owned());
-        let (gone, stop) = (gone.clone(), self.0.parts.jobs.token());
-        self.0.parts.jobs.spawn("shim-log", async move {
-            tokio::select! {
-                () = copy => {}
-                () = gone.cancelled() => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        Ok(())
     }
 }
 
@@ -267,9 +271,4 @@ impl Drop for Making<'_> {
             map.lives.remove(&self.key);
         }
     }
-}
-
-/// A worker's result, or that the process is stopping.
-pub(super) fn cut_off<T>(done: Result<Result<T>, berth_lifecycle::Error>) -> Result<T> {
-    done.map_err(|source| Error::Child { step: "work on task folder", source })?
 }

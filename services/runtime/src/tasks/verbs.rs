@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use berth_ids::{Namespace, validate_identifier};
-use berth_lifecycle::blocking;
 
-use super::create::cut_off;
 use super::life::Step;
-use super::{Task, Tasks};
+use super::{Task, Tasks, rootfs};
 use crate::error::{Error, Result};
 use crate::process::{Exit, Io, Pid, Status};
 use crate::records::Any;
+use crate::work::in_folder;
 
 impl Tasks {
     /// Starts a task's first process, or an added one; answers its number.
@@ -76,9 +75,13 @@ impl Tasks {
 
     /// Removes what is left of a task that was deleted.
     pub(super) async fn remove(&self, task: &Task) -> Result<()> {
+        let activated = rootfs::noted(&task.bundle);
         let bundle = task.bundle.clone();
-        let removed = cut_off(blocking("task-remove", move || bundle.remove()).await);
+        let removed = in_folder("task-remove", move || bundle.remove()).await;
         task.set_client(None);
+        if activated {
+            self.deactivate(&task.ns, &task.id).await;
+        }
         self.forget(task);
         removed
     }

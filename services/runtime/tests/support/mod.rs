@@ -329,6 +329,7 @@ impl Node {
 }
 
 fn describe(any: &prost_types::Any, id: &str) -> Option<String> {
+    use berth_proto::containerd::events::{SandboxCreate, SandboxExit, SandboxStart};
     use berth_proto::containerd::events::{TaskCreate, TaskDelete, TaskExit, TaskStart};
     use berth_proto::containerd::events::{TaskExecAdded, TaskExecStarted};
     use berth_proto::unpack;
@@ -344,6 +345,12 @@ fn describe(any: &prost_types::Any, id: &str) -> Option<String> {
         (e.container_id, format!("exit {} {}", e.id, e.exit_status))
     } else if let Some(Ok(e)) = unpack::<TaskDelete>(any) {
         (e.container_id, format!("delete {}", e.exit_status))
+    } else if let Some(Ok(e)) = unpack::<SandboxCreate>(any) {
+        (e.sandbox_id, "sandbox create".to_owned())
+    } else if let Some(Ok(e)) = unpack::<SandboxStart>(any) {
+        (e.sandbox_id, "sandbox start".to_owned())
+    } else if let Some(Ok(e)) = unpack::<SandboxExit>(any) {
+        (e.sandbox_id, format!("sandbox exit {}", e.exit_status))
     } else {
         return None;
     };

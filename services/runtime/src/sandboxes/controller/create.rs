@@ -1,0 +1,166 @@
+//! Making a sandbox: folder, shim, sandbox.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use berth_errors::chain;
+use berth_ids::{Namespace, validate_identifier};
+use tokio::sync::watch::Sender;
+use tokio_util::sync::CancellationToken;
+
+use super::{Controller, FOLDER, Key, Life, Running};
+use crate::bundle::Bundle;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::peers::{SandboxClient, ShimClient, TaskOptions, task_options};
+use crate::records::Sandbox;
+use crate::sandboxes::Setup;
+use crate::shims::{Bootstrap, read_log};
+use crate::work::in_folder;
+
+impl Controller {
+    /// Makes a sandbox by the shim of its runtime.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::SandboxRuns`], [`Error::NoRuntime`], [`Error::Fenced`], what the
+    /// shim says. Nothing of it is left then.
+    pub async fn create(&self, ns: Namespace, sandbox: Sandbox, setup: Setup) -> Result<()> {
+        let this = self.clone();
+        let making = async move { this.make(&ns, &sandbox, &setup).await };
+        self.to_the_end("sandbox-create", making).await
+    }
+
+    async fn make(&self, ns: &Namespace, sandbox: &Sandbox, setup: &Setup) -> Result<()> {
+        let (id, parts) = (&sandbox.id, &self.0.parts);
+        validate_identifier(id)
+            .map_err(|source| Error::Name { what: "invalid sandbox id", source })?;
+        let making = {
+            let _pass = parts.records.enter(ns).await?;
+            Making::begin(self, (ns.clone(), id.clone()))?
+        };
+        let starting = || Error::within(format!("failed to start new shim for sandbox {id}"));
+        let program = parts.launcher.resolve(&sandbox.runtime.name).map_err(starting())?;
+        let runc_root = parts.folder.join(".runc");
+        let options = task_options(sandbox.runtime.options.as_ref(), &runc_root, &parts.binary)?;
+        let bundle = Bundle::at(&parts.folder.join(FOLDER), ns.as_str(), id);
+        let (folder, kept) = (bundle.clone(), program.clone());
+        let spec = sandbox.spec.as_ref().map(|spec| spec.value.clone());
+        let made = in_folder("sandbox-folder", move || {
+            folder.create(spec.as_deref())?;
+            folder.write_program(&kept)
+        });
+        made.await?;
+        let attempt = Attempt { controller: self, ns, id, program: &program, bundle };
+        let running = attempt.run(&options, setup).await?;
+        self.watch(&running);
+        making.done(running.clone());
+        self.tell(&running, Event::SandboxCreated { id: id.clone() });
+        Ok(())
+    }
+}
+
+/// One attempt to make a sandbox. What it has made is undone when a step fails.
+struct Attempt<'a> {
+    controller: &'a Controller,
+    ns: &'a Namespace,
+    id: &'a String,
+    program: &'a Path,
+    bundle: Bundle,
+}
+
+impl Attempt<'_> {
+    async fn run(self, options: &TaskOptions, setup: &Setup) -> Result<Arc<Running>> {
+        let gone = CancellationToken::new();
+        let made = self.start(options, setup, &gone).await;
+        if made.is_err() {
+            gone.cancel();
+            self.undo().await;
+        }
+        made
+    }
+
+    async fn start(
+        &self,
+        options: &TaskOptions,
+        setup: &Setup,
+        gone: &CancellationToken,
+    ) -> Result<Arc<Running>> {
+        let Attempt { controller, ns, id, program, bundle } = self;
+        let parts = &controller.0.parts;
+        read_log(&parts.jobs, &bundle.log(), ns, id, gone)?;
+        let started = parts.starter.start(program, ns, id, bundle.path(), options).await;
+        let step = format!("failed to start new shim for sandbox {id}");
+        let started = started.map_err(Error::within(step))?;
+        bundle.write_bootstrap(&started)?;
+        let client = SandboxClient::connect(&started, ns, id).await?;
+        let folder = bundle.path().to_string_lossy();
+        let made = client.create(&folder, setup).await;
+        made.map_err(Error::within(format!("failed to create sandbox {id}")))?;
+        Ok(Arc::new(Running {
+            ns: (*ns).clone(),
+            id: (*id).clone(),
+            bundle: bundle.clone(),
+            program: program.to_path_buf(),
+            client: Mutex::new(Some(client)),
+            life: Life::of(bundle),
+            leaving: AtomicBool::new(false),
+            ending: tokio::sync::Mutex::default(),
+            gone: gone.clone(),
+        }))
+    }
+
+    /// Takes away what a failed attempt has left.
+    async fn undo(&self) {
+        let Attempt { controller, ns, id, program, bundle } = self;
+        match bundle.bootstrap() {
+            Some(shim) => end_shim(&shim, ns, id).await,
+            None => controller.0.parts.starter.undo(program, ns, id, bundle).await,
+        }
+        let folder = bundle.clone();
+        if let Err(error) = in_folder("sandbox-undo", move || folder.remove()).await {
+            tracing::error!(namespace = %ns, id, error = chain(&error), "remove folder of failed sandbox");
+        }
+    }
+}
+
+/// Ends the shim of a sandbox that was not made, or only half.
+pub(super) async fn end_shim(shim: &Bootstrap, ns: &Namespace, id: &str) {
+    let half = async { SandboxClient::connect(shim, ns, id).await?.shutdown().await };
+    if let Err(error) = half.await {
+        tracing::debug!(namespace = %ns, id, error = chain(&error), "shut down failed sandbox");
+    }
+    // One that holds nothing ends by this; one that has ended already is not there any more.
+    let empty = async { ShimClient::connect(shim, ns, id).await?.shutdown().await };
+    if let Err(error) = empty.await {
+        tracing::debug!(namespace = %ns, id, error = chain(&error), "end shim of failed sandbox");
+    }
+}
+
+/// A name that is taken while a sandbox is being made.
+struct Making<'a> {
+    controller: &'a Controller,
+    key: Key,
+}
+
+impl<'a> Making<'a> {
+    fn begin(controller: &'a Controller, key: Key) -> Result<Self> {
+        let mut map = controller.map();
+        if map.running.contains_key(&key) || map.making.contains_key(&key) {
+            return Err(Error::SandboxRuns(key.1));
+        }
+        map.making.insert(key.clone(), Sender::new(()));
+        drop(map);
+        Ok(Self { controller, key })
+    }
+
+    fn done(self, running: Arc<Running>) {
+        self.controller.map().running.insert(self.key.clone(), running);
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.controller.map().making.remove(&self.key);
+    }
+}

@@ -1,0 +1,46 @@
+//! Which shim a container of a sandbox joins.
+
+use berth_ids::Namespace;
+
+use super::{Create, Tasks};
+use crate::error::{Error, Result};
+use crate::records::Container;
+use crate::shims::Bootstrap;
+
+/// The version of the task service since which shims serve sandboxes. Programs of older ones are
+/// called for each container, and find the shim of its group themselves.
+const SANDBOXES: u32 = 3;
+
+impl Tasks {
+    /// The shim of the container's sandbox, if it has one that several containers can share: the
+    /// one that the caller names, that of the controller, or that of the container which bears the
+    /// sandbox's name.
+    pub(super) fn shim_to_join(
+        &self,
+        ns: &Namespace,
+        container: &Container,
+        create: &Create,
+    ) -> Result<Option<Bootstrap>> {
+        let (sandbox, controller) = (container.sandbox.as_str(), &self.0.parts.controller);
+        if sandbox.is_empty() {
+            return Ok(None);
+        }
+        match controller.records().get(ns, sandbox) {
+            Err(error) if error.is_not_found() => {
+                tracing::warn!(id = container.id, sandbox, "its sandbox has no record");
+                return Ok(None);
+            }
+            recorded => recorded?,
+        };
+        let shim = if create.shim_address.is_empty() {
+            let of_task = || self.find_task(ns, sandbox)?.bundle.bootstrap();
+            let found = controller.shim_of(ns, sandbox).or_else(of_task);
+            found.ok_or_else(|| Error::NoSandboxShim(sandbox.to_owned()))
+        } else {
+            let named = Bootstrap::of_endpoint(&create.shim_address, create.shim_version);
+            named.map_err(Error::Invalid)
+        };
+        let shim = shim.map_err(Error::within("failed to start shim"))?;
+        Ok(Some(shim).filter(|shim| shim.version >= SANDBOXES))
+    }
+}

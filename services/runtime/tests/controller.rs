@@ -1,0 +1,312 @@
+//! Sandboxes that run: the controller, real shims, and containers that join them.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use berth_grpc::Channel;
+use berth_proto::containerd::services::containers::v1 as containers;
+use berth_proto::containerd::services::sandbox::v1 as wire;
+use berth_proto::containerd::types::{Sandbox, sandbox::Runtime};
+use support::{Node, ns, signal, until};
+use tonic::{Code, Status};
+use wire::controller_client::ControllerClient;
+use wire::store_client::StoreClient;
+
+const DEBIANS: &str = "/usr/bin/containerd-shim-runc-v2";
+
+/// Ours, over ttrpc and over gRPC.
+fn shims() -> Vec<String> {
+    let shims: Vec<_> = support::shims().into_iter().filter(|shim| shim != DEBIANS).collect();
+    assert_eq!(shims.len(), 2, "build all programs first");
+    shims
+}
+
+fn record(shim: &str, id: &str) -> Sandbox {
+    let runtime = Some(Runtime { name: shim.into(), options: None });
+    Sandbox { sandbox_id: id.into(), runtime, sandboxer: "shim".into(), ..Default::default() }
+}
+
+/// The calls of the controller, of one sandbox.
+struct Pod<'a> {
+    node: &'a Node,
+    id: &'a str,
+}
+
+macro_rules! calls {
+    ($($method:ident: $request:ident -> $response:ident;)*) => {
+        $(#[allow(clippy::needless_update, reason = "some have more fields")]
+        async fn $method(&self) -> Result<wire::$response, Status> {
+            let (sandbox_id, sandboxer) = (self.id.to_owned(), "shim".to_owned());
+            let request = wire::$request { sandbox_id, sandboxer, ..Default::default() };
+            Ok(self.client().$method(ns(request)).await?.into_inner())
+        })*
+    };
+}
+
+impl Pod<'_> {
+    fn client(&self) -> ControllerClient<Channel> {
+        ControllerClient::new(self.node.channel.clone())
+    }
+
+    calls! {
+        start: ControllerStartRequest -> ControllerStartResponse;
+        platform: ControllerPlatformRequest -> ControllerPlatformResponse;
+        stop: ControllerStopRequest -> ControllerStopResponse;
+        wait: ControllerWaitRequest -> ControllerWaitResponse;
+        status: ControllerStatusRequest -> ControllerStatusResponse;
+        shutdown: ControllerShutdownRequest -> ControllerShutdownResponse;
+        metrics: ControllerMetricsRequest -> ControllerMetricsResponse;
+        update: ControllerUpdateRequest -> ControllerUpdateResponse;
+    }
+
+    async fn create(&self, shim: &str) -> Result<(), Status> {
+        let request = wire::ControllerCreateRequest {
+            sandbox_id: self.id.into(),
+            sandboxer: "shim".into(),
+            sandbox: Some(record(shim, self.id)),
+            netns_path: "/proc/self/ns/net".into(),
+            annotations: [("a".to_owned(), "b".to_owned())].into(),
+            ..Default::default()
+        };
+        self.client().create(ns(request)).await.map(drop)
+    }
+
+    /// Records and makes it.
+    async fn make(&self, shim: &str) {
+        self.record(shim).await;
+        self.create(shim).await.unwrap();
+    }
+
+    async fn record(&self, shim: &str) {
+        let request = wire::StoreCreateRequest { sandbox: Some(record(shim, self.id)) };
+        StoreClient::new(self.node.channel.clone()).create(ns(request)).await.unwrap();
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.node.folder.path().join("run/runtime/.sandboxes/test").join(self.id)
+    }
+}
+
+/// Records a container of a sandbox.
+async fn member(node: &Node, shim: &str, id: &str, sandbox: &str) {
+    let container = containers::Container {
+        sandbox: sandbox.into(),
+        ..support::container(shim, id, "while :; do sleep 1000; done")
+    };
+    let request = containers::CreateContainerRequest { container: Some(container) };
+    node.containers().create(ns(request)).await.unwrap();
+}
+
+fn address(folder: &std::path::Path) -> String {
+    let text = std::fs::read(folder.join("bootstrap.json")).unwrap();
+    let shim: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    format!("{}+{}", shim["protocol"].as_str().unwrap(), shim["address"].as_str().unwrap())
+}
+
+async fn end_task(node: &Node, id: &str) {
+    node.kill_task(id, "", 9).await.unwrap();
+    assert_eq!(node.wait(id, "").await.unwrap(), 137);
+    node.delete(id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_join_the_shim_of_their_sandbox_also_after_a_kill() {
+    for shim in shims() {
+        let mut node = Node::start().await;
+        let pod = Pod { node: &node, id: "sb1" };
+        pod.make(&shim).await;
+        assert_eq!(pod.status().await.unwrap().state, "SANDBOX_NOTREADY");
+        let started = pod.start().await.unwrap();
+        assert_eq!(
+            (started.address.as_str(), started.version),
+            (address(&pod.folder()).as_str(), 3)
+        );
+        assert!(started.pid > 0 && started.created_at.is_some());
+        assert_eq!(pod.platform().await.unwrap().platform.unwrap().os, "linux");
+        member(&node, &shim, "sb1c1", "sb1").await;
+        node.create("sb1c1").await.unwrap();
+        node.start_task("sb1c1", "").await.unwrap();
+        assert_eq!(address(&node.bundle("sb1c1")), started.address);
+        assert_eq!(std::fs::read(node.bundle("sb1c1").join("sandbox")).unwrap(), b"sb1");
+        assert_eq!(node.shims_of("sb1c1"), Vec::<i32>::new());
+
+        node.kill_and_restart().await;
+        let pod = Pod { node: &node, id: "sb1" };
+        let status = pod.status().await.unwrap();
+        assert_eq!(
+            (status.state.as_str(), status.address),
+            ("SANDBOX_READY", started.address.clone())
+        );
+        assert_eq!(node.list().await, [("sb1c1".to_owned(), 2)]);
+        member(&node, &shim, "sb1c2", "sb1").await;
+        node.create("sb1c2").await.unwrap();
+        assert_eq!(address(&node.bundle("sb1c2")), started.address);
+        node.start_task("sb1c2", "").await.unwrap();
+        assert_eq!(pod.stop().await.unwrap_err().code(), Code::FailedPrecondition);
+        assert_eq!(pod.shutdown().await.unwrap_err().code(), Code::FailedPrecondition);
+        end_task(&node, "sb1c1").await;
+        end_task(&node, "sb1c2").await;
+
+        // It outlives its containers.
+        assert_eq!(pod.status().await.unwrap().state, "SANDBOX_READY");
+        let (waited, stopped) = tokio::join!(pod.wait(), pod.stop());
+        stopped.unwrap();
+        assert_eq!(waited.unwrap().exit_status, 0);
+        assert!(pod.wait().await.unwrap().exited_at.is_some());
+        pod.shutdown().await.unwrap();
+        assert!(!pod.folder().exists());
+        assert_eq!(node.shims_of("sb1"), Vec::<i32>::new());
+        let told = node.events("sb1").await;
+        assert_eq!(told, ["sandbox exit 0"], "{shim}");
+        assert_eq!(pod.wait().await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(pod.shutdown().await.unwrap_err().code(), Code::NotFound);
+        pod.stop().await.unwrap();
+        let ended = pod.status().await.unwrap();
+        assert_eq!((ended.sandbox_id.as_str(), ended.state.as_str()), ("sb1", ""));
+        assert!(ended.exited_at.is_some());
+        node.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_is_told_in_order_and_a_killed_shim_ends_it() {
+    let shim = shims().pop().unwrap();
+    let mut node = Node::start().await;
+    let pod = Pod { node: &node, id: "sb2" };
+    pod.make(&shim).await;
+    pod.start().await.unwrap();
+    let again = pod.create(&shim).await.unwrap_err();
+    assert_eq!(again.code(), Code::AlreadyExists, "{again}");
+    assert!(again.message().contains("sandbox sb2 already running"), "{again}");
+    // One that runs is not lost by that.
+    assert_eq!(pod.start().await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(pod.status().await.unwrap().state, "SANDBOX_READY");
+    let killing = async {
+        signal(node.shim_pid("sb2"), libc::SIGKILL);
+    };
+    let (waited, ()) = tokio::join!(pod.wait(), killing);
+    assert_eq!(waited.unwrap().exit_status, 137);
+    let told = node.events_until("sb2", "sandbox exit 137").await;
+    assert_eq!(told, ["sandbox create", "sandbox start", "sandbox exit 137"]);
+    until("its folder is gone", || !pod.folder().exists()).await;
+
+    pod.create(&shim).await.unwrap();
+    pod.start().await.unwrap();
+    let shim_pid = node.shim_pid("sb2");
+    node.kill().await;
+    signal(shim_pid, libc::SIGKILL);
+    node.restart();
+    assert_eq!(node.events_until("sb2", "sandbox exit 137").await, ["sandbox exit 137"]);
+    let pod = Pod { node: &node, id: "sb2" };
+    until("its folder is gone", || !pod.folder().exists()).await;
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_run_is_refused_and_leaves_nothing() {
+    let node = Node::start().await;
+    let pod = Pod { node: &node, id: "sb3" };
+    for (sandboxer, code, text) in [
+        ("", Code::InvalidArgument, "sandbox controller name can not be empty"),
+        ("podsandbox", Code::NotFound, "failed to get sandbox controller by podsandbox"),
+    ] {
+        let request =
+            wire::ControllerStartRequest { sandbox_id: "sb3".into(), sandboxer: sandboxer.into() };
+        let refused = pod.client().start(ns(request)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+        assert!(refused.message().contains(text), "{refused}");
+    }
+    let missing = pod.start().await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound);
+    assert!(missing.message().contains("unable to find sandbox \"sb3\""), "{missing}");
+    assert_eq!(pod.platform().await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(pod.metrics().await.unwrap_err().code(), Code::NotFound);
+    assert!(pod.update().await.unwrap_err().message().contains("sandbox can not be nil"));
+    let none = pod.create("io.containerd.nosuch.v1").await.unwrap_err();
+    let expected = "failed to start new shim for sandbox sb3: failed to resolve runtime path: \
+                    runtime \"io.containerd.nosuch.v1\" binary not installed \
+                    \"containerd-shim-nosuch-v1\": file does not exist";
+    assert!(none.message().starts_with(expected), "{none}");
+    // It wants a spec before it says that it has no sandboxes.
+    let debians = pod.create(DEBIANS).await.unwrap_err();
+    assert!(
+        debians.message().starts_with("failed to start new shim for sandbox sb3: start failed"),
+        "{debians}"
+    );
+    let with_spec = Sandbox { spec: support::container("", "", "").spec, ..record(DEBIANS, "sb3") };
+    let request = wire::ControllerCreateRequest {
+        sandbox_id: "sb3".into(),
+        sandboxer: "shim".into(),
+        sandbox: Some(with_spec),
+        ..Default::default()
+    };
+    let debians = pod.client().create(ns(request)).await.unwrap_err();
+    assert_eq!(debians.code(), Code::Unimplemented, "{debians}");
+    assert!(debians.message().starts_with("failed to create sandbox sb3: "), "{debians}");
+    let bad = Pod { node: &node, id: "../sb" };
+    assert_eq!(bad.create(DEBIANS).await.unwrap_err().code(), Code::InvalidArgument);
+    until("its shims are gone", || node.shims_of("sb3").is_empty()).await;
+    assert!(!pod.folder().exists());
+    assert_eq!(node.events("sb3").await, Vec::<String>::new());
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_may_bear_its_sandboxs_name_or_say_where_the_shim_is() {
+    let shim = shims().pop().unwrap();
+    let node = Node::start().await;
+    let pod = Pod { node: &node, id: "sb4" };
+    pod.record(&shim).await;
+    // A sandbox that nobody runs.
+    member(&node, &shim, "sb4c1", "sb4").await;
+    let alone = node.create("sb4c1").await.unwrap_err();
+    assert_eq!(alone.code(), Code::NotFound, "{alone}");
+    assert!(alone.message().contains("can't find shim for sandbox sb4"), "{alone}");
+    // One that is a container: the others join its shim.
+    node.run(&shim, "sb4", "while :; do sleep 1000; done").await;
+    node.create("sb4c1").await.unwrap();
+    let shared = address(&node.bundle("sb4"));
+    assert_eq!(address(&node.bundle("sb4c1")), shared);
+    member(&node, "nobodys.shim.v9", "sb4c2", "sb4").await;
+    let bad = node.create_with("sb4c2", |request| request.task_api_address = "unix:///a".into());
+    assert_eq!(bad.await.unwrap_err().code(), Code::InvalidArgument);
+    let told = node.create_with("sb4c2", |request| {
+        (request.task_api_address, request.task_api_version) = (shared.clone(), 3);
+    });
+    told.await.unwrap();
+    for id in ["sb4c1", "sb4c2"] {
+        node.delete(id).await.unwrap();
+    }
+    // The sandbox's record is gone: the container has a shim of its own.
+    let delete = wire::StoreDeleteRequest { sandbox_id: "sb4".into() };
+    StoreClient::new(node.channel.clone()).delete(ns(delete)).await.unwrap();
+    node.create("sb4c1").await.unwrap();
+    assert_ne!(address(&node.bundle("sb4c1")), shared);
+    node.delete("sb4c1").await.unwrap();
+    end_task(&node, "sb4").await;
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_making_that_was_cut_off_leaves_a_sandbox_or_nothing() {
+    let shim = shims().pop().unwrap();
+    let mut node = Node::start().await;
+    for moment in 0..12 {
+        let pod = Pod { node: &node, id: "sb5" };
+        let pause = tokio::time::sleep(std::time::Duration::from_millis(moment * 4));
+        tokio::select! {
+            made = pod.create(&shim) => drop(made),
+            // The moment of the kill is what the test is about.
+            () = pause => {}
+        }
+        node.kill_and_restart().await;
+        let pod = Pod { node: &node, id: "sb5" };
+        match pod.shutdown().await {
+            Ok(_) => {}
+            Err(none) => assert_eq!(none.code(), Code::NotFound, "{none}"),
+        }
+        until("the shim is gone", || node.shims_of("sb5").is_empty()).await;
+        until("the folder is gone", || !pod.folder().exists()).await;
+    }
+    node.finish().await;
+}
