@@ -73,8 +73,8 @@ pub struct Distribution {
 pub struct ImageVerifiers {
     /// The folder of the programs; each is asked before an image is pulled.
     pub bin_dir: PathBuf,
-    /// The most programs that are asked, in the order of their names.
-    pub max_verifiers: usize,
+    /// The most programs that are asked, in the order of their names; a negative number: all.
+    pub max_verifiers: i64,
     /// How long one may take.
     pub per_verifier_timeout: HumanDuration,
 }

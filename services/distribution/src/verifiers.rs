@@ -23,7 +23,7 @@ const MAX_WORDS: usize = 32 << 10;
 pub enum Error {
     /// A program said no.
     #[error(
-        "image verifier {verifier} refused {name} with digest {digest}: {words}: permission denied"
+        "image verifier bindir blocked pull of {name} with digest {digest} for reason: verifier {verifier} rejected image (exit code {code}): {words}: permission denied"
     )]
     Refused {
         /// The program.
@@ -32,16 +32,20 @@ pub enum Error {
         name: String,
         /// What it names now.
         digest: Digest,
-        /// Its exit code and what it wrote.
+        /// Its exit code.
+        code: i32,
+        /// What it wrote.
         words: String,
     },
     /// A program gave no judgement, so that nothing is pulled.
-    #[error("ask image verifier {} about {name}: {reason}, mend or remove it: failed precondition", verifier.display())]
+    #[error("blocking pull of {name} with digest {digest}: image verifier bindir returned error: failed to call verifier {}: {reason}, mend or remove it: failed precondition", verifier.display())]
     NoJudgement {
         /// The program, or the folder of programs.
         verifier: PathBuf,
         /// The image.
         name: String,
+        /// What it names now.
+        digest: Digest,
         /// What went wrong.
         reason: String,
     },
@@ -72,11 +76,14 @@ impl Verifiers {
     /// # Errors
     /// [`Error`]: it may not.
     pub async fn judge(&self, name: &str, target: &Descriptor) -> Result<(), Error> {
-        let mut programs = self.programs(name)?;
-        if programs.len() > self.0.max_verifiers {
+        let mut programs = self.programs(name, target)?;
+        // A negative number is none.
+        if let Ok(most) = usize::try_from(self.0.max_verifiers)
+            && programs.len() > most
+        {
             let (folder, found) = (self.0.bin_dir.display(), programs.len());
-            tracing::warn!(%folder, found, asked = self.0.max_verifiers, "too many image verifiers");
-            programs.truncate(self.0.max_verifiers);
+            tracing::warn!(%folder, found, asked = most, "too many image verifiers");
+            programs.truncate(most);
         }
         for program in programs {
             self.ask(&program, name, target).await?;
@@ -84,9 +91,9 @@ impl Verifiers {
         Ok(())
     }
 
-    fn programs(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
+    fn programs(&self, name: &str, target: &Descriptor) -> Result<Vec<PathBuf>, Error> {
         let folder = &self.0.bin_dir;
-        let wrong = |error: std::io::Error| no_judgement(folder, name, error.to_string());
+        let wrong = |error: std::io::Error| no_judgement(folder, name, target, error.to_string());
         let entries = match fs_err::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -101,7 +108,7 @@ impl Verifiers {
     }
 
     async fn ask(&self, program: &Path, name: &str, target: &Descriptor) -> Result<(), Error> {
-        let wrong = |reason: String| no_judgement(program, name, reason);
+        let wrong = |reason: String| no_judgement(program, name, target, reason);
         let descriptor = serde_json::to_vec(target).map_err(|e| wrong(e.to_string()))?;
         let mut command = child::command(program);
         command.args(["-name", name, "-digest", target.digest.as_str()]);
@@ -109,6 +116,8 @@ impl Verifiers {
         let asked =
             child::output_with_input(command, &descriptor, self.0.per_verifier_timeout.0).await;
         let output = asked.map_err(|e| wrong(berth_errors::chain(&e)))?;
+        let said = String::from_utf8_lossy(&output.stderr[..output.stderr.len().min(MAX_WORDS)]);
+        tracing::debug!(program = %program.display(), stderr = said.trim(), "image verifier said");
         let words = words(&output.stdout);
         let verifier = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match output.status.code() {
@@ -120,17 +129,21 @@ impl Verifiers {
                 verifier,
                 name: name.to_owned(),
                 digest: target.digest.clone(),
-                words: format!("exit code {code}: {words}"),
+                code,
+                words,
             }),
             None => Err(wrong(format!("it ended by {}", output.status))),
         }
     }
 }
 
-fn no_judgement(verifier: &Path, name: &str, reason: String) -> Error {
-    Error::NoJudgement { verifier: verifier.to_owned(), name: name.to_owned(), reason }
+fn no_judgement(verifier: &Path, name: &str, target: &Descriptor, reason: String) -> Error {
+    let (name, digest) = (name.to_owned(), target.digest.clone());
+    Error::NoJudgement { verifier: verifier.to_owned(), name, digest, reason }
 }
 
-fn words(stdout: &[u8]) -> String {
-    String::from_utf8_lossy(&stdout[..stdout.len().min(MAX_WORDS)]).trim().to_owned()
+fn words(output: &[u8]) -> String {
+    let kept = String::from_utf8_lossy(&output[..output.len().min(MAX_WORDS)]);
+    let rest = if output.len() > MAX_WORDS { "(stdout truncated)" } else { "" };
+    format!("{}{rest}", kept.trim())
 }

@@ -40,7 +40,11 @@ async fn a_pull_needs_every_verifiers_consent() {
     kit.forget(&reference).await;
     let before = proxy.of("GET", "").len();
     for (script, code, words) in [
-        ("echo not signed; exit 1", Code::PermissionDenied, "exit code 1: not signed"),
+        (
+            "echo not signed; exit 1",
+            Code::PermissionDenied,
+            "rejected image (exit code 1): not signed",
+        ),
         ("kill -9 $$", Code::FailedPrecondition, "20-judge"),
         ("exec sleep 600", Code::FailedPrecondition, "20-judge"),
     ] {
