@@ -1,35 +1,35 @@
 //! Which of an index's entries are wanted.
 
+use std::collections::HashSet;
+
 use super::error::Error;
 use super::platform;
 use super::request::ImageStore;
 use crate::registry::{Descriptor, Index, Platform};
 
-/// The entries to transfer: for each machine wanted the best one, and those that are for no
-/// machine in particular. Without a machine wanted, all.
+/// The entries to transfer, most wanted first: for each machine wanted those that fit it best, then
+/// those that are for no machine in particular. Without a machine wanted, all.
 pub fn choose(
     want: &ImageStore,
     own: &Descriptor,
     index: &Index,
 ) -> Result<Vec<Descriptor>, Error> {
+    let limit = if want.manifest_limit == 0 { usize::MAX } else { want.manifest_limit };
     if want.platforms.is_empty() {
-        let limit = if want.manifest_limit == 0 { usize::MAX } else { want.manifest_limit };
         return Ok(index.manifests.iter().take(limit).cloned().collect());
     }
+    let entries = || index.manifests.iter().enumerate();
     let mut chosen: Vec<usize> = Vec::new();
     for wanted in &want.platforms {
-        let ranked = index.manifests.iter().enumerate().filter_map(|(at, entry)| {
-            Some((platform::rank(wanted, entry.platform.as_ref()?)?, at))
-        });
-        chosen.extend(ranked.min().map(|(_, at)| at));
+        let rank = |entry: &Descriptor| platform::rank(wanted, entry.platform.as_ref()?);
+        let ranked: Vec<_> = entries().filter_map(|(at, entry)| Some((rank(entry)?, at))).collect();
+        let best = ranked.iter().map(|(rank, _)| *rank).min();
+        chosen.extend(ranked.iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, at)| *at));
     }
-    let general = index.manifests.iter().enumerate().filter(|(_, e)| e.platform.is_none());
-    chosen.extend(general.map(|(at, _)| at));
-    chosen.sort_unstable();
-    chosen.dedup();
-    if want.manifest_limit > 0 {
-        chosen.truncate(want.manifest_limit);
-    }
+    chosen.extend(entries().filter(|(_, entry)| entry.platform.is_none()).map(|(at, _)| at));
+    let mut seen = HashSet::new();
+    chosen.retain(|at| seen.insert(*at));
+    chosen.truncate(limit);
     if chosen.is_empty() && !index.manifests.is_empty() {
         return Err(Error::NoPlatform {
             index: own.digest.clone(),
@@ -63,10 +63,18 @@ mod tests {
     }
 
     fn chosen(wanted: &str, entries: &[Descriptor]) -> Result<Vec<Descriptor>, Error> {
+        limited(wanted, entries, 0)
+    }
+
+    fn limited(
+        wanted: &str,
+        entries: &[Descriptor],
+        manifest_limit: usize,
+    ) -> Result<Vec<Descriptor>, Error> {
         let index = Index { schema_version: 2, media_type: None, manifests: entries.to_vec() };
         let platforms = wanted.split(' ').filter(|w| !w.is_empty());
         let platforms = platforms.map(|w| entry(w, "").platform.unwrap()).collect();
-        let want = ImageStore { platforms, ..ImageStore::default() };
+        let want = ImageStore { platforms, manifest_limit, ..ImageStore::default() };
         choose(&want, &entry("", ""), &index)
     }
 
@@ -81,5 +89,21 @@ mod tests {
         let error = chosen("s390x", &entries).unwrap_err().to_string();
         assert!(error.contains("linux/s390x, only for linux/386, linux/amd64/v3"), "{error}");
         assert_eq!(chosen("s390x", &[entry("", "")]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn all_that_fit_alike_are_chosen_the_most_wanted_first() {
+        let twice = [entry("amd64", ""), entry("arm64", ""), entry("", ""), entry("amd64", "v1")];
+        let (amd64, arm64, general, again) = (&twice[0], &twice[1], &twice[2], &twice[3]);
+        let all =
+            |found: Vec<Descriptor>| found.iter().map(|d| d.digest.clone()).collect::<Vec<_>>();
+        let of =
+            |wanted: &[&Descriptor]| wanted.iter().map(|d| d.digest.clone()).collect::<Vec<_>>();
+        let amd = all(chosen("amd64", &twice).unwrap());
+        assert_eq!(amd, of(&[amd64, again, general]));
+        let both = chosen("arm64 amd64", &twice).unwrap();
+        assert_eq!(all(both), of(&[arm64, amd64, again, general]));
+        assert_eq!(all(limited("arm64 amd64", &twice, 1).unwrap()), of(&[arm64]));
+        assert_eq!(all(limited("", &twice, 2).unwrap()), of(&[amd64, arm64]));
     }
 }

@@ -9,6 +9,14 @@ pub enum Error {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] crate::registry::Error),
+    /// The registry could not or would not say what a reference names.
+    #[error("failed to resolve image")]
+    Resolve(#[source] crate::registry::Error),
+    /// The registry refuses an index.
+    #[error(
+        "manifest list/index references to blobs and/or manifests are missing in your target registry"
+    )]
+    References(#[source] crate::registry::Error),
     /// Our own store of blobs, images and leases.
     #[error(transparent)]
     Store(#[from] crate::Error),
@@ -22,7 +30,9 @@ pub enum Error {
     #[error(transparent)]
     Archive(#[from] crate::archive::Error),
     /// An index has nothing for the machines wanted.
-    #[error("index {index} has no manifest for {wanted}, only for {offered}: not found")]
+    #[error(
+        "index {index} has no manifest for {wanted}, only for {offered}: no match for platform in manifest: not found"
+    )]
     NoPlatform {
         /// The index.
         index: Digest,
@@ -34,12 +44,22 @@ pub enum Error {
     /// A blob that should be here is not, and there is no registry to ask.
     #[error("content {0} is not here and the archive did not have it: not found")]
     Missing(Digest),
+    /// A blob that is to be pushed is neither here nor at the registry.
+    #[error(
+        "content digest {digest} is neither here nor at {host}, pull the image with all its layers: not found"
+    )]
+    NothingToPush {
+        /// The blob.
+        digest: Digest,
+        /// The registry.
+        host: String,
+    },
     /// A document nests deeper than any image does.
     #[error("index {0} is nested deeper than {1} levels: invalid argument")]
     TooDeep(Digest, usize),
     /// A configuration and its manifest disagree.
     #[error(
-        "manifest {manifest} has {layers} layers, its configuration {diff_ids}: invalid argument"
+        "manifest {manifest}: number of layers and diffIDs don't match: {layers} != {diff_ids}: invalid argument"
     )]
     LayerCount {
         /// The manifest.
@@ -79,12 +99,17 @@ pub enum Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Error::Registry(error) => error.code(),
+            Error::Registry(error) | Error::Resolve(error) | Error::References(error) => {
+                error.code()
+            }
             Error::Store(error) => error.code(),
             Error::Verifier(error) => error.code(),
             Error::Unpack(error) => error.code(),
             Error::Archive(error) => error.code(),
-            Error::NoPlatform { .. } | Error::Missing(_) | Error::NoName => Code::NotFound,
+            Error::NoPlatform { .. }
+            | Error::Missing(_)
+            | Error::NothingToPush { .. }
+            | Error::NoName => Code::NotFound,
             Error::TooDeep(..) | Error::LayerCount { .. } | Error::MediaType { .. } => {
                 Code::InvalidArgument
             }

@@ -7,7 +7,7 @@ use super::fetch;
 use super::platform;
 use super::progress::BlobProgress;
 use super::walk::{Walk, all};
-use super::{Error, Result, labels};
+use super::{Error, Result, Unpack, labels};
 use crate::registry::{Config, Descriptor, MAX_CONFIG, Manifest, media};
 use crate::unpack::{Staging, Unpacker};
 
@@ -18,8 +18,8 @@ struct Ready {
 }
 
 impl Walk<'_> {
-    /// How the manifest is to be unpacked, if it is: the first unpacking wanted that is for its
-    /// machine.
+    /// How the manifest is to be unpacked, if it is: by the first unpacking wanted that is for its
+    /// machine, or else for its operating system, unless it is here only as one of all machines'.
     pub(super) async fn unpacker(
         &self,
         own: &Descriptor,
@@ -31,10 +31,16 @@ impl Walk<'_> {
         let digest = &manifest.config.digest;
         let config = Config::parse(digest, &self.store.read(digest, MAX_CONFIG).await?)?;
         let host = platform::host();
-        let wanted = self.want.unpacks.iter().find(|unpack| {
-            let wanted = unpack.platform.as_ref().unwrap_or(&host);
-            platform::rank(wanted, &config.platform).is_some()
-        });
+        let machine = |unpack: &Unpack| unpack.platform.clone().unwrap_or_else(|| host.clone());
+        let chosen = !self.want.platforms.is_empty() || own.platform.is_none();
+        let mut unpacks = self.want.unpacks.iter();
+        let wanted = unpacks
+            .clone()
+            .find(|unpack| platform::rank(&machine(unpack), &config.platform).is_some())
+            .or_else(|| {
+                let fits = |unpack: &&Unpack| platform::same_os(&machine(unpack), &config.platform);
+                unpacks.find(|unpack| chosen && fits(unpack))
+            });
         let Some(wanted) = wanted else {
             let made_for = platform::format(&config.platform);
             tracing::info!(manifest = %own.digest, made_for, "not unpacked: for another machine");
@@ -150,10 +156,10 @@ impl Walk<'_> {
             Some(staging) => staging,
             None => self.apply_file(unpacker, at, layer).await?,
         };
-        if !unpacker.commit(at, staging).await? {
+        if !unpacker.commit(at, layer, staging).await? {
             // Bundle was restarted meanwhile and has cleared what was staged.
             let again = self.apply_file(unpacker, at, layer).await?;
-            if !unpacker.commit(at, again).await? {
+            if !unpacker.commit(at, layer, again).await? {
                 return Err(Error::Staging(layer.digest.clone()));
             }
         }

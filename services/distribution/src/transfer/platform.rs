@@ -52,12 +52,18 @@ fn normal(platform: &Platform) -> (String, String, String) {
     (os, architecture.to_owned(), variant.to_owned())
 }
 
+/// Whether what is made for `offered` is for the operating system of a machine that is `wanted`.
+#[must_use]
+pub fn same_os(wanted: &Platform, offered: &Platform) -> bool {
+    normal(wanted).0 == normal(offered).0
+}
+
 /// How well a machine that is `wanted` runs what is made for `offered`: 0 is best.
 #[must_use]
 pub fn rank(wanted: &Platform, offered: &Platform) -> Option<usize> {
     let (wanted_os, wanted_arch, wanted_variant) = normal(wanted);
     let (os, arch, variant) = normal(offered);
-    if os != wanted_os {
+    if os != wanted_os || !offered.os_features.iter().all(|f| wanted.os_features.contains(f)) {
         return None;
     }
     ladder(&wanted_arch, &wanted_variant).iter().position(|(a, v)| *a == arch && *v == variant)
@@ -79,9 +85,9 @@ fn ladder(architecture: &str, variant: &str) -> Vec<(String, String)> {
             rungs.push(("386".to_owned(), String::new()));
             rungs
         }
-        ("arm64", number) => {
+        ("arm64", _) => {
             let mut rungs = vec![(architecture.to_owned(), variant.to_owned())];
-            if number.is_some() {
+            if !variant.is_empty() {
                 rungs.push((architecture.to_owned(), String::new()));
             }
             rungs.extend((5..=8).rev().map(|n| ("arm".to_owned(), format!("v{n}"))));
@@ -122,5 +128,13 @@ mod tests {
         assert_eq!(ranked("linux/amd64", "unknown/unknown"), None);
         assert_eq!(ranked("linux/riscv64", "linux/riscv64"), Some(0));
         assert_eq!(format(&machine("linux/arm/v7")), "linux/arm/v7");
+        assert_eq!(ranked("linux/arm64/v8.1", "linux/arm64"), Some(1));
+        let with = |features: &[&str]| Platform {
+            os_features: features.iter().map(|f| (*f).to_owned()).collect(),
+            ..machine("linux/amd64")
+        };
+        assert_eq!(rank(&with(&[]), &with(&["erofs"])), None);
+        assert_eq!(rank(&with(&["erofs"]), &with(&["erofs"])), Some(0));
+        assert_eq!(rank(&with(&["erofs"]), &with(&[])), Some(0));
     }
 }

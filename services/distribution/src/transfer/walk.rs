@@ -51,7 +51,7 @@ impl Walk<'_> {
                 for entry in choose(self.want, descriptor, &index)? {
                     self.bring(&entry, below.clone(), depth + 1).await?;
                 }
-                return self.metadata(&index.manifests, &below).await;
+                return self.metadata(&index.manifests, &below, depth).await;
             }
             if !media::is_manifest(media_type) {
                 return self.blob(descriptor, &parents).await;
@@ -77,16 +77,30 @@ impl Walk<'_> {
     }
 
     /// The manifests and configurations of machines whose layers are not wanted.
-    async fn metadata(&self, manifests: &[Descriptor], parents: &[String]) -> Result<()> {
-        if !self.want.all_metadata {
-            return Ok(());
-        }
-        for entry in manifests.iter().filter(|entry| media::is_manifest(&entry.media_type)) {
-            if let Document::Manifest(manifest) = self.document(entry, parents).await? {
-                self.config(&manifest.config, parents).await?;
+    fn metadata<'s>(
+        &'s self,
+        entries: &'s [Descriptor],
+        parents: &'s [String],
+        depth: usize,
+    ) -> BoxFuture<'s, Result<()>> {
+        Box::pin(async move {
+            if !self.want.all_metadata || depth >= MAX_DEPTH {
+                return Ok(());
             }
-        }
-        Ok(())
+            let documents = |entry: &&Descriptor| {
+                media::is_manifest(&entry.media_type) || media::is_index(&entry.media_type)
+            };
+            for entry in entries.iter().filter(documents) {
+                let below = [ingest_key(entry)];
+                match self.document(entry, parents).await? {
+                    Document::Manifest(manifest) => self.config(&manifest.config, &below).await?,
+                    Document::Index(index) => {
+                        self.metadata(&index.manifests, &below, depth + 1).await?;
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     /// A configuration; an image's is refused before it is fetched when nobody would read it.

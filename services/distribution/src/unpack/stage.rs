@@ -1,11 +1,12 @@
 //! One image's layers through staging into snapshots.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use berth_errors::Code;
-use berth_ids::{Digest, Labels, Namespace};
+use berth_ids::{Digest, Labels, MAX_LABEL, Namespace};
 use berth_lifecycle::Tasks;
 
 use super::chain::chain_ids;
@@ -18,6 +19,8 @@ use crate::scope::Scope;
 
 /// How often a layer is applied anew after bundle went away. Each call waits for a restart.
 const TRIES: u32 = 3;
+/// The most labels that a snapshot takes from its layer.
+const MAX_INHERITED: usize = 64;
 
 /// Unpacks one image with one snapshotter.
 pub struct Unpacker {
@@ -216,7 +219,12 @@ impl Unpacker {
     ///
     /// # Errors
     /// [`Error::Bundle`].
-    pub async fn commit(&self, layer: usize, staging: Staging) -> Result<bool, Error> {
+    pub async fn commit(
+        &self,
+        layer: usize,
+        descriptor: &Descriptor,
+        staging: Staging,
+    ) -> Result<bool, Error> {
         let chain_id = &self.chain[layer];
         let mut tries = 1;
         loop {
@@ -226,7 +234,7 @@ impl Unpacker {
                 staging: staging.name(),
                 chain_id,
                 parent: self.parent(layer),
-                labels: self.labels(layer),
+                labels: self.labels(layer, descriptor),
                 lease: self.lease.as_deref(),
             };
             match self.owner.layers.commit(commit).await {
@@ -245,8 +253,9 @@ impl Unpacker {
         }
     }
 
-    fn labels(&self, layer: usize) -> Labels {
-        let mut labels = Labels::from([
+    fn labels(&self, layer: usize, descriptor: &Descriptor) -> Labels {
+        let mut labels = inherited(&descriptor.annotations);
+        labels.extend([
             ("containerd.io/snapshot.ref".to_owned(), self.chain[layer].to_string()),
             ("containerd.io/snapshot/diff-id".to_owned(), self.diff_ids[layer].to_string()),
         ]);
@@ -257,6 +266,18 @@ impl Unpacker {
     }
 }
 
+/// The labels of a snapshot that its layer's annotations give. Whose files they are is not for an
+/// image to say.
+fn inherited(annotations: &BTreeMap<String, String>) -> Labels {
+    let ours = |key: &str| {
+        key.strip_prefix("containerd.io/snapshot/")
+            .is_some_and(|name| !matches!(name, "uidmapping" | "gidmapping"))
+    };
+    let fit = |key: &str, value: &str| key.len() + value.len() <= MAX_LABEL;
+    let kept = annotations.iter().filter(|(key, value)| ours(key) && fit(key, value));
+    kept.take(MAX_INHERITED).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 fn bundle(step: impl FnOnce() -> String) -> impl FnOnce(Failure) -> Error {
     move |source| Error::Bundle { step: step(), source }
 }
@@ -264,4 +285,24 @@ fn bundle(step: impl FnOnce() -> String) -> impl FnOnce(Failure) -> Error {
 /// Whether bundle may do better when asked again.
 fn is_passing(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_inherit_what_is_meant_for_them() {
+        let long = "x".repeat(MAX_LABEL);
+        let annotations = [
+            ("containerd.io/snapshot/overlay.x", "1"),
+            ("containerd.io/snapshot/uidmapping", "0:1:1"),
+            ("containerd.io/snapshot/long", &long),
+            ("containerd.io/restart.status", "running"),
+            ("org.example", "no"),
+        ];
+        let annotations = annotations.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let labels: Vec<_> = inherited(&annotations).into_keys().collect();
+        assert_eq!(labels, ["containerd.io/snapshot/overlay.x"]);
+    }
 }
