@@ -96,7 +96,7 @@ pub fn read<B: Blobs>(reader: impl Read, blobs: &mut B) -> Result<Contents, B::E
         return Ok(Contents::Oci(index(&layout, &mut stored)?));
     }
     let Some(images) = docker else {
-        let wanted = format!("neither {LAYOUT} nor {DOCKER} in it, not an image archive");
+        let wanted = format!("unrecognized image format, neither {LAYOUT} nor {DOCKER} in it");
         return Err(Error::Format(wanted).into());
     };
     for (name, target) in links {
@@ -110,9 +110,11 @@ pub fn read<B: Blobs>(reader: impl Read, blobs: &mut B) -> Result<Contents, B::E
 fn index(layout: &Layout, stored: &mut BTreeMap<String, Descriptor>) -> Result<Descriptor, Error> {
     if layout.image_layout_version != LAYOUT_VERSION {
         let version = &layout.image_layout_version;
-        return Err(Error::Format(format!("OCI layout {version:?} is not {LAYOUT_VERSION}")));
+        return Err(Error::Format(format!(
+            "unsupported OCI version {version}, there is {LAYOUT_VERSION}"
+        )));
     }
-    let missing = || Error::Format(format!("OCI layout without {INDEX}"));
+    let missing = || Error::Format(format!("missing {INDEX} in OCI layout {LAYOUT_VERSION}"));
     let mut index = stored.remove(INDEX).ok_or_else(missing)?;
     index.media_type = crate::registry::media::OCI_INDEX.to_owned();
     Ok(index)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 
-use berth_ids::Labels;
+use berth_ids::{Digest, Labels};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -40,7 +40,8 @@ impl Transfers {
             caller.progress.step("Importing");
             let index = store.import(archive, compress).await?;
             let walk = Walk { transfers: self, caller, store, source: Source::Here, want: to };
-            walk.bring(&index, vec![to.name.clone()], 0).await?;
+            let parents = Some(to.name.clone()).filter(|name| !name.is_empty());
+            walk.bring(&index, parents.into_iter().collect(), 0).await?;
             walk.save_imported(&index).await?;
             caller.progress.step("Completed import");
             Ok(())
@@ -61,7 +62,8 @@ impl Walk<'_> {
         };
         named.extend(entries.manifests.into_iter().map(|e| (names::of_entry(self.want, &e), e)));
         if named.iter().all(|(names, _)| names.is_empty()) {
-            return Err(Error::NoName);
+            // No failure to containerd: a prefix may be meant to leave all out.
+            tracing::info!(index = %index.digest, "no image of the archive has a name that is wanted");
         }
         for (names, target) in named {
             self.save(names, &target).await?;
@@ -129,9 +131,11 @@ impl Store {
         let mut config = file(&image.config)?;
         config.media_type = media::DOCKER_CONFIG.to_owned();
         let parsed = Config::parse(&config.digest, &self.read(&config.digest, MAX_CONFIG).await?)?;
+        let plain = image.layers.iter().map(file).collect::<Result<Vec<_>, _>>()?;
+        let packed = self.packed(&plain).await?;
         let mut layers = Vec::new();
-        for name in &image.layers {
-            let mut layer = file(name)?;
+        for plain in plain {
+            let mut layer = packed.get(&plain.digest).cloned().unwrap_or(plain);
             layer.media_type = self.layer_type(&layer)?;
             if compress && layer.media_type == media::DOCKER_LAYER {
                 layer = self.compressed(&layer).await?;
@@ -147,6 +151,24 @@ impl Store {
             own.platform = Some(parsed.platform);
         }
         Ok(own)
+    }
+
+    /// Packed layers that are here, by the digests of their plain tars: what came from a registry
+    /// is not kept a second time.
+    async fn packed(&self, layers: &[Descriptor]) -> Result<BTreeMap<Digest, Descriptor>> {
+        let mut packed = BTreeMap::new();
+        for info in self.labelled(labels::UNCOMPRESSED).await? {
+            let label = info.labels.get(labels::UNCOMPRESSED);
+            let Some(plain) = layers.iter().find(|layer| label == Some(&layer.digest.to_string()))
+            else {
+                continue;
+            };
+            if plain.digest != info.digest && self.claim(&info.digest).await?.is_some() {
+                let found = Descriptor::new("", info.digest, info.size);
+                packed.insert(plain.digest.clone(), found);
+            }
+        }
+        Ok(packed)
     }
 
     /// Docker's archives do not say how their layers are packed; their first bytes do.
@@ -202,7 +224,7 @@ impl Blobs for Stored {
 }
 
 impl Stored {
-    async fn finish(&self, mut writer: Writer, size: u64) -> Result<berth_ids::Digest> {
+    async fn finish(&self, mut writer: Writer, size: u64) -> Result<Digest> {
         match writer.commit(size, None, Labels::new()).await {
             Ok(info) => Ok(info.digest),
             Err(crate::Error::ContentExists(digest)) => Ok(digest),

@@ -36,14 +36,12 @@ pub fn of_target(want: &ImageStore, target: &Descriptor) -> Result<Vec<(String, 
 pub fn of_entry(want: &ImageStore, entry: &Descriptor) -> Vec<(String, Labels)> {
     let mut names = Vec::new();
     for extra in want.extra.iter().filter(|extra| extra.is_prefix) {
-        let digested = || format!("{}@{}", extra.name, entry.digest);
         let found = annotated(entry, extra);
-        if found.is_some() && extra.add_digest && !extra.skip_named_digest
-            || found.is_none() && extra.add_digest
-        {
-            names.push((digested(), extra_labels(want)));
-        }
+        let digested = extra.add_digest && (found.is_none() || !extra.skip_named_digest);
         names.extend(found.map(|name| (name, extra_labels(want))));
+        if digested {
+            names.push((format!("{}@{}", extra.name, entry.digest), extra_labels(want)));
+        }
     }
     names
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
+use berth_filters::Filter;
 use berth_ids::{Digest, Labels};
 use bytes::Bytes;
 
@@ -125,6 +126,13 @@ impl Store {
     /// What is known of a blob, if it is here.
     pub(super) fn find(&self, digest: &Digest) -> Result<Option<Info>> {
         Ok(self.content.find(&self.scope.namespace, digest)?)
+    }
+
+    /// The blobs that have this label.
+    pub(super) async fn labelled(&self, key: &str) -> Result<Vec<Info>> {
+        let mut all = self.content.list(&self.scope.namespace, Filter::default()).await?;
+        all.retain(|info| info.labels.contains_key(key));
+        Ok(all)
     }
 
     /// Opens a blob at its begin.
