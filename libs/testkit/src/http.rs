@@ -60,10 +60,28 @@ pub(crate) fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> Result
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let each = each.clone();
-            std::thread::spawn(move || each(client));
+            std::thread::spawn(move || {
+                if !refuses_tls(&client) {
+                    each(client);
+                }
+            });
         }
     });
     Ok(address)
+}
+
+/// Whether the client wants TLS; it then hears in clear that there is none, as of Go's servers.
+fn refuses_tls(mut client: &TcpStream) -> bool {
+    let mut first = [0];
+    let handshake = client.peek(&mut first).is_ok_and(|count| count == 1) && first[0] == 0x16;
+    if handshake {
+        // What is not read when the connection is closed would reset it before the answer is there.
+        let _ = client.read(&mut [0; 8192]);
+        let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = io::copy(&mut client, &mut io::sink());
+    }
+    handshake
 }
 
 /// Answers with JSON and ends the connection.

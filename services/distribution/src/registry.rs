@@ -12,6 +12,7 @@ mod auth;
 mod challenge;
 mod clients;
 mod credentials;
+mod dump;
 mod endpoint;
 mod error;
 mod fetch;
@@ -29,6 +30,7 @@ mod upload;
 
 pub use berth_credentials::{Credential, DockerConfig};
 pub use credentials::{Anonymous, Credentials, FirstOf, Lookup};
+pub use dump::Dump;
 pub use endpoint::{Capability, Endpoint};
 pub use error::Error;
 pub use fetch::Download;

@@ -14,6 +14,9 @@ use super::challenge::{Challenge, challenges};
 use super::credentials::{Credentials, header_of};
 use super::token;
 
+/// What is missing where a password is wanted. The begin is containerd's.
+const NO_CREDENTIALS: &str =
+    "no basic auth credentials: it wants a user name and a password, log in to it first";
 /// A token is not used in its last moments: clocks differ and requests take time.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -91,9 +94,10 @@ impl Authorizer {
         }
         match &challenge {
             Challenge::Basic => {
-                let header = credential.as_ref().and_then(header_of).ok_or_else(|| {
-                    asked.refused("it wants a user name and a password, log in to it first")
-                })?;
+                let header = credential
+                    .as_ref()
+                    .and_then(header_of)
+                    .ok_or_else(|| asked.refused(NO_CREDENTIALS))?;
                 Ok(Known { header, until: None, challenge })
             }
             Challenge::Bearer { realm, service, scopes } => {

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use berth_errors::{Code, Coded};
 use berth_ids::Digest;
-use http::StatusCode;
+use http::{Method, StatusCode};
 
+use super::manifest::Descriptor;
+use super::repository::Host;
 use super::retry::is_busy;
 
 /// A failed step of talking to a registry. The message names the object, the step and the host.
@@ -46,8 +48,10 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// No configured host may do this.
-    #[error("{step}: no host of {host} may {capability}, see its hosts.toml: failed precondition")]
+    /// No configured host may do this. The end is containerd's.
+    #[error(
+        "{step}: no host of {host} may {capability}, see its hosts.toml: no {capability} hosts: not found"
+    )]
     NoHost {
         /// What was to be done.
         step: String,
@@ -57,7 +61,7 @@ pub enum Error {
         capability: &'static str,
     },
     /// The connection could not be made, or broke, more often than the policy allows.
-    #[error("{step} at {host}: no connection or a broken one, see that it is up and try again")]
+    #[error("{step} at {host}: failed to do request, see that it is up and try again")]
     Connection {
         /// What was being done.
         step: String,
@@ -77,21 +81,44 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
-    /// The host answered with a status that ends the step.
-    #[error("{step} at {host}: registry answered {status}{detail}{}: {}", advice(*status), code_of_status(*status))]
+    /// No host of the registry knows what the reference names.
+    #[error("{0}: not found")]
+    NoManifest(String),
+    /// No host of the registry has this object of an image.
+    #[error(
+        "{step} at {host}: could not fetch content descriptor {digest} ({media_type}) from remote: not found"
+    )]
+    NoContent {
+        /// What was being done.
+        step: String,
+        /// The last host that was asked.
+        host: String,
+        /// The object.
+        digest: Digest,
+        /// What it is.
+        media_type: String,
+    },
+    /// The host answered with a status that ends the step. The words are containerd's.
+    #[error("{step}: unexpected status from {method} request to {url}: {status}{detail}{}: {}", advice(*status), code_of_status(*status))]
     Status {
         /// What was being done.
         step: String,
-        /// The host.
-        host: String,
-        /// Its answer.
+        /// How it was asked.
+        method: Method,
+        /// Who answered, without what may be a secret.
+        url: String,
+        /// The answer.
         status: StatusCode,
         /// `: CODE: message` of the body, when there was one.
         detail: String,
     },
-    /// The credentials were missing or refused.
-    #[error("{step} at {host}: {reason}: unauthenticated")]
+    /// The credentials were missing or refused. Begin and end are containerd's.
+    #[error(
+        "{access} access denied, repository does not exist or may require authorization: {step} at {host}: {reason}: authorization failed"
+    )]
     Unauthorized {
+        /// `pull` or `push`.
+        access: &'static str,
         /// What was being done.
         step: String,
         /// The host.
@@ -205,9 +232,9 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Error::Reference { .. } | Error::Document { .. } => Code::InvalidArgument,
+            Error::NoHost { .. } | Error::NoManifest(_) | Error::NoContent { .. } => Code::NotFound,
             Error::HostsFile { .. }
             | Error::Tls { .. }
-            | Error::NoHost { .. }
             | Error::WrongDigest { .. }
             | Error::WrongSize { .. } => Code::FailedPrecondition,
             Error::CredentialsSource { .. }
@@ -225,18 +252,34 @@ impl Coded for Error {
 }
 
 impl Error {
-    /// Whether another host of the same registry may do better.
-    pub(super) fn is_of_one_host(&self) -> bool {
-        matches!(
-            self,
-            Error::Connection { .. }
-                | Error::Stalled { .. }
-                | Error::Status { .. }
-                | Error::Unauthorized { .. }
-                | Error::Protocol { .. }
-                | Error::WrongDigest { .. }
-                | Error::WrongSize { .. }
-                | Error::Truncated { .. }
-        )
+    /// As [`Error::NoContent`] where it says that the host does not have the object.
+    pub(super) fn of_content(self, host: &Host, descriptor: &Descriptor) -> Self {
+        match self {
+            Error::Status { status: StatusCode::NOT_FOUND, step, .. } => Error::NoContent {
+                step,
+                host: host.endpoint.host.clone(),
+                digest: descriptor.digest.clone(),
+                media_type: descriptor.media_type.clone(),
+            },
+            other => other,
+        }
+    }
+
+    /// How much a host's failure says of the object, if another host of the same registry may do
+    /// better: the failure that says most is told when all fail. As containerd ranks them.
+    pub(super) fn weight(&self) -> Option<u8> {
+        match self {
+            Error::Connection { .. } | Error::Stalled { .. } => Some(1),
+            Error::Status { status: StatusCode::NOT_FOUND, .. } | Error::NoContent { .. } => {
+                Some(2)
+            }
+            Error::Status { .. }
+            | Error::Unauthorized { .. }
+            | Error::Protocol { .. }
+            | Error::WrongDigest { .. }
+            | Error::WrongSize { .. }
+            | Error::Truncated { .. } => Some(3),
+            _ => None,
+        }
     }
 }

@@ -156,8 +156,8 @@ impl Download {
         loop {
             match self.connect_to(&repository, hosts[self.host]).await {
                 Ok(body) => return Ok(body),
-                Err(error) if error.is_of_one_host() && self.host + 1 < hosts.len() => {
-                    tracing::warn!(error = berth_errors::chain(&error), "trying the next host");
+                Err(error) if error.weight().is_some() && self.host + 1 < hosts.len() => {
+                    tracing::info!(error = berth_errors::chain(&error), "trying the next host");
                     self.host += 1;
                 }
                 Err(error) => return Err(error),
@@ -199,7 +199,10 @@ impl Download {
                     reason: format!("asked for bytes from {offset} on, it sent others"),
                 }),
             },
-            _ => Err(answer_of(&self.step, &host.endpoint.host, response).await),
+            _ => {
+                let answer = answer_of(&self.step, Method::GET, response).await;
+                Err(answer.of_content(host, &self.descriptor))
+            }
         }
     }
 

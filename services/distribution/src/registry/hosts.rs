@@ -24,12 +24,10 @@ pub fn endpoints(
     };
     let file = folder.join("hosts.toml");
     match fs_err::read_to_string(&file) {
-        Ok(text) if !text.trim().is_empty() => {
-            hosts_file::parse(&file, &text, registry, own, scheme.is_none())
-        }
-        Ok(_) => Ok(vec![with_certificates(own, &folder, scheme.is_none())?]),
+        Ok(text) if !text.trim().is_empty() => hosts_file::parse(&file, &text, registry, own),
+        Ok(_) => Ok(vec![with_certificates(own, &folder)?]),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(vec![with_certificates(own, &folder, scheme.is_none())?])
+            Ok(vec![with_certificates(own, &folder)?])
         }
         Err(error) => Err(Error::HostsFile { path: file, reason: error.to_string() }),
     }
@@ -45,9 +43,8 @@ fn folder(root: &Path, registry: &str) -> Option<PathBuf> {
     names.iter().map(|name| root.join(name)).find(|folder| folder.is_dir())
 }
 
-/// Docker's layout: `*.crt` to trust, `*.cert` and `*.key` of the client. Who has such files means
-/// TLS, also on loopback, unless another scheme was wished.
-fn with_certificates(mut own: Endpoint, folder: &Path, guessed: bool) -> Result<Endpoint, Error> {
+/// Docker's layout: `*.crt` to trust, `*.cert` and `*.key` of the client.
+fn with_certificates(own: Endpoint, folder: &Path) -> Result<Endpoint, Error> {
     let wrong = |error: std::io::Error| Error::HostsFile {
         path: folder.to_owned(),
         reason: error.to_string(),
@@ -57,20 +54,18 @@ fn with_certificates(mut own: Endpoint, folder: &Path, guessed: bool) -> Result<
         files.push(entry.map_err(wrong)?.path());
     }
     files.sort();
+    let mut tls = Tls::default();
     for file in files {
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("crt") => own.tls.ca.push(file),
+            Some("crt") => tls.ca.push(file),
             Some("cert") => {
                 let key = file.with_extension("key");
-                own.tls.client.push((file, key.is_file().then_some(key)));
+                tls.client.push((file, key.is_file().then_some(key)));
             }
             _ => {}
         }
     }
-    if guessed && own.tls != Tls::default() {
-        own.scheme = "https".to_owned();
-    }
-    Ok(own)
+    Ok(own.with_tls(tls))
 }
 
 #[cfg(test)]
@@ -87,7 +82,8 @@ mod tests {
         }
         let of = |scheme| endpoints("localhost:5000", &[root.path().to_owned()], scheme).unwrap();
         let found = of(None);
-        assert_eq!((&*found[0].scheme, &*of(Some("http"))[0].scheme), ("https", "http"));
+        assert!(!found[0].is_plain() && !of(Some("http"))[0].is_plain());
+        assert_eq!(found[0].tls.skip_verify, None, "who names an authority wants it");
         assert_eq!(found[0].tls.ca, [folder.join("ca.crt")]);
         assert_eq!(found[0].tls.client, [(folder.join("me.cert"), Some(folder.join("me.key")))]);
     }

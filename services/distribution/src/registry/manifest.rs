@@ -46,6 +46,23 @@ pub mod media {
         matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
     }
 
+    /// Whether it is a configuration of an image or of a checkpoint.
+    #[must_use]
+    pub fn is_known_config(media_type: &str) -> bool {
+        is_config(media_type)
+            || matches!(
+                media_type,
+                "application/vnd.containerd.container.criu.checkpoint.criu.tar"
+                    | "application/vnd.containerd.container.checkpoint.config.v1+proto"
+            )
+    }
+
+    /// Whether it says how an image came to be.
+    #[must_use]
+    pub fn is_attestation(media_type: &str) -> bool {
+        media_type == "application/vnd.in-toto+json"
+    }
+
     /// Whether it is a layer of a root file system.
     #[must_use]
     pub fn is_layer(media_type: &str) -> bool {
@@ -54,6 +71,7 @@ pub mod media {
             || base == DOCKER_LAYER
             || base == DOCKER_LAYER_GZIP
             || base == "application/vnd.docker.image.rootfs.diff.tar.zstd"
+            || base == "application/vnd.erofs.layer.v1"
             || base == "application/vnd.docker.image.rootfs.foreign.diff.tar"
             || base == "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
     }
@@ -194,14 +212,16 @@ impl Document {
             return Err(wrong("docker schema 1 is not supported, push the image anew".into()));
         }
         let is_index = media::is_index(&descriptor.media_type);
-        if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
+        let is_image = shape.layers.is_some() || shape.config.is_some();
+        if shape.manifests.is_some() && is_image {
             return Err(wrong("it has both layers and manifests".into()));
         }
-        if shape.manifests.is_some() != is_index {
+        if is_index && is_image || !is_index && shape.config.is_none() {
             return Err(wrong(format!("it is not what {:?} says", descriptor.media_type)));
         }
-        if let Some(own) = shape.media_type.filter(|own| !own.is_empty())
-            && own != descriptor.media_type
+        // Another family's name for the same kind of document is none of our business.
+        if let Some(own) = shape.media_type
+            && (if is_index { media::is_manifest(&own) } else { media::is_index(&own) })
         {
             return Err(wrong(format!(
                 "it calls itself {own:?}, its descriptor {:?}",
@@ -294,5 +314,8 @@ mod tests {
         assert!(parse(media::OCI_MANIFEST, "{").is_err());
         let lying = format!(r#"{{"mediaType":"{}","manifests":[]}}"#, media::OCI_MANIFEST);
         assert!(parse(media::OCI_INDEX, &lying).is_err());
+        assert!(parse(media::OCI_INDEX, &format!(r#"{{"config":{}}}"#, blob())).is_err());
+        let docker = format!(r#"{{"mediaType":"{}","config":{}}}"#, media::DOCKER_MANIFEST, blob());
+        assert!(parse(media::OCI_MANIFEST, &docker).is_ok());
     }
 }

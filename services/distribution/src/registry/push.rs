@@ -14,7 +14,7 @@ use super::resolve::described;
 use super::upload::{Outgoing, Pushed, Upload};
 
 impl Repository {
-    /// Pushes a blob, unless the registry has it.
+    /// Pushes a blob, unless the registry has it here or in another repository.
     ///
     /// # Errors
     /// Any of [`Error`].
@@ -26,6 +26,22 @@ impl Repository {
             return Ok(Pushed::Existed);
         }
         Upload { repository: self, host, blob, step: &step }.run().await
+    }
+
+    /// Whether the registry has the manifest or index already.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn has_manifest(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let digest = descriptor.digest.as_str();
+        let step = format!("look for {digest} in {}", self.reference.locator());
+        let (host, media_type) = (self.push_host(&step)?, &descriptor.media_type);
+        let response = self.ask_manifest(host, Method::HEAD, digest, media_type, &step).await?;
+        match response.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(answer_of(&step, Method::HEAD, response).await),
+        }
     }
 
     /// Pushes a manifest under its digest, or under the reference's tag when `tagged`.
@@ -55,7 +71,7 @@ impl Repository {
             .send(&call, |request| request.header(CONTENT_TYPE, media_type).body(bytes.clone()))
             .await?;
         if !response.status().is_success() {
-            return Err(answer_of(&step, &host.endpoint.host, response).await);
+            return Err(answer_of(&step, Method::PUT, response).await);
         }
         let named = response.headers().get("docker-content-digest");
         if let Some(other) = named.and_then(|v| v.to_str().ok()).filter(|named| *named != digest) {
@@ -84,7 +100,7 @@ impl Repository {
         match response.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(answer_of(step, &host.endpoint.host, response).await),
+            _ => Err(answer_of(step, Method::HEAD, response).await),
         }
     }
 

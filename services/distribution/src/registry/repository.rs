@@ -10,6 +10,7 @@ use reqwest::Client;
 use super::auth::Authorizer;
 use super::clients::Clients;
 use super::credentials::{Anonymous, Credentials};
+use super::dump::Dump;
 use super::endpoint::{Capability, Endpoint};
 use super::hosts;
 use super::{Error, Policy, Reference};
@@ -52,6 +53,8 @@ pub struct Options {
     pub default_scheme: Option<String>,
     /// Where credentials come from.
     pub credentials: Option<Arc<dyn Credentials>>,
+    /// Who wants to see what is said.
+    pub dump: Option<Arc<dyn Dump>>,
 }
 
 /// All registries, with the connections that are open to them.
@@ -85,6 +88,7 @@ impl Registries {
             authorizer: Authorizer::new(credentials, reference.to_string()),
             settings: self.settings.clone(),
             headers: options.headers,
+            dump: options.dump,
             reference: reference.clone(),
             hosts,
         })
@@ -102,6 +106,7 @@ pub struct Repository {
     pub(super) reference: Reference,
     pub(super) hosts: Vec<Host>,
     pub(super) headers: HeaderMap,
+    pub(super) dump: Option<Arc<dyn Dump>>,
     pub(super) settings: Settings,
     pub(super) authorizer: Authorizer,
 }
@@ -131,8 +136,7 @@ impl Repository {
 
     /// Runs a step at the hosts in turn until one does it.
     ///
-    /// The first host's error is returned when all fail, unless only a later one gave an answer
-    /// about the object itself.
+    /// When all fail, the failure that says most of the object is told, of equals the first.
     pub(super) async fn first_of<'a, T, F>(
         &'a self,
         capability: Capability,
@@ -142,22 +146,18 @@ impl Repository {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut failed = None;
+        let mut failed: Option<(u8, Error)> = None;
         for host in self.hosts(capability, step)? {
-            match run(host).await {
+            let error = match run(host).await {
                 Ok(done) => return Ok(done),
-                Err(error) if error.is_of_one_host() => {
-                    let better = matches!(failed, None | Some(Error::Connection { .. }));
-                    if let Some(worse) = if better { failed.replace(error) } else { Some(error) } {
-                        tracing::warn!(
-                            error = berth_errors::chain(&worse),
-                            "host of registry failed"
-                        );
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) => error,
+            };
+            let Some(weight) = error.weight() else { return Err(error) };
+            tracing::info!(error = berth_errors::chain(&error), "host of registry failed");
+            if failed.as_ref().is_none_or(|(before, _)| *before < weight) {
+                failed = Some((weight, error));
             }
         }
-        Err(failed.expect("hosts() gave at least one host"))
+        Err(failed.expect("hosts() gave at least one host").1)
     }
 }

@@ -9,6 +9,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use super::Error;
 use super::answer::{answer_of, words};
 use super::asked::Asked;
+use super::dump;
 use super::repository::{Host, Repository};
 use super::retry::is_busy;
 
@@ -32,8 +33,12 @@ impl Repository {
     pub(super) fn url(&self, host: &Host, path: &str, step: &str) -> Result<Url, Error> {
         let endpoint = &host.endpoint;
         let repository = self.reference.repository();
-        let text =
-            format!("{}://{}{}/{repository}/{path}", endpoint.scheme, endpoint.host, endpoint.path);
+        let text = format!(
+            "{}://{}{}/{repository}/{path}",
+            endpoint.scheme(),
+            endpoint.host,
+            endpoint.path
+        );
         let mut url = Url::parse(&text).map_err(|e| Error::Protocol {
             step: step.to_owned(),
             host: endpoint.host.clone(),
@@ -67,10 +72,12 @@ impl Repository {
             endpoint: &call.host.endpoint,
             step: call.step,
             scope: &call.scope,
+            dump: self.dump.as_deref(),
         };
-        let own = call.host.endpoint.serves(&call.url);
+        let mut url = call.url.clone();
+        let own = call.host.endpoint.serves(&url);
         loop {
-            let mut request = call.host.client.request(call.method.clone(), call.url.clone());
+            let mut request = call.host.client.request(call.method.clone(), url.clone());
             let authorization = match own {
                 true => self.authorizer.header(&asked).await?,
                 false => None,
@@ -84,6 +91,14 @@ impl Repository {
             }
             let response = match self.once(call, finish(request)).await {
                 Ok(response) => response,
+                Err(Error::Connection { source, .. })
+                    if own && answers_in_clear(&url, &source) && call.host.endpoint.fall_back() =>
+                {
+                    // Nothing of the request was sent.
+                    tracing::info!(host = call.host.endpoint.host, "host speaks no TLS");
+                    let _ = url.set_scheme("http");
+                    continue;
+                }
                 Err(Error::Connection { .. })
                     if call.repeat && broken < policy.connection_tries =>
                 {
@@ -104,7 +119,7 @@ impl Repository {
                     return Ok(response);
                 }
             } else if status == StatusCode::UNAUTHORIZED {
-                let answer = answer_of(call.step, &call.host.endpoint.host, response).await;
+                let answer = answer_of(call.step, call.method.clone(), response).await;
                 return Err(asked.refused(format!(
                     "access refused ({}), log in again or as somebody who may do this",
                     words(&answer)
@@ -122,7 +137,8 @@ impl Repository {
 
     async fn once(&self, call: &Call<'_>, request: RequestBuilder) -> Result<Response, Error> {
         let host = &call.host.endpoint.host;
-        match tokio::time::timeout(call.deadline, request.send()).await {
+        let sent = dump::send(&call.host.client, request, self.dump.as_deref());
+        match tokio::time::timeout(call.deadline, sent).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Error::Connection {
                 step: call.step.to_owned(),
@@ -136,4 +152,10 @@ impl Repository {
             }),
         }
     }
+}
+
+/// Whether what came instead of the begin of TLS was plain HTTP, or nothing for long.
+fn answers_in_clear(url: &Url, error: &reqwest::Error) -> bool {
+    let handshake = error.is_timeout() || berth_errors::chain(error).contains("InvalidContentType");
+    url.scheme() == "https" && error.is_connect() && handshake
 }

@@ -25,18 +25,28 @@ impl Repository {
     /// Asks which manifest the reference names now.
     ///
     /// # Errors
-    /// Any of [`Error`]; [`Error::Status`] with 404 when there is none.
+    /// Any of [`Error`]; [`Error::NoManifest`] when there is none.
     pub async fn resolve(&self) -> Result<Descriptor, Error> {
         let step = format!("resolve {}", self.reference);
         let object = self.reference.object()?;
         let step = &step;
-        let found = self
-            .first_of(Capability::Resolve, step, |host| self.resolve_at(host, object, step))
-            .await?;
+        // Whoever serves a digest is as good as any: it is checked.
+        let needed = match self.reference.digest() {
+            Some(_) => Capability::Pull,
+            None => Capability::Resolve,
+        };
+        let found = self.first_of(needed, step, |host| self.resolve_at(host, object, step)).await;
+        let found = found.map_err(|error| match error {
+            Error::Status { status: StatusCode::NOT_FOUND, .. } => {
+                Error::NoManifest(self.reference.to_string())
+            }
+            other => other,
+        })?;
         if found.media_type == media::DOCKER_SCHEMA1 {
             return Err(Error::Document {
                 what: format!("manifest of {}", self.reference),
-                reason: "docker schema 1 is not supported, push the image anew".to_owned(),
+                reason: "schema 1 image manifests are no longer supported, push the image anew"
+                    .to_owned(),
             });
         }
         if found.size > MAX_MANIFEST {
@@ -56,9 +66,11 @@ impl Repository {
                     return Ok(found);
                 }
             }
-            // Some proxies know no HEAD.
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {}
-            _ => return Err(answer_of(step, &host.endpoint.host, response).await),
+            // Some proxies know no HEAD; and of a refusal only the answer to GET has the reason.
+            StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED
+            | StatusCode::FORBIDDEN => {}
+            _ => return Err(answer_of(step, Method::HEAD, response).await),
         }
         let (media_type, bytes) = self.get_manifest(host, object, ACCEPTED, step).await?;
         let algorithm = self.reference.digest().map_or(Algorithm::Sha256, Digest::algorithm);
@@ -86,7 +98,8 @@ impl Repository {
         let accepted = &accepted;
         self.first_of(Capability::Pull, step, |host| async move {
             let object = descriptor.digest.as_str();
-            let (_, bytes) = self.get_manifest(host, object, accepted, step).await?;
+            let got = self.get_manifest(host, object, accepted, step).await;
+            let (_, bytes) = got.map_err(|error| error.of_content(host, descriptor))?;
             let actual = digest_of(descriptor.digest.algorithm(), &bytes);
             if actual != descriptor.digest {
                 return Err(Error::WrongDigest { what: what.clone(), actual });
@@ -117,12 +130,17 @@ impl Repository {
         loop {
             let response = self.ask_manifest(host, Method::GET, object, accepted, step).await?;
             if response.status() != StatusCode::OK {
-                return Err(answer_of(step, name, response).await);
+                return Err(answer_of(step, Method::GET, response).await);
             }
             let media_type = media_type(response.headers()).unwrap_or_default();
             let idle = self.settings.idle;
             match read_bounded(response, &what, MAX_MANIFEST, step, name, idle).await {
-                Ok(bytes) => return Ok((media_type, bytes)),
+                Ok(bytes) => {
+                    if let Some(dump) = &self.dump {
+                        dump.tell(String::from_utf8_lossy(&bytes).into_owned());
+                    }
+                    return Ok((media_type, bytes));
+                }
                 // It is small: one that was cut or stalled is asked for anew.
                 Err(Error::Connection { .. } | Error::Stalled { .. })
                     if tries < policy.connection_tries =>

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_credentials::Credential;
 use http::header::AUTHORIZATION;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
@@ -12,6 +12,7 @@ use super::Error;
 use super::answer::{answer_of, read_bounded, words};
 use super::asked::Asked;
 use super::credentials::header_of;
+use super::dump;
 
 /// How long a token is good that does not say so (distribution's specification).
 const DEFAULT_LIFETIME: u64 = 60;
@@ -45,27 +46,31 @@ pub(super) async fn fetch(
 ) -> Result<(HeaderValue, Duration), Error> {
     let realm = Url::parse(request.realm)
         .map_err(|e| asked.refused(format!("its token address {:?}: {e}", request.realm)))?;
-    if request.credential.is_some() && realm.scheme() == "http" && asked.endpoint.scheme == "https"
+    if request.credential.is_some()
+        && realm.scheme() == "http"
+        && asked.endpoint.scheme() == "https"
     {
         return Err(asked.refused(format!("its token address {realm} would get secrets in clear")));
     }
-    let post_first = matches!(request.credential, Some(Credential::Refresh(_)));
-    let mut response = send(asked, build(asked, request, &realm, post_first)).await?;
+    let mut post = matches!(request.credential, Some(Credential::Refresh(_)));
+    let mut response = send(asked, build(asked, request, &realm, post)).await?;
     let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
     if request.credential.is_some() && unknown.contains(&response.status()) {
-        response = send(asked, build(asked, request, &realm, !post_first)).await?;
+        post = !post;
+        response = send(asked, build(asked, request, &realm, post)).await?;
     }
+    let method = if post { Method::POST } else { Method::GET };
     let host = realm.host_str().unwrap_or_default();
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-            let answer = answer_of(asked.step, host, response).await;
+            let answer = answer_of(asked.step, method, response).await;
             return Err(asked.refused(format!(
                 "no token from {host} ({}), log in again or correct the docker configuration",
                 words(&answer)
             )));
         }
-        _ => return Err(answer_of(asked.step, host, response).await),
+        _ => return Err(answer_of(asked.step, method, response).await),
     }
     let bytes = read_bounded(response, "token", MAX_ANSWER, asked.step, host, DEADLINE).await?;
     let answer: Answer = serde_json::from_slice(&bytes)
@@ -111,7 +116,8 @@ fn build(asked: &Asked<'_>, request: &Request<'_>, realm: &Url, post: bool) -> R
 
 async fn send(asked: &Asked<'_>, request: RequestBuilder) -> Result<Response, Error> {
     let (step, host) = (format!("{}: fetch a token", asked.step), asked.endpoint.host.clone());
-    match tokio::time::timeout(DEADLINE, request.send()).await {
+    let sent = dump::send(asked.client, request, asked.dump);
+    match tokio::time::timeout(DEADLINE, sent).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(Error::Connection { step, host, source: error.without_url() }),
         Err(_) => Err(Error::Stalled { step, host, seconds: DEADLINE.as_secs() }),

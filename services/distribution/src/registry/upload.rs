@@ -34,14 +34,16 @@ pub enum Pushed {
     Mounted,
     /// We sent it.
     Sent,
+    /// It is not there, and there are no bytes to send.
+    Missing,
 }
 
 /// A blob to push.
 pub struct Outgoing {
     /// What it is.
     pub descriptor: Descriptor,
-    /// Its bytes.
-    pub file: Arc<File>,
+    /// Its bytes, if they are here.
+    pub file: Option<Arc<File>>,
     /// Another repository of the same registry that has it.
     pub mount_from: Option<String>,
     /// Bytes sent so far, for whoever shows progress.
@@ -63,15 +65,23 @@ enum Begun {
 
 impl Upload<'_> {
     pub(super) async fn run(&self) -> Result<Pushed, Error> {
-        let mut at = match self.begin(self.blob.mount_from.as_deref()).await? {
-            Begun::Mounted => return Ok(Pushed::Mounted),
-            Begun::At(url) => url,
+        if self.blob.file.is_none() && self.blob.mount_from.is_none() {
+            return Ok(Pushed::Missing);
+        }
+        let begun = self.begin(self.blob.mount_from.as_deref()).await?;
+        let (mut at, file) = match (begun, &self.blob.file) {
+            (Begun::Mounted, _) => return Ok(Pushed::Mounted),
+            (Begun::At(url), Some(file)) => (url, file),
+            (Begun::At(url), None) => {
+                self.give_up(url).await;
+                return Ok(Pushed::Missing);
+            }
         };
         let policy = &self.repository.settings.policy;
         let (mut offset, mut fruitless) = (0, 0);
         // A blob of no bytes has nothing to feed.
         while offset < self.blob.descriptor.size {
-            match self.feed(&at, offset).await {
+            match self.feed(&at, file, offset).await {
                 Ok(next) => {
                     at = next;
                     break;
@@ -115,7 +125,16 @@ impl Upload<'_> {
             {
                 Box::pin(self.begin(None)).await
             }
-            _ => Err(answer_of(self.step, &self.host.endpoint.host, response).await),
+            _ => Err(answer_of(self.step, Method::POST, response).await),
+        }
+    }
+
+    /// Ends an upload that nothing comes of; a registry that does not know how forgets it in time.
+    async fn give_up(&self, at: Url) {
+        let deadline = self.repository.settings.answer;
+        let call = self.call(Method::DELETE, at, false, deadline);
+        if let Err(error) = self.repository.send(&call, |request| request).await {
+            tracing::debug!(error = berth_errors::chain(&error), "upload is left to the registry");
         }
     }
 
@@ -133,7 +152,7 @@ impl Upload<'_> {
     }
 
     /// Sends the file from `offset` to its end.
-    async fn feed(&self, at: &Url, offset: u64) -> Result<Url, Error> {
+    async fn feed(&self, at: &Url, file: &Arc<File>, offset: u64) -> Result<Url, Error> {
         let call = self.call(Method::PATCH, at.clone(), false, WATCHED);
         let (blob, size) = (self.blob, self.blob.descriptor.size);
         blob.sent.store(offset, Ordering::Relaxed);
@@ -141,7 +160,7 @@ impl Upload<'_> {
             let request = request
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, size - offset)
-                .body(Body::wrap_stream(chunks(blob, offset)));
+                .body(Body::wrap_stream(chunks(blob, file, offset)));
             match offset {
                 0 => request,
                 _ => request.header(CONTENT_RANGE, format!("{offset}-{}", size - 1)),
@@ -155,7 +174,7 @@ impl Upload<'_> {
         })
         .await?;
         if !response.status().is_success() {
-            return Err(answer_of(self.step, &self.host.endpoint.host, response).await);
+            return Err(answer_of(self.step, Method::PATCH, response).await);
         }
         Ok(next_address(response.headers(), at).unwrap_or_else(|| at.clone()))
     }
@@ -179,7 +198,7 @@ impl Upload<'_> {
             // It is gone, or the registry thinks it is elsewhere than at this address (416 of
             // docker's): a new one can still be begun.
             status if status.is_client_error() && !is_refusal(status) => self.anew().await,
-            _ => Err(answer_of(self.step, &self.host.endpoint.host, response).await),
+            _ => Err(answer_of(self.step, Method::GET, response).await),
         }
     }
 
@@ -204,7 +223,7 @@ impl Upload<'_> {
         {
             return Ok(Pushed::Sent);
         }
-        Err(answer_of(self.step, &self.host.endpoint.host, response).await)
+        Err(answer_of(self.step, Method::PUT, response).await)
     }
 }
 
@@ -249,8 +268,12 @@ async fn watched<T>(
 }
 
 /// The file's bytes from `offset` on, counted as they go.
-fn chunks(blob: &Outgoing, offset: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = (Arc::clone(&blob.file), Arc::clone(&blob.sent), offset, blob.descriptor.size);
+fn chunks(
+    blob: &Outgoing,
+    file: &Arc<File>,
+    offset: u64,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let state = (Arc::clone(file), Arc::clone(&blob.sent), offset, blob.descriptor.size);
     futures::stream::try_unfold(state, |(file, sent, at, size)| async move {
         if at >= size {
             return Ok(None);

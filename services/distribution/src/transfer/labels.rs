@@ -1,6 +1,6 @@
 //! The labels that keep an image together: what refers to what, and where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_ids::{Labels, MAX_LABEL};
 
@@ -9,6 +9,7 @@ use crate::registry::{Descriptor, Document, Reference, media};
 /// On a layer's blob: the digest of its plain tar.
 pub const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 const CONTENT: &str = "containerd.io/gc.ref.content";
+const SOURCE: &str = "containerd.io/distribution.source.";
 
 /// The references of a document to what it lists, in its order.
 pub fn references(document: &Document) -> Labels {
@@ -34,7 +35,7 @@ pub fn references(document: &Document) -> Labels {
 }
 
 fn kind(media_type: &str) -> &'static str {
-    if media::is_config(media_type) {
+    if media::is_known_config(media_type) {
         ".config"
     } else if media::is_manifest(media_type) {
         ".m."
@@ -50,32 +51,49 @@ pub fn snapshot(snapshotter: &str, chain_id: &str) -> (String, String) {
     (format!("containerd.io/gc.ref.snapshot.{snapshotter}"), chain_id.to_owned())
 }
 
-/// The label that says where a blob came from.
+/// The label that says where a blob came from: of the host only its name.
 pub fn source_key(reference: &Reference) -> String {
-    format!("containerd.io/distribution.source.{}", reference.host())
+    let host = reference.host();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    format!("{SOURCE}{name}")
 }
 
-/// Its value with the reference's repository added to those it has, `None` if nothing changes.
-/// The oldest are dropped when a label would be too long.
+/// Its value with the reference's repository among those it has, sorted; `None` if nothing changes
+/// or the label would be too long.
 pub fn source_value(labels: &Labels, reference: &Reference) -> Option<String> {
     let key = source_key(reference);
     let before = labels.get(&key).map(String::as_str).unwrap_or_default();
-    let mut repositories: Vec<&str> = before.split(',').filter(|r| !r.is_empty()).collect();
-    if repositories.contains(&reference.repository()) {
+    let mut repositories: BTreeSet<&str> = before.split(',').filter(|r| !r.is_empty()).collect();
+    if !repositories.insert(reference.repository()) {
         return None;
     }
-    repositories.push(reference.repository());
-    while repositories.len() > 1 && repositories.join(",").len() + key.len() > MAX_LABEL {
-        repositories.remove(0);
-    }
-    Some(repositories.join(","))
+    let value = repositories.into_iter().collect::<Vec<_>>().join(",");
+    (value.len() + key.len() <= MAX_LABEL).then_some(value)
 }
 
-/// Another repository of the same registry that has the blob.
-pub fn mountable(labels: &Labels, reference: &Reference) -> Option<String> {
-    let repositories = labels.get(&source_key(reference))?;
-    let other = |repository: &&str| !repository.is_empty() && *repository != reference.repository();
-    repositories.split(',').find(other).map(str::to_owned)
+/// Those of the labels that say where a blob came from.
+pub fn sources(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    labels.iter().filter(|(key, _)| key.starts_with(SOURCE))
+}
+
+/// Another repository of the same registry that has the blob, by its own labels or those of what
+/// lists it: the one whose name begins most like the reference's.
+pub fn mountable(labels: &[&BTreeMap<String, String>], reference: &Reference) -> Option<String> {
+    let (key, own) = (source_key(reference), reference.repository());
+    let known = labels.iter().filter_map(|labels| labels.get(&key));
+    // Sorted, as containerd has them: it decides between those that are alike.
+    let others: BTreeSet<&str> = known
+        .flat_map(|repositories| repositories.split(','))
+        .filter(|repository| !repository.is_empty() && *repository != own)
+        .collect();
+    let alike = |repository: &&str| {
+        let pairs = own.split('/').zip(repository.split('/'));
+        pairs.take_while(|(one, other)| one == other).count()
+    };
+    others.into_iter().max_by_key(alike).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -115,13 +133,21 @@ mod tests {
     fn sources_add_up() {
         let reference = |text| Reference::parse(text).unwrap();
         let mut labels = Labels::new();
-        let first = reference("h:1/a:1");
+        let first = reference("h:1/b:1");
+        assert_eq!(source_key(&first), "containerd.io/distribution.source.h");
+        assert_eq!(source_key(&reference("[::1]:5/b:1")), "containerd.io/distribution.source.::1");
         labels.insert(source_key(&first), source_value(&labels, &first).unwrap());
         assert_eq!(source_value(&labels, &first), None);
-        assert_eq!(mountable(&labels, &first), None);
-        let second = reference("h:1/b:1");
+        assert_eq!(mountable(&[&labels], &first), None);
+        let second = reference("h:1/a:1");
         assert_eq!(source_value(&labels, &second).unwrap(), "a,b");
-        assert_eq!(mountable(&labels, &second).unwrap(), "a");
-        assert_eq!(mountable(&labels, &reference("h:2/b:1")), None);
+        assert_eq!(mountable(&[&labels], &second).unwrap(), "b");
+        assert_eq!(mountable(&[&labels], &reference("i:1/b:1")), None);
+        let own = |name: &str| [(source_key(&first), name.to_owned())].into();
+        let (blob, manifest): (Labels, Labels) = (own("x/y,a/b/c,z"), own("a/c"));
+        let third = reference("h/a/b/d:1");
+        assert_eq!(mountable(&[&blob, &manifest], &third).unwrap(), "a/b/c");
+        let long = "x".repeat(MAX_LABEL - source_key(&third).len() - 3);
+        assert_eq!(source_value(&own(&long), &third), None);
     }
 }

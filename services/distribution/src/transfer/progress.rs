@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::names::REF_NAME;
 use crate::registry::Descriptor;
 
 /// How many events may wait for a slow caller.
 const QUEUE: usize = 4096;
 /// Byte counts are left out when fewer places than this are free: state changes matter more.
 const RESERVED: usize = 2048;
+/// The longest name from an annotation that an ingest is called by.
+const MAX_NAME: usize = 256;
 /// How often a blob's byte count is told.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -130,15 +133,32 @@ pub fn ingest_key(descriptor: &Descriptor) -> String {
         media_type if media::is_manifest(media_type) => "manifest",
         media_type if media::is_index(media_type) => "index",
         media_type if media::is_layer(media_type) => "layer",
-        media_type if media::is_config(media_type) => "config",
+        media_type if media::is_known_config(media_type) => "config",
+        media_type if media::is_attestation(media_type) => "attestation",
         _ => "unknown",
     };
-    format!("{kind}-{}", descriptor.digest)
+    match descriptor.annotations.get(REF_NAME).filter(|name| name.len() <= MAX_NAME) {
+        Some(name) => format!("{kind}-{name}@{}", descriptor.digest),
+        None => format!("{kind}-{}", descriptor.digest),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ingests_have_containerds_names() {
+        let mut descriptor =
+            Descriptor::new("application/vnd.in-toto+json", crate::content::hash::sha256(b"x"), 1);
+        let digest = descriptor.digest.to_string();
+        assert_eq!(ingest_key(&descriptor), format!("attestation-{digest}"));
+        descriptor.media_type = crate::registry::media::OCI_MANIFEST.to_owned();
+        descriptor.annotations.insert(REF_NAME.to_owned(), "v1".to_owned());
+        assert_eq!(ingest_key(&descriptor), format!("manifest-v1@{digest}"));
+        descriptor.annotations.insert(REF_NAME.to_owned(), "v".repeat(300));
+        assert_eq!(ingest_key(&descriptor), format!("manifest-{digest}"));
+    }
 
     #[test]
     fn a_full_queue_stops_nobody() {

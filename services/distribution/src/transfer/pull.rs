@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fetch::Source;
 use super::names;
 use super::walk::Walk;
-use super::{Caller, ImageStore, Remote, Result, Transfers};
+use super::{Caller, Error, ImageStore, Remote, Result, Transfers};
 use crate::registry::{FirstOf, Repository};
 
 impl Transfers {
@@ -19,7 +19,7 @@ impl Transfers {
             let progress = &caller.progress;
             progress.step(format!("Resolving from {label}"));
             let repository = Arc::new(self.open(from)?);
-            let target = repository.resolve().await?;
+            let target = repository.resolve().await.map_err(Error::Resolve)?;
             // Names that cannot be given are told before anything is fetched.
             let names = names::of_target(to, &target)?;
             let name = repository.reference().to_string();

@@ -108,9 +108,14 @@ async fn a_lasting_fault_is_named_and_leaves_no_image() {
     image.push(&hub, "x:1").unwrap();
     let (blobs, manifests) = (On::Download, On::Manifest);
     let faults = [
-        (blobs, Fault::Busy(503, 0), Code::Unavailable, "registry answered 503"),
-        (blobs, Fault::Busy(429, 0), Code::ResourceExhausted, "registry answered 429"),
-        (blobs, Fault::Busy(403, 0), Code::PermissionDenied, "registry answered 403"),
+        (
+            blobs,
+            Fault::Busy(503, 0),
+            Code::Unavailable,
+            "unexpected status from GET request to http://127.0.0.1:",
+        ),
+        (blobs, Fault::Busy(429, 0), Code::ResourceExhausted, ": 429 "),
+        (blobs, Fault::Busy(403, 0), Code::PermissionDenied, ": 403 "),
         (blobs, Fault::Scrap, Code::Unavailable, "fetch blob sha256:"),
         (blobs, Fault::Silence, Code::DeadlineExceeded, "nothing came for 1 s"),
         (blobs, Fault::Corrupt, Code::FailedPrecondition, "unexpected commit digest"),
@@ -205,7 +210,9 @@ async fn bad_manifests_are_refused() {
         (both, crate::support::digest(b"other"), Code::FailedPrecondition, "with digest"),
     ];
     for (bytes, digest, code, words) in cases {
-        let status = kit.pull(&format!("{}/x:1", serve(bytes, digest.clone()))).await.unwrap_err();
+        let host = serve(bytes, digest.clone());
+        kit.hosts(&host, &format!("server = \"http://{host}\"\n"));
+        let status = kit.pull(&format!("{host}/x:1")).await.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
         assert!(status.message().contains(words), "{status}");
         assert!(kit.blobs().await.iter().all(|blob| blob.digest == digest), "{status}");

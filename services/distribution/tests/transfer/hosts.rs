@@ -79,8 +79,17 @@ async fn a_mirror_does_only_what_it_may() {
     assert_eq!(front.of("PUT", "").len() + front.of("POST", "").len(), 0);
     kit.hosts(behind.host(), "capabilities = [\"pull\", \"resolve\"]\n");
     let no = kit.transfer(store(&reference), registry(&behind.reference("z:1"))).await.unwrap_err();
-    assert_eq!(no.code(), Code::FailedPrecondition, "{no}");
-    assert!(no.message().contains("may push, see its hosts.toml"), "{no}");
+    assert_eq!(no.code(), Code::NotFound, "{no}");
+    assert!(
+        no.message().contains("may push, see its hosts.toml: no push hosts: not found"),
+        "{no}"
+    );
+    // What a digest names is checked: whoever serves it is asked.
+    let digested = format!("{}@{}", behind.reference("x"), image.digest);
+    kit.hosts(behind.host(), &mirror);
+    let before = behind.seen().len();
+    kit.pull(&digested).await.unwrap();
+    assert_eq!(behind.seen().len(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +120,10 @@ async fn the_server_of_the_file_stands_for_the_registry() {
     kit.hosts("r.example", &format!("server = \"http://{}\"\n", hub.host()));
     kit.pull("r.example/x:1").await.unwrap();
     assert_eq!(kit.image("r.example/x:1").await.unwrap().target.unwrap().digest, image.digest);
-    kit.hosts("r.example", "sever = \"x\"\n");
+    let newer = format!("server = \"http://{}\"\nnewer_than_us = true\n", hub.host());
+    kit.hosts("r.example", &newer);
+    kit.pull("r.example/x:1").await.unwrap();
+    kit.hosts("r.example", "capabilities = [\"fly\"]\n");
     let wrong = kit.pull("r.example/x:1").await.unwrap_err();
     assert_eq!(wrong.code(), Code::FailedPrecondition, "{wrong}");
     assert!(wrong.message().contains("r.example/hosts.toml"), "{wrong}");

@@ -6,7 +6,7 @@ use berth_testkit::{Family, Image, Layer, Packing, Recipe, Registry};
 use serde_json::json;
 use tonic::Code;
 
-use crate::kit::{Kit, registry, store, wanted};
+use crate::kit::{Kit, registry, wanted};
 
 /// An index for three machines, each with a layer of its own; and their layers' sizes.
 fn index(family: Family) -> (Image, [usize; 3]) {
@@ -68,16 +68,64 @@ async fn a_whole_index_is_pushed_whole_and_a_part_of_it_as_its_manifest() {
     let (hub, other) = (Registry::start().unwrap(), Registry::start().unwrap());
     let (index, _) = index(Family::Oci);
     let reference = index.push(&hub, "x:1").unwrap();
-    for (platforms, whole) in [(vec![], true), (vec![machine("amd64")], false)] {
-        let (kit, name) = (Kit::start().await, if whole { "whole:1" } else { "part:1" });
-        let to = types::ImageStore { platforms, ..wanted(&reference) };
+    let all = |name: &str| types::ImageStore { name: name.to_owned(), ..Default::default() };
+    // The machines and metadata that are pulled, those that are pushed, and whether the index is.
+    let amd64 = || vec![machine("amd64")];
+    for (name, platforms, all_metadata, pushed, whole) in [
+        ("part:1", amd64(), false, vec![], false),
+        ("metadata:1", amd64(), true, vec![], false),
+        ("chosen:1", vec![], false, amd64(), false),
+        ("whole:1", vec![], false, vec![], true),
+    ] {
+        let kit = Kit::start().await;
+        let to = types::ImageStore { platforms, all_metadata, ..wanted(&reference) };
         kit.transfer(registry(&reference), pack(&to)).await.unwrap();
-        kit.transfer(store(&reference), registry(&other.reference(name))).await.unwrap();
+        let from = types::ImageStore { platforms: pushed, ..all(&reference) };
+        kit.transfer(pack(&from), registry(&other.reference(name))).await.unwrap();
         let back = Kit::start().await;
         back.pull(&other.reference(name)).await.unwrap();
         let target = back.image(&other.reference(name)).await.unwrap().target.unwrap();
-        assert_eq!(target.digest == index.digest, whole);
-        assert_eq!(back.blobs().await.len(), if whole { 4 } else { 3 });
+        assert_eq!(target.digest == index.digest, whole, "{name}");
+        assert_eq!(back.blobs().await.len(), if whole { 4 } else { 3 }, "{name}");
+    }
+}
+
+/// With its metadata, an image goes on to another repository of its registry whole, though most of
+/// its layers are not here.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_that_are_not_here_are_mounted() {
+    let hub = Registry::start().unwrap();
+    let (index, _) = index(Family::Oci);
+    let reference = index.push(&hub, "team/x:1").unwrap();
+    let kit = Kit::start().await;
+    let to = types::ImageStore { all_metadata: true, ..wanted(&reference) };
+    kit.transfer(registry(&reference), pack(&to)).await.unwrap();
+    assert_eq!(kit.blobs().await.len(), 8);
+    let from = types::ImageStore { name: reference.clone(), ..Default::default() };
+    let copy = hub.reference("team/y:1");
+    let told = kit.transfer(pack(&from), registry(&copy)).await.unwrap();
+    let parents: Vec<_> = told.iter().flat_map(|event| event.parents.clone()).collect();
+    assert!(parents.contains(&reference) && !parents.contains(&copy), "{parents:?}");
+    let back = Kit::start().await;
+    let all = types::ImageStore { name: copy.clone(), ..Default::default() };
+    back.transfer(registry(&copy), pack(&all)).await.unwrap();
+    assert_eq!(back.image(&copy).await.unwrap().target.unwrap().digest, index.digest);
+    assert_eq!(back.blobs().await.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_of_manifests_keeps_the_most_wanted() {
+    let hub = Registry::start().unwrap();
+    let (index, sizes) = index(Family::Docker);
+    let reference = index.push(&hub, "x:1").unwrap();
+    for (machines, layer) in [(["s390x", "amd64"], sizes[2]), (["amd64", "s390x"], sizes[0])] {
+        let kit = Kit::start().await;
+        let platforms = machines.map(machine).to_vec();
+        let to = types::ImageStore { platforms, manifest_limit: 1, ..wanted(&reference) };
+        kit.transfer(registry(&reference), pack(&to)).await.unwrap();
+        let blobs = kit.blobs().await;
+        assert_eq!(blobs.len(), 4);
+        assert!(blobs.iter().any(|blob| blob.size == layer as i64), "{machines:?}");
     }
 }
 

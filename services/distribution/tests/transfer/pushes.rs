@@ -101,7 +101,12 @@ async fn a_push_that_cannot_be_is_named() {
     let (kit, _hub, from) = pulled(&image).await;
     for (on, fault, code, words) in [
         (On::Upload, Fault::Forget(1000), Code::Unavailable, "push blob sha256:"),
-        (On::Upload, Fault::Busy(503, 0), Code::Unavailable, "registry answered 503"),
+        (
+            On::Upload,
+            Fault::Busy(503, 0),
+            Code::Unavailable,
+            "unexpected status from PATCH request to http://127.0.0.1:",
+        ),
         (On::Upload, Fault::Busy(403, 0), Code::PermissionDenied, "push blob sha256:"),
         (On::Manifest, Fault::Busy(503, 0), Code::Unavailable, "push manifest sha256:"),
     ] {

@@ -4,7 +4,7 @@ use berth_testkit::{Authority, Image, Layer, Registry};
 use serde_json::json;
 use tonic::Code;
 
-use crate::kit::Kit;
+use crate::kit::{Kit, registry, store};
 
 /// A registry behind TLS that has `x:1`.
 fn guarded(authority: &Authority, clients: bool) -> (Registry, Registry) {
@@ -29,6 +29,17 @@ async fn a_server_is_trusted_by_its_authority_or_not_at_all() {
     assert_eq!(unknown.code(), Code::Unavailable, "{unknown}");
     assert!(unknown.message().contains("certificate"), "{unknown}");
     assert!(unknown.message().contains(&format!("resolve {reference} at {host}")), "{unknown}");
+    // On loopback nothing needs to be said: TLS is tried first, with whatever certificate.
+    let kit = Kit::start().await;
+    kit.pull(&reference).await.unwrap();
+    // A file's new content counts, though its name is the same.
+    let folder = kit.hosts(&host, &format!("{server}ca = \"own.pem\"\n"));
+    let other = Authority::new().unwrap();
+    fs_err::copy(other.path("ca.pem"), folder.join("own.pem")).unwrap();
+    let foreign = kit.pull(&reference).await.unwrap_err();
+    assert!(foreign.message().contains("certificate"), "{foreign}");
+    fs_err::copy(authority.path("ca.pem"), folder.join("own.pem")).unwrap();
+    kit.pull(&reference).await.unwrap();
     // With an authority, TLS is meant on loopback too.
     let ca = format!("ca = {:?}\n", authority.path("ca.pem"));
     let trusting = [format!("{server}{ca}"), ca, format!("{server}skip_verify = true\n")];
@@ -76,4 +87,20 @@ async fn a_client_shows_its_certificate() {
     }
     kit.pull(&reference).await.unwrap();
     kit.assert_clean().await;
+}
+
+/// `http` with settings of TLS: TLS, or plain HTTP where the host knows nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_tls_are_tried_first() {
+    let authority = Authority::new().unwrap();
+    let (secure, plain) = guarded(&authority, false);
+    for hub in [&secure, &plain] {
+        let kit = Kit::start().await;
+        let host = format!("[host.\"http://{}\"]\nskip_verify = true\n", hub.host());
+        kit.hosts("r.example", &format!("server = \"https://127.0.0.1:1\"\n{host}"));
+        kit.pull("r.example/x:1").await.unwrap();
+        let from = kit.image("r.example/x:1").await.unwrap().name;
+        let to = registry(&format!("{}/pushed:1", hub.host()));
+        kit.transfer(store(&from), to).await.unwrap();
+    }
 }
