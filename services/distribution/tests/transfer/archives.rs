@@ -117,6 +117,10 @@ async fn plain_layers_of_an_archive_are_packed_where_that_is_wished() {
     let listed = found.iter().find(|blob| blob.digest == target.digest).unwrap();
     assert!(listed.labels.values().any(|value| *value == labelled[0].digest), "{listed:?}");
     packed.assert_clean().await;
+    // What is here packed is not kept plain as well, also where nothing is to be packed.
+    packed.import(&archive, &prefix("h/any")).await.unwrap();
+    let again = packed.image("r.example/packed:1").await.unwrap().target.unwrap();
+    assert_eq!(again.digest, target.digest);
     // A registry takes it, and what comes back is the layer.
     let hub = Registry::start().unwrap();
     let reference = hub.reference("packed:1");
@@ -141,4 +145,45 @@ async fn an_export_that_nobody_takes_ends() {
     let ended = call.await.unwrap().unwrap_err();
     assert_eq!(ended.code(), Code::Cancelled, "{ended}");
     assert!(ended.message().contains("write archive"), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_an_archive_are_named_as_is_wished() {
+    let (image, reference, archive) = exported().await;
+    let strict = |name: &str, add_digest, skip_named_digest| types::ImageStore {
+        extra_references: vec![types::ImageReference {
+            name: name.into(),
+            is_prefix: true,
+            add_digest,
+            skip_named_digest,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let own = reference.split_once('/').unwrap().0;
+    let names = async |to: &types::ImageStore| {
+        let kit = Kit::start().await;
+        kit.import(&archive, to).await.unwrap();
+        let request = crate::support::on(crate::support::NAMESPACE, Default::default());
+        let found = kit.clients.images.clone().list(request).await.unwrap().into_inner().images;
+        let mut found: Vec<_> = found.into_iter().map(|image| image.name).collect();
+        found.sort();
+        found
+    };
+    // An archive of other images is no failure.
+    assert_eq!(names(&strict("h/other", false, false)).await, [""; 0]);
+    assert_eq!(names(&strict(own, false, false)).await, [reference.as_str()]);
+    // The archive's own index, too, gets the name with its digest.
+    let image = |name: &str| format!("{name}@{}", image.digest);
+    let other = names(&strict("h/other", true, false)).await;
+    assert_eq!((other.len(), other.contains(&image("h/other"))), (2, true), "{other:?}");
+    let all = names(&strict(own, true, false)).await;
+    assert_eq!((all.len(), all.contains(&image(own))), (3, true), "{all:?}");
+    let named = names(&strict(own, true, true)).await;
+    assert_eq!((named.len(), named.contains(&image(own))), (2, false), "{named:?}");
+    assert!(all.contains(&reference) && named.contains(&reference), "{all:?} {named:?}");
+    let index = types::ImageStore { name: "h/index:1".into(), ..strict(own, false, false) };
+    let both = names(&index).await;
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both.contains(&"h/index:1".to_owned()) && both.contains(&reference), "{both:?}");
 }
