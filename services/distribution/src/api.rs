@@ -10,6 +10,7 @@ mod collector;
 mod content;
 mod content_read;
 mod content_write;
+mod debug_stream;
 pub mod events;
 mod images;
 mod introspection;

@@ -22,6 +22,10 @@ const QUEUE: usize = 16;
 const FIRST: Duration = Duration::from_secs(10);
 /// Streams of one namespace that nobody has taken yet.
 const MAX_WAITING: usize = 1024;
+/// Streams of all namespaces that nobody has taken yet.
+const MAX_IN_ALL: usize = 4096;
+/// The longest name of a stream.
+const MAX_NAME: usize = 1024;
 
 type Key = (Namespace, String);
 
@@ -55,10 +59,12 @@ impl Streams {
         let mut all = self.all();
         // The clients of these have gone away without a call taking them.
         all.retain(|_, stream| !stream.to.is_closed());
-        if all.keys().filter(|(namespace, _)| *namespace == key.0).count() >= MAX_WAITING {
+        let own = all.keys().filter(|(namespace, _)| *namespace == key.0).count();
+        if own >= MAX_WAITING || all.len() >= MAX_IN_ALL {
             return Err(Status::resource_exhausted(format!(
-                "{MAX_WAITING} streams wait in namespace {:?}: resource exhausted",
-                key.0.as_str()
+                "{own} streams wait in namespace {:?}, {} in all: resource exhausted",
+                key.0.as_str(),
+                all.len()
             )));
         }
         match all.entry(key) {
@@ -97,6 +103,10 @@ impl wire::streaming_server::Streaming for Service {
             .map_err(|_| Status::deadline_exceeded("stream: its first message did not come"))??
             .ok_or_else(|| Status::invalid_argument("stream: it ended before it was named"))?;
         let wire::StreamInit { id } = message(&first)?;
+        if id.len() > MAX_NAME {
+            let words = format!("stream: its name has {} bytes, more than {MAX_NAME}", id.len());
+            return Err(Status::invalid_argument(format!("{words}: invalid argument")));
+        }
         let (to, outbound) = mpsc::channel(QUEUE);
         let (forward, from) = mpsc::channel(QUEUE);
         // The client waits for this before it lets other calls refer to the stream.

@@ -9,9 +9,10 @@ use berth_proto::containerd::types::transfer as types;
 use berth_proto::pack;
 use prost_types::Any;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::bytes::{Reader, Writer};
+use super::bytes::{Reader, Waits, Writer};
 use super::streaming::{Stream, Streams};
 use super::transfer_wire::{export, image_store, remote};
 use super::wire::message;
@@ -49,44 +50,56 @@ impl wire::transfer_server::Transfer for Service {
         let wire::TransferRequest { source, destination, options } = request.into_inner();
         let (source, destination) = (source.unwrap_or_default(), destination.unwrap_or_default());
         let mut caller = Caller { namespace, lease, progress: Reporter::default() };
+        let over = self.tasks.token().child_token();
+        let guard = over.clone().drop_guard();
         let mut told = None;
         let stream = options.map(|options| options.progress_stream).filter(|id| !id.is_empty());
         if let Some(id) = stream {
             let stream = self.streams.take(&caller.namespace, &id)?;
             let (reporter, events) = Reporter::channel();
             caller.progress = reporter;
-            told = Some(self.tasks.spawn("transfer-progress", tell(events, stream)));
+            told = Some(self.tasks.spawn("transfer-progress", tell(events, stream, over.clone())));
         }
-        let done = self.run(&caller, &source, &destination).await;
+        let done = self.run(&caller, &over, &source, &destination).await;
         // Everything is told before the call is answered: the client stops listening then.
-        drop(caller);
+        drop((caller, guard));
         if let Some(told) = told {
-            // A client that does not listen is answered all the same.
-            let _ = tokio::time::timeout(LAST_WORDS, told).await;
+            // It ended in one way or another.
+            let _ = told.await;
         }
         done.map(Response::new)
     }
 }
 
 impl Service {
-    async fn run(&self, caller: &Caller, source: &Any, destination: &Any) -> Result<(), Status> {
+    async fn run(
+        &self,
+        caller: &Caller,
+        over: &CancellationToken,
+        source: &Any,
+        destination: &Any,
+    ) -> Result<(), Status> {
         let unsupported = || {
-            let (from, to) = (bare(&source.type_url), bare(&destination.type_url));
+            let (from, to) = (&source.type_url, &destination.type_url);
             let words = format!("method Transfer not implemented for {from} to {to}");
             Status::unimplemented(words)
         };
         let from = self.end(caller, source)?.ok_or_else(unsupported)?;
         let to = self.end(caller, destination)?.ok_or_else(unsupported)?;
-        let transfers = &self.transfers;
+        let (transfers, waits) = (&self.transfers, || Waits::new(over.clone()));
         let done = match (from, to) {
             (End::Registry(from), End::Images(to)) => transfers.pull(caller, *from, &to).await,
             (End::Images(from), End::Registry(to)) => transfers.push(caller, &from, *to).await,
             (End::Images(from), End::Images(to)) => transfers.tag(caller, &from, &to).await,
             (End::Import(from, compress), End::Images(to)) => {
-                transfers.import(caller, Reader::new(from), compress, &to).await
+                transfers.import(caller, Reader::new(from, waits()), compress, &to).await
             }
             (End::Images(from), End::Export(to, how)) => {
-                transfers.export(caller, &from, how, Writer::new(to)).await
+                transfers.export(caller, &from, how, Writer::new(to, waits())).await
+            }
+            (End::Import(from, _), End::Export(to, _)) => {
+                let (from, to) = (Reader::new(from, waits()), Writer::new(to, waits()));
+                transfers.echo(from, to).await
             }
             _ => return Err(unsupported()),
         };
@@ -98,7 +111,7 @@ impl Service {
         Ok(Some(match bare(&object.type_url) {
             "containerd.types.transfer.OCIRegistry" => {
                 let wire: types::OciRegistry = message(object)?;
-                End::Registry(Box::new(remote(wire, take)?))
+                End::Registry(Box::new(remote(wire, take, &self.tasks)?))
             }
             "containerd.types.transfer.ImageStore" => {
                 let wire: types::ImageStore = message(object)?;
@@ -122,12 +135,23 @@ fn bare(type_url: &str) -> &str {
     type_url.rsplit_once('/').map_or(type_url, |(_, name)| name)
 }
 
-/// Tells the client of each event, until the transfer is over or the client has gone.
-async fn tell(mut events: mpsc::Receiver<Progress>, stream: Stream) {
-    while let Some(event) = events.recv().await {
-        if stream.to.send(Ok(pack(&to_wire(event)))).await.is_err() {
-            return;
+/// Tells the client of each event, until all are told or the client has gone; one that does not
+/// listen is told nothing more some time after the transfer is `over`.
+async fn tell(mut events: mpsc::Receiver<Progress>, stream: Stream, over: CancellationToken) {
+    let telling = async {
+        while let Some(event) = events.recv().await {
+            if stream.to.send(Ok(pack(&to_wire(event)))).await.is_err() {
+                return;
+            }
         }
+    };
+    let late = async {
+        over.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = telling => {}
+        () = late => {}
     }
 }
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use berth_grpc::status;
+use berth_lifecycle::Tasks;
 use berth_proto::containerd::types;
 use berth_proto::containerd::types::transfer as wire;
+use berth_proto::containerd::types::transfer::HttpDebug;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Status;
 
 use super::auth_stream::AuthStream;
+use super::debug_stream::{DebugLog, DebugStream};
 use super::streaming::Stream;
 use crate::registry::{Options, Platform, Reference};
 use crate::transfer::{Export, ExtraReference, ImageStore, Remote, Unpack};
@@ -16,6 +19,7 @@ use crate::transfer::{Export, ExtraReference, ImageStore, Remote, Unpack};
 pub fn remote(
     registry: wire::OciRegistry,
     take: impl Fn(&str) -> Result<Stream, Status>,
+    tasks: &Tasks,
 ) -> Result<Remote, Status> {
     let reference = Reference::parse(&registry.reference).map_err(status)?;
     let mut options = Options::default();
@@ -34,6 +38,14 @@ pub fn remote(
             let stream = AuthStream::new(take(&resolver.auth_stream)?);
             options.credentials = Some(Arc::new(stream));
         }
+        let debug = HttpDebug::try_from(resolver.http_debug).unwrap_or(HttpDebug::Disabled);
+        options.dump = match debug {
+            HttpDebug::Disabled => None,
+            HttpDebug::Debug | HttpDebug::Both if !resolver.logs_stream.is_empty() => {
+                Some(Arc::new(DebugStream::new(take(&resolver.logs_stream)?, tasks)))
+            }
+            _ => Some(Arc::new(DebugLog)),
+        };
     }
     Ok(Remote { reference, options })
 }

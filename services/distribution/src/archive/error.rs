@@ -31,6 +31,11 @@ impl Coded for Error {
             Error::Read(source) if source.kind() == std::io::ErrorKind::ConnectionAborted => {
                 Code::Cancelled
             }
+            Error::Read(source) | Error::Write(source)
+                if source.kind() == std::io::ErrorKind::TimedOut =>
+            {
+                Code::DeadlineExceeded
+            }
             Error::Read(_) | Error::Format(_) => Code::InvalidArgument,
             Error::Write(_) => Code::Cancelled,
             Error::Damaged { .. } => Code::DataLoss,

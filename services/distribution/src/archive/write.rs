@@ -45,6 +45,21 @@ pub fn write(mut entries: Vec<Entry>, to: impl Write) -> Result<(), Error> {
     builder.into_inner().and_then(|mut to| to.flush()).map_err(Error::Write)
 }
 
+/// Passes an archive on as it is, whatever is in it.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Write`].
+pub fn copy(mut from: impl Read, mut to: impl Write) -> Result<(), Error> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut buffer).map_err(Error::Read)?;
+        if count == 0 {
+            return to.flush().map_err(Error::Write);
+        }
+        to.write_all(&buffer[..count]).map_err(Error::Write)?;
+    }
+}
+
 fn append(builder: &mut tar::Builder<impl Write>, entry: Entry) -> Result<(), Error> {
     let mut header = tar::Header::new_ustar();
     header.set_mode(entry.mode);

@@ -1,7 +1,7 @@
 //! Images to an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Write};
 
 use berth_ids::Digest;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::choose::choose;
 use super::names::{IMAGE_NAME, REF_NAME};
 use super::store::Store;
 use super::{Caller, Error, Export, ImageStore, Result, Transfers, platform};
-use crate::archive::{Entry, Source, write};
+use crate::archive::{Entry, Source, copy, write};
 use crate::registry::{Descriptor, Document, Manifest, Reference, media};
 
 impl Transfers {
@@ -40,9 +40,24 @@ impl Transfers {
     }
 }
 
+impl Transfers {
+    /// Passes an archive on as it is.
+    ///
+    /// # Errors
+    /// [`Error::Archive`].
+    pub async fn echo(
+        &self,
+        from: impl Read + Send + 'static,
+        to: impl Write + Send + 'static,
+    ) -> Result<()> {
+        let passed = tokio::task::spawn_blocking(move || copy(from, to));
+        Ok(passed.await.map_err(|_| Error::Worker { step: "pass an archive on" })??)
+    }
+}
+
 fn names(from: &ImageStore) -> Result<Vec<&str>> {
     if from.extra.iter().any(|extra| extra.is_prefix) {
-        return Err(Error::Unsupported("export of all images with a prefix"));
+        return Err(Error::Unsupported("prefix lookup on export not implemented"));
     }
     let own = Some(from.name.as_str()).filter(|name| !name.is_empty());
     let names: Vec<_> = own.into_iter().chain(from.extra.iter().map(|e| e.name.as_str())).collect();

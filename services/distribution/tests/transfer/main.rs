@@ -5,6 +5,7 @@
 mod archives;
 mod credentials;
 mod faults;
+mod hostile;
 mod hosts;
 mod kit;
 mod layers;
@@ -13,7 +14,9 @@ mod pushes;
 mod redirects;
 mod registry;
 mod requests;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
 mod verifiers;
+mod words;
