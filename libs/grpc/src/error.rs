@@ -36,7 +36,7 @@ pub enum Error {
     )]
     Timeout(String),
     /// An update's field mask named a field that cannot be updated.
-    #[error("cannot update {field:?} field of {object}: invalid argument")]
+    #[error("cannot update {field:?} field on {object}: invalid argument")]
     Mask {
         /// The path in the mask.
         field: String,

@@ -107,7 +107,7 @@ mod tests {
         let error = mask(&["target", "name"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "cannot update \"name\" field of image \"x\": invalid argument"
+            "cannot update \"name\" field on image \"x\": invalid argument"
         );
         assert!(mask(&["labels."]).is_err());
     }

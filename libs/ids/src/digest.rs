@@ -8,6 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
+/// What is wrong with a digest, in the words of the library that containerd's clients use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DigestFault {
+    /// It is not `ALGORITHM:HEX`.
+    #[error("invalid checksum digest format")]
+    Format,
+    /// Its hash is not as long as its algorithm makes them.
+    #[error("invalid checksum digest length")]
+    Length,
+    /// Its algorithm is neither sha256 nor sha512.
+    #[error("unsupported digest algorithm")]
+    Algorithm,
+}
+
 /// A hash algorithm that blobs may be named by (OCI image specification, descriptor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -47,7 +61,7 @@ impl Digest {
     /// Makes a digest of the bytes of a finished hash.
     ///
     /// # Errors
-    /// [`Error::MalformedDigest`] when the hash is not of the algorithm's length.
+    /// [`Error::Digest`] when the hash is not of the algorithm's length.
     pub fn of_hash(algorithm: Algorithm, hash: &[u8]) -> Result<Self, Error> {
         use fmt::Write;
         let mut text = String::with_capacity(algorithm.name().len() + 1 + hash.len() * 2);
@@ -83,19 +97,35 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || Error::MalformedDigest(text.to_owned());
-        let (name, hex) = text.split_once(':').ok_or_else(malformed)?;
+        let wrong = |fault| Error::Digest { digest: text.to_owned(), fault };
+        let (name, rest) = text.split_once(':').ok_or_else(|| wrong(DigestFault::Format))?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
             "sha512" => Algorithm::Sha512,
-            _ => return Err(Error::UnsupportedAlgorithm(text.to_owned())),
+            _ if is_general_form(name, rest) => return Err(wrong(DigestFault::Algorithm)),
+            _ => return Err(wrong(DigestFault::Format)),
         };
         let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if hex.len() != algorithm.hex_len() || !hex.bytes().all(lower_hex) {
-            return Err(malformed());
+        if rest.is_empty() {
+            return Err(wrong(DigestFault::Format));
+        }
+        if rest.len() != algorithm.hex_len() {
+            return Err(wrong(DigestFault::Length));
+        }
+        if !rest.bytes().all(lower_hex) {
+            return Err(wrong(DigestFault::Format));
         }
         Ok(Self { text: text.into(), algorithm })
     }
+}
+
+/// Whether this could be a digest of an algorithm that is not known here (OCI image specification).
+fn is_general_form(name: &str, rest: &str) -> bool {
+    let word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    let encoded = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'=' | b'_' | b'-');
+    name.split(['.', '+', '_', '-']).all(word) && !rest.is_empty() && rest.bytes().all(encoded)
 }
 
 impl TryFrom<String> for Digest {
@@ -137,12 +167,23 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_digest() {
-        for text in
-            ["", "sha256", "sha256:", "sha256:../../etc", &format!("sha256:{}", "AB".repeat(32))]
-        {
-            assert!(matches!(text.parse::<Digest>(), Err(Error::MalformedDigest(_))), "{text}");
+    fn says_what_is_wrong_with_a_digest() {
+        let hex = "ab".repeat(32);
+        for (text, fault) in [
+            ("", DigestFault::Format),
+            ("sha256", DigestFault::Format),
+            ("sha256:", DigestFault::Format),
+            (":00", DigestFault::Format),
+            ("sha256:../../etc", DigestFault::Length),
+            (&format!("sha512:{hex}"), DigestFault::Length),
+            (&format!("sha256:{}", hex.to_uppercase()), DigestFault::Format),
+            ("md5:00", DigestFault::Algorithm),
+            ("sha3+x_y:Zz-_=", DigestFault::Algorithm),
+            ("MD5:00", DigestFault::Format),
+            ("md5:../..", DigestFault::Format),
+        ] {
+            let refused = text.parse::<Digest>().unwrap_err();
+            assert_eq!(refused, Error::Digest { digest: text.to_owned(), fault }, "{text}");
         }
-        assert!(matches!("md5:00".parse::<Digest>(), Err(Error::UnsupportedAlgorithm(_))));
     }
 }

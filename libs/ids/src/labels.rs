@@ -9,6 +9,8 @@ pub type Labels = BTreeMap<String, String>;
 
 /// The most that a label's key and value may take together, in bytes.
 pub const MAX_LABEL: usize = 4096;
+/// The most of a key that an error shows, in bytes.
+const SHOWN: usize = 64;
 
 /// Checks one label's size.
 ///
@@ -19,8 +21,8 @@ pub fn validate_label(key: &str, value: &str) -> Result<(), Error> {
     if length <= MAX_LABEL {
         return Ok(());
     }
-    let shown = if key.len() > 64 { key.chars().take(10).collect() } else { key.to_owned() };
-    Err(Error::LongLabel { key: shown, length })
+    let shown = &key[..key.floor_char_boundary(SHOWN)];
+    Err(Error::LongLabel { key: shown.to_owned(), length })
 }
 
 /// Checks every label of a set.
@@ -40,5 +42,7 @@ mod tests {
         assert_eq!(validate_label("k", &"v".repeat(4095)), Ok(()));
         let long = Error::LongLabel { key: "k".into(), length: 4097 };
         assert_eq!(validate_label("k", &"v".repeat(4096)), Err(long));
+        let cut = Error::LongLabel { key: "k".repeat(64), length: 4097 };
+        assert_eq!(validate_label(&"k".repeat(4097), ""), Err(cut));
     }
 }

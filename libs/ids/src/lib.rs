@@ -10,7 +10,7 @@ mod identifier;
 mod labels;
 mod namespace;
 
-pub use digest::{Algorithm, Digest};
+pub use digest::{Algorithm, Digest, DigestFault};
 pub use identifier::{MAX_IDENTIFIER, validate_identifier};
 pub use labels::{Labels, MAX_LABEL, validate_label, validate_labels};
 pub use namespace::Namespace;
@@ -38,17 +38,19 @@ pub enum Error {
         "label key and value length ({length} bytes) greater than maximum size ({MAX_LABEL} bytes), key: {key}: invalid argument"
     )]
     LongLabel {
-        /// The label's key, cut to 10 bytes when it is longer than 64.
+        /// The label's key, cut to 64 bytes.
         key: String,
         /// Bytes of key and value.
         length: usize,
     },
-    /// A digest was not `algorithm:hex` of the right length.
-    #[error("digest {0:?} is not sha256:HEX or sha512:HEX: invalid argument")]
-    MalformedDigest(String),
-    /// A digest named an algorithm that is not provided.
-    #[error("digest {0:?} has an unsupported algorithm, use sha256 or sha512: invalid argument")]
-    UnsupportedAlgorithm(String),
+    /// A digest was none.
+    #[error("digest {digest:?}: {fault}: invalid argument")]
+    Digest {
+        /// The text given.
+        digest: String,
+        /// What is wrong with it.
+        fault: DigestFault,
+    },
 }
 
 impl Coded for Error {
