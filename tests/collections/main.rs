@@ -58,7 +58,7 @@ struct Story {
 impl Story {
     async fn begin(seed: u64) -> Result<Self> {
         // So that a node collects only as it is told: what is not collected is there to be adopted.
-        let quiet = "[distribution.gc]\ndeletion_threshold = 0\nmutation_threshold = 0\n";
+        let quiet = "[distribution.gc]\nmutation_threshold = 0\npause_threshold = 0.000001\n";
         let node = Node::start_with(quiet)?;
         let client = Client::new(&node.address())?;
         let mut model = Model::default();

@@ -16,7 +16,7 @@ pub use args::{Args, Overrides};
 pub use error::Error;
 pub use paths::Service;
 pub use sections::{
-    Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime,
+    Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime, Sharing,
     Telemetry, Timeouts,
 };
 pub use units::{ByteSize, HumanDuration};

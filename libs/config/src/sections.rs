@@ -52,19 +52,43 @@ pub struct Gateway {
 }
 
 /// `[distribution]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Distribution {
     /// The most that the store keeps in memory.
     pub store_cache: ByteSize,
     /// Events that are kept for subscribers that come back.
     pub events: usize,
+    /// Whether namespaces share blobs.
+    pub content_sharing_policy: Sharing,
     /// Talking to registries.
     pub registry: Registry,
     /// Programs that may refuse a pull.
     pub image_verifiers: ImageVerifiers,
     /// Garbage collection.
     pub gc: Gc,
+}
+
+/// Whether a namespace gets a blob that another has by naming its digest. Their files are the same
+/// either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// It does.
+    Shared,
+    /// Only from namespaces with the label `containerd.io/namespace.shareable`.
+    Isolated,
+}
+
+impl Sharing {
+    /// Its name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Isolated => "isolated",
+        }
+    }
 }
 
 /// `[distribution.image_verifiers]`: keys and defaults are containerd's.
@@ -111,18 +135,21 @@ pub struct Timeouts {
     pub credentials: HumanDuration,
 }
 
-/// `[distribution.gc]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// `[distribution.gc]`: keys and defaults are containerd's, `deadline` apart.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gc {
-    /// After the start.
+    /// From the start to the first collection; 0: there is none for the start alone.
     pub startup_delay: HumanDuration,
-    /// After what caused a collection, so that several causes are collected at once.
+    /// From what causes a collection at once to its begin, so that several causes are collected at
+    /// once.
     pub schedule_delay: HumanDuration,
-    /// Deletions that cause a collection; 0: none do.
-    pub deletion_threshold: usize,
-    /// Writes, deletions among them, that cause a collection; 0: none do.
-    pub mutation_threshold: usize,
+    /// The share of the time that collections may take that nobody waits for, at most 0.5.
+    pub pause_threshold: f64,
+    /// Deletions that cause a collection at once; 0: they are collected in turn.
+    pub deletion_threshold: u64,
+    /// Writes, deletions among them, after which a collection has its turn; 0: only deletions count.
+    pub mutation_threshold: u64,
     /// The most that one collection may take.
     pub deadline: HumanDuration,
 }
@@ -180,6 +207,7 @@ impl Default for Distribution {
         Self {
             store_cache: ByteSize(1 << 20),
             events: 4096,
+            content_sharing_policy: Sharing::Shared,
             registry: Registry::default(),
             image_verifiers: ImageVerifiers::default(),
             gc: Gc::default(),
@@ -230,7 +258,8 @@ impl Default for Gc {
         Self {
             startup_delay: HumanDuration::millis(100),
             schedule_delay: HumanDuration::secs(0),
-            deletion_threshold: 1,
+            pause_threshold: 0.02,
+            deletion_threshold: 0,
             mutation_threshold: 100,
             deadline: HumanDuration::secs(300),
         }
@@ -274,7 +303,12 @@ impl Distribution {
             "distribution.registry.max_concurrent_uploads",
             registry.max_concurrent_uploads,
         )?;
-        at_least_one("distribution.registry.max_tries", registry.max_tries)
+        at_least_one("distribution.registry.max_tries", registry.max_tries)?;
+        let (key, share) = ("distribution.gc.pause_threshold", self.gc.pause_threshold);
+        if (0.0..=0.5).contains(&share) {
+            return Ok(());
+        }
+        Err(Error::Range { key, value: share.to_string(), rule: "from 0 to 0.5" })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The open epoch of a collection: what was touched since it began, and which changes began before
 //! it.
 //!
-//! Owns: the open epoch and the changes under way. Must not know: what is collected, who marks and
-//! sweeps, how services are called.
+//! Owns: the open epoch, the changes under way, and how much was changed since it was last told.
+//! Must not know: what is collected, who marks and sweeps, how services are called.
 //!
 //! Every change of a service's objects enters here first and leaves when it is durable. While an
 //! epoch is open a change names what it makes or newly refers to; the sweep leaves that alone.
@@ -12,6 +12,10 @@
 //! Invariant: a change is quiet only while this run knows that nobody sweeps: after an epoch that it
 //! took part in was closed, until the next is opened. A run that has just begun does not know what
 //! an epoch of its predecessor is still good for.
+
+mod news;
+
+pub use news::{Counts, News};
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -25,6 +29,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Debug)]
 pub struct Epochs<K> {
     incarnation: u64,
+    news: News,
     phase: Mutex<Phase<K>>,
 }
 
@@ -62,6 +67,7 @@ impl<K> Default for Epochs<K> {
         let phase = Phase { open: None, last: 0, quiet: false, changes, earlier };
         Self {
             incarnation: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            news: News::default(),
             phase: Mutex::new(phase),
         }
     }
@@ -74,8 +80,16 @@ impl<K> Epochs<K> {
         self.incarnation
     }
 
+    /// What was changed since it was told last: each change that enters counts, deletions are counted
+    /// by who makes them.
+    #[must_use]
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
     /// Enters a change.
     pub fn enter(&self) -> Change<K> {
+        self.news.changed();
         let phase = self.lock();
         let (epoch, quiet) = (phase.open.clone(), phase.quiet);
         Change { epoch, quiet, _token: phase.changes.token() }

@@ -53,6 +53,11 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let targets = config.service_state(Service::Bundle).join("activations");
     make_private(&targets)?;
     let activations = Activations::open(&snapshots, targets, vec![config.root.clone()]).await?;
+    let (reporter, changed) = (distribution.clone(), snapshots.clone());
+    let stop = tasks.token();
+    tasks.spawn("report changes", async move {
+        stop.run_until_cancelled(reporter.report(changed.epochs().news())).await
+    });
     let context = Context {
         activations,
         snapshots,

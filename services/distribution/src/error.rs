@@ -5,9 +5,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_errors::{Code, Coded, code_of_io};
-use berth_ids::Digest;
+use berth_ids::{Digest, DigestFault};
+use time::OffsetDateTime;
 
 /// What the domain of this service answers with.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -29,14 +31,6 @@ pub enum Error {
     /// A field that the request cannot do without is missing or out of range.
     #[error("{0}: invalid argument")]
     Required(&'static str),
-    /// A field mask names a field that cannot be changed.
-    #[error("cannot update {field:?} field on {object}: invalid argument")]
-    Immutable {
-        /// The path in the mask.
-        field: String,
-        /// The object, with its kind.
-        object: String,
-    },
     /// A filter expression does not parse.
     #[error("{reason}: invalid argument")]
     Filter {
@@ -54,15 +48,17 @@ pub enum Error {
     #[error("reference {0}: not found")]
     IngestNotFound(String),
     /// Another writer has the reference open.
-    #[error("ref {reference} locked for {held_ms}ms: unavailable")]
+    #[error("ref {reference} locked for {held:?} (since {since}): unavailable")]
     RefLocked {
         /// The reference.
         reference: String,
         /// For how long it has been held.
-        held_ms: u128,
+        held: Duration,
+        /// Since when.
+        since: OffsetDateTime,
     },
     /// A write is not at the end of what has been written.
-    #[error("write @{asked} must occur at current offset {actual}: out of range")]
+    #[error("write @{asked} must occur at current offset {actual}")]
     WrongOffset {
         /// Where the caller wanted to write.
         asked: u64,
@@ -70,7 +66,7 @@ pub enum Error {
         actual: u64,
     },
     /// A read starts behind the blob's end.
-    #[error("read past object length {0} bytes: out of range")]
+    #[error("read past object length {0} bytes")]
     PastEnd(u64),
     /// An ingest has not the size that it was to have.
     #[error("{reference:?} failed size validation: {actual} != {expected}: failed precondition")]
@@ -83,12 +79,8 @@ pub enum Error {
         expected: u64,
     },
     /// An ingest has not the digest that it was to have.
-    #[error(
-        "{reference:?}: unexpected commit digest {actual}, expected {expected}: failed precondition"
-    )]
+    #[error("unexpected commit digest {actual}, expected {expected}: failed precondition")]
     WrongDigest {
-        /// The ingest.
-        reference: String,
         /// Digest of what was written.
         actual: Digest,
         /// Digest announced.
@@ -131,22 +123,22 @@ pub enum Error {
         /// What it names.
         actual: Digest,
         /// What the caller believed.
-        expected: Digest,
+        expected: String,
     },
     /// An image's target has no valid digest.
-    #[error("target.Digest {digest:?} invalid: {source}")]
+    #[error("target.Digest {digest:?} invalid: {fault}: invalid argument")]
     TargetDigest {
         /// The text given.
         digest: String,
         /// What is wrong with it.
-        source: berth_ids::Error,
+        fault: DigestFault,
     },
 
     /// There is no such namespace.
     #[error("namespace {0:?}: not found")]
     NamespaceNotFound(String),
     /// A field of namespaces that no update may name.
-    #[error("cannot update {0:?} field: invalid argument")]
+    #[error("cannot update {0:?} field")]
     NamespaceField(String),
     /// The namespace exists already.
     #[error("namespace {0:?}: already exists")]
@@ -169,12 +161,26 @@ pub enum Error {
     /// The namespace has the lease already.
     #[error("lease {0:?}: already exists")]
     LeaseExists(String),
+    /// The lease under which a call is made is not there.
+    #[error("lease does not exist: not found")]
+    LeaseMissing(String),
     /// A lease cannot hold this kind of resource.
     #[error("resource type {0} not supported yet: not implemented")]
     ResourceType(String),
-    /// The resource's kind is incomplete.
+    /// The resource's kind has parts that it cannot have.
     #[error("invalid resource type {0}: invalid argument")]
     ResourceForm(String),
+    /// The resource's kind does not name one snapshotter.
+    #[error("invalid snapshot resource type {0}: invalid argument")]
+    SnapshotForm(String),
+    /// The resource is content, and its id no digest.
+    #[error("invalid content resource id {id}: {fault}: invalid argument")]
+    ContentId {
+        /// The text given.
+        id: String,
+        /// What is wrong with it.
+        fault: DigestFault,
+    },
 
     /// A system call on a file failed.
     #[error("{step} {}", path.display())]
@@ -229,17 +235,19 @@ impl Coded for Error {
             Self::Label { .. }
             | Self::Required(_)
             | Self::NamespaceField(_)
-            | Self::Immutable { .. }
             | Self::Filter { .. }
             | Self::TooLarge { .. }
             | Self::TargetDigest { .. }
-            | Self::ResourceForm(_) => Code::InvalidArgument,
+            | Self::ResourceForm(_)
+            | Self::SnapshotForm(_)
+            | Self::ContentId { .. } => Code::InvalidArgument,
             Self::ContentNotFound(_)
             | Self::IngestNotFound(_)
             | Self::ImageNotFound(_)
             | Self::ImageMoved { .. }
             | Self::NamespaceNotFound(_)
-            | Self::LeaseNotFound(_) => Code::NotFound,
+            | Self::LeaseNotFound(_)
+            | Self::LeaseMissing(_) => Code::NotFound,
             Self::ContentExists(_)
             | Self::ImageExists(_)
             | Self::NamespaceExists(_)

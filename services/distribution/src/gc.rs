@@ -7,9 +7,11 @@
 //! epoch began; an owner that is missing or was restarted ends the collection.
 
 pub mod collect;
+pub mod condition;
 pub mod demand;
 pub mod epoch;
 pub mod graph;
 pub mod labels;
 pub mod local;
 pub mod node;
+pub mod schedule;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use berth_filters::Filter;
-use berth_ids::{Digest, Namespace};
+use berth_ids::{Labels, Namespace};
 
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::gc::collect::Collector;
 use crate::gc::epoch::Change as Entered;
+use crate::gc::labels::may_expire;
 use crate::gc::node::{CONTENT, IMAGES as KIND, Id};
 use crate::records::{self, Descriptor, Hold, IMAGES, Image};
 use crate::scope::Scope;
@@ -86,18 +87,22 @@ impl Images {
     /// Makes an image. Its times are set here; `at` stands for now if it is given.
     ///
     /// # Errors
-    /// [`Error::ImageExists`], [`Error::LeaseNotFound`], [`Error::Label`], [`Error::Required`],
+    /// [`Error::ImageExists`], [`Error::LeaseMissing`], [`Error::Label`], [`Error::Required`],
     /// [`Error::Store`].
     pub async fn create(
         &self,
         scope: &Scope,
         name: &str,
         target: Descriptor,
-        labels: berth_ids::Labels,
+        labels: Labels,
         at: Option<SystemTime>,
     ) -> Result<Image> {
-        validate(name, &target)?;
+        if name.is_empty() {
+            return Err(Error::Required("image name must not be empty"));
+        }
         let labels = clean_labels("image", labels)?;
+        target.validate()?;
+        let scope = &held(scope, &labels);
         let now = at.unwrap_or_else(SystemTime::now);
         let image = Image { target, labels, created: now, updated: now };
         let change = self.enter(scope, name, &image).await?;
@@ -121,7 +126,8 @@ impl Images {
     /// Changes an image.
     ///
     /// # Errors
-    /// [`Error::ImageNotFound`], [`Error::Label`], [`Error::Required`], [`Error::Store`].
+    /// [`Error::ImageNotFound`], [`Error::Label`], [`Error::Required`], [`Error::LeaseMissing`],
+    /// [`Error::Store`].
     pub async fn update(
         &self,
         scope: &Scope,
@@ -135,15 +141,16 @@ impl Images {
         let new = clean_labels("image", change.labels.new_labels())?;
         let mut ids = vec![Id::new(&scope.namespace, KIND, name)];
         if let Some(target) = &change.target {
-            validate(name, target)?;
+            target.validate()?;
             ids.push(Id::new(&scope.namespace, CONTENT, target.digest.as_str()));
         }
         let entered = self.shared.change(scope, &ids, &new).await?;
         let now = at.unwrap_or_else(SystemTime::now);
-        let (namespace, key) = (scope.namespace.clone(), name.to_owned());
+        let (at, key) = (scope.clone(), name.to_owned());
         let updated = self.shared.store.commit("images.update", move |txn| {
             let _until_committed = &entered;
-            let key = (namespace.as_str(), key.as_str());
+            let hold = Hold::new(KIND, &key);
+            let key = (at.namespace.as_str(), key.as_str());
             let Some(mut image) = txn.get(&IMAGES, &key)? else {
                 return Err(Error::ImageNotFound(key.1.to_owned()));
             };
@@ -153,6 +160,7 @@ impl Images {
             change.labels.apply(&mut image.labels);
             change.annotations.apply(&mut image.target.annotations);
             image.updated = now;
+            records::enter(txn, &held(&at, &image.labels), &[hold])?;
             txn.put(&IMAGES, &key, &image)?;
             Ok(image)
         });
@@ -173,7 +181,7 @@ impl Images {
         &self,
         scope: &Scope,
         name: &str,
-        target: Option<Digest>,
+        target: Option<String>,
         wait: bool,
     ) -> Result<()> {
         let change = self.shared.epochs.enter();
@@ -184,7 +192,7 @@ impl Images {
             let Some(image) = txn.get(&IMAGES, &key)? else {
                 return Err(Error::ImageNotFound(key.1.to_owned()));
             };
-            if let Some(expected) = target.clone().filter(|t| *t != image.target.digest) {
+            if let Some(expected) = target.clone().filter(|t| t != image.target.digest.as_str()) {
                 let actual = image.target.digest;
                 return Err(Error::ImageMoved { name: key.1.to_owned(), actual, expected });
             }
@@ -207,15 +215,8 @@ impl Images {
     }
 }
 
-fn validate(name: &str, target: &Descriptor) -> Result<()> {
-    if name.is_empty() {
-        return Err(Error::Required("image name must not be empty"));
-    }
-    if target.size == 0 {
-        return Err(Error::Required("target.Size must be greater than zero"));
-    }
-    if target.media_type.is_empty() {
-        return Err(Error::Required("target.MediaType must be set"));
-    }
-    Ok(())
+/// A lease holds images that may expire; the others live until they are deleted.
+fn held(scope: &Scope, labels: &Labels) -> Scope {
+    let lease = scope.lease.clone().filter(|_| may_expire(labels));
+    Scope { lease, ..scope.clone() }
 }

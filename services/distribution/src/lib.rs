@@ -53,7 +53,7 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> 
     transfers.end_left().await?;
     let routes = api::routes(&node, &journal, &descriptors, transfers, tasks);
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
-    tasks.spawn("collector", node.collector.clone().schedule(tasks.token()));
+    tasks.spawn("collector", gc::schedule::run(node.collector.clone(), tasks.token()));
     tasks.spawn("fences", node.namespaces.clone().lower_left(tasks.token()));
     tasks.spawn("orphans", delete_orphans(node.content.clone()));
     Ok(node.store)

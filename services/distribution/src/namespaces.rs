@@ -17,6 +17,8 @@ use crate::records::{NAMESPACES, Space};
 use crate::scope::Scope;
 use crate::shared::{LabelChange, Shared, clean_labels};
 
+const DEFAULT_SNAPSHOTTER: &str = "containerd.io/defaults/snapshotter";
+
 /// The namespaces. Clones are the same.
 #[derive(Clone)]
 pub struct Namespaces {
@@ -39,6 +41,14 @@ impl Namespaces {
     pub fn get(&self, name: &Namespace) -> Result<Option<Labels>> {
         let read = |txn: &berth_store::Read| Ok::<_, Error>(txn.get(&NAMESPACES, name.as_str())?);
         Ok(self.shared.store.read(read)?.map(|space| space.labels))
+    }
+
+    /// The snapshotter that the namespace's label names for those who name none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn default_snapshotter(&self, name: &Namespace) -> Result<Option<String>> {
+        Ok(self.get(name)?.and_then(|mut labels| labels.remove(DEFAULT_SNAPSHOTTER)))
     }
 
     /// All namespaces, by name.
@@ -94,21 +104,22 @@ impl Namespaces {
         registered.await
     }
 
-    /// Sets labels of a namespace, which comes into being by it; an empty value removes one.
+    /// Changes the labels of a namespace, which comes into being by it. `told` are those that the
+    /// event tells of.
     ///
     /// # Errors
     /// [`Error::Label`], [`Error::Store`].
-    pub async fn set(&self, name: &Namespace, labels: Labels) -> Result<()> {
-        clean_labels("namespace", labels.clone())?;
+    pub async fn update(&self, name: &Namespace, change: LabelChange, told: Labels) -> Result<()> {
+        clean_labels("namespace", change.new_labels())?;
         let _leaving = self.enter(name).await;
-        let (key, change) = (name.clone(), LabelChange::Set(labels.clone()));
+        let key = name.clone();
         let updated = self.shared.store.commit("namespaces.update", move |txn| {
             let mut space = txn.get(&NAMESPACES, key.as_str())?.unwrap_or_default();
             change.apply(&mut space.labels);
             Ok::<_, Error>(txn.put(&NAMESPACES, key.as_str(), &space)?)
         });
         updated.await?;
-        self.tell(name, Event::NamespaceUpdated { labels });
+        self.tell(name, Event::NamespaceUpdated { labels: told });
         Ok(())
     }
 

@@ -58,6 +58,9 @@ pub trait Neighbour: Send + Sync {
     /// unless this epoch is open there, in this run.
     fn sweep(&self, epoch: u64, incarnation: u64, dead: Vec<Id>) -> Answer<'_, Vec<Id>>;
 
+    /// Answers when the files of what was dropped before are gone.
+    fn clear(&self) -> Answer<'_, ()>;
+
     /// Closes the epoch: once this is answered, nothing is swept there in it any more.
     fn end(&self, epoch: u64) -> Answer<'_, ()>;
 

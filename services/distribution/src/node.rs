@@ -9,8 +9,9 @@ use crate::content::Content;
 use crate::content::files::Files;
 use crate::error::{Error, Result};
 use crate::events::Events;
-use crate::gc::collect::{Collector, Pace};
+use crate::gc::collect::Collector;
 use crate::gc::demand::Demand;
+use crate::gc::schedule::Pace;
 use crate::images::Images;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
@@ -66,6 +67,7 @@ impl Distribution {
             files: Files::open(&root)?,
             blob_locks: Default::default(),
             ingests: Default::default(),
+            sharing: settings.content_sharing_policy,
             events: events.clone(),
             epochs: Default::default(),
             demand: Demand::new(gc.mutation_threshold, gc.deletion_threshold),
@@ -74,6 +76,7 @@ impl Distribution {
         let pace = Pace {
             startup_delay: gc.startup_delay.0,
             schedule_delay: gc.schedule_delay.0,
+            pause_threshold: gc.pause_threshold,
             deadline: gc.deadline.0,
         };
         let collector = Collector::new(shared.clone(), pace);

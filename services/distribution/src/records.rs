@@ -57,6 +57,42 @@ pub struct Descriptor {
     pub annotations: Labels,
 }
 
+impl Descriptor {
+    /// Checks what a request says of a target, in containerd's order and words.
+    ///
+    /// # Errors
+    /// [`Error::TargetDigest`], [`Error::Required`].
+    pub fn new(
+        media_type: String,
+        digest: String,
+        size: u64,
+        mut annotations: Labels,
+    ) -> Result<Self> {
+        let digest = digest.parse().map_err(|error| match error {
+            berth_ids::Error::Digest { digest, fault } => Error::TargetDigest { digest, fault },
+            other => other.into(),
+        })?;
+        annotations.retain(|_, value| !value.is_empty());
+        let target = Self { media_type, digest, size, annotations };
+        target.validate()?;
+        Ok(target)
+    }
+
+    /// Checks that nothing is missing.
+    ///
+    /// # Errors
+    /// [`Error::Required`].
+    pub fn validate(&self) -> Result<()> {
+        if self.size == 0 {
+            return Err(Error::Required("target.Size must be greater than zero"));
+        }
+        if self.media_type.is_empty() {
+            return Err(Error::Required("target.MediaType must be set"));
+        }
+        Ok(())
+    }
+}
+
 /// An image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Image {
@@ -117,7 +153,7 @@ impl Hold {
 /// Makes the scope's namespace exist and, under its lease, records the holds.
 ///
 /// # Errors
-/// [`Error::LeaseNotFound`], [`Error::Store`].
+/// [`Error::LeaseMissing`], [`Error::Store`].
 pub fn enter(txn: &Write, scope: &Scope, holds: &[Hold]) -> Result<()> {
     let namespace = scope.namespace.as_str();
     if txn.get(&NAMESPACES, namespace)?.is_none() {
@@ -125,7 +161,7 @@ pub fn enter(txn: &Write, scope: &Scope, holds: &[Hold]) -> Result<()> {
     }
     let Some(lease) = &scope.lease else { return Ok(()) };
     if txn.get(&LEASES, &(namespace, lease))?.is_none() {
-        return Err(Error::LeaseNotFound(lease.clone()));
+        return Err(Error::LeaseMissing(lease.clone()));
     }
     for hold in holds {
         txn.put(&HOLDS, &(namespace, lease.as_str(), hold.key().as_str()), hold)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use berth_config::Sharing;
 use berth_ids::{Labels, validate_labels};
 use berth_store::Store;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub blob_locks: Locks,
     /// What is being written.
     pub ingests: Ingests,
+    /// Whether namespaces share blobs.
+    pub sharing: Sharing,
     /// Where events go.
     pub events: Events,
     /// The gate of changes.

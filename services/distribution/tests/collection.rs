@@ -4,12 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's helpers may")]
 
+#[path = "collection/model.rs"]
+mod model;
 #[path = "collection/neighbour.rs"]
 mod neighbour;
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use berth_distribution::content::{Expected, hash};
 use berth_distribution::gc::node::{CONTENT, Id};
@@ -20,34 +23,9 @@ use berth_distribution::shared::LabelChange;
 use berth_distribution::{Distribution, Error, Scope, events};
 use berth_ids::{Labels, Namespace};
 use bytes::Bytes;
+use model::{Blob, Model, Thing};
 use neighbour::{KIND, Moment, Snapshots};
 use support::Dice;
-
-/// What must be there: the model.
-#[derive(Default)]
-struct Model {
-    /// Blobs by number, with the numbers of those that they refer to and a snapshot.
-    blobs: BTreeMap<u32, (Vec<u32>, Option<u32>)>,
-    /// Images by number, with what they name.
-    images: BTreeMap<u32, u32>,
-    /// What the one lease holds.
-    leased: BTreeSet<u32>,
-}
-
-impl Model {
-    fn reachable(&self) -> (BTreeSet<u32>, BTreeSet<u32>) {
-        let mut queue: Vec<u32> = self.images.values().chain(&self.leased).copied().collect();
-        let (mut blobs, mut snapshots) = (BTreeSet::new(), BTreeSet::new());
-        while let Some(at) = queue.pop() {
-            let Some((refs, snapshot)) = self.blobs.get(&at) else { continue };
-            if blobs.insert(at) {
-                queue.extend(refs);
-                snapshots.extend(snapshot);
-            }
-        }
-        (blobs, snapshots)
-    }
-}
 
 struct Quiet;
 
@@ -69,6 +47,14 @@ fn bytes(number: u32) -> Bytes {
     Bytes::from(format!("blob {number}"))
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// When a snapshot was used, as its labels say: just now, or long ago.
+fn used(number: u32) -> SystemTime {
+    let now = SystemTime::now();
+    if number.is_multiple_of(2) { now } else { now - 2 * HOUR }
+}
+
 fn digest(number: u32) -> berth_ids::Digest {
     hash::sha256(&bytes(number))
 }
@@ -82,6 +68,8 @@ impl World {
         let node = Distribution::open(config, Arc::new(Quiet), peers).await.unwrap();
         let namespace: Namespace = "n".parse().unwrap();
         node.leases.create(&namespace, "l", Labels::new()).await.unwrap();
+        let flat = Labels::from([("containerd.io/gc.flat".to_owned(), "yes".to_owned())]);
+        node.leases.create(&namespace, "flat", flat).await.unwrap();
         let dice = Dice::new(seed + 1);
         let (scope, model) = (Scope::new(namespace), Model::default());
         Self { node, snapshots, scope, model, dice, next: 0, _folder: folder }
@@ -93,17 +81,18 @@ impl World {
 
     /// One that can be reached now: what a client may rely on.
     fn any_live(&mut self) -> Option<u32> {
-        let live: Vec<u32> = self.model.reachable().0.into_iter().collect();
+        let live: Vec<u32> = self.model.whole().0.into_iter().collect();
         let at = self.below(live.len());
         live.get(at).copied()
     }
 
     async fn step(&mut self) {
-        match self.below(10) {
+        match self.below(12) {
             0..=3 => self.write().await,
             4 | 5 => self.image().await,
             6 | 7 => self.unimage().await,
             8 => self.relabel().await,
+            9 => self.hold_flat().await,
             _ => self.unlease().await,
         }
     }
@@ -119,9 +108,10 @@ impl World {
             labels.insert(format!("containerd.io/gc.ref.content.{at}"), digest(target).to_string());
             refs.push(target);
         }
+        let (root, keeper) = self.keeper(&refs, &mut labels);
         let snapshot = (self.below(3) == 0).then_some(number);
         if let Some(snapshot) = snapshot {
-            self.snapshots.create(&self.scope.namespace, &snapshot.to_string());
+            self.snapshots.create(&self.scope.namespace, &snapshot.to_string(), used(snapshot));
             labels.insert("containerd.io/gc.ref.snapshot.x".into(), snapshot.to_string());
         }
         let leased = self.scope.clone().leased("l");
@@ -132,8 +122,44 @@ impl World {
         writer.commit(0, None, labels).await.unwrap();
         // A snapshot that was collected before it was referred to is the client's loss.
         let kept = snapshot.filter(|s| self.snapshots.has(&self.scope.namespace, &s.to_string()));
-        self.model.blobs.insert(number, (refs, kept));
+        self.model.blobs.insert(number, Blob { refs, snapshot: kept, root, keeper });
         self.model.leased.insert(number);
+    }
+
+    /// What keeps a new blob besides those that refer to it: nothing most of the time.
+    fn keeper(&mut self, refs: &[u32], labels: &mut Labels) -> (bool, Option<Thing>) {
+        let chosen = self.below(10);
+        if chosen == 0 {
+            labels.insert("containerd.io/gc.root/of-a-kind".into(), "any".into());
+            return (true, None);
+        }
+        if chosen == 1 {
+            let keeper = self.any_live();
+            let keeper = keeper.filter(|k| !self.model.leads_to(refs, Thing::Blob(*k)));
+            let label = "containerd.io/gc.bref.content.why";
+            labels.extend(keeper.map(|keeper| (label.to_owned(), digest(keeper).to_string())));
+            return (false, keeper.map(Thing::Blob));
+        }
+        let live: Vec<u32> = self.model.whole().1.into_iter().collect();
+        let at = self.below(live.len());
+        let Some(snapshot) = live.get(at).copied() else { return (false, None) };
+        if self.model.leads_to(refs, Thing::Snapshot(snapshot)) {
+            return (false, None);
+        }
+        let keeper = Some(Thing::Snapshot(snapshot));
+        match chosen {
+            2 => {
+                let label = "containerd.io/gc.bref.snapshot.x/why".to_owned();
+                labels.insert(label, snapshot.to_string());
+                (false, keeper)
+            }
+            3 | 4 => {
+                let label = "containerd.io/gc.cond.snapshot.x".to_owned();
+                labels.insert(label, format!("usedat<1h|{snapshot}"));
+                (false, keeper.filter(|_| used(snapshot) > SystemTime::now() - HOUR))
+            }
+            _ => (false, None),
+        }
     }
 
     async fn image(&mut self) {
@@ -147,9 +173,19 @@ impl World {
         let number = self.next;
         self.next += 1;
         let name = number.to_string();
-        let made = self.node.images.create(&self.scope, &name, descriptor, Labels::new(), None);
+        let expires = match self.below(6) {
+            0 => Some("2020-01-01T00:00:00Z"),
+            1 => Some("2999-01-01T00:00:00Z"),
+            _ => None,
+        };
+        let label = |at: &str| ("containerd.io/gc.expire".to_owned(), at.to_owned());
+        let labels = expires.map(label).into_iter().collect();
+        let made = self.node.images.create(&self.scope, &name, descriptor, labels, None);
         made.await.unwrap();
-        self.model.images.insert(number, target);
+        // One that has expired keeps nothing, and goes.
+        if expires.is_none_or(|at| at.starts_with("29")) {
+            self.model.images.insert(number, target);
+        }
     }
 
     async fn unimage(&mut self) {
@@ -164,10 +200,28 @@ impl World {
     /// Moves a reference: the blob lets go of all and refers to one other.
     async fn relabel(&mut self) {
         let (Some(from), Some(to)) = (self.any_live(), self.any_live()) else { return };
+        if self.model.is_circle(from, to) {
+            return;
+        }
         let label = ("containerd.io/gc.ref.content".to_owned(), digest(to).to_string());
         let change = LabelChange::Replace([label].into());
         self.node.content.update(&self.scope, &digest(from), change).await.unwrap();
-        self.model.blobs.insert(from, (vec![to], None));
+        self.model.blobs.insert(from, Blob { refs: vec![to], ..Blob::default() });
+    }
+
+    /// Lets the flat lease hold a blob, or hold it no more.
+    async fn hold_flat(&mut self) {
+        let held: Vec<u32> = self.model.flat.iter().copied().collect();
+        let at = self.below(2 * held.len());
+        let resource = |number| Resource::new(CONTENT, digest(number).as_str()).unwrap();
+        let (leases, namespace) = (self.node.leases.clone(), self.scope.namespace.clone());
+        if let Some(number) = held.get(at) {
+            leases.remove(&namespace, "flat", &resource(*number)).await.unwrap();
+            self.model.flat.remove(number);
+        } else if let Some(number) = self.any_live() {
+            leases.add(&namespace, "flat", &resource(number)).await.unwrap();
+            self.model.flat.insert(number);
+        }
     }
 
     async fn unlease(&mut self) {
@@ -199,6 +253,9 @@ impl World {
         let found = self.node.content.list(namespace, Default::default()).await.unwrap();
         let found: BTreeSet<_> = found.into_iter().map(|info| info.digest).collect();
         assert_eq!(found, blobs.iter().map(|number| digest(*number)).collect());
+        let named = self.node.images.list(namespace, Default::default()).await.unwrap();
+        let named: BTreeSet<String> = named.into_iter().map(|named| named.name).collect();
+        assert_eq!(named, self.model.images.keys().map(u32::to_string).collect());
         let left: BTreeSet<String> = snapshots.iter().map(u32::to_string).collect();
         assert_eq!(self.snapshots.names(), left);
     }
@@ -238,10 +295,7 @@ async fn nothing_reachable_is_lost_and_everything_else_goes() {
 #[tokio::test]
 async fn a_missing_neighbour_ends_the_collection_and_nothing_is_dropped() {
     let mut world = World::new(1).await;
-    world.write().await;
-    world.model.leased.clear();
-    let resource = Resource::new(CONTENT, digest(0).as_str()).unwrap();
-    world.node.leases.remove(&world.scope.namespace, "l", &resource).await.unwrap();
+    world.garbage().await;
     world.snapshots.fail(true);
     let error = world.node.collector.collect().await.unwrap_err();
     assert!(error.to_string().starts_with("snapshots: begin"), "{error}");

@@ -227,7 +227,7 @@ async fn a_write_under_an_unknown_lease_is_refused() {
     let refused = clients.put("nobody", b"x", &[]).await.unwrap_err();
     assert_eq!(
         (refused.code(), refused.message()),
-        (Code::NotFound, "lease \"nobody\": not found")
+        (Code::NotFound, "lease does not exist: not found")
     );
     served.stop().await;
 }

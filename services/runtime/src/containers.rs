@@ -156,6 +156,8 @@ impl Containers {
             Err(not_found(&key.0, &key.1))
         };
         self.store.commit("containers.delete", work).await?;
+        // A collection is due: its snapshot may have nobody else.
+        self.gate.news().deleted();
         self.unwatch(ns, id);
         self.events.publish(ns, Event::ContainerDeleted { id: id.to_owned() });
         Ok(())

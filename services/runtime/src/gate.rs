@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_epochs::{Change, Epochs};
+use berth_epochs::{Change, Epochs, News};
 use berth_ids::{Labels, Namespace};
 use berth_mount::Mount;
 use futures::future::BoxFuture;
@@ -119,6 +119,12 @@ impl Gate {
         self.neighbours.register(namespace).await?;
         lock(&self.known).insert(namespace.clone());
         Ok(())
+    }
+
+    /// What was changed since it was told last.
+    #[must_use]
+    pub fn news(&self) -> &News {
+        self.epochs.news()
     }
 
     /// Puts a fence up or takes it down. Up: no change of the namespace is under way any more. A

@@ -15,7 +15,8 @@ pub struct Ref {
     pub key: String,
 }
 
-/// All that a container refers to: its snapshot, its image and what its labels name.
+/// All that a container refers to: its snapshot and what its labels name. Its image is but a name, as
+/// with containerd: an image that expires goes.
 #[must_use]
 pub fn of_container(container: &Container) -> Vec<Ref> {
     let mut refs = own(container);
@@ -26,13 +27,10 @@ pub fn of_container(container: &Container) -> Vec<Ref> {
 /// What a container refers to by its own fields.
 #[must_use]
 pub fn own(container: &Container) -> Vec<Ref> {
-    let Container { snapshotter, snapshot_key, image, .. } = container;
+    let Container { snapshotter, snapshot_key, .. } = container;
     let mut refs = Vec::new();
     if !snapshot_key.is_empty() {
         refs.push(Ref { kind: format!("snapshots/{snapshotter}"), key: snapshot_key.clone() });
-    }
-    if !image.is_empty() {
-        refs.push(Ref { kind: "images".into(), key: image.clone() });
     }
     refs
 }

@@ -44,8 +44,13 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let events = Events::new(Arc::new(RingSink(ring.clone())));
     let (distribution, bundle) =
         (config.socket(Service::Distribution), config.socket(Service::Bundle));
-    let neighbours: Arc<dyn Neighbours> = Arc::new(Services::new(&distribution, &bundle));
+    let services = Services::new(&distribution, &bundle);
+    let neighbours: Arc<dyn Neighbours> = Arc::new(services.clone());
     let gate = Arc::new(Gate::new(neighbours.clone()));
+    let (changed, stop) = (gate.clone(), jobs.token());
+    jobs.spawn("report changes", async move {
+        stop.run_until_cancelled(services.report(changed.news())).await
+    });
     let containers = Containers::new(store.clone(), gate.clone(), events.clone());
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
     let launcher = Launcher::new(shim_settings(config));

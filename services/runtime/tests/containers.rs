@@ -147,6 +147,25 @@ async fn fences_and_epochs_are_heeded() {
     node.finish().await;
 }
 
+/// The deletion of a container is told to who collects: its snapshot may have nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_are_reported() {
+    let node = Node::start().await;
+    node.container("r.v1", "gone", "true").await;
+    assert!(node.neighbours.reported.lock().unwrap().is_empty(), "one change is not worth it");
+    let delete = wire::DeleteContainerRequest { id: "gone".into() };
+    node.containers().delete(ns(delete)).await.unwrap();
+    let told = async {
+        while node.neighbours.reported.lock().unwrap().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, told).await.expect("it is told");
+    let told = node.neighbours.reported.lock().unwrap().clone();
+    assert_eq!(told, [node_api::ReportRequest { changes: 2, deletions: 1 }]);
+    node.finish().await;
+}
+
 /// What a collection knows of one run of the service says nothing of the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_is_told_from_the_run_before() {

@@ -149,7 +149,7 @@ fn an_image_in_use_is_removed_only_by_force() -> Result<()> {
 #[test]
 fn space_is_free_when_a_removal_that_waits_for_it_returns() -> Result<()> {
     // No collection but the one that is waited for.
-    let gc = "[distribution.gc]\nstartup_delay = \"1h\"\nschedule_delay = \"1h\"\n";
+    let gc = "[distribution.gc]\nstartup_delay = \"1h\"\n";
     let registry = Registry::start()?;
     let image = Image::busybox()?.push(&registry, "busybox:1")?;
     let node = Node::start_with(gc)?;
@@ -162,5 +162,12 @@ fn space_is_free_when_a_removal_that_waits_for_it_returns() -> Result<()> {
     berth("rmi --sync")?;
     assert_eq!(blobs()?, "");
     assert_eq!(node.ctr("snapshots ls").output()?.ok()?.lines().count(), 1);
+    // Not only the records: files and directories are gone.
+    for folder in
+        ["distribution/blobs/sha256", "bundle/overlayfs/snapshots", "bundle/overlayfs/trash"]
+    {
+        let left = fs_err::read_dir(node.path("root").join(folder))?.count();
+        assert_eq!(left, 0, "{folder}");
+    }
     Ok(())
 }

@@ -57,6 +57,14 @@ impl Collector for Context {
         Ok(Response::new(wire::SweepResponse { dropped }))
     }
 
+    async fn clear(
+        &self,
+        _request: Request<wire::ClearRequest>,
+    ) -> Result<Response<wire::ClearResponse>, Status> {
+        self.snapshots.cleared().await;
+        Ok(Response::new(wire::ClearResponse {}))
+    }
+
     async fn end(
         &self,
         request: Request<wire::EndRequest>,
@@ -81,6 +89,7 @@ fn node_out(node: Node) -> wire::Node {
         refs.into_iter().map(|(kind, key)| wire::Ref { kind, key }).collect()
     };
     let (root, touched) = (node.root, node.touched);
-    let (refs, kept_by) = (out(node.refs), out(node.kept_by));
-    wire::Node { namespace, kind, key, root, refs, touched, kept_by }
+    let (refs, kept_by, structure) = (out(node.refs), out(node.kept_by), out(node.structure));
+    let used_at = node.used_at;
+    wire::Node { namespace, kind, key, root, refs, touched, kept_by, structure, used_at }
 }

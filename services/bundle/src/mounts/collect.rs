@@ -59,5 +59,5 @@ pub(crate) fn drop_dead(txn: &Write, dead: &[NodeKey]) -> Result<Vec<Dropped>, E
 
 fn node(key: NodeKey, record: &Record) -> Node {
     let (refs, kept_by) = (references(&record.labels), back_references(&record.labels));
-    Node { key, root: false, refs, kept_by, touched: false }
+    Node { refs, kept_by, ..Node::new(key) }
 }

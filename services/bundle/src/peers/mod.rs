@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use berth_epochs::{Counts, News};
 use berth_fdpass::Token;
 use berth_grpc::Channel;
 use berth_ids::{Digest, Namespace};
 use berth_proto::berth::node::v1 as node;
 use futures::future::BoxFuture;
 use node::blobs_client::BlobsClient;
+use node::collection_client::CollectionClient;
 use node::collector_client::CollectorClient;
 use node::lease_directory_client::LeaseDirectoryClient;
 use node::namespaces_client::NamespacesClient;
@@ -29,6 +31,9 @@ use crate::gc::{NodeKey, Owners};
 
 /// How long one small call may take, a restart of distribution included.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Between two tries to report changes.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Distribution, as bundle sees it. Clones share what is remembered.
 #[derive(Clone)]
@@ -118,6 +123,21 @@ impl Distribution {
         request.set_timeout(DEADLINE);
         let pinned = CollectorClient::new(self.channel.clone()).pin(request).await;
         pinned.map(drop).map_err(|s| refused("announce reference", &s))
+    }
+
+    /// Tells what has been changed here, for ever: enough of it causes a collection.
+    pub async fn report(self, news: &News) {
+        loop {
+            let counts = news.next().await;
+            let Counts { changes, deletions } = counts;
+            let mut request = tonic::Request::new(node::ReportRequest { changes, deletions });
+            request.set_timeout(DEADLINE);
+            if let Err(status) = CollectionClient::new(self.channel.clone()).report(request).await {
+                tracing::debug!(message = status.message(), "report changes");
+                tokio::time::sleep(PAUSE).await;
+                news.add(counts);
+            }
+        }
     }
 
     /// A writer of a new blob.

@@ -22,8 +22,20 @@ pub struct Node {
     pub refs: Vec<(String, String)>,
     /// What it is kept by, without being referred to.
     pub kept_by: Vec<(String, String)>,
+    /// Of `refs`, its parent.
+    pub structure: Vec<(String, String)>,
+    /// When it was used, as its labels say.
+    pub used_at: Vec<String>,
     /// Whether it was used since the epoch began.
     pub touched: bool,
+}
+
+impl Node {
+    /// One that refers to nothing.
+    pub(crate) fn new(key: NodeKey) -> Self {
+        let (refs, kept_by, structure) = (Vec::new(), Vec::new(), Vec::new());
+        Self { key, root: false, refs, kept_by, structure, used_at: Vec::new(), touched: false }
+    }
 }
 
 /// The kind of leases, whose rows are nodes here.
@@ -31,6 +43,7 @@ const LEASES_KIND: &str = "leases";
 const ROOT_LABEL: &str = "containerd.io/gc.root";
 const REF_LABEL: &str = "containerd.io/gc.ref.";
 const BACK_LABEL: &str = "containerd.io/gc.bref.";
+const USED_LABEL: &str = "containerd.io/gc.cond.value-usedat";
 
 impl Snapshots {
     /// Every snapshot, and every lease with what it holds, as the collector sees them.
@@ -239,17 +252,31 @@ fn rows_of(namespace: &str, lease: &str, incarnation: u64) -> NodeKey {
 }
 
 fn of_rows(key: NodeKey, refs: Vec<(String, String)>) -> Node {
-    Node { key, root: false, refs, kept_by: Vec::new(), touched: false }
+    Node { refs, ..Node::new(key) }
 }
 
 fn of_snapshot(key: NodeKey, record: Record) -> Node {
-    let mut refs = references(&record.labels);
-    let kept_by = back_references(&record.labels);
-    let root = record.labels.contains_key(ROOT_LABEL);
+    let labels = &record.labels;
+    let mut refs = references(labels);
+    let kept_by = back_references(labels);
+    let (root, used_at) = (is_root(labels), used_at(labels));
+    let mut structure = Vec::new();
     if !record.parent.is_empty() {
-        refs.push((key.1.clone(), record.parent));
+        let parent = (key.1.clone(), record.parent);
+        structure.push(parent.clone());
+        refs.push(parent);
     }
-    Node { key, root, refs, kept_by, touched: false }
+    Node { root, refs, kept_by, structure, used_at, ..Node::new(key) }
+}
+
+/// Whatever follows: containerd looks at the beginning of this key, and of the next.
+fn is_root(labels: &Labels) -> bool {
+    labels.keys().any(|label| label.starts_with(ROOT_LABEL))
+}
+
+fn used_at(labels: &Labels) -> Vec<String> {
+    let used = labels.iter().filter(|(label, _)| label.starts_with(USED_LABEL));
+    used.map(|(_, value)| value.clone()).collect()
 }
 
 /// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, `gc.ref.mount`,
@@ -258,9 +285,10 @@ pub(crate) fn references(labels: &Labels) -> Vec<(String, String)> {
     targets(labels, REF_LABEL).filter(|(kind, _)| kind != "containers").collect()
 }
 
-/// What labels name as keeping the object: `gc.bref.` with the same, and `gc.bref.container`.
+/// What labels name as keeping the object: `gc.bref.` with the same but for mounts, and
+/// `gc.bref.container`.
 pub(crate) fn back_references(labels: &Labels) -> Vec<(String, String)> {
-    targets(labels, BACK_LABEL).collect()
+    targets(labels, BACK_LABEL).filter(|(kind, _)| kind != "mounts").collect()
 }
 
 fn targets<'a>(labels: &'a Labels, prefix: &'a str) -> impl Iterator<Item = (String, String)> + 'a {
@@ -295,13 +323,30 @@ mod tests {
             ("containerd.io/gc.ref.contents", "x"),
             ("containerd.io/gc.ref.snapshot.overlayfs/1", "c"),
             ("containerd.io/gc.ref.image", "d"),
+            ("containerd.io/gc.bref.mount", "no"),
             ("other", "y"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
+        assert_eq!(back_references(&labels), []);
         let expected =
             [("content", "a"), ("content", "b"), ("images", "d"), ("snapshots/overlayfs", "c")];
         let expected = expected.map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(references(&labels), expected);
+    }
+
+    #[test]
+    fn roots_and_uses_go_by_the_beginning_of_a_key() {
+        let labels = |pairs: &[(&str, &str)]| -> Labels {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        assert!(is_root(&labels(&[("containerd.io/gc.root/why", "1")])));
+        assert!(!is_root(&labels(&[("containerd.io/gc.roo", "1"), ("x", "y")])));
+        let used = labels(&[
+            ("containerd.io/gc.cond.value", "no"),
+            ("containerd.io/gc.cond.value-usedat", "2026-01-01T00:00:00Z"),
+            ("containerd.io/gc.cond.value-usedat.2", "2027-01-01T00:00:00Z"),
+        ]);
+        assert_eq!(used_at(&used), ["2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"]);
     }
 }

@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex};
 
 use berth_ids::{Labels, Namespace};
 use berth_store::{Store, Write};
+use tokio_util::task::TaskTracker;
 
 use crate::Error;
 use crate::gc::{Change as Entered, Epochs, Owners};
@@ -104,6 +105,8 @@ pub(crate) struct Shared {
     staged: Mutex<HashMap<staging::Key, staging::Staged>>,
     /// Held while directories without records are looked for, and by those that make one.
     making: tokio::sync::RwLock<()>,
+    /// Directories of snapshots that are gone, until they are deleted.
+    deletions: TaskTracker,
 }
 
 impl Snapshots {
@@ -139,6 +142,7 @@ impl Snapshots {
             next_id: AtomicU64::new(next_id),
             staged: Mutex::default(),
             making: tokio::sync::RwLock::default(),
+            deletions: TaskTracker::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -42,6 +42,7 @@ impl Snapshots {
             Ok::<_, Error>(record.id)
         };
         let id = self.shared.store.commit("remove snapshot", delete).await?;
+        self.shared.epochs.news().deleted();
         self.gone(namespace, snapshotter, key.to_owned(), id)
     }
 
@@ -68,6 +69,12 @@ impl Snapshots {
         self.shared.discard(snapshotter, directory);
         self.tell(namespace, snapshotter, Change::Removed { key });
         Ok(())
+    }
+
+    /// Waits until the directories of snapshots that were removed before are gone.
+    pub async fn cleared(&self) {
+        self.shared.deletions.close();
+        self.shared.deletions.wait().await;
     }
 
     /// Deletes directories that belong to no snapshot, and waits until they are gone.
@@ -106,7 +113,9 @@ impl Shared {
                 return;
             }
         }
+        let deleting = self.deletions.token();
         let delete = move || {
+            let _until_deleted = deleting;
             if let Err(error) = delete_tree(&target) {
                 tracing::warn!(error = berth_errors::chain(&error), "deletion will be tried again");
             }

@@ -6,6 +6,7 @@ use tonic::{Request, Response};
 
 use super::wire::Answer;
 use crate::gc::collect::Collector;
+use crate::gc::demand::Counts;
 
 pub struct Service(pub Collector);
 
@@ -21,5 +22,11 @@ impl wire::collection_server::Collection for Service {
             bytes_freed: stats.bytes,
             elapsed_ms: u64::try_from(stats.elapsed.as_millis()).unwrap_or(u64::MAX),
         }))
+    }
+
+    async fn report(&self, request: Request<wire::ReportRequest>) -> Answer<wire::ReportResponse> {
+        let wire::ReportRequest { changes, deletions } = request.into_inner();
+        self.0.reported(Counts { changes, deletions });
+        Ok(Response::new(wire::ReportResponse {}))
     }
 }

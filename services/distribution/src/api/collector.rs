@@ -39,6 +39,10 @@ impl wire::collector_server::Collector for Service {
         Err(driven())
     }
 
+    async fn clear(&self, _: Request<wire::ClearRequest>) -> Answer<wire::ClearResponse> {
+        Err(driven())
+    }
+
     async fn end(&self, _: Request<wire::EndRequest>) -> Answer<wire::EndResponse> {
         Err(driven())
     }

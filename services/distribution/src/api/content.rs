@@ -1,10 +1,11 @@
 //! containerd's Content service.
 
 use berth_grpc::{namespace, status};
+use berth_ids::{Digest, DigestFault};
 use berth_proto::containerd::services::content::v1 as wire;
-use tonic::{Request, Response, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::wire::{Answer, Answers, change, digest, filter, labels, mask, required, scope, stamp};
+use super::wire::{Answer, Answers, change, filter, labels, mask, required, scope, stamp};
 use super::wire::{to_labels, to_size};
 use super::{content_read, content_write};
 use crate::content::{Content, Info};
@@ -17,18 +18,21 @@ pub struct Service(pub Content);
 #[tonic::async_trait]
 impl wire::content_server::Content for Service {
     async fn info(&self, request: Request<wire::InfoRequest>) -> Answer<wire::InfoResponse> {
+        let digest = validated(&request.get_ref().digest)?;
         let namespace = namespace(&request)?;
-        let digest = digest(&request.get_ref().digest)?;
         let info = self.0.info(&namespace, &digest).map_err(status)?;
         Ok(Response::new(wire::InfoResponse { info: Some(to_wire(info)) }))
     }
 
     async fn update(&self, request: Request<wire::UpdateRequest>) -> Answer<wire::UpdateResponse> {
-        let scope = scope(&request)?;
+        let scope = scope(&request);
         let wire::UpdateRequest { info, update_mask } = request.into_inner();
         let info = info.ok_or_else(required("info must be set"))?;
-        let digest = digest(&info.digest)?;
-        let object = || format!("content info {digest:?}");
+        let digest = validated(&info.digest)?;
+        let scope = scope?;
+        // Whether the blob is there is said before what is wrong with the change.
+        self.0.info(&scope.namespace, &digest).map_err(status)?;
+        let object = || format!("content info {:?}", info.digest);
         let mask = mask(update_mask, &["labels"], &["labels"], object)?;
         let change = change(&mask, "labels", labels(info.labels));
         let info = self.0.update(&scope, &digest, change).await.map_err(status)?;
@@ -50,8 +54,8 @@ impl wire::content_server::Content for Service {
     }
 
     async fn delete(&self, request: Request<wire::DeleteContentRequest>) -> Answer<()> {
+        let digest = digest(&request.get_ref().digest, |fault| fault)?;
         let scope = scope(&request)?;
-        let digest = digest(&request.get_ref().digest)?;
         self.0.delete(&scope, &digest).await.map_err(status)?;
         Ok(Response::new(()))
     }
@@ -59,9 +63,10 @@ impl wire::content_server::Content for Service {
     type ReadStream = Answers<wire::ReadContentResponse>;
 
     async fn read(&self, request: Request<wire::ReadContentRequest>) -> Answer<Self::ReadStream> {
+        let wanted = &request.get_ref().digest;
+        let digest = digest(wanted, |fault| format!("{wanted}: {fault}"))?;
         let namespace = namespace(&request)?;
         let range = request.into_inner();
-        let digest = digest(&range.digest)?;
         let (file, size) = self.0.open(&namespace, &digest).map_err(status)?;
         let frames = content_read::frames(file, digest, size, range.offset, range.size);
         Ok(Response::new(frames.map_err(status)?))
@@ -69,7 +74,13 @@ impl wire::content_server::Content for Service {
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::StatusResponse> {
         let namespace = namespace(&request)?;
-        let found = self.0.status(&namespace, &request.get_ref().r#ref).map_err(status)?;
+        let reference = &request.get_ref().r#ref;
+        let found = self.0.status(&namespace, reference).map_err(|error| {
+            let refused = status(error);
+            let step = format!("could not get status for ref {reference:?}");
+            Status::new(refused.code(), format!("{step}: {}", refused.message()))
+        });
+        let found = found?;
         Ok(Response::new(wire::StatusResponse { status: Some(to_status(found)) }))
     }
 
@@ -100,6 +111,20 @@ impl wire::content_server::Content for Service {
         self.0.abort(&namespace, &request.get_ref().r#ref).await.map_err(status)?;
         Ok(Response::new(()))
     }
+}
+
+/// A digest, refused in containerd's words.
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
+fn validated(text: &str) -> Result<Digest, Status> {
+    digest(text, |_| format!("{text:?} failed validation"))
+}
+
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
+fn digest<T: ToString>(text: &str, told: impl FnOnce(DigestFault) -> T) -> Result<Digest, Status> {
+    text.parse().map_err(|error| match error {
+        berth_ids::Error::Digest { fault, .. } => Status::invalid_argument(told(fault).to_string()),
+        other => status(other),
+    })
 }
 
 fn to_wire(info: Info) -> wire::Info {

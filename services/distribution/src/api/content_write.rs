@@ -1,6 +1,5 @@
 //! One session of containerd's Content/Write: stat, write and commit of one ingest.
 
-use berth_errors::Code;
 use berth_grpc::status;
 use berth_ids::Digest;
 use berth_proto::containerd::services::content::v1::{
@@ -82,8 +81,7 @@ impl Session {
             self.expected.size = size(message.total);
         }
         if let Some(digest) = named {
-            let new = self.expected.digest.as_ref() != Some(&digest);
-            if new && self.writer.is_some() {
+            if self.writer.is_some() {
                 self.refuse_present(&digest).await?;
             }
             self.expected.digest = Some(digest);
@@ -112,18 +110,17 @@ impl Session {
                 tracing::debug!(%error, reference, "abort ingest of a blob that is there");
             }
         }
-        let present = format!("blob with expected digest {digest} exists: {}", Code::AlreadyExists);
-        Err(Status::already_exists(present))
+        Err(Status::already_exists(format!("blob with expected digest {digest} exists")))
     }
 }
 
-/// Writes at the offset, which is the end or, to begin again, 0.
+/// Writes at the offset, which is the end or, to begin again, 0. A negative one is the end.
 async fn append(writer: &mut Writer, offset: i64, data: bytes::Bytes) -> Result<(), Status> {
     let (asked, actual) = (size(offset), writer.offset());
     if asked != actual && asked > 0 {
         return Err(status(Error::WrongOffset { asked, actual }));
     }
-    if asked == 0 && actual > 0 {
+    if offset == 0 && actual > 0 {
         writer.reset().await.map_err(status)?;
     }
     if !data.is_empty() {

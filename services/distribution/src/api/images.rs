@@ -7,9 +7,9 @@ use tonic::{Request, Response, Status};
 
 use super::wire::{Answer, change, filter, labels, mask, required, scope, size, stamp};
 use super::wire::{to_labels, to_size};
-use crate::error::Error;
 use crate::images::{Change, Images};
 use crate::records::{Descriptor, Image};
+use crate::shared::clean_labels;
 
 pub struct Service(pub Images);
 
@@ -37,12 +37,14 @@ impl wire::images_server::Images for Service {
         &self,
         request: Request<wire::CreateImageRequest>,
     ) -> Answer<wire::CreateImageResponse> {
-        let scope = scope(&request)?;
+        let scope = scope(&request);
         let wire::CreateImageRequest { image, source_date_epoch } = request.into_inner();
-        let image = image.ok_or_else(required("image must be set"))?;
+        let image = named(image)?;
+        let scope = scope?;
+        let labels = clean_labels("image", labels(image.labels)).map_err(status)?;
         let target = descriptor(image.target)?;
         let at = time::from_wire(source_date_epoch.as_ref());
-        let made = self.0.create(&scope, &image.name, target, labels(image.labels), at);
+        let made = self.0.create(&scope, &image.name, target, labels, at);
         let made = made.await.map_err(status)?;
         Ok(Response::new(wire::CreateImageResponse { image: Some(to_wire(image.name, made)) }))
     }
@@ -51,21 +53,22 @@ impl wire::images_server::Images for Service {
         &self,
         request: Request<wire::UpdateImageRequest>,
     ) -> Answer<wire::UpdateImageResponse> {
-        let scope = scope(&request)?;
+        let scope = scope(&request);
         let wire::UpdateImageRequest { image, update_mask, source_date_epoch } =
             request.into_inner();
-        let image = image.ok_or_else(required("image must be set"))?;
+        let image = named(image)?;
+        let scope = scope?;
+        // Whether the image is there is said before what is wrong with the change.
+        self.0.get(&scope.namespace, &image.name).map_err(status)?;
         let object = || format!("image {:?}", image.name);
         let maps = ["labels", "annotations"];
         let mask = mask(update_mask, &["target", "labels", "annotations"], &maps, object)?;
         let annotations = image.target.as_ref().map(|target| target.annotations.clone());
+        let relabelled = change(&mask, "labels", labels(image.labels));
+        clean_labels("image", relabelled.new_labels()).map_err(status)?;
         let target = if mask.has("target") { Some(descriptor(image.target)?) } else { None };
         let annotated = change(&mask, "annotations", labels(annotations.unwrap_or_default()));
-        let change = Change {
-            target,
-            labels: change(&mask, "labels", labels(image.labels)),
-            annotations: annotated,
-        };
+        let change = Change { target, labels: relabelled, annotations: annotated };
         let at = time::from_wire(source_date_epoch.as_ref());
         let made = self.0.update(&scope, &image.name, change, at).await.map_err(status)?;
         Ok(Response::new(wire::UpdateImageResponse { image: Some(to_wire(image.name, made)) }))
@@ -75,22 +78,25 @@ impl wire::images_server::Images for Service {
         let scope = scope(&request)?;
         let wire::DeleteImageRequest { name, sync, target } = request.into_inner();
         let digest = target.map(|target| target.digest).filter(|digest| !digest.is_empty());
-        let digest = digest.map(|text| super::wire::digest(&text)).transpose()?;
         self.0.delete(&scope, &name, digest, sync).await.map_err(status)?;
         Ok(Response::new(()))
     }
 }
 
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
+fn named(image: Option<wire::Image>) -> Result<wire::Image, Status> {
+    let image = image.ok_or_else(required("image must be set"))?;
+    if image.name.is_empty() {
+        return Err(Status::invalid_argument("Image.Name required"));
+    }
+    Ok(image)
+}
+
+#[allow(clippy::result_large_err, reason = "handlers return Status")]
 fn descriptor(wire: Option<types::Descriptor>) -> Result<Descriptor, Status> {
     let wire = wire.unwrap_or_default();
-    let digest = wire.digest.parse();
-    let invalid = |source| status(Error::TargetDigest { digest: wire.digest.clone(), source });
-    Ok(Descriptor {
-        digest: digest.map_err(invalid)?,
-        media_type: wire.media_type,
-        size: size(wire.size),
-        annotations: labels(wire.annotations),
-    })
+    let types::Descriptor { media_type, digest, size: bytes, annotations } = wire;
+    Descriptor::new(media_type, digest, size(bytes), labels(annotations)).map_err(status)
 }
 
 fn to_wire(name: String, image: Image) -> wire::Image {

@@ -6,6 +6,7 @@ use tonic::{Request, Response};
 
 use super::namespaces::name;
 use super::wire::Answer;
+use crate::error::Error;
 use crate::leases::Leases;
 
 pub struct Service(pub Leases);
@@ -17,7 +18,13 @@ impl wire::lease_directory_server::LeaseDirectory for Service {
         request: Request<wire::ResolveLeaseRequest>,
     ) -> Answer<wire::ResolveLeaseResponse> {
         let wanted = request.into_inner();
-        let lease = self.0.resolve(&name(&wanted.namespace)?, &wanted.lease).map_err(status)?;
+        let found = self.0.resolve(&name(&wanted.namespace)?, &wanted.lease);
+        // Asked on behalf of a call that is made under it: that is what its client is told.
+        let missing = |error| match error {
+            Error::LeaseNotFound(lease) => Error::LeaseMissing(lease),
+            other => other,
+        };
+        let lease = found.map_err(missing).map_err(status)?;
         Ok(Response::new(wire::ResolveLeaseResponse { incarnation: lease.incarnation }))
     }
 }

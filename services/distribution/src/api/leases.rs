@@ -38,6 +38,7 @@ impl wire::leases_server::Leases for Service {
     async fn add_resource(&self, request: Request<wire::AddResourceRequest>) -> Answer<()> {
         let namespace = namespace(&request)?;
         let wire::AddResourceRequest { id, resource: wanted } = request.into_inner();
+        self.0.resolve(&namespace, &id).map_err(status)?;
         self.0.add(&namespace, &id, &resource(wanted)?).await.map_err(status)?;
         Ok(Response::new(()))
     }
@@ -45,6 +46,7 @@ impl wire::leases_server::Leases for Service {
     async fn delete_resource(&self, request: Request<wire::DeleteResourceRequest>) -> Answer<()> {
         let namespace = namespace(&request)?;
         let wire::DeleteResourceRequest { id, resource: wanted } = request.into_inner();
+        self.0.resolve(&namespace, &id).map_err(status)?;
         self.0.remove(&namespace, &id, &resource(wanted)?).await.map_err(status)?;
         Ok(Response::new(()))
     }

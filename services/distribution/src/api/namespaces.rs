@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::wire::{Answer, labels, required, to_labels};
 use crate::error::Error;
 use crate::namespaces::Namespaces;
+use crate::shared::LabelChange;
 
 pub struct Service(pub Namespaces);
 
@@ -53,7 +54,9 @@ impl wire::namespaces_server::Namespaces for Service {
         let wire::UpdateNamespaceRequest { namespace, update_mask } = request.into_inner();
         let wanted = namespace.ok_or_else(required("namespace must be set"))?;
         let name = name(&wanted.name)?;
-        self.0.set(&name, named(update_mask, labels(wanted.labels))?).await.map_err(status)?;
+        let given = labels(wanted.labels);
+        let change = change(update_mask, &given)?;
+        self.0.update(&name, change, given).await.map_err(status)?;
         // containerd answers without the namespace.
         Ok(Response::new(wire::UpdateNamespaceResponse::default()))
     }
@@ -68,19 +71,19 @@ pub fn name(text: &str) -> Result<Namespace, Status> {
     text.parse().map_err(|error: berth_ids::Error| status(error))
 }
 
-/// The labels that an update sets: those that the mask names one by one, which is all that it may,
-/// else all that are given.
+/// What an update changes: the labels that the mask names one by one, which is all that it may, else
+/// all.
 #[allow(clippy::result_large_err, reason = "handlers return Status")]
-fn named(mask: Option<FieldMask>, given: Labels) -> Result<Labels, Status> {
+fn change(mask: Option<FieldMask>, given: &Labels) -> Result<LabelChange, Status> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        return Ok(given);
+        return Ok(LabelChange::Replace(given.clone()));
     }
     let value = |path: &String| match path.strip_prefix("labels.") {
         Some(key) => Ok((key.to_owned(), given.get(key).cloned().unwrap_or_default())),
         None => Err(status(Error::NamespaceField(path.clone()))),
     };
-    paths.iter().map(value).collect()
+    Ok(LabelChange::Set(paths.iter().map(value).collect::<Result<_, _>>()?))
 }
 
 fn to_wire(name: &Namespace, labels: Labels) -> Option<wire::Namespace> {

@@ -10,7 +10,6 @@ impl Adaptor for Info {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         match path {
             ["digest", ..] => Some(self.digest.as_str().into()),
-            ["size", ..] => Some(self.size.to_string().into()),
             ["labels", rest @ ..] => label(&self.labels, rest),
             _ => None,
         }

@@ -29,6 +29,20 @@ pub struct Expected {
     pub size: u64,
 }
 
+impl Expected {
+    /// Takes in what a writer knows besides; answers whether it means a blob of another size.
+    pub fn learn(&mut self, new: &Self) -> bool {
+        let another = self.size > 0 && new.size > 0 && self.size != new.size;
+        if new.size > 0 {
+            self.size = new.size;
+        }
+        if new.digest.is_some() {
+            self.digest.clone_from(&new.digest);
+        }
+        another
+    }
+}
+
 /// An ingest: a blob that is being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -4,7 +4,7 @@
 //! resumed by another run. Neither is durable before the blob is committed: what a power cut takes
 //! is hashed again and found missing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use berth_ids::Namespace;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::info::{Expected, Status};
 use crate::error::{Error, Result};
@@ -28,8 +29,9 @@ pub struct Ingests(Mutex<HashMap<(Namespace, String), Arc<Ingest>>>);
 pub struct Ingest {
     /// Its folder.
     pub folder: PathBuf,
-    /// What is written beside its bytes.
-    pub card: Card,
+    card: Card,
+    /// The leases that hold it: those that a writer has opened it under.
+    leases: Mutex<BTreeSet<String>>,
     /// Bytes written.
     offset: AtomicU64,
     updated: Mutex<SystemTime>,
@@ -43,21 +45,29 @@ pub struct Ingest {
 pub struct Card {
     namespace: Namespace,
     reference: String,
+    #[serde(default)]
+    leases: BTreeSet<String>,
+    /// The only one, as it was written before.
+    #[serde(default, skip_serializing)]
     lease: Option<String>,
     started: SystemTime,
     expected: Expected,
 }
 
 impl Card {
-    /// The lease that holds the ingest.
+    /// Whether a lease holds the ingest.
     #[must_use]
-    pub fn lease(&self) -> Option<&str> {
-        self.lease.as_deref()
+    pub fn is_leased(&self) -> bool {
+        self.lease.is_some() || !self.leases.is_empty()
     }
 }
 
 /// An open ingest: nobody else can open it meanwhile.
-pub struct Open(Arc<Ingest>);
+pub struct Open {
+    ingest: Arc<Ingest>,
+    anew: bool,
+    held: bool,
+}
 
 impl Ingests {
     /// Opens the ingest of this name, making it if there is none. The folder of a new one is made by
@@ -78,7 +88,8 @@ impl Ingests {
             let card = Card {
                 namespace: scope.namespace.clone(),
                 reference: reference.to_owned(),
-                lease: scope.lease.clone(),
+                leases: BTreeSet::new(),
+                lease: None,
                 started: SystemTime::now(),
                 expected: expected.clone(),
             };
@@ -87,15 +98,15 @@ impl Ingests {
         });
         let mut since = lock(&ingest.open_since);
         if let Some(since) = *since {
-            let held_ms = since.elapsed().as_millis();
-            return Err(Error::RefLocked { reference: reference.to_owned(), held_ms });
+            let held = since.elapsed();
+            let since = OffsetDateTime::now_utc() - held;
+            return Err(Error::RefLocked { reference: reference.to_owned(), held, since });
         }
         *since = Some(Instant::now());
         drop(since);
-        if *expected != Expected::default() {
-            *lock(&ingest.expected) = expected.clone();
-        }
-        Ok(Open(ingest.clone()))
+        let anew = lock(&ingest.expected).learn(expected);
+        let held = scope.lease.clone().is_some_and(|lease| lock(&ingest.leases).insert(lease));
+        Ok(Open { ingest: ingest.clone(), anew, held })
     }
 
     /// The ingest of this name.
@@ -145,11 +156,14 @@ impl Ingests {
 }
 
 impl Ingest {
-    fn new(folder: PathBuf, card: Card, offset: u64, updated: SystemTime) -> Self {
+    fn new(folder: PathBuf, mut card: Card, offset: u64, updated: SystemTime) -> Self {
         let expected = Mutex::new(card.expected.clone());
+        let leases = std::mem::take(&mut card.leases).into_iter().chain(card.lease.take());
+        let leases = Mutex::new(leases.collect());
         Self {
             folder,
             card,
+            leases,
             offset: AtomicU64::new(offset),
             updated: Mutex::new(updated),
             expected,
@@ -170,10 +184,16 @@ impl Ingest {
         &self.card.reference
     }
 
-    /// The lease that holds it.
+    /// The leases that hold it.
     #[must_use]
-    pub fn lease(&self) -> Option<&str> {
-        self.card.lease()
+    pub fn leases(&self) -> BTreeSet<String> {
+        lock(&self.leases).clone()
+    }
+
+    /// What is written beside its bytes.
+    #[must_use]
+    pub fn card(&self) -> Card {
+        Card { leases: self.leases(), ..self.card.clone() }
     }
 
     /// The file of its bytes.
@@ -216,7 +236,7 @@ impl Ingest {
     #[must_use]
     pub fn is_stale(&self, now: SystemTime) -> bool {
         let age = now.duration_since(*lock(&self.updated)).unwrap_or_default();
-        self.card.lease.is_none() && !self.is_open() && age > STALE
+        self.leases().is_empty() && !self.is_open() && age > STALE
     }
 }
 
@@ -224,13 +244,25 @@ impl Open {
     /// The ingest.
     #[must_use]
     pub fn ingest(&self) -> &Arc<Ingest> {
-        &self.0
+        &self.ingest
+    }
+
+    /// Whether a lease holds it that did not before.
+    #[must_use]
+    pub fn is_newly_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether what was written is of another blob, one of another size.
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.anew
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        *lock(&self.0.open_since) = None;
+        *lock(&self.ingest.open_since) = None;
     }
 }
 

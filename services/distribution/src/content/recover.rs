@@ -53,5 +53,5 @@ fn read(folder: &Path) -> Option<(Card, u64, SystemTime)> {
     let data = fs_err::metadata(folder.join("data")).ok()?;
     let updated = data.modified().ok()?;
     let age = SystemTime::now().duration_since(updated).unwrap_or_default();
-    (card.lease().is_some() || age < STALE).then_some((card, data.len(), updated))
+    (card.is_leased() || age < STALE).then_some((card, data.len(), updated))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use berth_config::Sharing;
 use berth_filters::Filter;
 use berth_ids::{Digest, Labels, Namespace};
 use bytes::Bytes;
@@ -15,9 +16,12 @@ use super::ingests::Ingest;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::gc::node::{CONTENT as KIND, Id};
-use crate::records::{self, Blob, CONTENT, HOLDERS, Hold, LEASES};
+use crate::records::{self, Blob, CONTENT, HOLDERS, Hold, LEASES, NAMESPACES};
 use crate::scope::Scope;
 use crate::shared::{LabelChange, Shared};
+
+/// The label of a namespace whose blobs others may have, whatever the policy.
+const SHAREABLE: &str = "containerd.io/namespace.shareable";
 
 /// The content store. Clones are the same store.
 #[derive(Clone)]
@@ -184,7 +188,7 @@ impl Content {
     /// in use from now on, no collection takes it. `None` when there is no such blob.
     ///
     /// # Errors
-    /// [`Error::LeaseNotFound`], [`Error::Store`].
+    /// [`Error::LeaseMissing`], [`Error::Store`].
     pub(crate) async fn claim(&self, scope: &Scope, digest: &Digest) -> Result<Option<Info>> {
         if self.find(&scope.namespace, digest)?.is_none() {
             return Ok(None);
@@ -220,11 +224,17 @@ impl Content {
         self.0.blocking("delete blob", unlink).await
     }
 
-    /// The blob's file, if another namespace has the blob in the size wanted.
+    /// The blob's file, if a namespace that shares its blobs has this one in the size wanted.
     pub(super) fn elsewhere(&self, digest: &Digest, size: u64) -> Result<Option<(File, u64)>> {
+        let sharing = self.0.sharing;
         let held = self.0.store.read(|txn| {
-            let mut holders = txn.range(&HOLDERS, (digest.as_str(),))?;
-            Ok::<_, Error>(holders.next().transpose()?.map(|(_, size)| size))
+            for holder in txn.range(&HOLDERS, (digest.as_str(),))? {
+                let ((_, namespace), size) = holder?;
+                if sharing == Sharing::Shared || is_shareable(txn, &namespace)? {
+                    return Ok::<_, Error>(Some(size));
+                }
+            }
+            Ok(None)
         })?;
         let Some(held) = held.filter(|held| size == 0 || size == *held) else { return Ok(None) };
         // Gone since it was read, or damaged: it is written anew.
@@ -235,8 +245,13 @@ impl Content {
         let Some(lease) = &scope.lease else { return Ok(()) };
         let key = (scope.namespace.as_str(), lease.as_str());
         let found = self.0.store.read(|txn| Ok::<_, Error>(txn.get(&LEASES, &key)?))?;
-        found.map(drop).ok_or_else(|| Error::LeaseNotFound(lease.clone()))
+        found.map(drop).ok_or_else(|| Error::LeaseMissing(lease.clone()))
     }
+}
+
+fn is_shareable(txn: &berth_store::Read, namespace: &str) -> Result<bool> {
+    let space = txn.get(&NAMESPACES, namespace)?;
+    Ok(space.is_some_and(|space| space.labels.get(SHAREABLE).is_some_and(|is| is == "true")))
 }
 
 impl Blob {

@@ -23,18 +23,25 @@ pub struct Work {
 }
 
 impl Work {
-    /// Opens the data of an ingest, making its folder if it is new, and hashes what is there.
+    /// Opens the data of an ingest, making its folder if it is new, and hashes what is there. `held`: by a lease
+    /// that did not hold it before.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(ingest: &Ingest, algorithm: Algorithm) -> Result<Self> {
+    pub fn open(ingest: &Ingest, algorithm: Algorithm, held: bool) -> Result<Self> {
         let data = ingest.data();
         let mut file = match open_file(&data) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create(ingest)?;
                 open_file(&data).map_err(Error::io("create ingest", &data))?
             }
-            other => other.map_err(Error::io("open ingest", &data))?,
+            other => {
+                let file = other.map_err(Error::io("open ingest", &data))?;
+                if held {
+                    describe(ingest)?;
+                }
+                file
+            }
         };
         let mut hasher = Hasher::new(algorithm);
         let offset = hasher.drain(&mut file).map_err(Error::io("read ingest", &data))?;
@@ -91,11 +98,19 @@ fn create(ingest: &Ingest) -> Result<()> {
     let data = ingest.data();
     let made = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&data);
     made.map_err(Error::io("create ingest", &data))?;
-    let card = folder.join("ingest.json");
-    let text = serde_json::to_vec(&ingest.card).map_err(|error| Error::Io {
+    describe(ingest)
+}
+
+/// Writes what the ingest is beside its bytes.
+fn describe(ingest: &Ingest) -> Result<()> {
+    let card = ingest.folder.join("ingest.json");
+    let new = ingest.folder.join("ingest.json.new");
+    let text = serde_json::to_vec(&ingest.card()).map_err(|error| Error::Io {
         step: "describe ingest",
         path: card.clone(),
         source: error.into(),
     })?;
-    fs_err::write(&card, text).map_err(Error::io("describe ingest", &card))
+    // Whole at any time: without it the ingest is nothing.
+    fs_err::write(&new, text).map_err(Error::io("describe ingest", &new))?;
+    fs_err::rename(&new, &card).map_err(Error::io("describe ingest", &card))
 }

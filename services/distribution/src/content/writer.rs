@@ -25,7 +25,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::ContentExists`] when the namespace has the expected blob (the lease holds it then),
-    /// [`Error::RefLocked`], [`Error::LeaseNotFound`], [`Error::Io`], [`Error::Store`].
+    /// [`Error::RefLocked`], [`Error::LeaseMissing`], [`Error::Io`], [`Error::Store`].
     pub async fn writer(
         &self,
         scope: &Scope,
@@ -54,9 +54,16 @@ impl Content {
             return Ok(Writer::shared(self.clone(), scope.clone(), open, file, digest, size));
         }
         let algorithm = expected.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm());
-        let ingest = open.ingest().clone();
-        let opened = self.0.blocking("open ingest", move |_| Work::open(&ingest, algorithm)).await;
-        match opened {
+        let (ingest, anew, held) =
+            (open.ingest().clone(), open.begins_anew(), open.is_newly_held());
+        let begin = move |_: &crate::shared::Shared| {
+            let mut work = Work::open(&ingest, algorithm, held)?;
+            if anew {
+                work.reset().map_err(Error::io("begin ingest anew", &ingest.data()))?;
+            }
+            Ok(work)
+        };
+        match self.0.blocking("open ingest", begin).await {
             Ok(work) => Ok(Writer::new(self.clone(), scope.clone(), open, work)),
             Err(error) => {
                 // Nothing could be written: as if the ingest had not begun.
@@ -128,6 +135,8 @@ impl Writer {
     /// [`Error::Io`] (a full disk among them), after which the ingest ends before the bytes that
     /// failed; [`Error::IngestNotFound`] when it was aborted.
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        // More than the other namespace's blob: what is wrong with it the commit says.
+        self.copy().await?;
         let mut work = self.settle().await?;
         self.offset += bytes.len() as u64;
         if bytes.len() <= IN_LINE {
@@ -191,7 +200,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::WrongSize`], [`Error::WrongDigest`], [`Error::ContentExists`] (then the lease holds
-    /// it), [`Error::LeaseNotFound`], [`Error::Label`], [`Error::Io`], [`Error::Store`].
+    /// it), [`Error::LeaseMissing`], [`Error::Label`], [`Error::Io`], [`Error::Store`].
     pub async fn commit(
         &mut self,
         size: u64,
@@ -209,7 +218,7 @@ impl Writer {
         let labels = crate::shared::clean_labels("info", labels)?;
         let actual = self.finish(expected.as_ref()).await?;
         if let Some(expected) = expected.filter(|expected| *expected != actual) {
-            return Err(Error::WrongDigest { reference, actual, expected });
+            return Err(Error::WrongDigest { actual, expected });
         }
         let now = SystemTime::now();
         let info = Info { digest: actual, size: self.offset, created: now, updated: now, labels };
@@ -232,12 +241,14 @@ impl Writer {
         commit::commit(&content, &self.scope, self.open.ingest(), file, info).await
     }
 
-    /// Copies a blob whose last namespace gave it up after this writer was opened.
+    /// Writes the bytes that the writer shares into its own ingest, if it shares any.
     async fn copy(&mut self) -> Result<()> {
-        let State::Shared { file, digest, size } =
-            std::mem::replace(&mut self.state, State::Broken)
-        else {
-            return Ok(());
+        let (file, digest, size) = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Shared { file, digest, size } => (file, digest, size),
+            other => {
+                self.state = other;
+                return Ok(());
+            }
         };
         let mut work = self.fresh(digest.algorithm()).await?;
         let path = self.open.ingest().data();
@@ -260,7 +271,7 @@ impl Writer {
 
     async fn fresh(&self, algorithm: Algorithm) -> Result<Work> {
         let ingest = self.open.ingest().clone();
-        let open = move |_: &crate::shared::Shared| Work::open(&ingest, algorithm);
+        let open = move |_: &crate::shared::Shared| Work::open(&ingest, algorithm, false);
         self.content.0.blocking("open ingest", open).await
     }
 
@@ -286,7 +297,6 @@ impl Writer {
 
     /// Waits for the thread and takes the file back.
     async fn settle(&mut self) -> Result<Work> {
-        let reference = || self.open.ingest().reference().to_owned();
         match std::mem::replace(&mut self.state, State::Broken) {
             State::Idle(work) => Ok(work),
             State::Busy(thread) => {
@@ -303,11 +313,7 @@ impl Writer {
                     }
                 }
             }
-            State::Shared { file, digest, size } => {
-                self.state = State::Shared { file, digest, size };
-                Err(Error::WrongSize { reference: reference(), actual: size + 1, expected: size })
-            }
-            State::Broken => Err(Error::Worker("write ingest")),
+            State::Shared { .. } | State::Broken => Err(Error::Worker("write ingest")),
         }
     }
 

@@ -6,30 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Mutex as AsyncMutex;
-use tokio_util::sync::CancellationToken;
 
+use super::demand::{Counts, Demand};
 use super::epoch::Epoch;
 use super::graph::{Batch, Graph};
 use super::local;
 use super::node::Id;
+use super::schedule::{Load, Pace};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 
 /// Things that one transaction drops at most, unless a circle has more.
 const TRANSACTION: usize = 256;
-/// The longest pause between tries after a collection that was given up.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
-/// When collections run.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// From the start to the first.
-    pub startup_delay: Duration,
-    /// From what asks for one to its begin.
-    pub schedule_delay: Duration,
-    /// The most that one may take.
-    pub deadline: Duration,
-}
 
 /// Runs collections, one at a time. Clones are the same collector.
 #[derive(Clone)]
@@ -42,6 +30,7 @@ struct Inner {
     asked: AtomicU64,
     served: AsyncMutex<u64>,
     last: Mutex<Stats>,
+    load: Mutex<Load>,
 }
 
 /// What a collection did.
@@ -53,6 +42,8 @@ pub struct Stats {
     pub bytes: u64,
     /// How long it took.
     pub elapsed: Duration,
+    /// How long this service worked for it, without waiting for others.
+    pub busy: Duration,
 }
 
 impl Collector {
@@ -63,6 +54,7 @@ impl Collector {
             asked: AtomicU64::new(0),
             served: AsyncMutex::default(),
             last: Mutex::default(),
+            load: Mutex::default(),
         }))
     }
 
@@ -79,50 +71,52 @@ impl Collector {
         }
         let answers = self.0.asked.load(Ordering::SeqCst);
         let stats = self.run().await?;
+        self.0.load.lock().unwrap_or_else(PoisonError::into_inner).add(stats.busy);
         *served = answers;
         self.last().clone_from(&stats);
         Ok(stats)
     }
 
-    /// After a deletion: asks for a collection, and with `wait` runs one.
+    /// After a deletion: asks for a collection, and with `wait` runs one and waits until the files of
+    /// what went are gone, here and at the neighbours.
     ///
     /// # Errors
     /// With `wait`, as [`Collector::collect`].
     pub async fn after_deletion(&self, wait: bool) -> Result<()> {
-        if wait {
-            return self.collect().await.map(drop);
-        }
         self.0.shared.demand.deleted();
+        if !wait {
+            return Ok(());
+        }
+        // Others that are deleted meanwhile go in the same collection.
+        tokio::time::sleep(self.0.pace.schedule_delay).await;
+        self.collect().await?;
+        for peer in self.0.shared.peers.iter() {
+            peer.clear().await?;
+        }
         Ok(())
     }
 
-    /// Runs collections as they are asked for, until cancelled.
-    pub async fn schedule(self, token: CancellationToken) {
-        let work = async {
-            let mut pause = Some(self.0.pace.startup_delay);
-            loop {
-                match pause {
-                    Some(pause) => {
-                        let _ = tokio::time::timeout(pause, self.0.shared.demand.wanted()).await;
-                    }
-                    None => self.0.shared.demand.wanted().await,
-                }
-                tokio::time::sleep(self.0.pace.schedule_delay).await;
-                pause = match self.collect().await {
-                    Ok(stats) => {
-                        tracing::debug!(?stats, "collected");
-                        None
-                    }
-                    Err(error) => {
-                        let next = pause.map_or(Duration::from_secs(1), |last| last * 2);
-                        let next = next.clamp(Duration::from_secs(1), LONGEST_PAUSE);
-                        tracing::info!(%error, next = ?next, "collection given up");
-                        Some(next)
-                    }
-                };
-            }
-        };
-        token.run_until_cancelled(work).await;
+    /// So much has changed in another service.
+    pub fn reported(&self, counts: Counts) {
+        self.0.shared.demand.add(counts);
+    }
+
+    /// What asks for collections.
+    #[must_use]
+    pub fn demand(&self) -> &Demand {
+        &self.0.shared.demand
+    }
+
+    /// When they run.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.0.pace
+    }
+
+    /// How long they have taken.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        *self.0.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a thing that another service is about to refer to as in use, if it is there.
@@ -138,9 +132,18 @@ impl Collector {
     }
 
     async fn run(&self) -> Result<Stats> {
+        let wanted = self.0.shared.demand.take();
+        let done = self.collect_once().await;
+        if done.is_err() {
+            // Somebody else may have asked for it than who is told.
+            self.0.shared.demand.add(wanted);
+        }
+        done
+    }
+
+    async fn collect_once(&self) -> Result<Stats> {
         let (shared, begun) = (&self.0.shared, Instant::now());
         let until = begun + self.0.pace.deadline;
-        shared.demand.satisfied();
         let epoch = shared.epochs.open(self.number());
         let members = self.begin(&epoch).await;
         let in_it = members.is_ok();
@@ -197,14 +200,17 @@ impl Collector {
         let shared = &self.0.shared;
         let settled = tokio::time::timeout_at(until.into(), shared.epochs.settle()).await;
         settled.map_err(|_| late(epoch))?;
-        let mut read = vec![local::nodes(shared).await?];
+        let mut stats = Stats::default();
+        let own = timed(&mut stats.busy, local::nodes(shared)).await?;
+        let mut read = vec![own];
         for peer in shared.peers.iter() {
             read.push(peer.nodes(epoch.number()).await?);
         }
+        let marking = Instant::now();
         let graph = Graph::new(read);
         let mut dead = graph.dead(&epoch.touched());
         let refs = graph.refs(&dead);
-        let mut stats = Stats::default();
+        stats.busy += marking.elapsed();
         for Batch { owner, groups } in graph.order(&dead) {
             for part in transactions(groups) {
                 let batch: Vec<Id> =
@@ -217,7 +223,10 @@ impl Collector {
                 }
                 self.all_in(epoch, members).await?;
                 let swept = match owner.checked_sub(1) {
-                    None => local::sweep(shared, epoch, batch, refs.clone()).await?,
+                    None => {
+                        let sweep = local::sweep(shared, epoch, batch, refs.clone());
+                        timed(&mut stats.busy, sweep).await?
+                    }
                     Some(at) => self.sweep_at(epoch, members, at, batch).await?,
                 };
                 graph.revive(&mut dead, swept.spared);
@@ -259,6 +268,14 @@ impl Stats {
             *self.dropped.entry(id.kind.clone()).or_default() += 1;
         }
     }
+}
+
+/// Adds what some work takes.
+async fn timed<T>(busy: &mut Duration, work: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let done = work.await;
+    *busy += begun.elapsed();
+    done
 }
 
 /// Cuts groups into parts of one transaction each, never through a group.

@@ -1,57 +1,101 @@
-//! What asks for a collection: deletions, many changes, a start, a caller that waits.
+//! What asks for a collection: deletions, many changes, a caller that waits; and how soon.
+//!
+//! The thresholds mean what containerd's scheduler means by them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 /// Counts of what happened since the last collection.
 pub struct Demand {
-    changes: AtomicUsize,
-    deletions: AtomicUsize,
-    changes_wanted: usize,
-    deletions_wanted: usize,
+    counts: Mutex<Counts>,
+    changes_wanted: u64,
+    deletions_wanted: u64,
     wake: Notify,
 }
 
+/// What happened since a collection began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that were written, deletions among them.
+    pub changes: u64,
+    /// Records that were deleted.
+    pub deletions: u64,
+}
+
+/// How soon a collection is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// When its turn comes.
+    InTurn,
+    /// At once.
+    Now,
+}
+
 impl Demand {
-    /// A collection is asked for by this many changes, or by this many deletions; 0: by none.
+    /// A collection is asked for at once by this many deletions (0: by none), and in its turn by any
+    /// deletion and by this many changes (0: by none).
     #[must_use]
-    pub fn new(changes_wanted: usize, deletions_wanted: usize) -> Self {
-        Self {
-            changes: AtomicUsize::new(0),
-            deletions: AtomicUsize::new(0),
-            changes_wanted,
-            deletions_wanted,
-            wake: Notify::new(),
-        }
+    pub fn new(changes_wanted: u64, deletions_wanted: u64) -> Self {
+        let (counts, wake) = (Mutex::default(), Notify::new());
+        Self { counts, changes_wanted, deletions_wanted, wake }
     }
 
     /// Something was made or changed.
     pub fn changed(&self) {
-        let changes = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.changes_wanted > 0 && changes >= self.changes_wanted {
-            self.wake.notify_one();
-        }
+        self.add(Counts { changes: 1, deletions: 0 });
     }
 
     /// Something was deleted.
     pub fn deleted(&self) {
-        let deletions = self.deletions.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.deletions_wanted > 0 && deletions >= self.deletions_wanted {
+        self.add(Counts { changes: 1, deletions: 1 });
+    }
+
+    /// So much happened elsewhere, or was not collected after all.
+    pub fn add(&self, more: Counts) {
+        {
+            let mut counts = self.counts();
+            counts.changes = counts.changes.saturating_add(more.changes);
+            counts.deletions = counts.deletions.saturating_add(more.deletions);
+        }
+        if self.wish().is_some() {
             self.wake.notify_one();
         }
-        self.changed();
     }
 
-    /// Waits until a collection is asked for.
-    pub async fn wanted(&self) {
-        self.wake.notified().await;
+    /// Waits until a collection is asked for as soon as this, or sooner.
+    pub async fn wished(&self, soon: Wish) -> Wish {
+        loop {
+            match self.wish() {
+                Some(wish) if wish >= soon => return wish,
+                _ => self.wake.notified().await,
+            }
+        }
     }
 
-    /// Begins to count anew, as a collection begins.
-    pub fn satisfied(&self) {
-        self.changes.store(0, Ordering::Relaxed);
-        self.deletions.store(0, Ordering::Relaxed);
+    /// Whether a collection is asked for.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.wish().is_some()
+    }
+
+    /// Begins to count anew, as a collection begins, and answers what it is to collect.
+    pub fn take(&self) -> Counts {
+        std::mem::take(&mut self.counts())
+    }
+
+    fn wish(&self) -> Option<Wish> {
+        let counts = *self.counts();
+        let reached = |count: u64, wanted: u64| wanted > 0 && count >= wanted;
+        if reached(counts.deletions, self.deletions_wanted) {
+            return Some(Wish::Now);
+        }
+        let in_turn = counts.deletions > 0 || reached(counts.changes, self.changes_wanted);
+        in_turn.then_some(Wish::InTurn)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,41 +105,51 @@ mod tests {
 
     use super::*;
 
-    fn asked(demand: &Demand) -> bool {
-        demand.wanted().now_or_never().is_some()
+    fn asked(demand: &Demand, soon: Wish) -> Option<Wish> {
+        demand.wished(soon).now_or_never()
     }
 
     #[test]
-    fn deletions_ask_from_their_threshold_on() {
+    fn deletions_ask_at_once_from_their_threshold_on() {
         let demand = Demand::new(0, 2);
-        demand.deleted();
-        assert!(!asked(&demand));
         demand.changed();
-        assert!(!asked(&demand), "a change is no deletion");
+        assert_eq!(asked(&demand, Wish::InTurn), None, "a change is no deletion");
         demand.deleted();
-        assert!(asked(&demand));
-        demand.satisfied();
+        assert_eq!(asked(&demand, Wish::InTurn), Some(Wish::InTurn));
+        assert_eq!(asked(&demand, Wish::Now), None);
         demand.deleted();
-        assert!(!asked(&demand), "counted anew");
+        assert_eq!(asked(&demand, Wish::InTurn), Some(Wish::Now));
+        let counts = demand.take();
+        assert_eq!(counts, Counts { changes: 3, deletions: 2 });
+        assert_eq!(asked(&demand, Wish::InTurn), None, "counted anew");
+        demand.add(counts);
+        assert_eq!(asked(&demand, Wish::InTurn), Some(Wish::Now), "not collected after all");
     }
 
     #[test]
     fn changes_ask_from_theirs_and_deletions_are_changes() {
         let demand = Demand::new(3, 0);
         demand.changed();
-        demand.deleted();
-        assert!(!asked(&demand));
         demand.changed();
-        assert!(asked(&demand));
+        assert_eq!(asked(&demand, Wish::InTurn), None);
+        demand.add(Counts { changes: 1, deletions: 0 });
+        assert_eq!(asked(&demand, Wish::InTurn), Some(Wish::InTurn));
+        demand.add(Counts { changes: u64::MAX, deletions: u64::MAX });
+        assert_eq!(
+            asked(&demand, Wish::Now),
+            None,
+            "a threshold of nought asks for nothing at once"
+        );
     }
 
     #[test]
-    fn thresholds_of_nought_ask_for_nothing() {
-        let demand = Demand::new(0, 0);
-        for _ in 0..1000 {
-            demand.changed();
-            demand.deleted();
-        }
-        assert!(!asked(&demand));
+    fn who_waits_hears_of_what_comes() {
+        let demand = Demand::new(0, 2);
+        let mut waiting = Box::pin(demand.wished(Wish::Now));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        demand.deleted();
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        demand.deleted();
+        assert_eq!(waiting.now_or_never(), Some(Wish::Now));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::node::{Id, LEASES, Node};
 
@@ -17,6 +18,20 @@ struct Entry {
     root: bool,
     flat: bool,
     refs: Vec<usize>,
+    /// Those of `refs` that are part of the thing itself.
+    structure: Vec<usize>,
+    used: Vec<SystemTime>,
+}
+
+/// How much a thing keeps alive.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Life {
+    /// It is dead.
+    None,
+    /// Its structure alone: only flat leases reach it.
+    Flat,
+    /// All that it refers to.
+    Whole,
 }
 
 /// Dead things of one owner, in the order in which they may be dropped.
@@ -39,15 +54,20 @@ impl Graph {
                 graph.enter(owner, node);
             }
         }
+        let now = SystemTime::now();
         for node in read.into_iter().flatten() {
             let at = graph.index[&node.id];
-            for id in &node.refs {
-                graph.link(at, id);
-            }
-            for id in &node.kept_by {
-                if let Some(far) = graph.index.get(id) {
-                    graph.nodes[*far].refs.push(at);
-                }
+            let refs: Vec<usize> = graph.numbers(&node.refs);
+            let structure = graph.numbers(&node.structure);
+            graph.nodes[at].refs.extend(refs);
+            graph.nodes[at].structure.extend(structure);
+            let met = node.conditions.iter().filter(|condition| {
+                let on = graph.index.get(&condition.on).map(|on| &graph.nodes[*on]);
+                on.is_some_and(|on| on.used.iter().any(|used| condition.is_met(*used, now)))
+            });
+            let keepers: Vec<&Id> = node.kept_by.iter().chain(met.map(|met| &met.on)).collect();
+            for far in graph.numbers(keepers) {
+                graph.nodes[far].refs.push(at);
             }
         }
         graph
@@ -57,47 +77,52 @@ impl Graph {
         let next = self.nodes.len();
         let at = *self.index.entry(node.id.clone()).or_insert(next);
         if at == next {
-            let (root, flat) = (false, false);
-            self.nodes.push(Entry { id: node.id.clone(), owner, root, flat, refs: vec![] });
+            self.nodes.push(Entry {
+                id: node.id.clone(),
+                owner,
+                root: false,
+                flat: false,
+                refs: vec![],
+                structure: vec![],
+                used: vec![],
+            });
         }
         let entry = &mut self.nodes[at];
         // What another says of a lease does not make it live.
         if entry.owner == owner {
             entry.root |= node.root || node.touched;
             entry.flat |= node.flat;
+            entry.used.extend(&node.used);
         }
     }
 
-    fn link(&mut self, from: usize, to: &Id) {
-        if let Some(to) = self.index.get(to) {
-            self.nodes[from].refs.push(*to);
-        }
+    fn numbers<'a>(&self, ids: impl IntoIterator<Item = &'a Id>) -> Vec<usize> {
+        ids.into_iter().filter_map(|id| self.index.get(id).copied()).collect()
     }
 
     /// The things that neither a root nor a touched thing reaches.
     #[must_use]
     pub fn dead(&self, touched: &[Id]) -> HashSet<usize> {
-        let mut live = vec![false; self.nodes.len()];
-        let mut seen = vec![false; self.nodes.len()];
+        let mut live = vec![Life::None; self.nodes.len()];
         let roots = (0..self.nodes.len()).filter(|at| self.nodes[*at].root);
-        let mut queue: Vec<(usize, bool)> = roots.map(|at| (at, self.nodes[at].flat)).collect();
-        queue.extend(touched.iter().filter_map(|id| self.index.get(id)).map(|at| (*at, false)));
-        while let Some((at, flat)) = queue.pop() {
-            live[at] = true;
-            if std::mem::replace(&mut seen[at], true) {
+        let mut queue: Vec<(usize, Life)> = roots.map(|at| (at, self.life_of(at))).collect();
+        queue.extend(self.numbers(touched).into_iter().map(|at| (at, Life::Whole)));
+        while let Some((at, life)) = queue.pop() {
+            if live[at] >= life {
                 continue;
             }
-            for to in &self.nodes[at].refs {
-                live[*to] = true;
-                if !flat {
-                    queue.push((*to, false));
-                } else if self.nodes[*to].id.kind == LEASES {
-                    // The rows that a neighbour has of a flat lease are as flat.
-                    queue.push((*to, true));
-                }
-            }
+            live[at] = life;
+            let entry = &self.nodes[at];
+            // All that a flat lease holds, also in the rows that a neighbour has of it, is as flat.
+            let whole = life == Life::Whole || entry.id.kind == LEASES;
+            let next = if whole { &entry.refs } else { &entry.structure };
+            queue.extend(next.iter().map(|to| (*to, life)));
         }
-        (0..self.nodes.len()).filter(|at| !live[*at]).collect()
+        (0..self.nodes.len()).filter(|at| live[*at] == Life::None).collect()
+    }
+
+    fn life_of(&self, root: usize) -> Life {
+        if self.nodes[root].flat { Life::Flat } else { Life::Whole }
     }
 
     /// Takes out of the dead all that these things reach.

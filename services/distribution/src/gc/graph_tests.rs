@@ -1,6 +1,7 @@
 use berth_ids::Namespace;
 
-use super::super::node::CONTENT;
+use super::super::condition::Condition;
+use super::super::node::{CONTENT, IMAGES};
 use super::*;
 
 fn id(kind: &str, key: &str) -> Id {
@@ -75,20 +76,61 @@ fn circles_go_whole_unless_they_cross_owners() {
     assert!(graph.order(&graph.dead(&[])).is_empty());
 }
 
+/// With the first of its references for its structure.
+fn built(kind: &str, key: &str, refs: &[(&str, &str)]) -> Node {
+    let structure = refs.iter().take(1).map(|(kind, key)| id(kind, key)).collect();
+    Node { structure, ..node(kind, key, refs) }
+}
+
 #[test]
-fn a_flat_lease_keeps_what_it_names_alone() {
-    let mut lease = root(node(LEASES, "l", &[(CONTENT, "a"), (LEASES, "l@1")]));
+fn a_flat_lease_keeps_what_it_names_with_its_structure_alone() {
+    let held = [(CONTENT, "a"), (IMAGES, "i"), (LEASES, "l@1")];
+    let mut lease = root(node(LEASES, "l", &held));
     lease.flat = true;
+    let mut kept = node(CONTENT, "kept", &[]);
+    kept.kept_by.push(id("snapshots/x", "s"));
     let graph = Graph::new(vec![
-        vec![lease, node(CONTENT, "a", &[(CONTENT, "b")]), node(CONTENT, "b", &[])],
+        vec![
+            lease,
+            node(CONTENT, "a", &[(CONTENT, "b")]),
+            node(CONTENT, "b", &[]),
+            built(IMAGES, "i", &[(CONTENT, "target"), (CONTENT, "named")]),
+            node(CONTENT, "target", &[(CONTENT, "layer")]),
+            node(CONTENT, "named", &[]),
+            node(CONTENT, "layer", &[]),
+            kept,
+        ],
         vec![
             node(LEASES, "l@1", &[("snapshots/x", "s")]),
-            node("snapshots/x", "s", &[("snapshots/x", "p")]),
-            node("snapshots/x", "p", &[]),
+            built("snapshots/x", "s", &[("snapshots/x", "p"), (CONTENT, "named")]),
+            built("snapshots/x", "p", &[("snapshots/x", "root")]),
+            node("snapshots/x", "root", &[]),
         ],
     ]);
-    assert_eq!(names(&graph, &graph.dead(&[])), ["b", "p"]);
-    assert!(names(&graph, &graph.dead(&[id(CONTENT, "a")])) == ["p"]);
+    assert_eq!(names(&graph, &graph.dead(&[])), ["b", "kept", "layer", "named"]);
+    // What is reached another way too is reached whole, whichever comes first.
+    let touched = [id(CONTENT, "a"), id("snapshots/x", "s")];
+    assert_eq!(names(&graph, &graph.dead(&touched)), ["layer"]);
+}
+
+#[test]
+fn a_condition_has_a_snapshot_keep_what_names_it_while_it_is_met() {
+    let now = SystemTime::now();
+    let hours = |count: u64| std::time::Duration::from_secs(count * 3600);
+    let kept = |condition: &str, used: &[SystemTime], live: bool| {
+        let mut blob = node(CONTENT, "blob", &[]);
+        blob.conditions = Condition::parse(&blob.id.namespace, ".x", &format!("{condition}|s"));
+        let snapshot = Node { root: live, used: used.to_vec(), ..node("snapshots/x", "s", &[]) };
+        let graph = Graph::new(vec![vec![blob], vec![snapshot]]);
+        !names(&graph, &graph.dead(&[])).contains(&"blob".to_owned())
+    };
+    assert!(kept("usedat<2h", &[now - hours(1)], true));
+    assert!(!kept("usedat<2h", &[now - hours(3)], true), "too long ago");
+    assert!(!kept("usedat<2h", &[now - hours(1)], false), "a dead snapshot keeps nothing");
+    assert!(!kept("usedat<2h", &[], true), "it does not say when");
+    assert!(kept("usedat>2h", &[now - hours(3)], true));
+    assert!(kept("usedat<1h,usedat>2h", &[now - hours(3)], true), "one is enough");
+    assert!(kept("usedat<2h", &[now - hours(3), now - hours(1)], true), "of several times too");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use berth_ids::{Labels, Namespace};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::condition::Condition;
 use super::node::{CONTAINERS, CONTENT, IMAGES, Id, MOUNTS, Node, SNAPSHOTS};
 
 const ROOT: &str = "containerd.io/gc.root";
@@ -13,19 +14,36 @@ const EXPIRE: &str = "containerd.io/gc.expire";
 const FLAT: &str = "containerd.io/gc.flat";
 const REF: &str = "containerd.io/gc.ref.";
 const BACK: &str = "containerd.io/gc.bref.";
+const CONDITION: &str = "containerd.io/gc.cond.snapshot";
 
 /// What a set of labels refers to.
 #[must_use]
 pub fn refs(namespace: &Namespace, labels: &Labels) -> Vec<Id> {
-    targets(namespace, labels, REF)
+    targets(namespace, labels, REF, forward)
 }
 
 /// Adds what an object's labels say to its node.
-pub fn apply(node: &mut Node, labels: &Labels, now: SystemTime) {
-    node.refs.extend(refs(&node.id.namespace, labels));
-    node.kept_by.extend(targets(&node.id.namespace, labels, BACK));
-    let waiting = expiry(labels).is_some_and(|at| at > now);
-    node.root |= waiting || labels.contains_key(ROOT);
+pub fn apply(node: &mut Node, labels: &Labels) {
+    let namespace = &node.id.namespace;
+    node.refs.extend(refs(namespace, labels));
+    node.kept_by.extend(targets(namespace, labels, BACK, backward));
+    let conditions = below(labels, CONDITION);
+    let conditions = conditions.flat_map(|(rest, value)| Condition::parse(namespace, rest, value));
+    node.conditions.extend(conditions);
+    // Whatever follows: containerd looks at the key's beginning.
+    node.root |= below(labels, ROOT).next().is_some();
+}
+
+/// The times that a label of a snapshot says; none if it says no time.
+#[must_use]
+pub fn used_at(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+}
+
+/// Whether an expiry is named.
+#[must_use]
+pub fn may_expire(labels: &Labels) -> bool {
+    labels.contains_key(EXPIRE)
 }
 
 /// Whether an expiry is named and has passed. One that cannot be read never passes.
@@ -41,29 +59,48 @@ pub fn flat(labels: &Labels) -> bool {
 }
 
 fn expiry(labels: &Labels) -> Option<SystemTime> {
-    let text = labels.get(EXPIRE)?;
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+    used_at(labels.get(EXPIRE)?)
 }
 
-fn targets(namespace: &Namespace, labels: &Labels, prefix: &str) -> Vec<Id> {
-    let own = labels.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-    own.filter_map(|(key, value)| {
-        kind(&key[prefix.len()..]).map(|kind| Id::new(namespace, kind, value))
-    })
-    .collect()
+/// The labels whose keys begin so: the rest of each key, and its value.
+fn below<'a>(labels: &'a Labels, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let own = labels.range(prefix.to_owned()..);
+    own.map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value.as_str())))
 }
 
-/// The kind that the rest of a label's key names: `content`, `content.1`, `snapshot.overlayfs/x`.
-fn kind(rest: &str) -> Option<String> {
-    if let Some(name) = rest.strip_prefix("snapshot.") {
-        let name = name.split('/').next().unwrap_or(name);
-        return Some(format!("{SNAPSHOTS}{name}"));
+fn targets(
+    namespace: &Namespace,
+    labels: &Labels,
+    prefix: &str,
+    kind: fn(&str) -> Option<&'static str>,
+) -> Vec<Id> {
+    let target = |(rest, value): (&str, &str)| {
+        if let Some(name) = rest.strip_prefix("snapshot.") {
+            let name = name.split('/').next().unwrap_or(name);
+            return Some(Id::new(namespace, format!("{SNAPSHOTS}{name}"), value));
+        }
+        // What follows a dot or slash only tells labels apart.
+        Some(Id::new(namespace, kind(rest.split(['.', '/']).next()?)?, value))
+    };
+    below(labels, prefix).filter_map(target).collect()
+}
+
+/// What may be referred to besides snapshots.
+fn forward(name: &str) -> Option<&'static str> {
+    match name {
+        "content" => Some(CONTENT),
+        "image" => Some(IMAGES),
+        "mount" => Some(MOUNTS),
+        _ => None,
     }
-    match rest.split(['.', '/']).next()? {
-        "content" => Some(CONTENT.to_owned()),
-        "image" => Some(IMAGES.to_owned()),
-        "container" => Some(CONTAINERS.to_owned()),
-        "mount" => Some(MOUNTS.to_owned()),
+}
+
+/// What may keep a thing that names it, besides snapshots.
+fn backward(name: &str) -> Option<&'static str> {
+    match name {
+        "content" => Some(CONTENT),
+        "image" => Some(IMAGES),
+        "container" => Some(CONTAINERS),
         _ => None,
     }
 }
@@ -96,17 +133,33 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_a_root_until_it_passes() {
+    fn roots_and_back_references_go_by_the_beginning_of_a_key() {
+        let mut node = Node::new(Id::new(&"n".parse().unwrap(), CONTENT, "x"));
+        apply(&mut node, &labels(&[("containerd.io/gc.roo", "1"), ("containerd.io/gc.s", "1")]));
+        assert!(!node.root);
+        apply(&mut node, &labels(&[("containerd.io/gc.root.why", "2026")]));
+        assert!(node.root);
+        let back = labels(&[
+            ("containerd.io/gc.bref.container", "c"),
+            ("containerd.io/gc.bref.content/1", "b"),
+            ("containerd.io/gc.bref.image.x", "i"),
+            ("containerd.io/gc.bref.mount", "no"),
+            ("containerd.io/gc.bref.snapshot.y/z", "s"),
+            ("containerd.io/gc.ref.container", "no"),
+        ]);
+        apply(&mut node, &back);
+        let names: Vec<_> =
+            node.kept_by.iter().map(|id| format!("{} {}", id.kind, id.key)).collect();
+        assert_eq!(names, ["containers c", "content b", "images i", "snapshots/y s"]);
+        assert_eq!(node.refs, []);
+    }
+
+    #[test]
+    fn an_expiry_passes() {
         let now = SystemTime::now();
         let past = labels(&[(EXPIRE, "2020-01-01T00:00:00Z")]);
         let later = labels(&[(EXPIRE, "2999-01-01T00:00:00+02:00")]);
         assert!(expired(&past, now) && !expired(&later, now));
         assert!(!expired(&labels(&[(EXPIRE, "soon")]), now));
-        let namespace: Namespace = "n".parse().unwrap();
-        let mut node = Node::new(Id::new(&namespace, CONTENT, "x"));
-        apply(&mut node, &past, now);
-        assert!(!node.root);
-        apply(&mut node, &later, now);
-        assert!(node.root);
     }
 }

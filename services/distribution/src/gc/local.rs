@@ -56,23 +56,25 @@ fn read(shared: &Shared, txn: &berth_store::Read) -> Result<Vec<Node>> {
         let ((namespace, name), image) = record?;
         let namespace: Namespace = namespace.parse()?;
         let mut node = Node::new(Id::new(&namespace, IMAGES, name));
-        labels::apply(&mut node, &image.labels, now);
+        labels::apply(&mut node, &image.labels);
         node.root = !labels::expired(&image.labels, now);
-        node.refs.push(Id::new(&namespace, CONTENT, image.target.digest.as_str()));
+        let target = Id::new(&namespace, CONTENT, image.target.digest.as_str());
+        node.structure.push(target.clone());
+        node.refs.push(target);
         nodes.push(node);
     }
     for record in txn.range(&records::CONTENT, ())? {
         let ((namespace, digest), blob) = record?;
         let mut node = Node::new(Id::new(&namespace.parse()?, CONTENT, digest));
-        labels::apply(&mut node, &blob.labels, now);
+        labels::apply(&mut node, &blob.labels);
         nodes.push(node);
     }
     for ingest in shared.ingests.list(|_| true) {
         let mut node = Node::new(Id::new(ingest.namespace(), INGESTS, ingest.reference()));
-        node.root = ingest.is_open() || (ingest.lease().is_none() && !ingest.is_stale(now));
-        if let Some(lease) = ingest.lease() {
-            node.kept_by.push(Id::new(ingest.namespace(), LEASES, lease));
-        }
+        let leases = ingest.leases();
+        node.root = ingest.is_open() || (leases.is_empty() && !ingest.is_stale(now));
+        let leases = leases.into_iter().map(|lease| Id::new(ingest.namespace(), LEASES, lease));
+        node.kept_by.extend(leases);
         nodes.push(node);
     }
     Ok(nodes)
@@ -187,7 +189,7 @@ async fn finish(shared: &Arc<Shared>, id: &Id) -> Result<u64> {
         IMAGES => shared.tell(&scope, &Event::ImageDeleted { name: id.key.clone() }),
         CONTENT => {
             let digest: Digest = id.key.parse()?;
-            shared.tell(&scope, &Event::ContentDeleted { digest: digest.clone() });
+            // Without an event: containerd tells of deleted content only if a client deleted it.
             let path = shared.files.blob(&digest);
             let size = fs_err::metadata(&path).map_or(0, |data| data.len());
             Content(shared.clone()).reclaim(&digest).await?;

@@ -1,6 +1,10 @@
 //! Names in the graph of references.
 
+use std::time::SystemTime;
+
 use berth_ids::Namespace;
+
+use super::condition::Condition;
 
 /// The kind of blobs.
 pub const CONTENT: &str = "content";
@@ -49,14 +53,30 @@ pub struct Node {
     pub refs: Vec<Id>,
     /// What keeps it alive: the far end of `gc.bref` labels.
     pub kept_by: Vec<Id>,
-    /// What it keeps alive alone, without what that refers to (flat leases).
+    /// Those of `refs` that are part of the thing itself: a snapshot's parent, an image's target.
+    pub structure: Vec<Id>,
+    /// It keeps things alive with their structure alone, without what else they refer to (flat leases).
     pub flat: bool,
+    /// What keeps it alive while it was used so and so long ago.
+    pub conditions: Vec<Condition>,
+    /// When it was used, as its labels say.
+    pub used: Vec<SystemTime>,
 }
 
 impl Node {
     /// A thing that refers to nothing.
     #[must_use]
     pub fn new(id: Id) -> Self {
-        Self { id, root: false, touched: false, refs: vec![], kept_by: vec![], flat: false }
+        Self {
+            id,
+            root: false,
+            touched: false,
+            refs: vec![],
+            kept_by: vec![],
+            structure: vec![],
+            flat: false,
+            conditions: vec![],
+            used: vec![],
+        }
     }
 }

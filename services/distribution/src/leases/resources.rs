@@ -17,16 +17,21 @@ impl Resource {
     ///
     /// # Errors
     /// [`Error::ResourceType`] for a kind that leases cannot hold, [`Error::ResourceForm`],
-    /// [`Error::Name`] for what is no digest.
+    /// [`Error::SnapshotForm`], [`Error::ContentId`], [`Error::Required`].
     pub fn new(kind: &str, id: &str) -> Result<Self> {
         let (first, rest) = kind.split_once('/').map_or((kind, None), |(a, b)| (a, Some(b)));
-        let malformed = || Error::ResourceForm(kind.to_owned());
         match (first, rest) {
-            ("content", None) => drop(id.parse::<Digest>()?),
+            ("content", None) => drop(id.parse::<Digest>().map_err(not_content)?),
             ("images" | "ingests", None) => {}
             ("snapshots", Some(name)) if !name.is_empty() && !name.contains('/') => {}
-            ("content" | "images" | "ingests" | "snapshots", _) => return Err(malformed()),
-            _ => return Err(Error::ResourceType(first.to_owned())),
+            ("snapshots", _) => return Err(Error::SnapshotForm(kind.to_owned())),
+            ("content" | "images" | "ingests", _) => {
+                return Err(Error::ResourceForm(kind.to_owned()));
+            }
+            _ => return Err(Error::ResourceType(kind.to_owned())),
+        }
+        if id.is_empty() {
+            return Err(Error::Required("resource id must be set"));
         }
         Ok(Self(Hold::new(kind, id)))
     }
@@ -100,14 +105,21 @@ impl Leases {
         let ingests = self
             .shared
             .ingests
-            .list(|ingest| ingest.namespace() == namespace && ingest.lease() == Some(id));
+            .list(|ingest| ingest.namespace() == namespace && ingest.leases().contains(id));
         found.extend(ingests.iter().map(|ingest| Hold::new(INGESTS, ingest.reference())));
-        found.sort_by_key(|hold| rank(&hold.kind));
+        found.sort_by(|a, b| (rank(&a.kind), &a.id).cmp(&(rank(&b.kind), &b.id)));
         found.dedup();
         for peer in self.shared.peers.iter() {
             found.extend(peer.holds(&lease).await?);
         }
         Ok(found)
+    }
+}
+
+fn not_content(error: berth_ids::Error) -> Error {
+    match error {
+        berth_ids::Error::Digest { digest: id, fault } => Error::ContentId { id, fault },
+        other => other.into(),
     }
 }
 
@@ -125,8 +137,10 @@ mod tests {
         let digest = format!("sha256:{}", "0".repeat(64));
         assert!(Resource::new("content", &digest).is_ok());
         assert!(Resource::new("snapshots/overlayfs", "x").is_ok());
-        assert!(matches!(Resource::new("content", "x"), Err(Error::Name(_))));
-        assert!(matches!(Resource::new("snapshots", "x"), Err(Error::ResourceForm(_))));
+        assert!(matches!(Resource::new("content", "x"), Err(Error::ContentId { .. })));
+        assert!(matches!(Resource::new("snapshots", "x"), Err(Error::SnapshotForm(_))));
+        assert!(matches!(Resource::new("snapshots/a/b", "x"), Err(Error::SnapshotForm(_))));
+        assert!(matches!(Resource::new("images", ""), Err(Error::Required(_))));
         assert!(matches!(Resource::new("content/x", &digest), Err(Error::ResourceForm(_))));
         assert!(matches!(Resource::new("tasks", "x"), Err(Error::ResourceType(_))));
     }

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::Namespaces;
+use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::records::{self, CONTENT, FENCED, IMAGES, LEASES, NAMESPACES};
@@ -37,14 +38,28 @@ impl Namespaces {
         let deleted = self.delete_fenced(name).await;
         self.lower(name).await?;
         deleted?;
+        self.end_ingests(name).await?;
         self.tell(name, Event::NamespaceDeleted);
         Ok(())
     }
 
+    /// What was being written there goes with the namespace, but for what somebody writes now.
+    async fn end_ingests(&self, name: &Namespace) -> Result<()> {
+        for ingest in self.shared.ingests.list(|ingest| ingest.namespace() == name) {
+            if self.shared.ingests.remove_idle(&ingest, || false) {
+                Content(self.shared.clone()).discard(&ingest).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn delete_fenced(&self, name: &Namespace) -> Result<()> {
-        let mut kept = Vec::new();
         for peer in self.shared.peers.iter() {
             peer.fence(name, true).await?;
+        }
+        // containerd's order: containers come before snapshots.
+        let mut kept = Vec::new();
+        for peer in self.shared.peers.iter().rev() {
             kept.extend(peer.usage(name).await?);
         }
         let key = name.clone();

@@ -15,6 +15,7 @@ use wire::lease_member_client::LeaseMemberClient;
 use wire::namespace_member_client::NamespaceMemberClient;
 
 use crate::error::{Error, Result};
+use crate::gc::labels;
 use crate::gc::node::{Id, Node, SNAPSHOTS};
 use crate::neighbour::{Answer, LeaseName, Neighbour};
 use crate::records::Hold;
@@ -184,6 +185,14 @@ impl Neighbour for Remote {
         })
     }
 
+    fn clear(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut collector = self.collector();
+            let cleared = collector.clear(wire::ClearRequest {});
+            self.ask("clear what was dropped", SCAN, cleared).await.map(drop)
+        })
+    }
+
     fn end(&self, epoch: u64) -> Answer<'_, ()> {
         Box::pin(async move {
             let mut collector = self.collector();
@@ -222,9 +231,11 @@ fn from_wire(node: wire::Node) -> Result<Node, Status> {
     let ids = |refs: Vec<wire::Ref>| {
         refs.into_iter().map(|to| Id::new(&namespace, to.kind, to.key)).collect()
     };
-    let (refs, kept_by) = (ids(node.refs), ids(node.kept_by));
+    let (refs, kept_by, structure) = (ids(node.refs), ids(node.kept_by), ids(node.structure));
+    let used = node.used_at.iter().filter_map(|text| labels::used_at(text)).collect();
     let id = Id::new(&namespace, node.kind, node.key);
-    Ok(Node { root: node.root, touched: node.touched, refs, kept_by, ..Node::new(id) })
+    let (root, touched) = (node.root, node.touched);
+    Ok(Node { root, touched, refs, kept_by, structure, used, ..Node::new(id) })
 }
 
 /// A kind in containerd's words.

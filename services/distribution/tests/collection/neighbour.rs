@@ -1,7 +1,8 @@
 //! A neighbour that keeps snapshots in memory and obeys the collector's contract.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use berth_distribution::gc::collect::Collector;
 use berth_distribution::gc::node::{Id, Node};
@@ -18,7 +19,8 @@ pub struct Snapshots(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    there: HashSet<Id>,
+    /// What is there, and when it was used.
+    there: HashMap<Id, SystemTime>,
     /// What refers to others' things, and is never dropped.
     holders: Vec<(Id, Id)>,
     touched: HashSet<Id>,
@@ -38,19 +40,19 @@ pub enum Moment {
 }
 
 impl Snapshots {
-    pub fn create(&self, namespace: &Namespace, name: &str) {
+    pub fn create(&self, namespace: &Namespace, name: &str, used: SystemTime) {
         let id = Id::new(namespace, KIND, name);
         let mut state = self.state();
         state.touched.insert(id.clone());
-        state.there.insert(id);
+        state.there.insert(id, used);
     }
 
     pub fn has(&self, namespace: &Namespace, name: &str) -> bool {
-        self.state().there.contains(&Id::new(namespace, KIND, name))
+        self.state().there.contains_key(&Id::new(namespace, KIND, name))
     }
 
     pub fn names(&self) -> BTreeSet<String> {
-        self.state().there.iter().map(|id| id.key.clone()).collect()
+        self.state().there.keys().map(|id| id.key.clone()).collect()
     }
 
     /// What is in memory alone is lost.
@@ -148,10 +150,11 @@ impl Neighbour for Snapshots {
         if state.open != Some(epoch) {
             return done(Err(refused("read references")));
         }
-        let nodes = state
-            .there
-            .iter()
-            .map(|id| Node { touched: state.touched.contains(id), ..Node::new(id.clone()) });
+        let nodes = state.there.iter().map(|(id, used)| Node {
+            touched: state.touched.contains(id),
+            used: vec![*used],
+            ..Node::new(id.clone())
+        });
         let holders = state.holders.iter();
         let holders = holders.map(|(id, to)| Node {
             root: true,
@@ -174,7 +177,7 @@ impl Neighbour for Snapshots {
         }
         let mut dropped = Vec::new();
         for id in dead {
-            if !state.touched.contains(&id) && state.there.remove(&id) {
+            if !state.touched.contains(&id) && state.there.remove(&id).is_some() {
                 dropped.push(id);
             }
         }
@@ -188,6 +191,10 @@ impl Neighbour for Snapshots {
             self.state().refer(to);
             Ok(dropped)
         })
+    }
+
+    fn clear(&self) -> Answer<'_, ()> {
+        done(Ok(()))
     }
 
     fn end(&self, _: u64) -> Answer<'_, ()> {

@@ -26,7 +26,8 @@ use tonic::{Request, Response, Status};
 pub const NAMESPACE: &str = "test";
 
 /// Nothing is collected behind the tests' backs.
-const NEVER: &str = "startup_delay = \"1h\"\nschedule_delay = \"1h\"\n";
+pub const NEVER: &str =
+    "startup_delay = \"1h\"\nmutation_threshold = 0\npause_threshold = 0.000001\n";
 
 pub fn config(root: &Path) -> Arc<Config> {
     config_of(root, NEVER)
@@ -116,6 +117,9 @@ impl node::collector_server::Collector for Nothing {
     }
     async fn sweep(&self, _: Request<node::SweepRequest>) -> Answer<node::SweepResponse> {
         Ok(Response::new(node::SweepResponse::default()))
+    }
+    async fn clear(&self, _: Request<node::ClearRequest>) -> Answer<node::ClearResponse> {
+        Ok(Response::new(node::ClearResponse {}))
     }
     async fn end(&self, _: Request<node::EndRequest>) -> Answer<node::EndResponse> {
         Ok(Response::new(node::EndResponse {}))
@@ -256,7 +260,17 @@ impl Clients {
         lease: &str,
         messages: Vec<WriteContentRequest>,
     ) -> (Vec<WriteContentResponse>, Result<(), Status>) {
-        let request = on(NAMESPACE, futures::stream::iter(messages));
+        self.session_in(NAMESPACE, lease, messages).await
+    }
+
+    /// The same in another namespace.
+    pub async fn session_in(
+        &mut self,
+        namespace: &str,
+        lease: &str,
+        messages: Vec<WriteContentRequest>,
+    ) -> (Vec<WriteContentResponse>, Result<(), Status>) {
+        let request = on(namespace, futures::stream::iter(messages));
         let request = if lease.is_empty() { request } else { with_lease(request, lease).unwrap() };
         let mut answers = Vec::new();
         let mut stream = match self.content.write(request).await {

@@ -64,6 +64,14 @@ impl wire::collector_server::Collector for Service {
         Ok(Response::new(wire::SweepResponse::default()))
     }
 
+    async fn clear(
+        &self,
+        _request: Request<wire::ClearRequest>,
+    ) -> Result<Response<wire::ClearResponse>, Status> {
+        // Nothing of it was dropped.
+        Ok(Response::new(wire::ClearResponse {}))
+    }
+
     async fn end(
         &self,
         request: Request<wire::EndRequest>,

@@ -1,7 +1,9 @@
 //! The other services of the node.
 
 use std::path::Path;
+use std::time::Duration;
 
+use berth_epochs::{Counts, News};
 use berth_grpc::Channel;
 use berth_grpc::{code_of, with_namespace};
 use berth_ids::Namespace;
@@ -15,6 +17,7 @@ use berth_proto::containerd::services::snapshots::v1::MountsRequest;
 use berth_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use berth_proto::containerd::types::ActivationInfo;
 use futures::future::BoxFuture;
+use wire::collection_client::CollectionClient;
 use wire::collector_client::CollectorClient;
 use wire::lease_directory_client::LeaseDirectoryClient;
 use wire::namespaces_client::NamespacesClient;
@@ -26,6 +29,10 @@ use crate::refs::Ref;
 
 /// Under this label an activation names the container that it is kept for.
 const OF_CONTAINER: &str = "containerd.io/gc.bref.container";
+/// How long a report may take, a restart of distribution included.
+const REPORT: Duration = Duration::from_secs(20);
+/// Between two tries of it.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Connections to distribution and bundle, made when they are needed.
 #[derive(Clone)]
@@ -55,6 +62,24 @@ impl Services {
         });
         let answer = answer.await.map_err(refused("ask for activated mounts"))?;
         Ok(answer.into_inner().info)
+    }
+}
+
+impl Services {
+    /// Tells distribution what has been changed here, for ever: enough of it causes a collection.
+    pub async fn report(self, news: &News) {
+        loop {
+            let counts = news.next().await;
+            let Counts { changes, deletions } = counts;
+            let mut request = tonic::Request::new(wire::ReportRequest { changes, deletions });
+            request.set_timeout(REPORT);
+            let told = CollectionClient::new(self.distribution.clone()).report(request).await;
+            if let Err(status) = told {
+                tracing::debug!(message = status.message(), "report changes");
+                tokio::time::sleep(PAUSE).await;
+                news.add(counts);
+            }
+        }
     }
 }
 

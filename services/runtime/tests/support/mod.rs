@@ -35,6 +35,7 @@ pub struct Node {
 pub struct Neighbours {
     pub registered: Arc<Mutex<Vec<String>>>,
     pub pinned: Arc<Mutex<Vec<(String, String)>>>,
+    pub reported: Arc<Mutex<Vec<node::ReportRequest>>>,
 }
 
 /// Every lease is there but those whose name begins with "gone".
@@ -60,6 +61,24 @@ impl node::namespaces_server::Namespaces for Neighbours {
     ) -> Result<Response<node::RegisterNamespaceResponse>, Status> {
         self.registered.lock().unwrap().push(request.into_inner().namespace);
         Ok(Response::new(node::RegisterNamespaceResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl node::collection_server::Collection for Neighbours {
+    async fn collect(
+        &self,
+        _: Request<node::CollectRequest>,
+    ) -> Result<Response<node::CollectResponse>, Status> {
+        unasked()
+    }
+
+    async fn report(
+        &self,
+        request: Request<node::ReportRequest>,
+    ) -> Result<Response<node::ReportResponse>, Status> {
+        self.reported.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(node::ReportResponse {}))
     }
 }
 
@@ -90,6 +109,13 @@ impl node::collector_server::Collector for Neighbours {
         &self,
         _: Request<node::SweepRequest>,
     ) -> Result<Response<node::SweepResponse>, Status> {
+        unasked()
+    }
+
+    async fn clear(
+        &self,
+        _: Request<node::ClearRequest>,
+    ) -> Result<Response<node::ClearResponse>, Status> {
         unasked()
     }
 
@@ -130,7 +156,8 @@ impl Node {
             let socket = folder.path().join(format!("run/{name}.sock"));
             let leases =
                 node::lease_directory_server::LeaseDirectoryServer::new(neighbours.clone());
-            let routes = routes.add_service(collector).add_service(leases);
+            let reports = node::collection_server::CollectionServer::new(neighbours.clone());
+            let routes = routes.add_service(collector).add_service(leases).add_service(reports);
             berth_grpc::server::serve(&socket, 0o600, routes, &jobs).unwrap();
         }
         let config = "[runtime]\nrestart_interval = \"500ms\"\n";

@@ -1,0 +1,190 @@
+//! Conditional references: `containerd.io/gc.cond.snapshot.NAME` on a blob or an image has a snapshot
+//! keep it while the snapshot was used so and so long ago.
+//!
+//! The value is `usedat<DURATION` or `usedat>DURATION`, several joined by commas of which one is
+//! enough, then `|` and the snapshot's key. When the snapshot was used its own labels say.
+
+use std::time::SystemTime;
+
+use berth_ids::Namespace;
+
+use super::node::{Id, SNAPSHOTS};
+
+const NAME: &str = "usedat";
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// What keeps the thing if the condition is met.
+    pub on: Id,
+    /// Whether its use has to be longer ago than `age`, or less long.
+    older: bool,
+    /// Nanoseconds. Negative ones are in the future.
+    age: i128,
+}
+
+impl Condition {
+    /// Those that a label names; what is behind its prefix, and its value. Parts that are none are
+    /// left out, as containerd does.
+    #[must_use]
+    pub fn parse(namespace: &Namespace, rest: &str, value: &str) -> Vec<Self> {
+        let name = rest.trim_start_matches(['.', '/']);
+        let name = name.split('/').next().unwrap_or(name);
+        let Some((conditions, key)) = value.split_once('|') else { return vec![] };
+        let on = Id::new(namespace, format!("{SNAPSHOTS}{name}"), key);
+        let parse = |text| {
+            let (older, age) = one(text)?;
+            Some(Self { on: on.clone(), older, age })
+        };
+        conditions.split(',').filter_map(parse).collect()
+    }
+
+    /// Whether a use at this time meets it.
+    #[must_use]
+    pub fn is_met(&self, used: SystemTime, now: SystemTime) -> bool {
+        let ago = match now.duration_since(used) {
+            Ok(ago) => signed(ago),
+            Err(ahead) => -signed(ahead.duration()),
+        };
+        if self.older { ago > self.age } else { ago < self.age }
+    }
+}
+
+fn signed(duration: std::time::Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+}
+
+/// `usedat<1h`: whether longer ago, and than what.
+fn one(text: &str) -> Option<(bool, i128)> {
+    let at = text.find(['!', '<', '>', '='])?;
+    let (name, rest) = text.split_at(at);
+    let older = rest.starts_with('>');
+    let age = rest.strip_prefix(['<', '>'])?;
+    (name == NAME && !age.starts_with('=')).then(|| Some((older, go_duration(age)?)))?
+}
+
+/// Nanoseconds of a duration as Go writes them: `1h30m`, `-1.5s`, `0`.
+fn go_duration(text: &str) -> Option<i128> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total = 0_i128;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, behind) = rest.split_at(end);
+        let end = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(end);
+        total = total.checked_add(nanos(number, unit)?)?;
+        rest = behind;
+    }
+    (total <= i128::from(i64::MAX)).then_some(sign * total)
+}
+
+fn nanos(number: &str, unit: &str) -> Option<i128> {
+    let unit: i128 = match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && part.is_empty() {
+        return None;
+    }
+    let mut total = match whole {
+        "" => 0,
+        _ => whole.parse::<u64>().map(i128::from).ok()?.checked_mul(unit)?,
+    };
+    let mut scale = unit;
+    for digit in part.chars() {
+        scale /= 10;
+        total += i128::from(digit.to_digit(10)?) * scale;
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn parse(rest: &str, value: &str) -> Vec<Condition> {
+        Condition::parse(&"n".parse().unwrap(), rest, value)
+    }
+
+    #[test]
+    fn a_label_names_a_snapshot_and_conditions_of_which_one_is_enough() {
+        let found = parse(".x/why", "usedat<1h,usedat>1h30m|some|key");
+        let on = Id::new(&"n".parse().unwrap(), "snapshots/x", "some|key");
+        let hour = 3_600_000_000_000;
+        assert_eq!(
+            found,
+            [
+                Condition { on: on.clone(), older: false, age: hour },
+                Condition { on, older: true, age: hour * 3 / 2 },
+            ]
+        );
+        for value in [
+            "usedat<1h",
+            "usedat|k",
+            "usedat<=1h|k",
+            "usedat>=1h|k",
+            "usedat=1h|k",
+            "usedat!=1h|k",
+            "usedat!1h|k",
+            "madeat<1h|k",
+            "usedat<|k",
+            "usedat<1|k",
+            "usedat<h|k",
+            "usedat<1x|k",
+            "usedat<.s|k",
+            " usedat<1h|k",
+            "|k",
+        ] {
+            assert_eq!(parse(".x", value), [], "{value}");
+        }
+        assert_eq!(parse(".x", "nothing,usedat<1h|k").len(), 1);
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, nanos) in [
+            ("0", 0),
+            ("-0", 0),
+            ("1ns", 1),
+            ("1.5us", 1_500),
+            ("-2ms", -2_000_000),
+            ("+.5s", 500_000_000),
+            ("1.s", 1_000_000_000),
+            ("1m1s", 61_000_000_000),
+            ("2µs", 2_000),
+        ] {
+            assert_eq!(go_duration(text), Some(nanos), "{text}");
+        }
+        for text in ["", "-", "1", "s", "1s1", "1..5s", "1 s", "9999999999999h"] {
+            assert_eq!(go_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_use_meets_what_lies_on_its_side() {
+        let now = SystemTime::now();
+        let newer = &parse(".x", "usedat<1h|k")[0];
+        let older = &parse(".x", "usedat>1h|k")[0];
+        let minute = Duration::from_secs(60);
+        for (used, is_new) in [(now, true), (now + minute, true), (now - 61 * minute, false)] {
+            assert_eq!((newer.is_met(used, now), older.is_met(used, now)), (is_new, !is_new));
+        }
+    }
+}
