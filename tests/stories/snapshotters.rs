@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use berth_testkit::{Image, Node, Registry};
 use rustix::mount::MountFlags;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Puts an overlay at the node's root: the kernel does not take one as the upper layer of another.
 fn root_on_overlay(node: &Path) -> Result<()> {
@@ -25,14 +25,14 @@ fn root_on_overlay(node: &Path) -> Result<()> {
         .context("mount an overlay at the root")
 }
 
-fn json(node: &Node, line: &str) -> Result<Value> {
+fn ask(node: &Node, line: &str) -> Result<Value> {
     let printed = node.berth(&format!("--json {line}")).output()?.ok()?;
     serde_json::from_str(&printed).with_context(|| printed)
 }
 
 /// What `info` says of a snapshotter.
 fn told(node: &Node, name: &str) -> Result<Value> {
-    let info = json(node, "info")?;
+    let info = ask(node, "info")?;
     let plugins = info["plugins"].as_array().context("plugins")?;
     let fits =
         |plugin: &&Value| plugin["type"] == "io.containerd.snapshotter.v1" && plugin["id"] == name;
@@ -47,7 +47,7 @@ fn everything_is_natives(node: &Node, name: &str) -> Result<()> {
     node.berth(&format!("run -d --name {name} {image} sleep 600")).output()?.ok()?;
     let written = node.berth(&format!("exec {name} sh -c")).args(["echo yes > /it; cat /it"]);
     assert_eq!(written.output()?.ok()?.trim(), "yes");
-    let record = json(node, &format!("inspect {name}"))?;
+    let record = ask(node, &format!("inspect {name}"))?;
     assert_eq!(record[0]["snapshotter"], "native", "{record}");
     // The image's layer and the container's own.
     let kept = fs_err::read_dir(node.path("root/bundle/native/snapshots"))?.count();
@@ -78,4 +78,33 @@ fn the_configured_snapshotter_is_the_default() -> Result<()> {
     assert_eq!(told(&node, "overlayfs")?["exports"]["default"], Value::Null);
     assert_eq!(told(&node, "native")?["exports"]["default"], "true");
     everything_is_natives(&node, "configured-native")
+}
+
+/// The labels count for those who name nothing, by command and over the API, in that namespace alone.
+#[test]
+fn a_namespaces_labels_say_which_snapshotter_and_runtime_are_its_default() -> Result<()> {
+    let node = Node::start()?;
+    let labels = "containerd.io/defaults/snapshotter=native \
+        containerd.io/defaults/runtime=io.containerd.other.v1";
+    node.ctr(&format!("namespaces create labelled {labels}")).output()?.ok()?;
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    for (namespace, snapshotter, runtime) in [
+        ("labelled", "native", "io.containerd.other.v1"),
+        ("default", "overlayfs", "io.containerd.runc.v2"),
+    ] {
+        let line = |line: &str| format!("-n {namespace} {line}");
+        node.berth(&line(&format!("create --name by-label-{namespace} {image}"))).output()?.ok()?;
+        let record = ask(&node, &line(&format!("inspect by-label-{namespace}")))?;
+        assert_eq!(record[0]["snapshotter"], snapshotter, "{record}");
+        assert_eq!(record[0]["runtime"], runtime, "{record}");
+    }
+    let named = format!("create --name named --snapshotter overlayfs --runtime r.v1 {image}");
+    node.berth(&format!("-n labelled {named}")).output()?.ok()?;
+    let record = ask(&node, "-n labelled inspect named")?;
+    assert_eq!(
+        (&record[0]["snapshotter"], &record[0]["runtime"]),
+        (&json!("overlayfs"), &json!("r.v1"))
+    );
+    Ok(())
 }

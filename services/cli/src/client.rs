@@ -55,6 +55,8 @@ services! {
     introspection: api::introspection::v1::introspection_client::IntrospectionClient<Channel>;
     /// What keeps things from being collected.
     leases: api::leases::v1::leases_client::LeasesClient<Channel>;
+    /// Namespaces and their labels.
+    namespaces: api::namespaces::v1::namespaces_client::NamespacesClient<Channel>;
     /// Root file systems.
     snapshots: api::snapshots::v1::snapshots_client::SnapshotsClient<Channel>;
     /// Streams beside a call.
@@ -97,6 +99,16 @@ impl Client {
     /// The namespace of every call.
     pub fn namespace(&self) -> &str {
         self.namespace.as_str()
+    }
+
+    /// What the namespace's label `containerd.io/defaults/NAME` says.
+    pub async fn default_of(&self, name: &str) -> Result<Option<String>> {
+        let label = format!("containerd.io/defaults/{name}");
+        let get = api::namespaces::v1::GetNamespaceRequest { name: self.namespace.to_string() };
+        let found = self.namespaces().get(self.request(get)).await;
+        let found = found.step(|| format!("read label {label} of namespace {}", self.namespace))?;
+        let labels = found.into_inner().namespace.unwrap_or_default().labels;
+        Ok(labels.get(&label).filter(|value| !value.is_empty()).cloned())
     }
 
     /// The socket's folder, where the pipes of attached programs are made.

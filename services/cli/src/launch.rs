@@ -79,6 +79,14 @@ async fn create_held(client: &Client, args: &Args, mut options: Options) -> Resu
     recorded
 }
 
+/// The runtime that was asked for, or else the namespace's default, or else ours.
+async fn runtime(client: &Client, args: &Args) -> Result<String> {
+    if let Some(asked) = &args.runtime {
+        return Ok(asked.clone());
+    }
+    Ok(client.default_of("runtime").await?.unwrap_or_else(|| RUNTIME.to_owned()))
+}
+
 /// Writes the container's record.
 async fn record(
     client: &Client,
@@ -104,7 +112,7 @@ async fn record(
         id: options.id.clone(),
         labels,
         image: image.name.clone(),
-        runtime: Some(Runtime { name: args.runtime(RUNTIME), options: None }),
+        runtime: Some(Runtime { name: runtime(client, args).await?, options: None }),
         spec: Some(Any { type_url: SPEC_TYPE_URL.to_owned(), value }),
         snapshotter: snapshotter.to_owned(),
         snapshot_key: options.id.clone(),

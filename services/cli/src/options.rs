@@ -126,7 +126,7 @@ pub struct Args {
     pub snapshotter: Option<String>,
     /// The runtime's name.
     #[arg(long)]
-    runtime: Option<String>,
+    pub runtime: Option<String>,
     /// Where the log of a background container goes, instead of berth's own folder.
     #[arg(long, value_name = "FILE")]
     pub log_path: Option<PathBuf>,
@@ -196,11 +196,6 @@ impl Args {
                 number.map(Some).context("read the image's stop signal")
             }
         }
-    }
-
-    /// The runtime's name.
-    pub fn runtime(&self, default: &str) -> String {
-        self.runtime.clone().unwrap_or_else(|| default.to_owned())
     }
 
     fn limits(&self) -> Limits {

@@ -15,10 +15,13 @@ use crate::manifest::Descriptor;
 
 const SNAPSHOTTERS: &str = "io.containerd.snapshotter.v1";
 
-/// The snapshotter that was asked for, or else the node's default.
+/// The snapshotter that was asked for, or else the namespace's default, or else the node's.
 pub async fn snapshotter(client: &Client, asked: Option<&str>) -> Result<String> {
     if let Some(asked) = asked {
         return Ok(asked.to_owned());
+    }
+    if let Some(labelled) = client.default_of("snapshotter").await? {
+        return Ok(labelled);
     }
     let filters = vec![format!("type=={SNAPSHOTTERS}")];
     let request = client.request(PluginsRequest { filters });

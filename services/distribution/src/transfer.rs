@@ -30,6 +30,7 @@ use berth_lifecycle::Tasks;
 use crate::content::Content;
 use crate::images::Images;
 use crate::leases::Leases;
+use crate::namespaces::Namespaces;
 use crate::registry::{Anonymous, Credentials, DockerConfig, Policy, Registries, Settings};
 use crate::unpack::Layers;
 use crate::verifiers::Verifiers;
@@ -47,6 +48,8 @@ pub struct Transfers {
     pub images: Images,
     /// Leases.
     pub leases: Leases,
+    /// Namespaces, for what their labels say of unpacking.
+    pub namespaces: Namespaces,
     /// Registries.
     pub registries: Arc<Registries>,
     /// The node's own credentials, asked after the caller's.
@@ -85,6 +88,7 @@ impl Transfers {
             content: node.content.clone(),
             images: node.images.clone(),
             leases: node.leases.clone(),
+            namespaces: node.namespaces.clone(),
             registries: Arc::new(Registries::new(settings)),
             credentials,
             layers,

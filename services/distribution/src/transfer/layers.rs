@@ -56,7 +56,12 @@ impl Walk<'_> {
         let (bundle, tasks) = (self.transfers.layers.clone(), self.transfers.tasks.clone());
         let scope = &self.store.scope;
         let diff_ids = config.rootfs.diff_ids;
-        let unpacker = Unpacker::new(bundle, tasks, scope, &wanted.snapshotter, diff_ids).await?;
+        let snapshotter = match wanted.snapshotter.as_str() {
+            "" => self.transfers.namespaces.default_snapshotter(&scope.namespace)?,
+            named => Some(named.to_owned()),
+        };
+        let snapshotter = snapshotter.unwrap_or_default();
+        let unpacker = Unpacker::new(bundle, tasks, scope, &snapshotter, diff_ids).await?;
         Ok(Some(unpacker))
     }
 
