@@ -26,6 +26,8 @@ pub struct Made {
     pub parent: Option<Thing>,
     /// What its labels name.
     pub refs: BTreeSet<Thing>,
+    /// What its labels name as keeping it.
+    pub keepers: BTreeSet<Thing>,
     /// It can be a parent.
     pub committed: bool,
     /// These tests made it, not a pull.
@@ -66,9 +68,16 @@ impl Model {
             let Some(made) = self.made.get(thing) else { continue };
             if reached.insert(thing.clone()) {
                 queue.extend(made.refs.iter().chain(&made.parent));
+                let kept = self.made.iter().filter(|(_, made)| made.keepers.contains(thing));
+                queue.extend(kept.map(|(thing, _)| thing));
             }
         }
         reached
+    }
+
+    /// Whether one of these leads to it, so that it cannot keep what refers to them.
+    pub fn leads_to(&self, things: &BTreeSet<Thing>, to: &Thing) -> bool {
+        self.reached_from(things).contains(to)
     }
 
     /// It was collected.

@@ -22,7 +22,7 @@ pub enum Operation {
     Pull { reference: String },
     Tag { name: String, manifest: Thing },
     RemoveImage { name: String, sync: bool },
-    Write { lease: String, text: String, refs: BTreeSet<Thing> },
+    Write { lease: String, text: String, refs: BTreeSet<Thing>, keepers: BTreeSet<Thing> },
     Prepare { lease: String, key: String, parent: Option<Thing>, refs: BTreeSet<Thing> },
     Relabel { thing: Thing, refs: BTreeSet<Thing> },
     CreateContainer { id: String, refs: BTreeSet<Thing> },
@@ -59,11 +59,12 @@ impl Story {
                 let name = self.any(self.model.images.keys().cloned().collect())?;
                 RemoveImage { name, sync: self.random.below(4) == 0 }
             }
-            6 | 7 => Write {
-                lease: self.lease()?,
-                text: format!("blob {number}"),
-                refs: self.references(2),
-            },
+            6 | 7 => {
+                let (lease, text) = (self.lease()?, format!("blob {number}"));
+                let (refs, mut keepers) = (self.references(2), self.references(1));
+                keepers.retain(|keeper| !self.model.leads_to(&refs, keeper));
+                Write { lease, text, refs, keepers }
+            }
             8 | 9 => Prepare {
                 lease: self.lease()?,
                 key: format!("own-{number}"),
@@ -108,10 +109,16 @@ impl Story {
                 self.client.delete_image(&name, sync).await?;
                 self.model.images.remove(&name);
             }
-            Operation::Write { lease, text, refs } => {
+            Operation::Write { lease, text, refs, keepers } => {
                 let digest = sha256(text.as_bytes());
-                self.client.write(&lease, &digest, text.as_bytes(), &labels(&refs)).await?;
-                self.made(&lease, Thing::Blob(digest), None, &refs);
+                let mut labels = labels(&refs);
+                labels.extend(labelled("bref", &keepers));
+                self.client.write(&lease, &digest, text.as_bytes(), &labels).await?;
+                let thing = Thing::Blob(digest);
+                self.made(&lease, thing.clone(), None, &refs);
+                if let Some(made) = self.model.made.get_mut(&thing) {
+                    made.keepers = keepers;
+                }
                 referred = refs;
             }
             Operation::Prepare { lease, key, parent, refs } => {
@@ -133,6 +140,7 @@ impl Story {
                 ensure!(there, "it was lost");
                 if let Some(made) = self.model.made.get_mut(&thing) {
                     made.refs.clone_from(&refs);
+                    made.keepers.clear();
                 }
                 referred = refs;
             }
@@ -196,7 +204,7 @@ impl Story {
     }
 
     fn made(&mut self, lease: &str, thing: Thing, parent: Option<Thing>, refs: &BTreeSet<Thing>) {
-        let made = Made { parent, refs: refs.clone(), committed: false, own: true };
+        let made = Made { parent, refs: refs.clone(), own: true, ..Made::default() };
         self.model.made.insert(thing.clone(), made);
         self.model.leases.entry(lease.to_owned()).or_default().insert(thing);
     }
@@ -245,12 +253,17 @@ fn rootfs(refs: &BTreeSet<Thing>) -> (&str, BTreeSet<Thing>) {
 }
 
 fn labels(refs: &BTreeSet<Thing>) -> BTreeMap<String, String> {
+    labelled("ref", refs)
+}
+
+/// Labels that refer to things, or name them as keepers.
+fn labelled(how: &str, things: &BTreeSet<Thing>) -> BTreeMap<String, String> {
     let label = |(number, thing): (usize, &Thing)| {
         let kind = match thing {
             Thing::Blob(_) => format!("content.{number}"),
             Thing::Snapshot(_) => format!("snapshot.{SNAPSHOTTER}/{number}"),
         };
-        (format!("containerd.io/gc.ref.{kind}"), thing.name().to_owned())
+        (format!("containerd.io/gc.{how}.{kind}"), thing.name().to_owned())
     };
-    refs.iter().enumerate().map(label).collect()
+    things.iter().enumerate().map(label).collect()
 }

@@ -75,6 +75,7 @@ fn made(listed: Listed) -> (Thing, Made) {
         kind.starts_with(&format!("snapshot.{SNAPSHOTTER}")).then(|| Thing::Snapshot(value.clone()))
     });
     let parent = (!listed.parent.is_empty()).then_some(Thing::Snapshot(listed.parent));
-    let made = Made { parent, refs: refs.collect(), committed: listed.committed, own: false };
+    let (refs, committed) = (refs.collect(), listed.committed);
+    let made = Made { parent, refs, committed, ..Made::default() };
     (listed.thing, made)
 }
