@@ -8,6 +8,7 @@
 mod activation;
 mod client;
 mod leases;
+mod metadata;
 mod model;
 mod operation;
 mod suite;

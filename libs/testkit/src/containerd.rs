@@ -26,11 +26,14 @@ impl Containerd {
         let dir = tempfile::Builder::new().prefix("reference-").tempdir()?;
         let at = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [{:?}]\n[grpc]\naddress = {:?}\n",
+            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [{:?}]\n[grpc]\naddress = {:?}\n\
+             [plugins.{:?}]\nstartup_delay = \"1h\"\n",
             at("root"),
             at("state"),
             "io.containerd.grpc.v1.cri",
             at("containerd.sock"),
+            // Collections only for those who wait for one.
+            "io.containerd.gc.v1.scheduler",
         );
         fs_err::write(dir.path().join("config.toml"), config)?;
         let log = fs_err::File::create(dir.path().join("log"))?.into_parts().0;
