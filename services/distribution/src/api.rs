@@ -17,7 +17,6 @@ mod introspection;
 mod lease_directory;
 mod leases;
 mod namespaces;
-mod node_events;
 mod node_namespaces;
 mod streaming;
 mod transfer;
@@ -34,7 +33,6 @@ use berth_proto::berth::node::v1::collection_server::CollectionServer;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::lease_directory_server::LeaseDirectoryServer;
 use berth_proto::berth::node::v1::namespaces_server::NamespacesServer as NodeNamespacesServer;
-use berth_proto::berth::node::v1::node_events_server::NodeEventsServer;
 use berth_proto::containerd::services::content::v1::content_server::ContentServer;
 use berth_proto::containerd::services::images::v1::images_server::ImagesServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -57,7 +55,6 @@ pub fn routes(
     tasks: &Tasks,
 ) -> Routes {
     let content = content::Service(node.content.clone());
-    let node_events = node_events::Service { journal: journal.clone(), stop: tasks.token() };
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
     let streams = streaming::Streams::default();
     let streaming = streaming::Service { streams: streams.clone(), tasks: tasks.clone() };
@@ -88,5 +85,5 @@ pub fn routes(
         .add_service(CollectionServer::new(collection::Service(node.collector.clone())))
         .add_service(CollectorServer::new(collector::Service(node.clone())))
         .add_service(BlobsServer::new(blobs))
-        .add_service(NodeEventsServer::new(node_events))
+        .add_service(berth_node_events::service(journal.ring.clone(), tasks.token()))
 }

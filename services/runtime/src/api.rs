@@ -7,7 +7,6 @@ mod events;
 mod introspection;
 mod leases;
 mod namespaces;
-mod node_events;
 mod sandbox_controller;
 mod sandboxes;
 mod tasks;
@@ -22,7 +21,6 @@ use berth_grpc::MAX_MESSAGE;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
 use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
-use berth_proto::berth::node::v1::node_events_server::NodeEventsServer;
 use berth_proto::containerd::services::containers::v1::containers_server::ContainersServer;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -83,7 +81,7 @@ pub fn routes(domain: &Domain) -> Routes {
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
     };
-    let told = node_events::Service { ring: ring.clone(), stop };
+    let told = berth_node_events::service(ring.clone(), stop);
     Routes::new(service!(ContainersServer, containers::Service(containers)))
         .add_service(service!(TasksServer, tasks::Service(tasks)))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes)))
@@ -93,5 +91,5 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(NamespaceMemberServer, counted))
         .add_service(service!(LeaseMemberServer, leases::Service))
         .add_service(service!(CollectorServer, collected))
-        .add_service(service!(NodeEventsServer, told))
+        .add_service(told)
 }

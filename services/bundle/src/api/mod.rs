@@ -105,7 +105,8 @@ pub fn routes(context: &Context) -> Routes {
         node::namespace_member_server::NamespaceMemberServer<Context>,
         node::lease_member_server::LeaseMemberServer<Context>,
         node::collector_server::CollectorServer<Context>,
-        node::node_events_server::NodeEventsServer<Context>,
     );
+    let stop = context.tasks.token();
+    routes.add_service(berth_node_events::service(context.ring.clone(), stop));
     routes.routes()
 }

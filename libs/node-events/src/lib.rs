@@ -1,0 +1,115 @@
+//! A service's ring of events over gRPC: `berth.node.v1.NodeEvents`, for the gateway.
+//!
+//! Owns: how a place in a ring and its events look on the wire. Must not know: what an event means,
+//! nor which service's ring it is.
+
+use berth_events::{Event, Position, Ring, Start, Subscription};
+use berth_grpc::{MAX_MESSAGE, status, time};
+use berth_proto::berth::node::v1 as wire;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use wire::node_events_server::{NodeEvents, NodeEventsServer};
+
+/// The service of a ring. `stop` ends its streams, which have no end of their own.
+#[must_use]
+pub fn service(ring: Ring, stop: CancellationToken) -> NodeEventsServer<Service> {
+    NodeEventsServer::new(Service { ring, stop })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// Serves a ring.
+#[derive(Debug)]
+pub struct Service {
+    ring: Ring,
+    stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl NodeEvents for Service {
+    type SubscribeStream = BoxStream<'static, Result<wire::NodeEvent, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<wire::NodeSubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let subscription = self.ring.subscribe(start(&request.into_inner()));
+        let position = subscription.position();
+        let first = wire::NodeEvent {
+            seq: position.seq.saturating_sub(1),
+            incarnation: position.incarnation,
+            ..Default::default()
+        };
+        let first = futures::stream::once(std::future::ready(Ok(first)));
+        let rest = futures::stream::unfold(Some(subscription), next);
+        let rest = rest.take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(first.chain(rest))))
+    }
+}
+
+/// Where the request says to start.
+fn start(request: &wire::NodeSubscribeRequest) -> Start {
+    let (seq, incarnation) = (request.from_seq, request.incarnation);
+    match (request.from_start, seq) {
+        (true, _) => Start::Oldest,
+        (false, 0) => Start::Now,
+        (false, _) => Start::At(Position { incarnation, seq }),
+    }
+}
+
+type Next = Option<(Result<wire::NodeEvent, Status>, Option<Subscription>)>;
+
+/// The next event; after a loss the stream ends with its count.
+async fn next(subscription: Option<Subscription>) -> Next {
+    let mut subscription = subscription?;
+    match subscription.next().await {
+        Ok(event) => Some((Ok(to_wire(event)), Some(subscription))),
+        Err(lagged) => Some((Err(status(lagged)), None)),
+    }
+}
+
+fn to_wire(event: Event) -> wire::NodeEvent {
+    let value = event.value.to_vec();
+    wire::NodeEvent {
+        seq: event.position.seq,
+        timestamp: Some(time::to_wire(event.timestamp)),
+        namespace: event.namespace.to_string(),
+        topic: event.topic.into_owned(),
+        event: Some(prost_types::Any { type_url: event.type_url.into_owned(), value }),
+        incarnation: event.position.incarnation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn subscribe(ring: &Ring, from_seq: u64) -> BoxStream<'static, Answer> {
+        let incarnation = ring.incarnation();
+        let request = wire::NodeSubscribeRequest { from_seq, incarnation, from_start: false };
+        let service = Service { ring: ring.clone(), stop: CancellationToken::new() };
+        service.subscribe(Request::new(request)).await.expect("subscribed").into_inner()
+    }
+
+    type Answer = Result<wire::NodeEvent, Status>;
+
+    #[tokio::test]
+    async fn a_stream_begins_with_its_place_and_ends_with_what_was_lost() {
+        let ring = Ring::new(2);
+        for topic in ["/a", "/b", "/c"] {
+            ring.publish("default".parse().expect("a name"), topic, "x.Y", &b"v"[..]);
+        }
+        let mut kept = subscribe(&ring, 2).await;
+        let place = kept.next().await.expect("a place").expect("no loss");
+        assert_eq!((place.seq, place.incarnation, place.event), (1, ring.incarnation(), None));
+        let event = kept.next().await.expect("an event").expect("no loss");
+        assert_eq!((event.seq, event.topic.as_str()), (2, "/b"));
+        let mut late = subscribe(&ring, 1).await;
+        late.next().await.expect("a place").expect("no loss");
+        let lost = late.next().await.expect("an end").expect_err("one was lost");
+        assert_eq!(lost.code(), tonic::Code::ResourceExhausted, "{lost}");
+        assert!(late.next().await.is_none());
+    }
+}
