@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::api::Own;
+use crate::authority::Names;
 use crate::body::Inbound;
 use crate::route::{self, Route};
 use crate::upstreams::Upstreams;
@@ -82,7 +83,7 @@ impl Front {
             .max_concurrent_streams(WINDOW.streams)
             .max_pending_accept_reset_streams(WINDOW.resets)
             .max_local_error_reset_streams(WINDOW.resets)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Names::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
         let token = tasks.token();
         let ended = tokio::select! {

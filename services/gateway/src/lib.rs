@@ -7,6 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`listen`] | binds the socket |
+//! | [`authority`] | what clients call the node |
 //! | [`front`] | connections of clients; per call one decision |
 //! | [`route`] | path to service |
 //! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
@@ -14,6 +15,7 @@
 //! | [`api`], [`peers`] | services of its own, and calls of its own |
 
 pub mod api;
+mod authority;
 pub mod body;
 mod error;
 pub mod front;
