@@ -29,4 +29,6 @@ pub enum Start {
     /// At a position: a subscriber comes back. If it comes from an earlier run, what is known of
     /// the events from there on precedes all events of this run.
     At(Position),
+    /// At a position of this run, or with the oldest event that is kept, if that is later.
+    Kept(Position),
 }

@@ -145,6 +145,7 @@ impl Ring {
             Start::Now => self.shared.own(kept.newest + 1),
             Start::Oldest => self.shared.own(kept.oldest()),
             Start::At(position) => self.shared.settled(&kept, position),
+            Start::Kept(position) => self.shared.own(position.seq.max(kept.oldest())),
         };
         drop(kept);
         Subscription::new(self.shared.clone(), next)

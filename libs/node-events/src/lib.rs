@@ -3,6 +3,8 @@
 //! Owns: how a place in a ring and its events look on the wire. Must not know: what an event means,
 //! nor which service's ring it is.
 
+mod attendance;
+
 use berth_events::{Event, Position, Ring, Start, Subscription};
 use berth_grpc::{MAX_MESSAGE, status, time};
 use berth_proto::berth::node::v1 as wire;
@@ -12,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use wire::node_events_server::{NodeEvents, NodeEventsServer};
 
+use crate::attendance::Attendance;
+
 /// The service of a ring. `stop` ends its streams, which have no end of their own.
 #[must_use]
 pub fn service(ring: Ring, stop: CancellationToken) -> NodeEventsServer<Service> {
-    NodeEventsServer::new(Service { ring, stop })
+    NodeEventsServer::new(Service { attendance: Attendance::new(ring.clone()), ring, stop })
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
 }
@@ -24,6 +28,7 @@ pub fn service(ring: Ring, stop: CancellationToken) -> NodeEventsServer<Service>
 #[derive(Debug)]
 pub struct Service {
     ring: Ring,
+    attendance: Attendance,
     stop: CancellationToken,
 }
 
@@ -35,7 +40,7 @@ impl NodeEvents for Service {
         &self,
         request: Request<wire::NodeSubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let subscription = self.ring.subscribe(start(&request.into_inner()));
+        let subscription = self.ring.subscribe(self.start(&request.into_inner()));
         let position = subscription.position();
         let first = wire::NodeEvent {
             seq: position.seq.saturating_sub(1),
@@ -47,15 +52,29 @@ impl NodeEvents for Service {
         let rest = rest.take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(Box::pin(first.chain(rest))))
     }
+
+    type AttendStream = BoxStream<'static, Result<(), Status>>;
+
+    async fn attend(&self, _: Request<()>) -> Result<Response<Self::AttendStream>, Status> {
+        let present = self.attendance.present();
+        let first = futures::stream::once(std::future::ready(Ok(())));
+        let open = first.chain(futures::stream::pending());
+        let open = open.take_until(self.stop.clone().cancelled_owned());
+        // Gone with the stream.
+        Ok(Response::new(Box::pin(open.inspect(move |_| _ = &present))))
+    }
 }
 
-/// Where the request says to start.
-fn start(request: &wire::NodeSubscribeRequest) -> Start {
-    let (seq, incarnation) = (request.from_seq, request.incarnation);
-    match (request.from_start, seq) {
-        (true, _) => Start::Oldest,
-        (false, 0) => Start::Now,
-        (false, _) => Start::At(Position { incarnation, seq }),
+impl Service {
+    /// Where the request says to start.
+    fn start(&self, request: &wire::NodeSubscribeRequest) -> Start {
+        let (seq, incarnation) = (request.from_seq, request.incarnation);
+        match (request.from_start, seq) {
+            (true, _) => Start::Oldest,
+            (false, 0) if request.after_predecessor => self.attendance.left(),
+            (false, 0) => Start::Now,
+            (false, _) => Start::At(Position { incarnation, seq }),
+        }
     }
 }
 
@@ -86,21 +105,36 @@ fn to_wire(event: Event) -> wire::NodeEvent {
 mod tests {
     use super::*;
 
-    async fn subscribe(ring: &Ring, from_seq: u64) -> BoxStream<'static, Answer> {
-        let incarnation = ring.incarnation();
-        let request = wire::NodeSubscribeRequest { from_seq, incarnation, from_start: false };
-        let service = Service { ring: ring.clone(), stop: CancellationToken::new() };
+    type Answer = Result<wire::NodeEvent, Status>;
+
+    fn served(ring: &Ring) -> Service {
+        let attendance = Attendance::new(ring.clone());
+        Service { attendance, ring: ring.clone(), stop: CancellationToken::new() }
+    }
+
+    fn publish(ring: &Ring, topics: &[&'static str]) {
+        for topic in topics {
+            ring.publish("default".parse().expect("a name"), *topic, "x.Y", &b"v"[..]);
+        }
+    }
+
+    async fn asked(
+        service: &Service,
+        request: wire::NodeSubscribeRequest,
+    ) -> BoxStream<'static, Answer> {
         service.subscribe(Request::new(request)).await.expect("subscribed").into_inner()
     }
 
-    type Answer = Result<wire::NodeEvent, Status>;
+    async fn subscribe(ring: &Ring, from_seq: u64) -> BoxStream<'static, Answer> {
+        let incarnation = ring.incarnation();
+        let request = wire::NodeSubscribeRequest { from_seq, incarnation, ..Default::default() };
+        asked(&served(ring), request).await
+    }
 
     #[tokio::test]
     async fn a_stream_begins_with_its_place_and_ends_with_what_was_lost() {
         let ring = Ring::new(2);
-        for topic in ["/a", "/b", "/c"] {
-            ring.publish("default".parse().expect("a name"), topic, "x.Y", &b"v"[..]);
-        }
+        publish(&ring, &["/a", "/b", "/c"]);
         let mut kept = subscribe(&ring, 2).await;
         let place = kept.next().await.expect("a place").expect("no loss");
         assert_eq!((place.seq, place.incarnation, place.event), (1, ring.incarnation(), None));
@@ -111,5 +145,31 @@ mod tests {
         let lost = late.next().await.expect("an end").expect_err("one was lost");
         assert_eq!(lost.code(), tonic::Code::ResourceExhausted, "{lost}");
         assert!(late.next().await.is_none());
+    }
+
+    /// The topics that a client gets who comes back when there is another gateway.
+    async fn after_predecessor(service: &Service, count: usize) -> Vec<String> {
+        let request = wire::NodeSubscribeRequest { after_predecessor: true, ..Default::default() };
+        let told = asked(service, request).await.skip(1).take(count);
+        told.map(|event| event.expect("no loss").topic).collect().await
+    }
+
+    #[tokio::test]
+    async fn who_lost_a_gateway_begins_where_it_was_gone() {
+        let ring = Ring::new(3);
+        let service = served(&ring);
+        publish(&ring, &["/before"]);
+        let mut there = service.attend(Request::new(())).await.expect("there").into_inner();
+        there.next().await.expect("a message").expect("no failure");
+        publish(&ring, &["/during"]);
+        drop(there);
+        publish(&ring, &["/after"]);
+        assert_eq!(after_predecessor(&service, 1).await, ["/after"]);
+        let mut now = asked(&service, wire::NodeSubscribeRequest::default()).await.skip(1);
+        publish(&ring, &["/now"]);
+        assert_eq!(now.next().await.expect("an event").expect("no loss").topic, "/now");
+        // What is not kept is not counted as lost either: nobody knows who had got it.
+        publish(&ring, &["/2", "/3", "/4"]);
+        assert_eq!(after_predecessor(&service, 3).await, ["/2", "/3", "/4"]);
     }
 }

@@ -4,4 +4,4 @@ mod introspection;
 mod node_events;
 
 pub use introspection::{Parts, parts, uuid};
-pub use node_events::follow;
+pub use node_events::{attend, follow};

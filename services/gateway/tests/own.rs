@@ -120,6 +120,7 @@ async fn health_follows_the_processes() {
     let mut client = HealthClient::new(node.channel.clone());
     for (name, status) in [
         ("berth-bundle", ServingStatus::Serving),
+    assert!(asked[0].after_predecessor && !asked[1].after_predecessor);
         ("containerd.services.snapshots.v1.Snapshots", ServingStatus::Serving),
         ("containerd.services.images.v1.Images", ServingStatus::NotServing),
         ("containerd.services.version.v1.Version", ServingStatus::Serving),

@@ -2,6 +2,7 @@
 //! Forward are the runtime's.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use berth_filters::Filter;
 use berth_grpc::status;
@@ -13,6 +14,7 @@ use berth_proto::containerd::services::events::v1::{
 use berth_proto::containerd::types::Envelope;
 use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::event_fields::Fields;
@@ -23,17 +25,31 @@ use crate::{Error, peers};
 /// streams; each service keeps what it can and then tells how many events were lost.
 const UNDER_WAY: usize = 64;
 
+/// For so long after the start clients come back that had lost the gateway before: what happened since
+/// then is new to them. grpc-go waits up to 3 s between two attempts to connect, as dockerd has it set.
+const COMING_BACK: Duration = Duration::from_secs(10);
+
 /// Subscribes to the services anew for each subscriber: without subscribers nothing flows.
 pub struct Events {
     upstreams: Upstreams,
     tasks: Tasks,
+    since: Instant,
 }
 
 impl Events {
     /// Merges the events of `upstreams`.
     #[must_use]
     pub fn new(upstreams: Upstreams, tasks: Tasks) -> Self {
-        Self { upstreams, tasks }
+        for upstream in upstreams.all().cloned() {
+            let ending = tasks.token();
+            tasks.spawn("attend", async move {
+                tokio::select! {
+                    () = ending.cancelled() => {}
+                    () = peers::attend(upstream) => {}
+                }
+            });
+        }
+        Self { upstreams, tasks, since: Instant::now() }
     }
 
     fn follow(
@@ -43,12 +59,13 @@ impl Events {
     ) -> oneshot::Receiver<()> {
         let (subscribed, first) = oneshot::channel();
         let ending = self.tasks.token();
+        let after_predecessor = self.since.elapsed() < COMING_BACK;
         self.tasks.spawn("follow-events", async move {
             let ended = tokio::select! {
                 () = ending.cancelled() => {
                     Some(Status::unavailable("the gateway is being stopped: unavailable"))
                 }
-                ended = peers::follow(upstream, &sender, subscribed) => ended,
+                ended = peers::follow(upstream, &sender, subscribed, after_predecessor) => ended,
             };
             if let Some(status) = ended {
                 // The subscriber may have gone meanwhile.

@@ -25,6 +25,8 @@ struct Position {
     next: Option<u64>,
     /// The run that `next` counts in. A new run begins with what is left of earlier ones.
     incarnation: u64,
+    /// The first subscription begins where the gateway before this one was gone.
+    after_predecessor: bool,
 }
 
 impl Position {
@@ -34,6 +36,7 @@ impl Position {
             // All of it, if nothing was seen of a service that was there before us.
             from_start: self.next == Some(0),
             incarnation: self.incarnation,
+            after_predecessor: self.after_predecessor && self.next.is_none(),
         }
     }
 
@@ -52,13 +55,17 @@ impl Position {
 /// Sends the events of a service into `events` for as long as somebody receives them. Tells by
 /// `subscribed` when the first subscription stands, or that the service is away.
 ///
+/// It begins with what happened since the gateway before this one was gone, if `after_predecessor`.
+///
 /// Returns the status that ends the merged stream: events were lost, or the service refused.
 pub async fn follow(
     upstream: Upstream,
     events: &Events,
     subscribed: oneshot::Sender<()>,
+    after_predecessor: bool,
 ) -> Option<Status> {
-    let mut follower = Follower { upstream, position: Position::default(), subscribed: None };
+    let position = Position { after_predecessor, ..Position::default() };
+    let mut follower = Follower { upstream, position, subscribed: None };
     if follower.upstream.calls().is_there(FIRST_WAIT).await {
         follower.subscribed = Some(subscribed);
     } else {
@@ -70,6 +77,32 @@ pub async fn follow(
     tokio::select! {
         () = events.closed() => None,
         status = follower.run(events) => Some(status),
+    }
+}
+
+/// Has a service know that a gateway is there, and when it is gone.
+pub async fn attend(upstream: Upstream) {
+    loop {
+        let mut client = NodeEventsClient::new(upstream.calls().clone());
+        let ended = match client.attend(()).await {
+            Ok(open) => drained(open.into_inner()).await,
+            Err(status) => status,
+        };
+        if ended.code() != Code::Unavailable {
+            return tracing::warn!(service = upstream.name(), %ended, "tell that a gateway is there");
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Why a stream has ended.
+async fn drained(mut open: tonic::Streaming<()>) -> Status {
+    loop {
+        match open.message().await {
+            Ok(Some(())) => {}
+            Ok(None) => return Status::unavailable("the service ends"),
+            Err(status) => return status,
+        }
     }
 }
 
@@ -153,5 +186,13 @@ mod tests {
         assert!(!position.request().from_start);
         position.next.get_or_insert(0);
         assert!(position.request().from_start);
+    }
+
+    #[test]
+    fn only_the_first_subscription_begins_where_another_gateway_was_gone() {
+        let mut position = Position { after_predecessor: true, ..Position::default() };
+        assert!(position.request().after_predecessor);
+        position.advance(&NodeEvent { event: None, ..event(7, 1) });
+        assert_eq!((position.request().after_predecessor, position.request().from_seq), (false, 8));
     }
 }

@@ -174,6 +174,12 @@ impl NodeEvents for Events {
 /// An event of a run of a service.
 pub fn event(seq: u64, incarnation: u64, topic: &str) -> Result<NodeEvent, Status> {
     let event = Some(Any { type_url: "x.Y".into(), value: Vec::new() });
+
+    type AttendStream = futures::stream::Pending<Result<(), Status>>;
+
+    async fn attend(&self, _: Request<()>) -> Result<Response<Self::AttendStream>, Status> {
+        Ok(Response::new(futures::stream::pending()))
+    }
     let (topic, namespace) = (topic.to_owned(), "default".to_owned());
     Ok(NodeEvent { seq, incarnation, topic, namespace, event, timestamp: None })
 }
