@@ -100,6 +100,60 @@ mod tests {
         assert!(matches("event.labels.\"a.b/c\"==x", updated));
     }
 
+    /// Every text, nested ones and labels too, of every event: what containerd lets filters name.
+    #[test]
+    fn all_texts_of_all_events_are_found() {
+        let pool = &*TYPES;
+        let events = pool.all_messages().filter(|message| {
+            let name = message.full_name();
+            let image = name.strip_prefix("containerd.services.images.v1.Image");
+            !message.is_map_entry()
+                && (name.starts_with("containerd.events.")
+                    || image.is_some_and(|rest| ["Create", "Update", "Delete"].contains(&rest)))
+        });
+        let mut found = 0;
+        for event in events.filter(|message| message.parent_message().is_none()) {
+            for (path, message) in texts(&event) {
+                let value = prost::Message::encode_to_vec(&message);
+                let any = prost_types::Any { type_url: event.full_name().to_owned(), value };
+                let filter = format!("event.{path}==\"a b\"");
+                assert!(matches(&filter, any), "{}: {filter}", event.full_name());
+                found += 1;
+            }
+        }
+        assert!(found > 50, "only {found} fields");
+    }
+
+    /// The texts of a message: their paths, each with a message where it is "a b".
+    fn texts(of: &prost_reflect::MessageDescriptor) -> Vec<(String, DynamicMessage)> {
+        let text = || Value::String("a b".into());
+        let mut found = Vec::new();
+        for field in of.fields().filter(|field| !field.is_list()) {
+            let mut put = |path: String, value: Value| {
+                let mut message = DynamicMessage::new(of.clone());
+                message.set_field(&field, value);
+                found.push((path, message));
+            };
+            let name = field.name();
+            match field.kind() {
+                _ if field.is_map() => {
+                    let map = [(MapKey::String("a.b/c".into()), text())].into();
+                    put(format!("{name}.\"a.b/c\""), Value::Map(map));
+                }
+                prost_reflect::Kind::String => put(name.to_owned(), text()),
+                prost_reflect::Kind::Message(inner)
+                    if inner.full_name().starts_with("containerd.") =>
+                {
+                    for (path, inner) in texts(&inner) {
+                        put(format!("{name}.{path}"), Value::Message(inner));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
     #[test]
     fn a_payload_of_an_unknown_type_has_no_fields() {
         let any = prost_types::Any { type_url: "x.Y".into(), value: vec![1, 2] };
