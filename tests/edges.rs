@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 /// Where the wire's types may be named, below the workspace's root. The shim and the command line
 /// are edges as a whole.
-const EDGES: [&str; 11] = [
+const EDGES: [&str; 12] = [
     "libs/grpc/",
+    "libs/introspection/",
     "libs/node-events/",
     "libs/ttrpc/",
     "services/bundle/src/api/",

@@ -18,7 +18,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/interfaces.rs"));
 }
 
-pub use generated::{berth, containerd, google, io, runtimeoptions};
+pub use generated::{berth, containerd, google, grpc, io, runtimeoptions};
 pub use names::{pack, type_url, unpack};
 
 /// The encoded `FileDescriptorSet` of every interface, imports included, without comments.

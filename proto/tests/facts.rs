@@ -22,13 +22,18 @@ fn ours() -> FileDescriptorSet {
     FileDescriptorSet::decode(berth_proto::FILE_DESCRIPTOR_SET).expect("the build encoded it")
 }
 
+/// gRPC's own interface, which containerd does not define.
+const HEALTH: &str = "grpc.health.v1";
+
 fn facts_of(set: &FileDescriptorSet) -> Facts {
+    let others = ["google.protobuf", HEALTH];
+    facts_in(set, |package| !others.contains(&package) && !package.starts_with("berth."))
+}
+
+fn facts_in(set: &FileDescriptorSet, is_in: impl Fn(&str) -> bool) -> Facts {
     let mut facts = Facts::new();
-    for file in &set.file {
+    for file in set.file.iter().filter(|file| is_in(file.package())) {
         let package = file.package();
-        if package == "google.protobuf" || package.starts_with("berth.") {
-            continue;
-        }
         file.message_type.iter().for_each(|m| message(&mut facts, package, m));
         file.enum_type.iter().for_each(|e| enumeration(&mut facts, package, e));
         file.service.iter().for_each(|s| service(&mut facts, package, s));
@@ -100,6 +105,15 @@ fn differences(expected: &Facts, found: &Facts) -> Vec<String> {
 #[test]
 fn our_definitions_state_exactly_the_facts_of_the_table() {
     assert_eq!(differences(&expected(), &facts_of(&ours())), Vec::<String>::new());
+}
+
+/// tonic has an older one, without List.
+#[test]
+fn our_definition_of_health_has_all_that_others_have() {
+    let theirs = FileDescriptorSet::decode(tonic_health::pb::FILE_DESCRIPTOR_SET).expect("a set");
+    let [theirs, ours] = [theirs, ours()].map(|set| facts_in(&set, |package| package == HEALTH));
+    assert!(theirs.len() > 8, "{theirs:?}");
+    assert_eq!(theirs.difference(&ours).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub fn routes(
 ) -> Routes {
     let content = content::Service(node.content.clone());
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
+    let introspection =
+        introspection::Service { uuid: node.uuid.clone(), config: node.config.clone() };
     let streams = streaming::Streams::default();
     let streaming = streaming::Service { streams: streams.clone(), tasks: tasks.clone() };
     let transfer = transfer::Service { transfers, streams, tasks: tasks.clone() };
@@ -73,7 +75,7 @@ pub fn routes(
         )
         .add_service(NamespacesServer::new(namespaces::Service(node.namespaces.clone())))
         .add_service(LeasesServer::new(leases::Service(node.leases.clone())))
-        .add_service(IntrospectionServer::new(introspection::Service(node.uuid.clone())));
+        .add_service(IntrospectionServer::new(introspection));
     routes = routes.add_service(StreamingServer::new(streaming)).add_service(
         TransferServer::new(transfer)
             .max_decoding_message_size(MAX_MESSAGE)

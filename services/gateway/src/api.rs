@@ -10,15 +10,16 @@ mod version;
 use std::convert::Infallible;
 use std::sync::OnceLock;
 
+use berth_grpc::MAX_MESSAGE;
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
 use berth_proto::containerd::services::version::v1::version_server::VersionServer;
+use berth_proto::grpc::health::v1::health_server::HealthServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use crate::Error;
@@ -42,7 +43,9 @@ impl Own {
         let events = events::Events::new(upstreams.clone(), tasks.clone());
         let health = health::Health::new(upstreams.clone(), tasks.clone());
         let routes = Routes::new(VersionServer::new(version::Version))
-            .add_service(IntrospectionServer::new(introspection))
+            .add_service(
+                IntrospectionServer::new(introspection).max_decoding_message_size(MAX_MESSAGE),
+            )
             .add_service(EventsServer::new(events))
             .add_service(HealthServer::new(health))
             .prepare();

@@ -49,10 +49,9 @@ const OWNERS: [(&str, Option<Service>); 20] = [
 ];
 
 /// Methods that another process answers although their service is the gateway's.
-const EXCEPTIONS: [(&str, Service); 3] = [
+const EXCEPTIONS: [(&str, Service); 2] = [
     ("/containerd.services.events.v1.Events/Forward", Service::Runtime),
     ("/containerd.services.events.v1.Events/Publish", Service::Runtime),
-    ("/containerd.services.introspection.v1.Introspection/PluginInfo", Service::Runtime),
 ];
 
 /// Methods that move file contents.

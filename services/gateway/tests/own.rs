@@ -10,13 +10,15 @@ use berth_config::Service;
 use berth_proto::containerd::services::events::v1::SubscribeRequest;
 use berth_proto::containerd::services::events::v1::events_client::EventsClient;
 use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
-use berth_proto::containerd::services::introspection::v1::{Plugin, PluginsRequest};
+use berth_proto::containerd::services::introspection::v1::{
+    Plugin, PluginInfoRequest, PluginsRequest,
+};
+use berth_proto::grpc::health::v1::health_check_response::ServingStatus;
+use berth_proto::grpc::health::v1::health_client::HealthClient;
+use berth_proto::grpc::health::v1::{HealthCheckRequest, HealthListRequest};
 use common::Node;
 use common::fakes::{self, Events, event};
 use tonic::{Code, Status};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 async fn plugins(node: &Node, filters: &[&str]) -> Vec<Plugin> {
     let filters = filters.iter().map(ToString::to_string).collect();
@@ -38,6 +40,28 @@ async fn plugins_of_all_services_are_merged_and_filtered() {
         let down = service.init_err.map(|error| error.code);
         assert_eq!(down, (service.id == "bundle").then_some(Code::Unavailable as i32));
     }
+}
+
+#[tokio::test]
+async fn whoever_has_a_plugin_tells_of_it() {
+    let node = Node::new("100ms");
+    let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));
+    let mut client = IntrospectionClient::new(node.channel.clone());
+    let mut ask = async |kind: &str, id: &str, more: bool| {
+        let options = more.then(prost_types::Any::default);
+        let asked = PluginInfoRequest { r#type: kind.into(), id: id.into(), options };
+        client.plugin_info(asked).await.map(|told| told.into_inner().plugin.unwrap().id)
+    };
+    assert_eq!(ask("io.containerd.grpc.v1", "version", false).await.unwrap(), "version");
+    let (kind, id) = ("io.containerd.test.v1", "distribution");
+    assert_eq!(ask(kind, id, false).await.unwrap(), "distribution");
+    let more = ask("io.containerd.grpc.v1", "version", true).await.unwrap_err();
+    assert_eq!(more.code(), Code::Unimplemented, "{more}");
+    // Nobody who is there has it, but two are away.
+    assert_eq!(ask(kind, "none", false).await.unwrap_err().code(), Code::Unavailable);
+    let _bundle = node.start(Service::Bundle, fakes::parts("bundle"));
+    let _runtime = node.start(Service::Runtime, fakes::parts("runtime"));
+    assert_eq!(ask(kind, "none", false).await.unwrap_err().code(), Code::NotFound);
 }
 
 #[tokio::test]
@@ -120,7 +144,6 @@ async fn health_follows_the_processes() {
     let mut client = HealthClient::new(node.channel.clone());
     for (name, status) in [
         ("berth-bundle", ServingStatus::Serving),
-    assert!(asked[0].after_predecessor && !asked[1].after_predecessor);
         ("containerd.services.snapshots.v1.Snapshots", ServingStatus::Serving),
         ("containerd.services.images.v1.Images", ServingStatus::NotServing),
         ("containerd.services.version.v1.Version", ServingStatus::Serving),
@@ -159,25 +182,25 @@ async fn a_watcher_of_health_is_told_of_each_change() {
 }
 
 #[tokio::test]
-async fn the_list_of_health_is_not_there_yet() {
-    use tonic_health::pb::HealthCheckResponse;
-
+async fn the_list_of_health_has_every_name() {
     let node = Node::new("10s");
-    let mut client = tonic::client::Grpc::new(node.channel.clone());
-    client.ready().await.unwrap();
-    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
-    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/List");
-    let request = tonic::Request::new(HealthCheckRequest::default());
-    let absent = client.unary(request, path, codec).await.unwrap_err();
-    assert_eq!(absent.code(), Code::Unimplemented, "{absent}");
+    let _process = node.start(Service::Bundle, fakes::parts("bundle"));
+    let mut client = HealthClient::new(node.channel.clone());
+    let listed = client.list(HealthListRequest {}).await.unwrap().into_inner().statuses;
+    assert_eq!(listed.len(), 4 + berth_gateway::route::services().count());
+    for (name, status) in listed {
+        let request = HealthCheckRequest { service: name.clone() };
+        assert_eq!(client.check(request).await.unwrap().into_inner(), status, "{name:?}");
+    }
 }
 
-#[tokio::test]
-async fn reflection_lists_what_can_be_called() {
-    use tonic_reflection::pb::v1::ServerReflectionRequest;
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+/// Asks one version of reflection for the list of services, and for the description of each.
+macro_rules! described {
+    ($node:expr, $version:ident) => {{
+        use tonic_reflection::pb::$version::ServerReflectionRequest;
+        use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
 
     let node = Node::new("10s");
     let mut client = ServerReflectionClient::new(node.channel.clone());

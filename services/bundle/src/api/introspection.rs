@@ -1,20 +1,15 @@
 //! containerd.services.introspection.v1.Introspection: bundle's plugins, for the gateway to merge.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-
-use berth_filters::{Adaptor, Filter};
 use berth_grpc::status;
+use berth_introspection::kind::{
+    DIFFER, GRPC, METADATA, MOUNT_HANDLER, MOUNT_MANAGER, SERVICE, SNAPSHOTTER,
+};
+use berth_introspection::{Described, plugin};
 use berth_proto::containerd::services::introspection::v1 as wire;
-use berth_proto::containerd::types::Platform;
-use berth_proto::google::rpc;
 use tonic::{Request, Response, Status};
 use wire::introspection_server::Introspection;
 
 use super::Context;
-
-/// The type of snapshotters as plugins. The one that is meant where none is named exports `default`.
-const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
 #[tonic::async_trait]
 impl Introspection for Context {
@@ -22,9 +17,8 @@ impl Introspection for Context {
         &self,
         request: Request<wire::PluginsRequest>,
     ) -> Result<Response<wire::PluginsResponse>, Status> {
-        let filter = Filter::parse_any(&request.into_inner().filters).map_err(status)?;
-        let mut plugins = self.plugins_here()?;
-        plugins.retain(|plugin| filter.matches(&Fields(plugin)));
+        let filters = request.into_inner().filters;
+        let plugins = berth_introspection::matching(self.plugins_here()?, &filters)?;
         Ok(Response::new(wire::PluginsResponse { plugins }))
     }
 
@@ -32,14 +26,7 @@ impl Introspection for Context {
         &self,
         request: Request<wire::PluginInfoRequest>,
     ) -> Result<Response<wire::PluginInfoResponse>, Status> {
-        let r = request.into_inner();
-        let mut plugins = self.plugins_here()?.into_iter();
-        match plugins.find(|plugin| plugin.r#type == r.r#type && plugin.id == r.id) {
-            Some(plugin) => {
-                Ok(Response::new(wire::PluginInfoResponse { plugin: Some(plugin), extra: None }))
-            }
-            None => Err(Status::not_found(format!("plugin {}.{}: not found", r.r#type, r.id))),
-        }
+        berth_introspection::info(self.plugins_here()?, &request.into_inner())
     }
 
     async fn server(&self, _: Request<()>) -> Result<Response<wire::ServerResponse>, Status> {
@@ -54,66 +41,27 @@ impl Context {
         let default = self.snapshots.resolve("").map_err(status)?;
         for name in self.snapshots.names() {
             let root = self.snapshots.root(name).map_err(status)?;
-            let mut plugin = plugin(SNAPSHOTTER, name);
-            plugin.exports = HashMap::from([("root".to_owned(), root.display().to_string())]);
+            let mut found =
+                plugin(SNAPSHOTTER, name, &[]).on_host().exports("root", root.display());
+            // The one that is meant where none is named.
             if name == default {
-                plugin.exports.insert("default".to_owned(), "true".to_owned());
+                found = found.exports("default", true);
             }
-            plugin.platforms = vec![host()];
-            plugins.push(plugin);
+            plugins.push(found);
         }
         for absent in self.snapshots.absent() {
-            let why = status(&absent.why);
-            let (code, message) = (why.code() as i32, why.message().to_owned());
-            let mut plugin = plugin(SNAPSHOTTER, absent.name);
-            plugin.init_err = Some(rpc::Status { code, message, details: Vec::new() });
-            plugins.push(plugin);
+            let absent = plugin(SNAPSHOTTER, absent.name, &[]).failed(&status(&absent.why));
+            plugins.push(absent.on_host());
         }
-        let mut differ = plugin("io.containerd.differ.v1", "walking");
-        differ.platforms = vec![host()];
-        plugins.push(differ);
-        for (kind, id) in [
-            ("io.containerd.service.v1", "diff-service"),
-            ("io.containerd.service.v1", "snapshots-service"),
-            ("io.containerd.mount-manager.v1", "bundle"),
-            ("io.containerd.grpc.v1", "diff"),
-            ("io.containerd.grpc.v1", "mounts"),
-            ("io.containerd.grpc.v1", "snapshots"),
-        ] {
-            plugins.push(plugin(kind, id));
-        }
+        plugins.extend([
+            plugin(DIFFER, "walking", &[METADATA, MOUNT_MANAGER]).on_host(),
+            plugin(MOUNT_MANAGER, "bolt", &[METADATA, MOUNT_HANDLER]),
+            plugin(SERVICE, "diff-service", &[DIFFER]),
+            plugin(SERVICE, "snapshots-service", &[METADATA]),
+            plugin(GRPC, "diff", &[SERVICE]),
+            plugin(GRPC, "mounts", &[MOUNT_MANAGER]),
+            plugin(GRPC, "snapshots", &[SERVICE]),
+        ]);
         Ok(plugins)
-    }
-}
-
-fn plugin(kind: &str, id: &str) -> wire::Plugin {
-    wire::Plugin { r#type: kind.to_owned(), id: id.to_owned(), ..Default::default() }
-}
-
-/// The platform as Go names it.
-fn host() -> Platform {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    Platform {
-        os: "linux".to_owned(),
-        architecture: architecture.to_owned(),
-        ..Platform::default()
-    }
-}
-
-struct Fields<'a>(&'a wire::Plugin);
-
-impl Adaptor for Fields<'_> {
-    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
-        match path {
-            ["type"] => Some(Cow::Borrowed(&self.0.r#type)),
-            ["id"] => Some(Cow::Borrowed(&self.0.id)),
-            ["platforms"] => self.0.platforms.first().map(|_| Cow::Borrowed("")),
-            ["capabilities"] => Some(Cow::Owned(self.0.capabilities.join(","))),
-            _ => None,
-        }
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use berth_lifecycle::Tasks;
+use berth_proto::grpc::health::v1::health_check_response::ServingStatus;
+use berth_proto::grpc::health::v1::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, health_server,
+};
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use crate::route;
 use crate::upstreams::{Upstream, Upstreams};
@@ -69,6 +72,19 @@ impl health_server::Health for Health {
             .needed(&name)
             .ok_or_else(|| Status::not_found(format!("service {name:?}: not found")))?;
         Ok(Response::new(answer(look(&needed).await)))
+    }
+
+    /// Every name that [`Self::check`] takes.
+    async fn list(
+        &self,
+        _: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        let processes = self.upstreams.all().map(Upstream::name);
+        let names = [""].into_iter().chain(processes).chain(route::services());
+        let looked = names.filter_map(|name| Some((name.to_owned(), self.needed(name)?)));
+        let looked = looked.map(async |(name, needed)| (name, answer(look(&needed).await)));
+        let statuses = join_all(looked).await.into_iter().collect();
+        Ok(Response::new(HealthListResponse { statuses }))
     }
 
     async fn watch(

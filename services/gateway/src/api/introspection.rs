@@ -1,16 +1,14 @@
-//! containerd.services.introspection.v1.Introspection, but for PluginInfo, which is the runtime's.
-
-use std::borrow::Cow;
+//! containerd.services.introspection.v1.Introspection: what the services tell, and the gateway's own.
 
 use berth_config::Service;
-use berth_filters::{Adaptor, Filter};
-use berth_grpc::status;
+use berth_introspection::kind::{EVENT, GRPC, METRICS, SERVER, SERVICE, TTRPC, WARNING};
+use berth_introspection::plugin;
 use berth_proto::containerd::services::introspection::v1::{
     Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
     introspection_server,
 };
 use futures::future::join_all;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::upstreams::Upstreams;
 use crate::{Error, peers};
@@ -41,11 +39,13 @@ impl introspection_server::Introspection for Introspection {
         &self,
         request: Request<PluginsRequest>,
     ) -> Result<Response<PluginsResponse>, Status> {
-        let filter = Filter::parse_any(&request.into_inner().filters)
-            .map_err(|error| status(Error::from(error)))?;
+        let filters = request.into_inner().filters;
+        // Before anybody is asked.
+        berth_introspection::matching(Vec::new(), &filters)?;
         let asked = self.upstreams.all().cloned().map(peers::parts);
-        let mut plugins: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-        plugins.retain(|plugin| filter.matches(&Fields(plugin)));
+        let mut plugins = own();
+        plugins.extend(join_all(asked).await.into_iter().flatten());
+        let plugins = berth_introspection::matching(plugins, &filters)?;
         Ok(Response::new(PluginsResponse { plugins }))
     }
 
@@ -55,26 +55,38 @@ impl introspection_server::Introspection for Introspection {
         Ok(Response::new(ServerResponse { uuid, pid, pidns, deprecations: Vec::new() }))
     }
 
-    /// Not reached through the socket: the path is routed to the runtime.
+    /// Whoever knows the plugin answers; one that does not answer may know it.
     async fn plugin_info(
         &self,
-        _: Request<PluginInfoRequest>,
+        request: Request<PluginInfoRequest>,
     ) -> Result<Response<PluginInfoResponse>, Status> {
-        Err(Status::unimplemented("plugin info is answered by the runtime: not implemented"))
+        let asked = request.into_inner();
+        let mut unknown = match berth_introspection::info(own(), &asked) {
+            Err(status) if status.code() == Code::NotFound => status,
+            answered => return answered,
+        };
+        for service in [Service::Runtime, Service::Bundle, Service::Distribution] {
+            match peers::plugin_info(self.upstreams.of(service), asked.clone()).await {
+                Err(status) if status.code() == Code::NotFound => {}
+                Err(status) if status.code() == Code::Unavailable => unknown = status,
+                answered => return answered,
+            }
+        }
+        Err(unknown)
     }
 }
 
-struct Fields<'a>(&'a Plugin);
-
-impl Adaptor for Fields<'_> {
-    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
-        let Fields(plugin) = self;
-        let text = match path {
-            ["type"] => Cow::Borrowed(plugin.r#type.as_str()),
-            ["id"] => Cow::Borrowed(plugin.id.as_str()),
-            ["capabilities"] => Cow::Owned(plugin.capabilities.join(",")),
-            _ => return None,
-        };
-        (!text.is_empty()).then_some(text)
-    }
+/// What the gateway itself is made of.
+fn own() -> Vec<Plugin> {
+    vec![
+        plugin(EVENT, "exchange", &[]),
+        plugin(WARNING, "deprecations", &[]),
+        plugin(SERVICE, "introspection-service", &[WARNING]),
+        plugin(GRPC, "events", &[EVENT]),
+        plugin(GRPC, "healthcheck", &[]),
+        plugin(GRPC, "introspection", &[SERVICE]),
+        plugin(GRPC, "version", &[]),
+        plugin(SERVER, "grpc", &[GRPC, METRICS]),
+        plugin(SERVER, "ttrpc", &[TTRPC, GRPC]),
+    ]
 }

@@ -14,8 +14,7 @@ pub fn routes() -> Result<Routes, Error> {
 }
 
 fn described() -> Builder<'static> {
-    let builder = Builder::configure()
-        .register_encoded_file_descriptor_set(berth_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let builder =
+        Builder::configure().register_encoded_file_descriptor_set(berth_proto::FILE_DESCRIPTOR_SET);
     route::services().fold(builder, Builder::with_service_name)
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use berth_grpc::MAX_MESSAGE;
 use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
-use berth_proto::containerd::services::introspection::v1::{Plugin, PluginsRequest};
+use berth_proto::containerd::services::introspection::v1::{
+    Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest,
+};
 use berth_proto::google::rpc;
 use tokio::time::timeout;
 use tonic::Status;
@@ -16,12 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// The type of the entry that stands for a service as a whole.
 const SERVICE: &str = "io.berth.service.v1";
 
-/// The parts of one service.
-pub type Parts = Vec<Plugin>;
-
 /// The parts of a service, and an entry for the service itself, which holds the error if it does
 /// not answer.
-pub async fn parts(upstream: Upstream) -> Parts {
+pub async fn parts(upstream: Upstream) -> Vec<Plugin> {
     let mut itself = Plugin {
         r#type: SERVICE.into(),
         id: upstream.name().trim_start_matches("berth-").into(),
@@ -48,6 +48,21 @@ pub async fn parts(upstream: Upstream) -> Parts {
 pub async fn uuid(upstream: Upstream) -> Result<String, Status> {
     let mut client = IntrospectionClient::new(upstream.calls().clone());
     in_time(client.server(())).await.map(|server| server.uuid)
+}
+
+/// What a service tells of one plugin. A program that it asks may take its time.
+///
+/// # Errors
+/// NOT_FOUND of those that do not have it; why it cannot tell.
+pub async fn plugin_info(
+    upstream: &Upstream,
+    asked: PluginInfoRequest,
+) -> Result<tonic::Response<PluginInfoResponse>, Status> {
+    let mut client = IntrospectionClient::new(upstream.calls().clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let answer = client.plugin_info(asked).await?;
+    Ok(tonic::Response::new(answer.into_inner()))
 }
 
 async fn in_time<T>(

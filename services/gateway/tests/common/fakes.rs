@@ -132,9 +132,14 @@ impl introspection::introspection_server::Introspection for Parts {
 
     async fn plugin_info(
         &self,
-        _: Request<introspection::PluginInfoRequest>,
+        request: Request<introspection::PluginInfoRequest>,
     ) -> Result<Response<introspection::PluginInfoResponse>, Status> {
-        Err(Status::not_found(self.0))
+        let introspection::PluginInfoRequest { r#type, id, .. } = request.into_inner();
+        if id != self.0 {
+            return Err(Status::not_found(id));
+        }
+        let plugin = Some(introspection::Plugin { r#type, id, ..Default::default() });
+        Ok(Response::new(introspection::PluginInfoResponse { plugin, extra: None }))
     }
 }
 
@@ -169,17 +174,17 @@ impl NodeEvents for Events {
         let events = futures::stream::iter(script).chain(futures::stream::pending());
         Ok(Response::new(Box::pin(events)))
     }
-}
-
-/// An event of a run of a service.
-pub fn event(seq: u64, incarnation: u64, topic: &str) -> Result<NodeEvent, Status> {
-    let event = Some(Any { type_url: "x.Y".into(), value: Vec::new() });
 
     type AttendStream = futures::stream::Pending<Result<(), Status>>;
 
     async fn attend(&self, _: Request<()>) -> Result<Response<Self::AttendStream>, Status> {
         Ok(Response::new(futures::stream::pending()))
     }
+}
+
+/// An event of a run of a service.
+pub fn event(seq: u64, incarnation: u64, topic: &str) -> Result<NodeEvent, Status> {
+    let event = Some(Any { type_url: "x.Y".into(), value: Vec::new() });
     let (topic, namespace) = (topic.to_owned(), "default".to_owned());
     Ok(NodeEvent { seq, incarnation, topic, namespace, event, timestamp: None })
 }

@@ -1,11 +1,13 @@
 //! `containerd.services.introspection.v1.Introspection`: this service's part of the node's plugins.
 
-use std::borrow::Cow;
-
-use berth_filters::{Adaptor, Filter};
 use berth_grpc::status;
+use berth_introspection::kind::{
+    CONTAINER_MONITOR, EVENT, GRPC, METADATA, MOUNT_MANAGER, RUNTIME, SANDBOX_CONTROLLER, SANDBOX_STORE,
+    SERVICE, SHIM, TTRPC, WARNING,
+};
+use berth_introspection::{Described, plugin};
 use berth_proto::containerd::services::introspection::v1 as wire;
-use berth_proto::containerd::types::{Platform, RuntimeInfo, RuntimeRequest};
+use berth_proto::containerd::types::{RuntimeInfo, RuntimeRequest};
 use berth_proto::{pack, unpack};
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -18,30 +20,14 @@ pub(super) struct Service(pub(super) Launcher);
 
 type Answer<T> = Result<Response<T>, Status>;
 
-const RUNTIME: (&str, &str) = ("io.containerd.runtime.v2", "task");
-
-const PLUGINS: [(&str, &str); 10] = [
-    RUNTIME,
-    ("io.containerd.shim.v1", "manager"),
-    ("io.containerd.sandbox.store.v1", "local"),
-    ("io.containerd.sandbox.controller.v1", "shim"),
-    ("io.containerd.grpc.v1", "sandbox-controllers"),
-    ("io.containerd.monitor.container.v1", "restart"),
-    ("io.containerd.grpc.v1", "containers"),
-    ("io.containerd.grpc.v1", "tasks"),
-    ("io.containerd.grpc.v1", "sandboxes"),
-    ("io.containerd.ttrpc.v1", "events"),
-];
-
 #[tonic::async_trait]
 impl wire::introspection_server::Introspection for Service {
     async fn plugins(
         &self,
         request: Request<wire::PluginsRequest>,
     ) -> Answer<wire::PluginsResponse> {
-        let filter = Filter::parse_any(&request.into_inner().filters);
-        let filter = filter.map_err(|error| status(Error::from(error)))?;
-        let plugins = PLUGINS.iter().map(plugin).filter(|p| filter.matches(&View(p))).collect();
+        let filters = request.into_inner().filters;
+        let plugins = berth_introspection::matching(plugins(), &filters)?;
         Ok(Response::new(wire::PluginsResponse { plugins }))
     }
 
@@ -49,20 +35,18 @@ impl wire::introspection_server::Introspection for Service {
         &self,
         request: Request<wire::PluginInfoRequest>,
     ) -> Answer<wire::PluginInfoResponse> {
-        let wire::PluginInfoRequest { r#type, id, options } = request.into_inner();
-        let asked = PLUGINS.iter().find(|(kind, name)| *kind == r#type && *name == id);
-        let unknown = || Status::not_found(format!("plugin {type}.{id}: not found"));
-        let asked = asked.ok_or_else(unknown)?;
-        let extra = match options.as_ref().and_then(unpack::<RuntimeRequest>) {
-            Some(request) if *asked == RUNTIME => {
-                let request = request.map_err(|e| {
-                    status(Error::Invalid(format!("decode options of plugin info: {e}")))
-                })?;
-                Some(pack(&self.runtime(&request).await.map_err(status)?))
-            }
-            _ => None,
+        let asked = request.into_inner();
+        let plugin = berth_introspection::find(plugins(), &asked)?;
+        let options = asked.options.as_ref();
+        let Some(request) =
+            options.and_then(unpack::<RuntimeRequest>).filter(|_| plugin.r#type == RUNTIME)
+        else {
+            return berth_introspection::info(vec![plugin], &asked);
         };
-        Ok(Response::new(wire::PluginInfoResponse { plugin: Some(plugin(asked)), extra }))
+        let request = request
+            .map_err(|e| status(Error::Invalid(format!("decode options of plugin info: {e}"))))?;
+        let extra = Some(pack(&self.runtime(&request).await.map_err(status)?));
+        Ok(Response::new(wire::PluginInfoResponse { plugin: Some(plugin), extra }))
     }
 
     async fn server(&self, _request: Request<()>) -> Answer<wire::ServerResponse> {
@@ -80,28 +64,26 @@ impl Service {
     }
 }
 
-struct View<'a>(&'a wire::Plugin);
-
-impl Adaptor for View<'_> {
-    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
-        match path {
-            ["type"] => Some(Cow::Borrowed(&self.0.r#type)),
-            ["id"] => Some(Cow::Borrowed(&self.0.id)),
-            _ => None,
-        }
-    }
-}
-
-fn plugin((kind, id): &(&str, &str)) -> wire::Plugin {
-    let platform = Platform {
-        os: "linux".into(),
-        architecture: match std::env::consts::ARCH {
-            "x86_64" => "amd64".into(),
-            "aarch64" => "arm64".into(),
-            other => other.into(),
-        },
-        ..Platform::default()
-    };
-    let platforms = if *kind == RUNTIME.0 { vec![platform] } else { Vec::new() };
-    wire::Plugin { r#type: (*kind).into(), id: (*id).into(), platforms, ..Default::default() }
+fn plugins() -> Vec<wire::Plugin> {
+    vec![
+        plugin(RUNTIME, "task", &[SHIM, MOUNT_MANAGER, WARNING])
+            .on_host()
+            .exports("log-uri-schemes", "fifo,binary,binary-v2,file"),
+        plugin(SHIM, "manager", &[EVENT, METADATA]),
+        plugin(SANDBOX_STORE, "local", &[METADATA]),
+        plugin(SANDBOX_CONTROLLER, "shim", &[SHIM, EVENT]),
+        plugin(CONTAINER_MONITOR, "restart", &[EVENT, SERVICE]).can(&[
+            "no",
+            "always",
+            "on-failure",
+            "unless-stopped",
+        ]),
+        plugin(SERVICE, "containers-service", &[EVENT, METADATA]),
+        plugin(SERVICE, "tasks-service", &[EVENT, METADATA, RUNTIME, WARNING]),
+        plugin(GRPC, "containers", &[SERVICE]),
+        plugin(GRPC, "sandboxes", &[SANDBOX_STORE]),
+        plugin(GRPC, "sandbox-controllers", &[SANDBOX_CONTROLLER, EVENT]),
+        plugin(GRPC, "tasks", &[SERVICE]),
+        plugin(TTRPC, "events", &[EVENT]),
+    ]
 }
