@@ -120,6 +120,7 @@ async fn a_subscription_outlives_a_service_and_resumes_where_it_was() {
     assert_eq!(stream.message().await.unwrap().unwrap().topic, "/c");
     let asked = events.asked.lock().unwrap().clone();
     assert_eq!((asked[0].from_seq, asked[0].from_start), (0, false));
+    assert!(asked[0].after_predecessor && !asked[1].after_predecessor);
     assert_eq!((asked[1].from_seq, asked[1].incarnation), (6, 9));
 }
 
@@ -202,18 +203,42 @@ macro_rules! described {
         use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
         use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
 
+        let mut client = ServerReflectionClient::new($node.channel.clone());
+        let services = berth_gateway::route::services();
+        let asked = services.map(|name| MessageRequest::FileContainingSymbol(name.to_owned()));
+        let asked: Vec<_> = [MessageRequest::ListServices(String::new())]
+            .into_iter()
+            .chain(asked)
+            .map(|asked| ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(asked),
+            })
+            .collect();
+        let asked = futures::stream::iter(asked);
+        let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
+        let (mut listed, mut files) = (Vec::new(), 0);
+        while let Some(answer) = answers.message().await.unwrap() {
+            match answer.message_response {
+                Some(MessageResponse::ListServicesResponse(list)) => {
+                    listed = list.service.into_iter().map(|service| service.name).collect();
+                }
+                Some(MessageResponse::FileDescriptorResponse(file)) => {
+                    assert!(!file.file_descriptor_proto.is_empty());
+                    files += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(listed, berth_gateway::route::services().collect::<Vec<_>>());
+        assert_eq!(files, listed.len(), "each is described");
+    }};
+}
+
+#[tokio::test]
+async fn reflection_describes_what_can_be_called() {
     let node = Node::new("10s");
-    let mut client = ServerReflectionClient::new(node.channel.clone());
-    let message_request = Some(MessageRequest::ListServices(String::new()));
-    let request = ServerReflectionRequest { host: String::new(), message_request };
-    let mut answers =
-        client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else {
-        panic!("a list of services, not {answer:?}")
-    };
-    let listed: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
-    assert_eq!(listed, berth_gateway::route::services().collect::<Vec<_>>());
+    described!(node, v1);
+    described!(node, v1alpha);
 }
 
 /// containerd's own client, which is Debian's ctr 1.6.
