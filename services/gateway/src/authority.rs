@@ -31,7 +31,7 @@ const HEADERS: u8 = 1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 /// A longer frame of headers, which no client sends, is not waited for.
-const LONGEST: usize = 16 << 10;
+const LONGEST: usize = HEAD + (16 << 10);
 
 /// A connection whose calls have names that HTTP accepts.
 #[derive(Debug)]
