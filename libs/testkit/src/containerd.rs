@@ -5,12 +5,17 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::processes::{self, clear_away};
 use crate::{Run, program, until};
 
-/// A running containerd. Its process, its containers and its mounts end with it.
+/// Calls that are no client's hold nothing by leases.
+const NO_COLLECTIONS: &str = "[plugins.\"io.containerd.gc.v1.scheduler\"]\n\
+     deletion_threshold = 0\nmutation_threshold = 0\nschedule_delay = \"1h\"\nstartup_delay = \"1h\"\n";
+
+/// A running containerd, which collects nothing of itself. Its process, its containers and its mounts end with it.
 #[derive(Debug)]
 pub struct Containerd {
     dir: TempDir,
@@ -35,7 +40,7 @@ impl Containerd {
             // Collections only for those who wait for one.
             "io.containerd.gc.v1.scheduler",
         );
-        fs_err::write(dir.path().join("config.toml"), config)?;
+        fs_err::write(dir.path().join("config.toml"), config + NO_COLLECTIONS)?;
         let log = fs_err::File::create(dir.path().join("log"))?.into_parts().0;
         let child = program("containerd")
             .args(["--config"])
@@ -51,6 +56,23 @@ impl Containerd {
         until("containerd answers", Duration::from_secs(30), answers)
             .with_context(|| fs_err::read_to_string(daemon.path("log")).unwrap_or_default())?;
         Ok(daemon)
+    }
+
+    /// Waits for its end, which something else has brought about.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn ends(&mut self) -> Result<()> {
+        let ended = || matches!(self.child.try_wait(), Ok(Some(_)));
+        until("containerd ends", Duration::from_secs(10), ended)
+    }
+
+    /// Sends its process a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, number: Signal) -> Result<()> {
+        processes::signal(self.child.id(), number)
     }
 
     /// Its socket.

@@ -112,6 +112,9 @@ impl Api for Service {
         let wire::CloseIoRequest { container_id, exec_id, stdin } = request.into_inner();
         if stdin {
             self.0.close_stdin(&ns, &container_id, &exec_id).await.map_err(status)?;
+        } else {
+            // Nothing is closed, of a process that is there.
+            self.0.get(&ns, &container_id, &exec_id).await.map_err(status)?;
         }
         Ok(Response::new(()))
     }

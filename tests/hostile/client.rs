@@ -1,0 +1,94 @@
+//! Any method called with any bytes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use berth_grpc::{Channel, MAX_MESSAGE, with_namespace};
+use bytes::{Buf, BufMut, Bytes};
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Status};
+
+/// The longest that an answer may take: longer than the services wait for anything of theirs.
+const ANSWERED: Duration = Duration::from_secs(60);
+/// How long an answer that has begun is read: some streams have no end.
+const READ: Duration = Duration::from_millis(100);
+
+/// Messages as the bytes that they are.
+#[derive(Clone, Copy)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        into.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
+
+/// How a method answers to a message, in the namespace `hostile`. Ok for a stream that goes on.
+pub async fn answer(channel: &Channel, method: &str, message: Vec<u8>) -> Result<Status> {
+    let mut client = Grpc::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+    client.ready().await?;
+    let path = PathAndQuery::try_from(format!("/{method}"))?;
+    let once = tokio_stream::once(Bytes::from(message));
+    let request = with_namespace(once, &"hostile".parse()?);
+    let begun = Instant::now();
+    // All kinds of calls are streams on the wire.
+    let call = client.streaming(request, path, Raw);
+    let answered = tokio::time::timeout(ANSWERED, call).await;
+    let answered = answered.with_context(|| format!("{method} does not answer"))?;
+    let ended = match answered {
+        Err(status) => status,
+        Ok(stream) => {
+            let mut stream = stream.into_inner();
+            let rest = async {
+                while stream.message().await?.is_some() {}
+                Ok(())
+            };
+            match tokio::time::timeout(READ, rest).await {
+                Ok(Err(status)) => status,
+                Ok(Ok(())) | Err(_) => Status::ok(""),
+            }
+        }
+    };
+    ensure!(begun.elapsed() < ANSWERED, "{method} takes {:?}", begun.elapsed());
+    Ok(ended)
+}
+
+/// Whether a status says what is wrong, and not that something here is.
+pub fn is_proper(status: &Status) -> bool {
+    match status.code() {
+        // gRPC's own word for a message that is none, in Go too.
+        Code::Internal => status.message().starts_with("failed to decode Protobuf message"),
+        Code::Unknown | Code::DataLoss => false,
+        _ => !status.message().contains("panick"),
+    }
+}

@@ -1,0 +1,120 @@
+//! What no honest client sends: each method of the interface gets an empty message, one with every
+//! field at its limit, ones of wrong types, and bytes that are none. Each answer says in time what is
+//! wrong, and all processes are there afterwards. Needs root and the binaries, as stories do.
+
+mod client;
+mod messages;
+
+use anyhow::{Context, Result, ensure};
+use berth_grpc::Channel;
+use berth_testkit::{Containerd, Node};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+use tonic::Code;
+
+/// `SERVICE/METHOD`, the code that an empty message gets, and that of Debian's containerd if it is
+/// another; `Ends` if it ends as a whole.
+const METHODS: &str = include_str!("methods.txt");
+
+const SERVICES: [&str; 4] =
+    ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"];
+
+/// Random messages are the same in each run.
+const SEED: u64 = 20_260_101;
+
+/// Methods, with the codes of ours and of the reference.
+fn methods() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    METHODS.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let mut words = line.split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        let (method, ours, other) = (word(), word(), word());
+        (method, ours, if other.is_empty() { ours } else { other })
+    })
+}
+
+fn pids(node: &Node) -> Result<Vec<u32>> {
+    SERVICES.iter().map(|service| node.service_pid(service)).collect()
+}
+
+fn input(pool: &DescriptorPool, method: &str) -> Result<MessageDescriptor> {
+    let (service, name) = method.split_once('/').context("a method")?;
+    let service = pool.get_service_by_name(service).with_context(|| service.to_owned())?;
+    let found = service.methods().find(|method| method.name() == name);
+    Ok(found.with_context(|| method.to_owned())?.input())
+}
+
+/// All services answer, and are those that they were.
+async fn unharmed(node: &Node, channel: &Channel, pids_before: &[u32]) -> Result<()> {
+    let health = client::answer(channel, "grpc.health.v1.Health/Check", Vec::new()).await?;
+    ensure!(health.code() == Code::Ok, "{health}");
+    let log = node.log()?;
+    let panicked: Vec<_> = log.lines().filter(|line| line.contains("panicked")).collect();
+    ensure!(panicked.is_empty(), "{panicked:#?}");
+    ensure!(pids(node)? == pids_before, "a service was started again\n{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_message_gets_the_code_that_containerd_has_for_it() -> Result<()> {
+    let node = Node::start()?;
+    let channel = berth_grpc::channel(&node.address());
+    let before = pids(&node)?;
+    let mut differs = Vec::new();
+    for (method, code, _) in methods() {
+        let status = client::answer(&channel, method, Vec::new()).await?;
+        let got = format!("{:?}", status.code());
+        if got != code || !client::is_proper(&status) {
+            differs.push(format!("{method} {got} instead of {code}: {}", status.message()));
+        }
+    }
+    assert!(differs.is_empty(), "{differs:#?}");
+    unharmed(&node, &channel, &before).await
+}
+
+/// What the table says of containerd is so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_has_the_codes_of_the_table() -> Result<()> {
+    let mut reference = Containerd::start()?;
+    let mut differs = Vec::new();
+    // Its streams of events begin with an event.
+    for (method, _, code) in methods().filter(|(method, ..)| !method.ends_with("/Subscribe")) {
+        let channel = berth_grpc::channel(&reference.address());
+        let status = client::answer(&channel, method, Vec::new()).await?;
+        let newer = status.message().contains("unknown service")
+            || status.message().contains("unknown method");
+        let mut got = format!("{:?}", status.code());
+        if status.code() == Code::Unavailable {
+            reference.ends().with_context(|| method.to_owned())?;
+            got = "Ends".to_owned();
+            reference = Containerd::start()?;
+        }
+        if got != code && !newer {
+            differs.push(format!("{method} {got} instead of {code}: {}", status.message()));
+        }
+    }
+    assert!(differs.is_empty(), "{differs:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_sent_is_answered_and_harms_nothing() -> Result<()> {
+    let pool = DescriptorPool::decode(berth_proto::FILE_DESCRIPTOR_SET)?;
+    let node = Node::start()?;
+    let channel = berth_grpc::channel(&node.address());
+    let before = pids(&node)?;
+    let mut improper = Vec::new();
+    for ((method, ..), seed) in methods().zip(SEED..) {
+        for (what, message) in messages::all(&input(&pool, method)?, seed) {
+            let status = client::answer(&channel, method, message).await?;
+            if !client::is_proper(&status) {
+                improper.push(format!("{method}, {what}: {:?}: {}", status.code(), short(&status)));
+            }
+        }
+        unharmed(&node, &channel, &before).await.with_context(|| format!("after {method}"))?;
+    }
+    assert!(improper.is_empty(), "{improper:#?}");
+    Ok(())
+}
+
+fn short(status: &tonic::Status) -> String {
+    status.message().chars().take(300).collect()
+}
