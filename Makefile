@@ -2,7 +2,7 @@
 
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
-            strace docker.io
+            strace docker.io protobuf-compiler
 PREFIX   ?= /usr/local
 PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
@@ -30,9 +30,10 @@ test: setup lint ## everything: lints, unit tests, stories with real clients, ki
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-test-long: setup ## five times the kills -9 of services that `make test` makes (needs root)
+test-long: setup ## five times the kills -9 of services that `make test` makes, and ten times its load (needs root)
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
+	BERTH_LOAD_SECONDS=600 cargo test --workspace --test client --locked -- --nocapture
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked
