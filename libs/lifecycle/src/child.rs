@@ -52,6 +52,24 @@ pub fn pass(command: &mut Command, fd: OwnedFd) -> RawFd {
     number
 }
 
+/// Lets the child inherit `fd` as number `number`, above 2. The command keeps the descriptor open
+/// until it is dropped.
+pub fn pass_as(command: &mut Command, fd: OwnedFd, number: RawFd) {
+    // SAFETY: one fcntl or dup2 between fork and exec, from a descriptor that the closure itself
+    // owns. It runs after the sweep of `command`, as hooks run in the order in which they were
+    // added; what has that number in the child is ours to replace.
+    unsafe {
+        command.pre_exec(move || {
+            let done = if fd.as_raw_fd() == number {
+                libc::fcntl(number, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(fd.as_raw_fd(), number)
+            };
+            if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        });
+    }
+}
+
 /// Runs `command` to its end and returns what it wrote. The exit status is the caller's to judge.
 ///
 /// # Errors
@@ -212,6 +230,16 @@ mod tests {
         let listed: Vec<_> = listed.lines().collect();
         assert!(listed.contains(&passed.to_string().as_str()), "{listed:?}");
         assert!(!listed.contains(&leak.as_raw_fd().to_string().as_str()), "{listed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_descriptor_is_inherited_under_the_number_that_is_asked_for() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&write, b"payload").unwrap();
+        drop(write);
+        let mut cat = shell("exec cat <&9");
+        pass_as(&mut cat, read, 9);
+        assert_eq!(output(cat, SOON).await.unwrap().stdout, b"payload");
     }
 
     #[test]
