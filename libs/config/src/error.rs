@@ -47,6 +47,16 @@ pub enum Error {
         /// What would be allowed.
         rule: &'static str,
     },
+    /// A value of a table with a name of its own is nothing that can be used.
+    #[error("{key} is {value:?}: it must be {rule}")]
+    Value {
+        /// The key, with its table.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What would be allowed.
+        rule: &'static str,
+    },
 }
 
 impl Coded for Error {
@@ -56,7 +66,8 @@ impl Coded for Error {
             Error::Parse { .. }
             | Error::RelativePath { .. }
             | Error::SameFolder(_)
-            | Error::Range { .. } => Code::InvalidArgument,
+            | Error::Range { .. }
+            | Error::Value { .. } => Code::InvalidArgument,
         }
     }
 }

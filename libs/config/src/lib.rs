@@ -17,10 +17,11 @@ pub use error::Error;
 pub use paths::Service;
 pub use sections::{
     Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime, Sharing,
-    Telemetry, Timeouts,
+    StreamProcessor, Telemetry, Timeouts,
 };
 pub use units::{ByteSize, HumanDuration};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct Config {
     pub bundle: Bundle,
     /// Runtime's part.
     pub runtime: Runtime,
+    /// Programs that make layers of what is none, by their IDs.
+    pub stream_processors: BTreeMap<String, StreamProcessor>,
 }
 
 impl Default for Config {
@@ -64,6 +67,7 @@ impl Default for Config {
             distribution: Distribution::default(),
             bundle: Bundle::default(),
             runtime: Runtime::default(),
+            stream_processors: BTreeMap::new(),
         }
     }
 }
@@ -110,6 +114,9 @@ impl Config {
         }
         if self.root == self.state {
             return Err(Error::SameFolder(self.root.clone()));
+        }
+        for (id, processor) in &self.stream_processors {
+            processor.check(id)?;
         }
         self.distribution.check()
     }

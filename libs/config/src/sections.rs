@@ -172,6 +172,24 @@ pub struct Bundle {
     pub events: usize,
 }
 
+/// `[stream_processors.ID]`: keys are containerd's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamProcessor {
+    /// Media types that the program takes on its standard input.
+    pub accepts: Vec<String>,
+    /// The media type of what it writes to its standard output.
+    pub returns: String,
+    /// The program, a path or a name on PATH.
+    pub path: PathBuf,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables for it, `NAME=VALUE`, besides those of the service.
+    #[serde(default)]
+    pub env: Vec<String>,
+}
+
 /// `[runtime]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -309,6 +327,28 @@ impl Distribution {
             return Ok(());
         }
         Err(Error::Range { key, value: share.to_string(), rule: "from 0 to 0.5" })
+    }
+}
+
+impl StreamProcessor {
+    pub(crate) fn check(&self, id: &str) -> Result<(), Error> {
+        let wrong = |key, value: String, rule| {
+            let key = format!("stream_processors.{id}.{key}");
+            Err(Error::Value { key, value, rule })
+        };
+        if self.accepts.is_empty() || self.accepts.iter().any(String::is_empty) {
+            return wrong("accepts", format!("{:?}", self.accepts), "media types, one at least");
+        }
+        if self.returns.is_empty() {
+            return wrong("returns", String::new(), "a media type");
+        }
+        if self.path.as_os_str().is_empty() {
+            return wrong("path", String::new(), "a program");
+        }
+        match self.env.iter().find(|pair| pair.find('=').is_none_or(|at| at == 0)) {
+            Some(pair) => wrong("env", pair.clone(), "NAME=VALUE"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -141,6 +141,33 @@ fn a_wrong_file_is_told_where_and_what() {
 }
 
 #[test]
+fn a_stream_processor_is_whole_or_refused() {
+    let load = |keys: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("berth.toml");
+        std::fs::write(&path, format!("[stream_processors.\"a.b\"]\n{keys}")).unwrap();
+        Config::load(Some(&path), Overrides::default()).map_err(|error| error.to_string())
+    };
+    let whole = "accepts = [\"a/b\"]\nreturns = \"c/d\"\npath = \"cat\"\n";
+    let known = load(whole).unwrap();
+    assert_eq!(known.stream_processors["a.b"].accepts, ["a/b"]);
+    for (keys, expected) in [
+        ("accepts = []\nreturns = \"c\"\npath = \"p\"", "stream_processors.a.b.accepts is"),
+        ("accepts = [\"a\"]\nreturns = \"\"\npath = \"p\"", "stream_processors.a.b.returns is"),
+        ("accepts = [\"a\"]\nreturns = \"c\"\npath = \"\"", "stream_processors.a.b.path is"),
+        (&format!("{whole}env = [\"=x\"]"), "stream_processors.a.b.env is \"=x\""),
+    ] {
+        let error = load(keys).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services/bundle/src");
+    let text = source(&services);
+    for field in ["accepts", "returns", "path", "args", "env"] {
+        assert!(reads(&text, field) && SHIPPED.contains(&format!("#  {field} = ")), "{field}");
+    }
+}
+
+#[test]
 fn the_command_line_overrides_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("berth.toml");
