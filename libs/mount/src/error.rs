@@ -46,6 +46,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A step of attaching a loop device to a file, or of changing one, failed.
+    #[error("loop device: {step} {}", path.display())]
+    Loop {
+        /// What was being done.
+        step: &'static str,
+        /// The file or the device.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel's list of mounts could not be read.
     #[error("read {}: list mounts", path.display())]
     List {
@@ -72,7 +83,9 @@ pub enum Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Error::Mount { source, .. } | Error::Unmount { source, .. } => code_of_errno(source),
+            Error::Mount { source, .. }
+            | Error::Unmount { source, .. }
+            | Error::Loop { source, .. } => code_of_errno(source),
             Error::Option { code, .. } => *code,
             Error::List { source, .. } | Error::Directory { source, .. } => code_of_io(source),
             Error::Malformed(_) => Code::DataLoss,

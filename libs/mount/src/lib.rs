@@ -7,7 +7,9 @@
 //! Small on purpose: the shim links it, and there is one shim per container.
 
 mod attempt;
+mod erofs;
 mod error;
+mod loops;
 pub mod mountinfo;
 mod mounting;
 mod options;
@@ -16,6 +18,7 @@ mod temporary;
 mod unmounting;
 
 pub use error::Error;
+pub use loops::{LoopDevice, LoopOptions};
 pub use mounting::mount_all;
 pub use temporary::TempMount;
 pub use unmounting::{unmount_all, unmount_beneath};

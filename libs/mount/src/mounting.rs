@@ -4,10 +4,12 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::MountFlags;
 
 use crate::attempt::{Attempt, classic};
+use crate::loops::{LoopDevice, LoopOptions};
 use crate::options::{Parsed, parse};
-use crate::{Error, Mount, overlay, unmount_all};
+use crate::{Error, Mount, erofs, overlay, unmount_all};
 
 /// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
 ///
@@ -53,9 +55,17 @@ fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Err
     let data = parsed.data.join(",");
     if attempt.mount.kind == "overlay" && overlay::is_long(&data) {
         overlay::mount_long(attempt, parsed, at)?;
+    } else if attempt.mount.kind == "erofs" && !parsed.remount {
+        erofs::mount(attempt, parsed, at)?;
     } else if parsed.remount {
         rustix::mount::mount_remount(at, parsed.flags.0, data)
             .map_err(|e| attempt.error("remount", e))?;
+    } else if parsed.looped {
+        // Held until it is mounted; then the mount is its last user.
+        let device = LoopDevice::attach(Path::new(&attempt.mount.source), loop_options(parsed))?;
+        let source = device.path().display().to_string();
+        let mount = &Mount { source, ..attempt.mount.clone() };
+        classic(&Attempt { mount, target: attempt.target }, parsed, at, data)?;
     } else {
         classic(attempt, parsed, at, data)?;
     }
@@ -64,4 +74,9 @@ fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Err
             .map_err(|e| attempt.error("change propagation", e))?;
     }
     Ok(())
+}
+
+fn loop_options(parsed: &Parsed) -> LoopOptions<'static> {
+    let read_only = parsed.flags.0.contains(MountFlags::RDONLY);
+    LoopOptions { read_only, direct_io: parsed.direct_io, name: "" }
 }

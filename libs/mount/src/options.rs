@@ -14,6 +14,10 @@ pub(crate) struct Parsed {
     pub propagation: Option<MountPropagationFlags>,
     /// `remount`: change the mount that is there.
     pub remount: bool,
+    /// `loop`: the source is a file, mounted from a loop device.
+    pub looped: bool,
+    /// `direct-io`, of a loop device.
+    pub direct_io: bool,
     /// What the file system itself reads.
     pub data: Vec<String>,
 }
@@ -81,13 +85,13 @@ fn effect(word: &str) -> Option<Effect> {
 
 /// Why an option is refused before any system call, if it is.
 fn refusal(option: &str) -> Option<(&'static str, Code)> {
+    if option.starts_with("X-containerd.dmverity=") {
+        return Some(("dm-verity devices are not set up here", Code::Unimplemented));
+    }
     if option.starts_with("X-containerd.") {
         return Some(("meant for the mount manager: activate the mount first", {
             Code::InvalidArgument
         }));
-    }
-    if option == "loop" {
-        return Some(("loop devices are not set up here: pass the device", Code::Unimplemented));
     }
     if option.starts_with("uidmap=") || option.starts_with("gidmap=") {
         return Some(("ID-mapped mounts are not provided", Code::Unimplemented));
@@ -107,6 +111,7 @@ pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
     if mount.kind == "rbind" {
         parsed.flags.0 |= MountFlags::BIND | MountFlags::REC;
     }
+    parsed.looped = mount.options.iter().any(|option| option == "loop");
     for option in &mount.options {
         if let Some((reason, code)) = refusal(option) {
             let (mount, option) = (describe(mount), option.clone());
@@ -118,6 +123,8 @@ pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
             Some(Effect::Propagate(flags)) => parsed.propagation = Some(flags),
             Some(Effect::Remount) => parsed.remount = true,
             Some(Effect::Nothing) => {}
+            None if option == "loop" => {}
+            None if option == "direct-io" && parsed.looped => parsed.direct_io = true,
             None => parsed.data.push(option.clone()),
         }
     }
@@ -155,8 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn loop_devices_take_their_own_options() {
+        let parsed = parse(&mount("ext4", &["loop", "direct-io", "noload"])).unwrap();
+        assert!(parsed.looped && parsed.direct_io && parsed.data == ["noload"]);
+        assert_eq!(parse(&mount("ext4", &["direct-io"])).unwrap().data, ["direct-io"]);
+    }
+
+    #[test]
     fn what_somebody_else_must_handle_is_refused() {
-        for option in ["X-containerd.mkfs.fs=ext4", "loop", "uidmap=0:1:2", "a\0b"] {
+        for option in ["X-containerd.mkfs.fs=ext4", "uidmap=0:1:2", "a\0b"] {
             let error = parse(&mount("ext4", &[option])).unwrap_err();
             assert!(error.to_string().starts_with("mount ext4 of src: option"), "{error}");
         }

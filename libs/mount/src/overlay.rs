@@ -91,17 +91,31 @@ fn by_layer(
         }
         .map_err(|e| failed(format!("set option {option}"), e))?;
     }
+    finish(attempt, parsed, &context, at)?;
+    Ok(true)
+}
+
+/// Mounts what a context describes: its own options are set, the source and flags are not.
+pub(crate) fn finish(
+    attempt: &Attempt<'_>,
+    parsed: &Parsed,
+    context: &OwnedFd,
+    at: &Path,
+) -> Result<(), Error> {
+    let failed = |step: &str, errno| match kernel_message(context) {
+        Some(said) => attempt.error_saying(step, errno, said),
+        None => attempt.error(step, errno),
+    };
     if parsed.flags.0.contains(MountFlags::RDONLY) {
-        fsconfig_set_flag(&context, "ro").map_err(|e| failed("set option ro".into(), e))?;
+        fsconfig_set_flag(context, "ro").map_err(|e| failed("set option ro", e))?;
     }
     let source = attempt.mount.source.as_str();
-    fsconfig_set_string(&context, "source", source).map_err(|e| failed("set source".into(), e))?;
-    fsconfig_create(&context).map_err(|e| failed("create".into(), e))?;
-    let mounted = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes(parsed.flags.0))
-        .map_err(|e| failed("fsmount".into(), e))?;
+    fsconfig_set_string(context, "source", source).map_err(|e| failed("set source", e))?;
+    fsconfig_create(context).map_err(|e| failed("create", e))?;
+    let mounted = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes(parsed.flags.0))
+        .map_err(|e| failed("fsmount", e))?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-    move_mount(&mounted, "", CWD, at, flags).map_err(|e| attempt.error("move_mount", e))?;
-    Ok(true)
+    move_mount(&mounted, "", CWD, at, flags).map_err(|e| attempt.error("move_mount", e))
 }
 
 fn attributes(flags: MountFlags) -> MountAttrFlags {

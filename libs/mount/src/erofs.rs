@@ -1,0 +1,59 @@
+//! EROFS images: from the file itself where the kernel can, else from loop devices.
+
+use rustix::io::Errno;
+use rustix::mount::{FsOpenFlags, MountFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
+use std::path::Path;
+
+use crate::attempt::{Attempt, classic};
+use crate::loops::{LoopDevice, LoopOptions};
+use crate::options::{Flags, Parsed};
+use crate::overlay::{finish, is_long};
+use crate::{Error, Mount};
+
+/// Further images that the first one refers to.
+const DEVICE: &str = "device=";
+
+/// Mounts an image, read-only as it is.
+pub(crate) fn mount(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+    let flags = Flags(parsed.flags.0 | MountFlags::RDONLY);
+    let mut parsed = Parsed { flags, data: parsed.data.clone(), ..Parsed::default() };
+    match attach_none(attempt, &parsed, at) {
+        Err(Error::Mount { source, .. })
+            if Errno::from_io_error(&source) == Some(Errno::NOTBLK) => {}
+        done => return done,
+    }
+    // Until they are mounted; then the mount is their last user.
+    let mut devices = Vec::new();
+    let options = LoopOptions { read_only: true, ..LoopOptions::default() };
+    let mut attach = |file: &str| -> Result<String, Error> {
+        let device = LoopDevice::attach(Path::new(file), options)?;
+        let path = device.path().display().to_string();
+        devices.push(device);
+        Ok(path)
+    };
+    let source = attach(&attempt.mount.source)?;
+    for option in &mut parsed.data {
+        if let Some(file) = option.strip_prefix(DEVICE) {
+            *option = format!("{DEVICE}{}", attach(file)?);
+        }
+    }
+    let mount = Mount { source, ..attempt.mount.clone() };
+    attach_none(&Attempt { mount: &mount, target: attempt.target }, &parsed, at)
+}
+
+fn attach_none(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+    let data = parsed.data.join(",");
+    if !is_long(&data) {
+        return classic(attempt, parsed, at, data);
+    }
+    let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC);
+    let context = context.map_err(|errno| attempt.error("fsopen", errno))?;
+    for option in &parsed.data {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(&context, key, value),
+            None => fsconfig_set_flag(&context, option.as_str()),
+        }
+        .map_err(|errno| attempt.error(format!("set option {option}"), errno))?;
+    }
+    finish(attempt, parsed, &context, at)
+}
