@@ -208,43 +208,53 @@ fn whiteouts_take_the_form_of_their_target() {
 }
 
 #[test]
-fn whiteouts_do_not_follow_links() {
+fn whiteouts_follow_links_inside_the_root() {
     if !is_root() {
         return;
     }
-    // Links of this layer and of one below, relative and absolute.
+    // Links of this layer and of one below, relative, absolute, and out of the root if it were
+    // not one.
     let archive = Tar::default()
         .dir("mine/")
         .file("mine/new", "n")
         .symlink("link", "mine")
         .file("link/.wh.old", "")
         .file("link/.wh.new", "")
-        .file("link/.wh..wh..opq", "")
-        .file("lower/.wh.old", "")
-        .file("lower/.wh..wh..opq", "")
-        .file("deep/lower/.wh.old", "")
-        // Through the link into the directory: the file is the directory's, and stays.
-        .file("link/through", "t")
-        .file("mine/.wh.through", "")
+        .file("lower/.wh.older", "")
+        .file("deep/lower/.wh.oldest", "")
+        .symlink("all", "../../cleared")
+        .file("all/.wh..wh..opq", "")
+        .file("all/stays", "s")
         .end();
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir_all(dir.path().join("mine")).unwrap();
-    fs::create_dir_all(dir.path().join("deep")).unwrap();
-    fs::write(dir.path().join("mine/old"), "o").unwrap();
-    symlink("/mine", dir.path().join("lower")).unwrap();
-    symlink("../mine", dir.path().join("deep/lower")).unwrap();
-    apply_to(dir.path(), &archive, Whiteouts::Merged).unwrap();
-    for kept in ["mine/old", "mine/new", "mine/through"] {
-        assert!(dir.path().join(kept).exists(), "{kept}");
+    let outer = tempfile::tempdir().unwrap();
+    let outside = outer.path().join("cleared");
+    let root = outer.path().join("root");
+    for directory in [&outside, &root.join("mine"), &root.join("deep"), &root.join("cleared")] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    for file in ["mine/old", "mine/older", "mine/oldest", "cleared/a"] {
+        fs::write(root.join(file), "o").unwrap();
+    }
+    fs::write(outside.join("a"), "not of this root").unwrap();
+    symlink("/mine", root.join("lower")).unwrap();
+    symlink("../mine", root.join("deep/lower")).unwrap();
+    apply_to(&root, &archive, Whiteouts::Merged).unwrap();
+    for gone in ["mine/old", "mine/older", "mine/oldest", "cleared/a"] {
+        assert!(!root.join(gone).exists(), "{gone}");
+    }
+    for kept in ["mine/new", "cleared/stays", "lower", "deep/lower", "../cleared/a"] {
+        assert!(fs::symlink_metadata(root.join(kept)).is_ok(), "{kept}");
     }
     let upper = tempfile::tempdir().unwrap();
     apply_to(upper.path(), &archive, OVERLAY).unwrap();
+    let kind = |path: &str| fs::symlink_metadata(upper.path().join(path)).unwrap().file_type();
+    assert!(kind("mine/old").is_char_device() && kind("mine/new").is_file());
+    // What it does not see it cannot follow.
+    assert!(kind("lower").is_dir() && kind("lower/older").is_char_device());
     let mut value = [0; 8];
-    let opaque = |path: &str, value: &mut [u8; 8]| {
-        rustix::fs::getxattr(upper.path().join(path), "trusted.overlay.opaque", value)
-    };
-    assert!(opaque("mine", &mut value).is_err() && !upper.path().join("mine/old").exists());
-    assert!(fs::metadata(upper.path().join("mine/new")).unwrap().is_file());
+    let opaque =
+        rustix::fs::getxattr(upper.path().join("cleared"), "trusted.overlay.opaque", &mut value);
+    assert_eq!(opaque, Ok(1));
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl<'a> Extraction<'a> {
         })?;
         match mark(name) {
             Mark::None => {}
-            mark => return self.whiteout(&mark, &parent, directory),
+            mark => return self.whiteout(&mark, &parent),
         }
         // From here on by its one name, without links: what is to be known of a file until the
         // end is found again by whatever name it is spoken of.
@@ -177,22 +177,11 @@ impl<'a> Extraction<'a> {
         self.directories.insert(path, attributes);
     }
 
-    /// A whiteout in `directory`, which was opened as `parent`.
-    ///
-    /// Whiteouts go by name: a symbolic link, of a layer below or of this one, leads none to what
-    /// it does not name. An overlay has it so too, where a directory of that name hides the link.
-    fn whiteout(
-        &mut self,
-        mark: &Mark<'_>,
-        parent: &Parent,
-        directory: &[u8],
-    ) -> Result<(), Error> {
+    /// A whiteout in `parent`. As any entry's its path goes through symbolic links inside the root,
+    /// of this layer and, where those below are in the same directory, of those; as containerd's.
+    fn whiteout(&mut self, mark: &Mark<'_>, parent: &Parent) -> Result<(), Error> {
         if let Mark::Gone(b"" | b"." | b"..") = mark {
             return Err(self.hostile("the whiteout names nothing"));
-        }
-        if parent.path != directory {
-            tracing::debug!(entry = self.current, "whiteout behind a symbolic link, left out");
-            return Ok(());
         }
         match mark {
             Mark::Opaque => self.opaque(parent),
