@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use berth_errors::{Code, Coded, code_of_io};
 
@@ -56,14 +57,33 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A media type that is not a layer's.
-    #[error("layer {layer}: media type {media_type:?} is not that of a tar layer: not implemented")]
+    /// A media type that is not a layer's, and that no stream processor accepts.
+    #[error(
+        "layer {layer}: failed to get stream processor for {media_type}: no processor for media-type"
+    )]
     MediaType {
         /// The layer's digest or name.
         layer: String,
         /// The media type.
         media_type: String,
     },
+    /// A stream processor did not end well.
+    #[error("layer {layer}: stream processor {id} ({path}){}: {said}", ended(status.as_ref()))]
+    Processor {
+        /// The layer's digest or name.
+        layer: String,
+        /// The program's ID in the configuration.
+        id: String,
+        /// The program.
+        path: String,
+        /// How it ended, if it did by itself.
+        status: Option<ExitStatus>,
+        /// What it has said of it.
+        said: String,
+    },
+    /// A media type that no layer is made with.
+    #[error("unsupported diff media type: {0}: not implemented")]
+    DiffType(String),
     /// Something failed while a layer was applied that does not tell which.
     #[error("apply layer {layer}")]
     Layer {
@@ -172,6 +192,7 @@ impl Error {
             | Error::Bound { .. }
             | Error::Entry { .. }
             | Error::MediaType { .. }
+            | Error::Processor { .. }
             | Error::Layer { .. } => self,
             other => Error::Layer { layer: layer.to_owned(), source: Box::new(other) },
         }
@@ -192,7 +213,9 @@ impl Coded for Error {
             Error::Entry { source, .. } | Error::File { source, .. } => code_of_io(source),
             Error::Unsupported { .. } => Code::Unimplemented,
             Error::Layer { source, .. } => source.code(),
-            Error::MediaType { .. } => Code::Unimplemented,
+            // As containerd's own errors without a code.
+            Error::MediaType { .. } | Error::Processor { .. } => Code::Unknown,
+            Error::DiffType(_) => Code::Unimplemented,
             Error::Mount(error) => error.code(),
             Error::Store(error) => error.code(),
             Error::Peer { code, .. } => *code,
@@ -207,4 +230,8 @@ impl Coded for Error {
             Error::Argument { .. } => Code::InvalidArgument,
         }
     }
+}
+
+fn ended(status: Option<&ExitStatus>) -> String {
+    status.map(|status| format!(": {status}")).unwrap_or_default()
 }

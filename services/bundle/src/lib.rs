@@ -15,6 +15,7 @@ pub mod layer;
 pub mod mounts;
 pub mod namespaces;
 pub mod peers;
+pub mod processors;
 mod serve;
 pub mod snapshots;
 pub mod sweep;

@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 use crate::Error;
 use crate::api::{Context, listener, routes};
 use crate::layer::Limits;
-use crate::mounts::Activations;
+use crate::mounts::{self, Activations};
 use crate::peers::Distribution;
+use crate::processors::Processors;
 use crate::snapshots::Snapshots;
 
 /// The version of the store's tables.
@@ -33,8 +34,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     make_private(&root)?;
     make_private(&mounts)?;
     // Temporary mounts of a run that was killed. Mounts of others are nowhere near.
-    berth_mount::unmount_beneath(&mounts)?;
-    remove_empty(&mounts)?;
+    clear_all(&mounts)?;
 
     let cache_bytes = usize::try_from(config.bundle.store_cache.bytes()).unwrap_or(usize::MAX);
     let options = Options { cache_bytes, schema: SCHEMA };
@@ -52,7 +52,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     };
     let targets = config.service_state(Service::Bundle).join("activations");
     make_private(&targets)?;
-    let activations = Activations::open(&snapshots, targets, vec![config.root.clone()]).await?;
+    let roots = vec![config.root.clone()];
+    let activations = Activations::open(&snapshots, targets, roots, tasks).await?;
     let (reporter, changed) = (distribution.clone(), snapshots.clone());
     let stop = tasks.token();
     tasks.spawn("report changes", async move {
@@ -63,6 +64,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         snapshots,
         distribution,
         ring,
+        processors: Processors::new(&config.stream_processors),
         limits: Limits {
             bytes: config.bundle.max_layer_size.bytes(),
             entries: config.bundle.max_layer_entries,
@@ -86,12 +88,11 @@ fn make_private(path: &Path) -> Result<(), Error> {
         .map_err(|source| Error::File { step: "make directory", path: path.to_owned(), source })
 }
 
-/// Removes the directories that temporary mounts were on: empty ones only, never what a mount that
-/// is still there shows.
-fn remove_empty(directory: &Path) -> Result<(), Error> {
+/// Undoes temporary mounts, with the directories that they were on.
+fn clear_all(directory: &Path) -> Result<(), Error> {
     let failed = |source| Error::File { step: "clear", path: directory.to_owned(), source };
     for entry in fs_err::read_dir(directory).map_err(failed)? {
-        fs_err::remove_dir(entry.map_err(failed)?.path()).map_err(failed)?;
+        mounts::clear(&entry.map_err(failed)?.path())?;
     }
     Ok(())
 }

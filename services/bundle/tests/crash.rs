@@ -34,7 +34,6 @@ fn layer(name: &str) -> StagedLayer {
         snapshotter: name.to_owned(),
         staging: "s".to_owned(),
         layer: "sha256:l".to_owned(),
-        media_type: String::new(),
         parent: String::new(),
     }
 }

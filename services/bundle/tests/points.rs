@@ -16,6 +16,7 @@ use berth_bundle::mounts::{Activating, Activations, KIND};
 use berth_bundle::snapshots::{Caller, LabelChange, LeaseRow, OVERLAYFS, Snapshots};
 use berth_bundle::sweep::sweep;
 use berth_errors::{Code, Coded};
+use berth_lifecycle::Tasks;
 use berth_mount::{Mount, mountinfo};
 use berth_store::{Options, Store};
 use berth_testkit::{commits_in, program};
@@ -115,7 +116,7 @@ async fn child() {
 async fn open_mounts(s: &Snapshots, root: &Path) -> Activations {
     let targets = root.join("targets");
     fs_err::create_dir_all(&targets).unwrap();
-    Activations::open(s, targets, Vec::new()).await.unwrap()
+    Activations::open(s, targets, Vec::new(), &Tasks::new()).await.unwrap()
 }
 
 /// A bind mount of a folder, made by the service.

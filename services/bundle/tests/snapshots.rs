@@ -13,6 +13,7 @@ use berth_bundle::mounts::Activations;
 use berth_bundle::snapshots::{Caller, Kind, LabelChange, OVERLAYFS, Snapshots, StagedLayer};
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
+use berth_lifecycle::Tasks;
 use support::{
     Node, caller, commit, directories, is_root, labels, on_all, prepare, put, space, stage, sweep,
 };
@@ -209,7 +210,7 @@ async fn only_an_open_epoch_is_swept(node: &Node, s: &Snapshots, name: &str) {
     let dead = vec![("default".to_owned(), format!("snapshots/{name}"), "k".to_owned())];
     let targets = node.dir.path().join("targets");
     fs_err::create_dir_all(&targets).unwrap();
-    let activations = Activations::open(s, targets, Vec::new()).await.unwrap();
+    let activations = Activations::open(s, targets, Vec::new(), &Tasks::new()).await.unwrap();
     s.begin(1).await;
     s.begin(2).await;
     let late = berth_bundle::sweep::sweep(s, &activations, 1, dead.clone()).await.unwrap_err();
@@ -415,7 +416,6 @@ async fn a_hundred_and_thirty_layers_mount() {
             snapshotter: String::new(),
             staging: n.to_string(),
             layer: String::new(),
-            media_type: String::new(),
             parent: parent.clone(),
         };
         let bytes = std::io::Cursor::new(tar(&[(&format!("f{n}"), "x")]));

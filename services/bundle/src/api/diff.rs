@@ -3,6 +3,7 @@
 use berth_grpc::{lease, status};
 use berth_proto::containerd::services::diff::v1 as wire;
 use berth_proto::containerd::types::Descriptor;
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 use wire::diff_server::Diff;
@@ -12,10 +13,8 @@ use super::convert::{labels_in, mounts_in};
 use super::layers::closing;
 use crate::Error;
 use crate::diff::{self, Apply, Making, temporary_name};
+use crate::layer::TAR;
 use crate::peers::Finished;
-
-/// The media type of a layer that is not compressed.
-const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
 #[tonic::async_trait]
 impl Diff for Context {
@@ -28,21 +27,25 @@ impl Diff for Context {
         let layer = r.diff.ok_or_else(|| required("diff descriptor"))?;
         let digest = layer.digest.parse().map_err(|error: berth_ids::Error| status(error))?;
         let input = self.distribution.open(&namespace, &digest).await.map_err(status)?;
+        let chain = self.processors.chain(&layer.digest, &layer.media_type).map_err(status)?;
+        let payloads = r.payloads.into_iter().map(|(id, any)| (id, any.encode_to_vec())).collect();
         let _permit = self.unpacks.acquire().await.map_err(|_| closing())?;
+        // Whether or not `sync_fs` asks for it: what is applied is durable.
         let apply = Apply {
             layer: layer.digest,
-            media_type: layer.media_type,
             mounts: mounts_in(r.mounts),
             temporary: self.mounts.clone(),
+            roots: self.activations.roots(),
             limits: self.limits.clone(),
         };
         let name = apply.layer.clone();
-        let applied = diff::apply(apply, input).await.map_err(|e| status(e.of_layer(&name)))?;
+        let applied = diff::apply(apply, chain, payloads, input).await;
+        let applied = applied.map_err(|e| status(e.of_layer(&name)))?;
         let applied = Descriptor {
             media_type: TAR.to_owned(),
             digest: applied.diff_id.to_string(),
             size: i64::try_from(applied.size).unwrap_or(i64::MAX),
-            annotations: layer.annotations,
+            annotations: Default::default(),
         };
         Ok(Response::new(wire::ApplyResponse { applied: Some(applied) }))
     }
@@ -56,10 +59,8 @@ impl Diff for Context {
         self.distribution.register(&namespace).await.map_err(status)?;
         let r = request.into_inner();
         let _permit = self.unpacks.acquire().await.map_err(|_| closing())?;
-        let reference = match r.r#ref {
-            empty if empty.is_empty() => format!("diff-{}", temporary_name()),
-            reference => reference,
-        };
+        let own = r.r#ref.is_empty();
+        let reference = if own { format!("diff-{}", temporary_name()) } else { r.r#ref };
         let making = Making {
             left: mounts_in(r.left),
             right: mounts_in(r.right),
@@ -67,6 +68,7 @@ impl Diff for Context {
             labels: labels_in(r.labels),
             latest: berth_grpc::time::from_wire(r.source_date_epoch.as_ref()),
             temporary: self.mounts.clone(),
+            roots: self.activations.roots(),
         };
         let (chunks, receiver) = mpsc::channel(2);
         let (tell, told) = oneshot::channel();
@@ -77,8 +79,12 @@ impl Diff for Context {
             let _ = tell.send(Finished { digest, size, labels });
             Ok::<_, Error>(made)
         };
-        let write = self.distribution.writer(&namespace, lease).write(reference, receiver, told);
+        let writer = self.distribution.writer(&namespace, lease);
+        let write = writer.write(reference.clone(), receiver, told);
         let (made, written) = tokio::join!(make, write);
+        if own && (made.is_err() || written.is_err()) {
+            writer.abort(reference).await;
+        }
         let written = written.map_err(status);
         let made = match made {
             // What stopped the making is then the writer's failure, or its own.

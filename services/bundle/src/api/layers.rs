@@ -10,6 +10,7 @@ use wire::layers_server::Layers;
 use super::Context;
 use super::convert::labels_in;
 use crate::input::Patient;
+use crate::processors::{Payloads, through};
 use crate::snapshots::{Caller, StagedLayer};
 
 #[tonic::async_trait]
@@ -30,11 +31,11 @@ impl Layers for Context {
             snapshotter: r.snapshotter,
             staging: r.staging,
             layer: r.digest,
-            media_type: r.media_type,
             parent: r.parent,
         };
-        let input = Patient::new(File::from(input));
-        let applied = self.snapshots.stage(layer, input, self.limits.clone()).await;
+        let chain = self.processors.chain(&name, &r.media_type).map_err(status)?;
+        let stage = |input| self.snapshots.stage(layer, Patient::new(input), self.limits.clone());
+        let applied = through(chain, &Payloads::new(), File::from(input), stage).await;
         let applied = applied.map_err(status)?;
         Ok(Response::new(wire::ApplyLayerResponse {
             diff_id: applied.diff_id.to_string(),

@@ -28,6 +28,7 @@ use tonic::{Request, Status};
 use crate::layer::Limits;
 use crate::mounts::Activations;
 use crate::peers::Distribution;
+use crate::processors::Processors;
 use crate::snapshots::{Caller, Snapshots};
 
 /// What every handler works with.
@@ -41,6 +42,8 @@ pub struct Context {
     pub distribution: Distribution,
     /// What happened, for subscribers.
     pub ring: Ring,
+    /// What layers go through that are none yet.
+    pub processors: Processors,
     /// What a layer may ask for.
     pub limits: Limits,
     /// How many layers are extracted or made at once.

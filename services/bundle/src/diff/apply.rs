@@ -1,49 +1,62 @@
 //! Applying a layer to the mounts of an active snapshot.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_mount::{Mount, TempMount};
 
 use crate::Error;
-use crate::layer::{self, Applied, Limits, Target, Whiteouts, implied, is_layer};
+use crate::layer::{self, Applied, Limits, Target, Whiteouts, implied};
+use crate::mounts::Transient;
+use crate::processors::{Chain, Payloads, through};
 use crate::snapshots::blocking;
 
 /// A layer to apply.
 pub struct Apply {
     /// Its digest.
     pub layer: String,
-    /// Its media type.
-    pub media_type: String,
     /// Where to.
     pub mounts: Vec<Mount>,
     /// Where a temporary mount may be made.
     pub temporary: PathBuf,
+    /// Below these, mounts may have files and directories made.
+    pub roots: Vec<PathBuf>,
     /// What it may ask for.
     pub limits: Limits,
 }
 
-/// Extracts `input` into what the mounts show.
+/// Extracts what `chain` makes of `input` into what the mounts show.
 ///
 /// An overlay's upper directory is written directly, without mounting: deletions become the
-/// overlay's own. A bind mount's source is written directly too. Anything else is mounted.
+/// overlay's own. A bind mount's source is written directly too. Anything else is mounted, and
+/// before it what an activation would make.
 ///
 /// # Errors
 /// What is wrong with the layer or the mounts.
-pub async fn apply(apply: Apply, input: File) -> Result<Applied, Error> {
-    if !is_layer(&apply.media_type) {
-        return Err(Error::MediaType { layer: apply.layer, media_type: apply.media_type });
-    }
-    blocking("apply layer", move || extract(&apply, input)).await
+pub async fn apply(
+    apply: Apply,
+    chain: Chain,
+    payloads: Payloads,
+    input: File,
+) -> Result<Applied, Error> {
+    let work = |input| {
+        let input = crate::input::Patient::new(input);
+        blocking("apply layer", move || extract(&apply, input))
+    };
+    through(chain, &payloads, input, work).await
 }
 
-fn extract(apply: &Apply, input: File) -> Result<Applied, Error> {
+/// The same, at once, of what is a layer.
+fn extract(apply: &Apply, input: impl Read + Send) -> Result<Applied, Error> {
     let into = |root: &Path, whiteouts| {
         let target = Target { layer: &apply.layer, root, whiteouts, limits: &apply.limits };
-        layer::apply(crate::input::Patient::new(input), &target)
+        layer::apply(input, &target)
     };
-    match &*apply.mounts {
+    let here = apply.temporary.join(temporary_name());
+    let transient = Transient::new(&apply.mounts, here, &apply.roots)?;
+    match transient.left() {
         [mount] if mount.target.is_empty() => {
             if let Some((upper, lowers)) = overlay(mount) {
                 let userxattr = mount.options.iter().any(|option| option == "userxattr");
@@ -68,7 +81,7 @@ fn extract(apply: &Apply, input: File) -> Result<Applied, Error> {
         }
         _ => {}
     }
-    let mounted = TempMount::new(&apply.mounts, &apply.temporary, &temporary_name())?;
+    let mounted = TempMount::new(transient.left(), &apply.temporary, &temporary_name())?;
     into(mounted.path(), Whiteouts::Merged)
 }
 

@@ -24,9 +24,7 @@ pub(super) fn of_media_type(media_type: &str) -> Result<Compression, Error> {
         DEFAULT | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Compression::Gzip),
         "application/vnd.oci.image.layer.v1.tar+zstd"
         | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),
-        other => {
-            Err(Error::MediaType { layer: "to be made".to_owned(), media_type: other.to_owned() })
-        }
+        other => Err(Error::DiffType(other.to_owned())),
     }
 }
 

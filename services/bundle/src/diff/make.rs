@@ -11,14 +11,15 @@ use tokio::sync::mpsc::Sender;
 use super::apply::{overlay, temporary_name};
 use super::compress::{Compressor, DEFAULT, Digests, of_media_type};
 use super::open::open;
+use super::upper::is_whole;
 use super::walk::Walk;
 use crate::Error;
 use crate::layer::Compression;
-use crate::layer::tar::Mtime;
+use crate::mounts::Transient;
 use crate::snapshots::blocking;
 
 /// Tells the digest of the uncompressed tar on a compressed blob.
-const UNCOMPRESSED: &str = "containerd.io/uncompressed";
+pub(crate) const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 
 /// A layer to be made.
 pub struct Making {
@@ -34,6 +35,8 @@ pub struct Making {
     pub latest: Option<SystemTime>,
     /// Where temporary mounts may be made.
     pub temporary: PathBuf,
+    /// Below these, mounts may have files and directories made.
+    pub roots: Vec<PathBuf>,
 }
 
 /// A layer that was made.
@@ -45,14 +48,14 @@ pub struct Made {
     pub digest: Digest,
     /// Its size.
     pub size: u64,
-    /// Labels for the blob: those asked for and the digest of the uncompressed tar.
+    /// Labels for the blob: those asked for and, on a compressed one, the digest of its tar.
     pub labels: Labels,
 }
 
 /// Makes the layer, its bytes into `chunks`.
 ///
 /// # Errors
-/// [`Error::MediaType`], [`Error::Mount`], [`Error::File`].
+/// [`Error::DiffType`], [`Error::Mount`], [`Error::File`].
 pub async fn make(making: Making, chunks: Sender<Bytes>) -> Result<Made, Error> {
     let media_type =
         if making.media_type.is_empty() { DEFAULT } else { &*making.media_type }.to_owned();
@@ -60,7 +63,9 @@ pub async fn make(making: Making, chunks: Sender<Bytes>) -> Result<Made, Error> 
     blocking("make layer", move || {
         let digests = write(&making, compression, chunks)?;
         let mut labels = making.labels;
-        labels.insert(UNCOMPRESSED.to_owned(), digests.uncompressed.to_string());
+        if compression != Compression::Plain {
+            labels.insert(UNCOMPRESSED.to_owned(), digests.uncompressed.to_string());
+        }
         Ok(Made { media_type, digest: digests.compressed, size: digests.size, labels })
     })
     .await
@@ -76,23 +81,28 @@ fn write(
         move |source| Error::File { step: "make a layer of", path, source }
     };
     let output = Compressor::new(compression, chunks).map_err(failed(&making.temporary))?;
-    let latest = making.latest.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    let mut walk = Walk::new(output, latest.map(Mtime::from));
-    let place = match upper_over(&making.left, &making.right) {
+    let mut walk = Walk::new(output, making.latest.map(seconds));
+    let upper = match upper_over(&making.left, &making.right) {
         Some(upper) => {
-            open(upper).and_then(|fd| walk.upper(&fd, b"")).map_err(failed(upper))?;
+            let fd = open(upper).map_err(failed(upper))?;
+            is_whole(&fd).map_err(failed(upper))?.then_some((upper, fd))
+        }
+        None => None,
+    };
+    let place = match upper {
+        Some((upper, fd)) => {
+            walk.upper(&fd, b"").map_err(failed(upper))?;
             upper.to_owned()
         }
         None => {
-            let left = Shown::new(&making.left, &making.temporary)?;
-            let right = Shown::new(&making.right, &making.temporary)?;
-            let before = left.0.as_ref().map(|m| open(m.path())).transpose();
+            let left = Shown::new(&making.left, making)?;
+            let right = Shown::new(&making.right, making)?;
+            let before = left.path().map(open).transpose();
             let before = before.map_err(failed(&making.temporary))?;
-            let Some(right) = &right.0 else {
+            let Some(path) = right.path().map(Path::to_owned) else {
                 let reason = "there is nothing to make a layer of";
                 return Err(Error::Argument { what: "mounts", value: String::new(), reason });
             };
-            let path = right.path().to_owned();
             open(&path)
                 .and_then(|fd| walk.all_changes(before.as_ref(), &fd))
                 .map_err(failed(&path))?;
@@ -102,16 +112,36 @@ fn write(
     walk.finish().and_then(Compressor::finish).map_err(failed(&place))
 }
 
+/// Whole seconds since 1970, those before it negative.
+fn seconds(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => {
+            let before = before.duration();
+            let whole = before.as_secs() + u64::from(before.subsec_nanos() > 0);
+            i64::try_from(whole).map_or(i64::MIN, |whole| -whole)
+        }
+    }
+}
+
 /// Mounts shown read-only for a while; nothing for no mounts.
-struct Shown(Option<TempMount>);
+struct Shown(Option<(TempMount, Transient)>);
 
 impl Shown {
-    fn new(mounts: &[Mount], temporary: &Path) -> Result<Self, Error> {
+    fn new(mounts: &[Mount], making: &Making) -> Result<Self, Error> {
         if mounts.is_empty() {
             return Ok(Self(None));
         }
-        let mounts: Vec<Mount> = mounts.iter().map(Mount::read_only).collect();
-        Ok(Self(Some(TempMount::new(&mounts, temporary, &temporary_name())?)))
+        let here = making.temporary.join(temporary_name());
+        let transient = Transient::new(mounts, here, &making.roots)?;
+        let mounts: Vec<Mount> = transient.left().iter().map(Mount::read_only).collect();
+        // In this order: what is on top is undone first.
+        let shown = TempMount::new(&mounts, &making.temporary, &temporary_name())?;
+        Ok(Self(Some((shown, transient))))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.0.as_ref().map(|(shown, _)| shown.path())
     }
 }
 

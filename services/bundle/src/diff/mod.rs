@@ -10,8 +10,10 @@ mod links;
 mod make;
 mod open;
 mod same;
+mod upper;
 mod walk;
 
 pub(crate) use apply::temporary_name;
 pub use apply::{Apply, apply};
+pub(crate) use make::UNCOMPRESSED;
 pub use make::{Made, Making, make};

@@ -9,12 +9,12 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Stat};
-use rustix::io::Errno;
 
 use super::archive::{Archive, Item};
 use super::links::Links;
 use super::open::{DIRECTORY, FILE, open_at};
 use super::same::{is_same, shown_xattrs, shown_xattrs_at};
+use super::upper::{is_opaque, is_whiteout};
 use crate::layer::root::names;
 use crate::layer::tar::Mtime;
 
@@ -28,12 +28,12 @@ pub(super) struct Walk<W> {
     /// Unchanged directories on the way to where the walk is: written as soon as something below
     /// them is, since applying that changes their times.
     pending: Vec<(OwnedFd, Vec<u8>, Vec<u8>, Stat)>,
-    /// No later modification time than this is written.
-    latest: Option<Mtime>,
+    /// No later modification time than this is written, in seconds since 1970.
+    latest: Option<i64>,
 }
 
 impl<W: Write> Walk<W> {
-    pub(super) fn new(output: W, latest: Option<Mtime>) -> Self {
+    pub(super) fn new(output: W, latest: Option<i64>) -> Self {
         let (links, pending) = (Links::default(), Vec::new());
         Self { archive: Archive::new(output), links, pending, latest }
     }
@@ -50,7 +50,7 @@ impl<W: Write> Walk<W> {
         for name in children {
             let stat = rustix::fs::statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
             let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            if is_whiteout(directory, &name, &stat)? {
                 self.whiteout(prefix, &name)?;
                 continue;
             }
@@ -164,8 +164,8 @@ impl<W: Write> Walk<W> {
             mode: 0,
             uid: 0,
             gid: 0,
-            // No file, no time: the same deletion is the same bytes.
-            mtime: self.latest.unwrap_or_default(),
+            // No file, no time: the same deletion is the same bytes, whatever the epoch is.
+            mtime: Mtime::default(),
             size: 0,
             link: b"",
             device: (0, 0),
@@ -233,13 +233,10 @@ impl<W: Write> Walk<W> {
         }
     }
 
+    /// Whole seconds, as containerd's layers have them.
     fn mtime(&self, stat: &Stat) -> Mtime {
-        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-        let mtime = Mtime { seconds: stat.st_mtime, nanos };
-        match self.latest {
-            Some(latest) if (mtime.seconds, mtime.nanos) > (latest.seconds, latest.nanos) => latest,
-            _ => mtime,
-        }
+        let seconds = self.latest.map_or(stat.st_mtime, |latest| latest.min(stat.st_mtime));
+        Mtime { seconds, nanos: 0 }
     }
 }
 
@@ -274,16 +271,4 @@ fn pairs(left: Option<&OwnedFd>, right: &OwnedFd) -> io::Result<Pairs> {
         pairs.entry(name).or_default().1 = Some(found);
     }
     Ok(pairs)
-}
-
-fn is_opaque(directory: &OwnedFd) -> io::Result<bool> {
-    for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
-        let mut value = [0; 1];
-        match rustix::fs::fgetxattr(directory, name, &mut value) {
-            Ok(1) if value == *b"y" => return Ok(true),
-            Ok(_) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(false)
 }

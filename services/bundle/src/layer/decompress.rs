@@ -33,17 +33,24 @@ impl Compression {
     }
 }
 
-/// Whether a media type is one of a layer that is a tar, compressed or not.
+/// The media type of a layer that is not compressed.
+pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// Whether a media type is one of a layer that is a tar, compressed or not: OCI's or docker's, with
+/// any suffix but that of encryption.
 #[must_use]
 pub fn is_layer(media_type: &str) -> bool {
-    const PREFIXES: [&str; 4] = [
-        "application/vnd.oci.image.layer.",
-        "application/vnd.docker.image.rootfs.",
-        "application/x-tar",
-        "application/tar",
+    const BASES: [&str; 7] = [
+        TAR,
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.docker.image.rootfs.diff.tar",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     ];
-    let known = PREFIXES.iter().any(|prefix| media_type.starts_with(prefix));
-    media_type.is_empty() || (known && !media_type.contains("encrypted"))
+    let mut parts = media_type.split('+');
+    parts.next().is_some_and(|base| BASES.contains(&base)) && parts.all(|p| p != "encrypted")
 }
 
 /// A reader of the uncompressed bytes.
@@ -101,6 +108,8 @@ mod tests {
         assert!(is_layer("application/vnd.docker.image.rootfs.diff.tar.gzip"));
         assert!(is_layer("application/vnd.oci.image.layer.v1.tar+zstd"));
         assert!(!is_layer("application/vnd.oci.image.layer.v1.tar+gzip+encrypted"));
+        assert!(is_layer("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"));
         assert!(!is_layer("application/vnd.oci.image.config.v1+json"));
+        assert!(!is_layer("application/vnd.oci.image.layer.v1.tarball") && !is_layer(""));
     }
 }

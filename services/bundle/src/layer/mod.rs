@@ -32,7 +32,7 @@ mod stream;
 pub mod tar;
 mod whiteout;
 
-pub use decompress::{Compression, Decoder, is_layer};
+pub use decompress::{Compression, Decoder, TAR, is_layer};
 pub use limits::Limits;
 pub use whiteout::Whiteouts;
 

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use berth_ids::validate_labels;
+use berth_lifecycle::Error as Lifecycle;
 use berth_mount::{Mount, mount_all};
 use berth_store::Write;
 
 use super::plan::{Plan, Step, Transform};
 use super::records::{ACTIVATIONS, ActiveRow, Record};
-use super::{Activating, Activation, Activations, Active, KIND, clear, format, mkdir, not_found};
+use super::{
+    Activating, Activation, Activations, Active, KIND, clear, device, format, mkdir, mkfs,
+    not_found,
+};
 use crate::Error;
 use crate::snapshots::{LeaseRow, Moment, blocking};
 
@@ -17,8 +21,28 @@ impl Activations {
     ///
     /// # Errors
     /// [`Error::Unsupported`] when nothing is to be made here, [`Error::Exists`] for the name, what
-    /// a mount answers. Nothing is left of an activation that fails.
+    /// a mount answers. Nothing is left of an activation that fails. One that its caller gives up
+    /// is made all the same.
     pub async fn activate(&self, activating: Activating) -> Result<Activation, Error> {
+        let activations = self.clone();
+        let whole = async move { activations.activate_whole(activating).await };
+        self.whole("activate mounts", whole).await
+    }
+
+    /// Runs `work` to its end, whether or not somebody waits for it: between two of its steps
+    /// there would be mounts that nothing tells of, and a change that no collection waits for.
+    async fn whole<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.0.tasks.spawn(name, work).await.map_err(|error| {
+            let panicked = error.is_panic();
+            if panicked { Lifecycle::Panicked(name) } else { Lifecycle::CutOff(name) }
+        })?
+    }
+
+    async fn activate_whole(&self, activating: Activating) -> Result<Activation, Error> {
         if activating.name.is_empty() {
             let (what, reason) = ("mount name", "it must not be empty");
             return Err(Error::Argument { what, value: String::new(), reason });
@@ -70,6 +94,12 @@ impl Activations {
     /// # Errors
     /// [`Error::NotFound`], or what an unmount answers; then the next start tries again.
     pub async fn deactivate(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        let (activations, place) = (self.clone(), (namespace.to_owned(), name.to_owned()));
+        let whole = async move { activations.deactivate_whole(&place.0, &place.1).await };
+        self.whole("deactivate mounts", whole).await
+    }
+
+    async fn deactivate_whole(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let _alone = self.lock(namespace, name).await;
         let record = self.forget(namespace, name).await?.ok_or_else(|| not_found(name))?;
         let target = self.target(record.id);
@@ -137,7 +167,12 @@ fn row((mount, point, at): (Mount, PathBuf, Moment)) -> ActiveRow {
 type Made = (Vec<(Mount, PathBuf, Moment)>, Vec<Mount>);
 
 /// Makes the mounts below `target`. Answers them, and those that are left.
-fn make(target: &Path, plan: Plan, temporary: bool, roots: &[PathBuf]) -> Result<Made, Error> {
+pub(super) fn make(
+    target: &Path,
+    plan: Plan,
+    temporary: bool,
+    roots: &[PathBuf],
+) -> Result<Made, Error> {
     directory(target)?;
     let mut made: Vec<(Mount, PathBuf, Moment)> = Vec::new();
     let mut active: Vec<Active> = Vec::new();
@@ -145,8 +180,12 @@ fn make(target: &Path, plan: Plan, temporary: bool, roots: &[PathBuf]) -> Result
     for (n, step) in steps.by_ref().take(plan.here).enumerate() {
         let mount = transform(step, &active, roots)?;
         let point = target.join(n.to_string());
-        directory(&point)?;
-        mount_all(std::slice::from_ref(&mount), &point)?;
+        if mount.kind == device::LOOP {
+            device::attach(&mount, &point)?;
+        } else {
+            directory(&point)?;
+            mount_all(std::slice::from_ref(&mount), &point)?;
+        }
         let at = Moment::now();
         active.push(Active { mount: mount.clone(), point: point.clone(), at: at.time() });
         made.push((mount, point, at));
@@ -173,6 +212,7 @@ fn transform(step: Step, active: &[Active], roots: &[PathBuf]) -> Result<Mount, 
         mount = match transform {
             Transform::Format => format::fill(mount, active)?,
             Transform::Mkdir => mkdir::make(mount, roots)?,
+            Transform::Mkfs => mkfs::make(mount, roots)?,
         };
     }
     Ok(mount)

@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use berth_mount::Mount;
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, Uid};
 use rustix::io::Errno;
 
+use super::roots::place;
 use crate::Error;
 
 const OPTION: &str = "X-containerd.mkdir.";
-const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A directory that is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,19 +55,11 @@ fn wanted(asked: &str) -> Option<Wanted> {
 
 fn directory(wanted: &Wanted, roots: &[PathBuf]) -> Result<(), Error> {
     let path = &wanted.path;
-    let below = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?)));
-    let Some((root, below)) = below else {
-        let (name, reason) = (path.display().to_string(), "it is below none of the node's roots");
-        return Err(Error::Unsupported { what: "directory", name, reason });
-    };
     let failed =
         |step| move |errno: Errno| Error::File { step, path: path.clone(), source: errno.into() };
-    let (parent, name) = match (below.parent(), below.file_name()) {
-        (Some(parent), Some(name)) => (parent, name),
-        // The root itself is there.
-        _ => return Ok(()),
-    };
-    let parent = open(root, parent).map_err(failed("open the directory above"))?;
+    // A root itself is there.
+    let Some((parent, name)) = place(path, "directory", roots)? else { return Ok(()) };
+    let name = name.as_os_str();
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(wanted.mode)) {
         Ok(()) => {}
         Err(Errno::EXIST) => return as_wanted(&parent, name.as_ref(), wanted),
@@ -98,13 +90,6 @@ fn as_wanted(parent: &OwnedFd, name: &Path, wanted: &Wanted) -> Result<(), Error
     let name = path.display().to_string();
     let reason = "it is there and no directory of that mode, remove it or ask for its mode";
     Err(Error::State { what: "directory", name, reason })
-}
-
-fn open(root: &Path, below: &Path) -> rustix::io::Result<OwnedFd> {
-    let root = rustix::fs::openat(CWD, root, DIRECTORY, Mode::empty())?;
-    let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(&root, below, DIRECTORY, Mode::empty(), resolve)
 }
 
 #[cfg(test)]

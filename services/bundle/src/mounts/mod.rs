@@ -12,14 +12,19 @@
 
 mod activate;
 mod collect;
+mod device;
 mod format;
 mod mkdir;
+mod mkfs;
 mod plan;
 mod records;
 mod recover;
+mod roots;
+mod transient;
 
 pub(crate) use collect::{drop_dead, node_now};
 pub use records::{Activation, Active};
+pub(crate) use transient::Transient;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_ids::Labels;
+use berth_lifecycle::Tasks;
 use berth_mount::Mount;
 use tokio::sync::OwnedMutexGuard;
 
@@ -67,6 +73,7 @@ struct Inner {
     roots: Vec<PathBuf>,
     next: AtomicU64,
     locks: Mutex<HashMap<(String, String), Lock>>,
+    tasks: Tasks,
 }
 
 impl Activations {
@@ -103,6 +110,12 @@ impl Activations {
         })
     }
 
+    /// Below these, files and directories may be made for mounts.
+    #[must_use]
+    pub fn roots(&self) -> Vec<PathBuf> {
+        self.0.roots.clone()
+    }
+
     /// Waits for others that are at this name.
     async fn lock(&self, namespace: &str, name: &str) -> OwnedMutexGuard<()> {
         let lock = {
@@ -122,17 +135,22 @@ impl Activations {
     }
 }
 
-/// Undoes what is mounted below an activation's directory and removes it.
-fn clear(target: &Path) -> Result<(), Error> {
+/// Undoes what is mounted and attached below an activation's directory and removes it.
+pub(crate) fn clear(target: &Path) -> Result<(), Error> {
     berth_mount::unmount_beneath(target)?;
     let failed = |source| Error::File { step: "clear", path: target.to_owned(), source };
     let entries = match fs_err::read_dir(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(failed)?,
     };
-    // Empty directories only, never what a mount that is still there shows.
     for entry in entries {
-        fs_err::remove_dir(entry.map_err(failed)?.path()).map_err(failed)?;
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_symlink() {
+            device::detach(&entry.path())?;
+        } else {
+            // Empty directories only, never what a mount that is still there shows.
+            fs_err::remove_dir(entry.path()).map_err(failed)?;
+        }
     }
     fs_err::remove_dir(target).map_err(failed)
 }

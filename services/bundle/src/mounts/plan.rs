@@ -2,6 +2,7 @@
 
 use berth_mount::Mount;
 
+use super::device::LOOP;
 use crate::Error;
 
 /// What is done to a mount before it is made or passed on.
@@ -11,6 +12,8 @@ pub(super) enum Transform {
     Format,
     /// Directories are made.
     Mkdir,
+    /// The source is made, with a file system.
+    Mkfs,
 }
 
 /// A mount of the list, its type without the names of transforms.
@@ -28,12 +31,15 @@ pub(super) struct Plan {
     pub here: usize,
 }
 
+/// Types that are mounted here whatever comes behind them: files, where others take devices.
+const HANDLED: [&str; 2] = [LOOP, "erofs"];
+
 /// Most mounts of one activation.
 const MOST: usize = 255;
 
 impl Plan {
-    /// Reads a list of mounts. A type may begin with `format/` and `mkdir/`: such a mount needs
-    /// those before it to be made, is itself changed, and left to the client.
+    /// Reads a list of mounts. A type may begin with `format/`, `mkdir/` and `mkfs/`: such a mount
+    /// needs those before it to be made, is itself changed, and left to the client.
     pub(super) fn new(name: &str, mounts: Vec<Mount>, temporary: bool) -> Result<Self, Error> {
         if mounts.len() > MOST {
             let (what, value) = ("mounts", mounts.len().to_string());
@@ -48,13 +54,13 @@ impl Plan {
                 transforms.push(match first {
                     "format" => Transform::Format,
                     "mkdir" => Transform::Mkdir,
-                    "mkfs" => return Err(unsupported("file systems are not made here")),
+                    "mkfs" => Transform::Mkfs,
                     _ => break,
                 });
                 here = Some(n);
                 mount.kind = rest.to_owned();
             }
-            if temporary {
+            if temporary || HANDLED.contains(&&*mount.kind) {
                 here = Some(n + 1);
             }
             steps.push(Step { mount, transforms });
@@ -84,7 +90,9 @@ mod tests {
         assert_eq!(plan(&["mkdir/bind"], false).unwrap(), (0, kinds(&["bind"])));
         assert_eq!(plan(&["bind", "bind"], true).unwrap().0, 2);
         assert_eq!(plan(&["fuse/x", "bind"], true).unwrap().1, kinds(&["fuse/x", "bind"]));
-        for kinds in [&["bind", "overlay"][..], &["mkfs/ext4"], &[]] {
+        assert_eq!(plan(&["mkfs/loop", "ext4", "bind"], false).unwrap().0, 1);
+        assert_eq!(plan(&["erofs", "erofs", "format/overlay"], false).unwrap().0, 2);
+        for kinds in [&["bind", "overlay"][..], &["fuse/loop"], &[]] {
             let error = plan(kinds, false).unwrap_err();
             assert!(error.to_string().ends_with("not implemented"), "{error}");
         }

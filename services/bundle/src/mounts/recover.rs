@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use berth_lifecycle::Tasks;
 use berth_mount::mountinfo;
 use berth_store::Write;
 
 use super::activate::forget;
 use super::records::{ACTIVATIONS, Record};
-use super::{Activations, Inner, clear};
+use super::{Activations, Inner, clear, device};
 use crate::Error;
 use crate::snapshots::{Snapshots, blocking};
 
 impl Activations {
-    /// Opens the activations whose mounts are below `targets`. Directories for mounts are made
-    /// below `roots` alone.
+    /// Opens the activations whose mounts are below `targets`. Directories and files for mounts are
+    /// made below `roots` alone. What was begun is a task of `tasks`.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Mount`], [`Error::File`].
@@ -24,6 +25,7 @@ impl Activations {
         snapshots: &Snapshots,
         targets: PathBuf,
         mut roots: Vec<PathBuf>,
+        tasks: &Tasks,
     ) -> Result<Self, Error> {
         let shared = snapshots.shared();
         let records: Vec<((String, String), Record)> = shared.store.read(|txn| {
@@ -36,8 +38,8 @@ impl Activations {
         };
         shared.store.commit("forget lost mounts", drop_lost).await?;
         roots.push(targets.clone());
-        let (next, locks) = (AtomicU64::new(next), Default::default());
-        Ok(Self(Arc::new(Inner { shared, targets, roots, next, locks })))
+        let (next, locks, tasks) = (AtomicU64::new(next), Default::default(), tasks.clone());
+        Ok(Self(Arc::new(Inner { shared, targets, roots, next, locks, tasks })))
     }
 }
 
@@ -48,10 +50,10 @@ type Lost = Vec<(String, String)>;
 fn look(targets: &Path, records: &[((String, String), Record)]) -> Result<(Lost, u64), Error> {
     let points: HashSet<PathBuf> =
         mountinfo::beneath(targets)?.into_iter().map(|mount| mount.mount_point).collect();
-    let is_there = |record: &Record| {
-        record.whole && record.active.iter().all(|active| points.contains(&active.point))
-    };
-    let (kept, lost): (Vec<_>, Vec<_>) = records.iter().partition(|(_, r)| is_there(r));
+    let (mut kept, mut lost) = (Vec::new(), Vec::new());
+    for row in records {
+        if row.1.whole && are_there(&row.1, &points)? { kept.push(row) } else { lost.push(row) }
+    }
     let kept: HashSet<u64> = kept.iter().map(|(_, record)| record.id).collect();
     let failed = |source| Error::File { step: "list", path: targets.to_owned(), source };
     let mut highest = records.iter().map(|(_, record)| record.id).max().unwrap_or(0);
@@ -65,4 +67,14 @@ fn look(targets: &Path, records: &[((String, String), Record)]) -> Result<(Lost,
     }
     let lost = lost.into_iter().map(|(place, _)| place.clone()).collect();
     Ok((lost, highest + 1))
+}
+
+/// Whether all is there that an activation has made.
+fn are_there(record: &Record, points: &HashSet<PathBuf>) -> Result<bool, Error> {
+    for active in &record.active {
+        if !points.contains(&active.point) && !device::is_attached(&active.point)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -18,7 +18,7 @@ use super::driver::Driver;
 use super::records::SNAPSHOTS;
 use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking, durable};
 use crate::Error;
-use crate::layer::{self, Applied, Limits, Target, implied, is_layer};
+use crate::layer::{self, Applied, Limits, Target, implied};
 
 /// Namespace, snapshotter, name.
 pub(super) type Key = (String, &'static str, String);
@@ -42,8 +42,6 @@ pub struct StagedLayer {
     pub staging: String,
     /// What messages call it: its digest, or empty for the caller's name.
     pub layer: String,
-    /// The blob's media type.
-    pub media_type: String,
     /// The snapshot below, for snapshotters that cannot do without.
     pub parent: String,
 }
@@ -86,10 +84,6 @@ impl Snapshots {
         let snapshotter = self.resolve(&layer.snapshotter)?;
         let namespace = layer.caller.namespace.as_str().to_owned();
         self.shared.fences.check(&namespace)?;
-        if !is_layer(&layer.media_type) {
-            let (layer, media_type) = (layer.name().to_owned(), layer.media_type);
-            return Err(Error::MediaType { layer, media_type });
-        }
         let key = (namespace, snapshotter, layer.staging.clone());
         let claim = Claim::new(&self.shared, key)?;
         let shared = Arc::clone(&self.shared);

@@ -20,6 +20,7 @@ use berth_bundle::layer::{Applied, Limits};
 use berth_bundle::mounts::Activations;
 use berth_bundle::snapshots::{Caller, Change, Kind, NATIVE, OVERLAYFS, Snapshots, StagedLayer};
 use berth_ids::{Labels, Namespace};
+use berth_lifecycle::Tasks;
 use berth_mount::{Mount, TempMount};
 use berth_store::{Options, Store};
 use futures::future::BoxFuture;
@@ -91,7 +92,7 @@ pub fn space() -> Namespace {
 pub async fn sweep(node: &Node, s: &Snapshots, number: u64, dead: Vec<NodeKey>) -> Vec<NodeKey> {
     let targets = node.dir.path().join("targets");
     fs_err::create_dir_all(&targets).unwrap();
-    let activations = Activations::open(s, targets, Vec::new()).await.unwrap();
+    let activations = Activations::open(s, targets, Vec::new(), &Tasks::new()).await.unwrap();
     berth_bundle::sweep::sweep(s, &activations, number, dead).await.unwrap()
 }
 
@@ -125,7 +126,6 @@ pub async fn stage(
         snapshotter: name.to_owned(),
         staging: staging.to_owned(),
         layer: format!("sha256:{staging}"),
-        media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
         parent: parent.to_owned(),
     };
     s.stage(layer, std::io::Cursor::new(bytes), Limits::default()).await
