@@ -7,6 +7,7 @@
 
 mod activation;
 mod client;
+mod differ;
 mod leases;
 mod metadata;
 mod model;
