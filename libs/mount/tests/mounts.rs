@@ -131,3 +131,32 @@ fn a_busy_mount_is_detached() {
     assert!(mountinfo::beneath(dir.path()).unwrap().is_empty());
     drop(held);
 }
+
+#[test]
+fn a_file_is_mounted_from_a_loop_device_that_ends_with_the_mount() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (image, target) = (dir.path().join("image"), dir.path().join("t"));
+    fs::create_dir(&target).unwrap();
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    berth_testkit::run(&format!("mkfs.ext4 -q {}", image.display())).unwrap();
+    mount_all(&[mount("ext4", &image, "", &["loop"])], &target).unwrap();
+    fs::write(target.join("f"), "kept").unwrap();
+    let devices = || {
+        let blocks = fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().path());
+        let file = |block: std::path::PathBuf| fs::read_to_string(block.join("loop/backing_file"));
+        let of_image = |file: &String| file.trim_end() == image.display().to_string();
+        blocks.filter_map(|block| file(block).ok()).filter(of_image).count()
+    };
+    assert_eq!(devices(), 1);
+    unmount_all(&target).unwrap();
+    assert_eq!(devices(), 0);
+    mount_all(&[mount("ext4", &image, "", &["loop", "ro"])], &target).unwrap();
+    assert_eq!(fs::read(target.join("f")).unwrap(), b"kept");
+    assert!(fs::write(target.join("f"), "y").is_err());
+    unmount_all(&target).unwrap();
+    let missing = mount("ext4", &dir.path().join("nothing"), "", &["loop"]);
+    assert_eq!(mount_all(&[missing], &target).unwrap_err().code(), Code::NotFound);
+}
