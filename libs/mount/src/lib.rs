@@ -9,6 +9,7 @@
 mod attempt;
 mod erofs;
 mod error;
+mod idmap;
 mod loops;
 pub mod mountinfo;
 mod mounting;

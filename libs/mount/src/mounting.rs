@@ -9,7 +9,7 @@ use rustix::mount::MountFlags;
 use crate::attempt::{Attempt, classic};
 use crate::loops::{LoopDevice, LoopOptions};
 use crate::options::{Parsed, parse};
-use crate::{Error, Mount, erofs, overlay, unmount_all};
+use crate::{Error, Mount, erofs, idmap, overlay, unmount_all};
 
 /// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
 ///
@@ -52,6 +52,19 @@ fn mount_one(mount: &Mount, parsed: &Parsed, root: &Path) -> Result<(), Error> {
 }
 
 fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+    match &parsed.mapping {
+        Some(mapping) => idmap::mount_mapped(attempt, parsed, at, mapping)?,
+        None => mount_plain(attempt, parsed, at)?,
+    }
+    if let Some(propagation) = parsed.propagation {
+        rustix::mount::mount_change(at, propagation)
+            .map_err(|e| attempt.error("change propagation", e))?;
+    }
+    Ok(())
+}
+
+/// One mount without its propagation, owners as they are.
+pub(crate) fn mount_plain(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
     let data = parsed.data.join(",");
     if attempt.mount.kind == "overlay" && overlay::is_long(&data) {
         overlay::mount_long(attempt, parsed, at)?;
@@ -68,10 +81,6 @@ fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Err
         classic(&Attempt { mount, target: attempt.target }, parsed, at, data)?;
     } else {
         classic(attempt, parsed, at, data)?;
-    }
-    if let Some(propagation) = parsed.propagation {
-        rustix::mount::mount_change(at, propagation)
-            .map_err(|e| attempt.error("change propagation", e))?;
     }
     Ok(())
 }

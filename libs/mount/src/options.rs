@@ -3,6 +3,7 @@
 use berth_errors::Code;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
+use crate::idmap::Mapping;
 use crate::{Error, Mount};
 
 /// Options after parsing.
@@ -18,6 +19,8 @@ pub(crate) struct Parsed {
     pub looped: bool,
     /// `direct-io`, of a loop device.
     pub direct_io: bool,
+    /// What owners are shown as.
+    pub mapping: Option<Mapping>,
     /// What the file system itself reads.
     pub data: Vec<String>,
 }
@@ -93,9 +96,6 @@ fn refusal(option: &str) -> Option<(&'static str, Code)> {
             Code::InvalidArgument
         }));
     }
-    if option.starts_with("uidmap=") || option.starts_with("gidmap=") {
-        return Some(("ID-mapped mounts are not provided", Code::Unimplemented));
-    }
     if option.contains('\0') {
         return Some(("has a NUL byte", Code::InvalidArgument));
     }
@@ -104,7 +104,7 @@ fn refusal(option: &str) -> Option<(&'static str, Code)> {
 
 /// Parses the options of `mount`.
 pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
-    let mut parsed = Parsed::default();
+    let mut parsed = Parsed { mapping: Mapping::of(mount)?, ..Parsed::default() };
     if mount.kind == "bind" {
         parsed.flags.0 |= MountFlags::BIND;
     }
@@ -125,6 +125,7 @@ pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
             Some(Effect::Nothing) => {}
             None if option == "loop" => {}
             None if option == "direct-io" && parsed.looped => parsed.direct_io = true,
+            None if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {}
             None => parsed.data.push(option.clone()),
         }
     }
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_somebody_else_must_handle_is_refused() {
-        for option in ["X-containerd.mkfs.fs=ext4", "uidmap=0:1:2", "a\0b"] {
+        for option in ["X-containerd.mkfs.fs=ext4", "uidmap=0:1:2", "gidmap=x", "a\0b"] {
             let error = parse(&mount("ext4", &[option])).unwrap_err();
             assert!(error.to_string().starts_with("mount ext4 of src: option"), "{error}");
         }

@@ -42,7 +42,7 @@ pub(crate) fn mount_long(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> R
 }
 
 /// The directories of `lowerdir=`, split at colons that no backslash guards.
-fn lower_dirs(data: &[String]) -> Vec<String> {
+pub(crate) fn lower_dirs(data: &[String]) -> Vec<String> {
     let Some(list) = data.iter().find_map(|o| o.strip_prefix("lowerdir=")) else {
         return Vec::new();
     };
@@ -118,7 +118,7 @@ pub(crate) fn finish(
     move_mount(&mounted, "", CWD, at, flags).map_err(|e| attempt.error("move_mount", e))
 }
 
-fn attributes(flags: MountFlags) -> MountAttrFlags {
+pub(crate) fn attributes(flags: MountFlags) -> MountAttrFlags {
     use MountAttrFlags as A;
     let pairs = [
         (MountFlags::RDONLY, A::MOUNT_ATTR_RDONLY),
@@ -185,7 +185,7 @@ fn relative(
 }
 
 /// The deepest directory that all are below of.
-fn common_parent(dirs: &[String]) -> Option<PathBuf> {
+pub(crate) fn common_parent(dirs: &[String]) -> Option<PathBuf> {
     let mut parent = Path::new(dirs.first()?).parent()?;
     while !dirs.iter().all(|dir| Path::new(dir).starts_with(parent)) {
         parent = parent.parent()?;

@@ -160,3 +160,96 @@ fn a_file_is_mounted_from_a_loop_device_that_ends_with_the_mount() {
     let missing = mount("ext4", &dir.path().join("nothing"), "", &["loop"]);
     assert_eq!(mount_all(&[missing], &target).unwrap_err().code(), Code::NotFound);
 }
+
+/// Owners of what a mount shows, each as it is on disk plus what the range adds.
+#[test]
+fn owners_are_mapped_in_several_ranges() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (lower, top) = (dir.path().join("layers/1/fs"), dir.path().join("layers/2/fs"));
+    for (layer, file, owner) in [(&lower, "root", 0), (&lower, "ten", 10), (&top, "twenty", 20)] {
+        fs::create_dir_all(layer).unwrap();
+        fs::write(layer.join(file), "x").unwrap();
+        chown(layer.join(file), Some(owner), Some(owner)).unwrap();
+    }
+    for part in ["upper", "work", "t"] {
+        fs::create_dir(dir.path().join(part)).unwrap();
+    }
+    let at = |part: &str| dir.path().join(part).display().to_string();
+    let maps = ["uidmap=0:1000:1,10:5000:20".to_owned(), "gidmap=0:2000:50".to_owned()];
+    let options = [
+        format!("workdir={}", at("work")),
+        format!("upperdir={}", at("upper")),
+        format!("lowerdir={}:{}", top.display(), lower.display()),
+    ];
+    let overlay = Mount {
+        kind: "overlay".into(),
+        source: "overlay".into(),
+        target: String::new(),
+        options: maps.iter().chain(&options).cloned().collect(),
+    };
+    let bind = Mount {
+        kind: "bind".into(),
+        source: lower.display().to_string(),
+        target: String::new(),
+        options: maps.iter().cloned().chain(["ro".into(), "rbind".into()]).collect(),
+    };
+    let target = dir.path().join("t");
+    let owner = |file: &str| {
+        let found = fs::metadata(target.join(file)).unwrap();
+        (found.uid(), found.gid())
+    };
+    let before = mountinfo::read().unwrap().len();
+    mount_all(&[overlay], &target).unwrap();
+    assert_eq!((owner("root"), owner("ten")), ((1000, 2000), (5000, 2010)));
+    assert_eq!(owner("twenty"), (5010, 2020));
+    fs::write(target.join("root"), "changed").unwrap();
+    assert_eq!(owner("root"), (1000, 2000));
+    assert_eq!(mountinfo::read().unwrap().len(), before + 1, "only the overlay stays");
+    unmount_all(&target).unwrap();
+    let copied = fs::metadata(dir.path().join("upper/root")).unwrap();
+    assert_eq!((copied.uid(), copied.gid()), (1000, 2000));
+    mount_all(&[bind], &target).unwrap();
+    assert_eq!(owner("ten"), (5000, 2010));
+    assert!(fs::write(target.join("new"), "x").is_err());
+    unmount_all(&target).unwrap();
+    assert_eq!(fs::metadata(lower.join("ten")).unwrap().uid(), 10);
+}
+
+/// As many layers as no page holds, each of them mapped.
+#[test]
+fn a_hundred_and_fifty_layers_are_mapped() {
+    use std::os::unix::fs::MetadataExt;
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layers: Vec<String> = (0..150)
+        .map(|n| {
+            let layer = dir.path().join(format!("layers/{n}/fs"));
+            fs::create_dir_all(&layer).unwrap();
+            fs::write(layer.join(format!("f{n}")), "x").unwrap();
+            layer.display().to_string()
+        })
+        .collect();
+    let target = dir.path().join("t");
+    fs::create_dir(&target).unwrap();
+    let overlay = Mount {
+        kind: "overlay".into(),
+        source: "overlay".into(),
+        target: String::new(),
+        options: vec![
+            "uidmap=0:1000:10".into(),
+            "gidmap=0:1000:10".into(),
+            format!("lowerdir={}", layers.join(":")),
+        ],
+    };
+    mount_all(&[overlay], &target).unwrap();
+    for file in ["f0", "f149"] {
+        assert_eq!(fs::metadata(target.join(file)).unwrap().uid(), 1000);
+    }
+    unmount_all(&target).unwrap();
+}

@@ -30,7 +30,7 @@ use tonic::{Code, Request, Status};
 use wire::content_client::ContentClient;
 use wire::{WriteAction, WriteContentRequest, WriteContentResponse};
 
-use crate::containerd::Containerd;
+use berth_testkit::Containerd;
 use crate::suite::Subject;
 
 /// What a subject is known to do otherwise, and why.

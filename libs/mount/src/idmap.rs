@@ -1,0 +1,224 @@
+//! Mounts whose owners are shown as others (`uidmap=` and `gidmap=`, mount_setattr(2)).
+//!
+//! The kernel takes the map from a user namespace, which takes a process to be made: one that does
+//! nothing and is gone when the namespace is open. Of an overlay the lower directories are mapped,
+//! all by one mapped mount of the directory that they share, which the overlay keeps.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use berth_errors::Code;
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+
+use crate::attempt::{Attempt, classic};
+use crate::options::{Flags, Parsed, describe};
+use crate::overlay::{attributes, common_parent, lower_dirs};
+use crate::{Error, Mount, TempMount, unmount_all};
+
+/// The most ranges that the kernel takes.
+const MOST_RANGES: usize = 340;
+
+/// What the owners are shown as: lines for a user namespace's two maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    uids: String,
+    gids: String,
+}
+
+impl Mapping {
+    /// The map that a mount's options ask for, if they do.
+    pub(crate) fn of(mount: &Mount) -> Result<Option<Self>, Error> {
+        let wrong = |option: &str, reason| Error::Option {
+            mount: describe(mount),
+            option: option.to_owned(),
+            reason,
+            code: Code::InvalidArgument,
+        };
+        let list = |key: &str| {
+            let Some(list) = mount.option(key) else { return Ok(None) };
+            let lines = lines(list);
+            let said = || wrong(&format!("{key}={list}"), "it is no list of CONTAINER:HOST:SIZE");
+            lines.ok_or_else(said).map(Some)
+        };
+        match (list("uidmap")?, list("gidmap")?) {
+            (Some(uids), Some(gids)) => Ok(Some(Self { uids, gids })),
+            (None, None) => Ok(None),
+            _ => Err(wrong("uidmap, gidmap", "users and groups are mapped together")),
+        }
+    }
+}
+
+/// `CONTAINER:HOST:SIZE,…` as the kernel reads it.
+fn lines(list: &str) -> Option<String> {
+    let ranges: Vec<&str> = list.split(',').collect();
+    let mut text = String::new();
+    for range in &ranges {
+        let numbers: Vec<u32> = range.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [inside, outside, size] = numbers[..] else { return None };
+        let fits = |first: u32| first.checked_add(size.saturating_sub(1)).is_some();
+        if size == 0 || !fits(inside) || !fits(outside) {
+            return None;
+        }
+        text.push_str(&format!("{inside} {outside} {size}\n"));
+    }
+    (ranges.len() <= MOST_RANGES).then_some(text)
+}
+
+/// Makes a mount whose owners are mapped.
+pub(crate) fn mount_mapped(
+    attempt: &Attempt<'_>,
+    parsed: &Parsed,
+    at: &Path,
+    mapping: &Mapping,
+) -> Result<(), Error> {
+    let users = user_namespace(mapping)
+        .map_err(|e| attempt.error("make the user namespace of the map", e))?;
+    if attempt.mount.kind == "overlay" {
+        return overlay(attempt, parsed, at, &users);
+    }
+    if parsed.flags.0.contains(MountFlags::BIND) {
+        let tree = mapped_tree(attempt, Path::new(&attempt.mount.source), parsed.flags, &users)?;
+        return attach(attempt, &tree, at);
+    }
+    classic(attempt, parsed, at, parsed.data.join(","))?;
+    let shown = mapped_tree(attempt, at, parsed.flags, &users);
+    shown.and_then(|tree| attach(attempt, &tree, at)).inspect_err(|_| drop(unmount_all(at)))
+}
+
+/// An overlay on mapped lower directories. What is written belongs to whom it belongs already.
+fn overlay(
+    attempt: &Attempt<'_>,
+    parsed: &Parsed,
+    at: &Path,
+    users: &OwnedFd,
+) -> Result<(), Error> {
+    let lowers = lower_dirs(&parsed.data);
+    let shared = common_parent(&lowers);
+    let shared = shared.ok_or_else(|| attempt.error("find lowerdir", Errno::INVAL))?;
+    let mapped = TempMount::new(&[], &std::env::temp_dir(), &temporary_name())?;
+    let tree = mapped_tree(attempt, &shared, Flags::default(), users)?;
+    attach(attempt, &tree, mapped.path())?;
+    let inside = |lower: &String| {
+        let below = Path::new(lower).strip_prefix(&shared).unwrap_or(Path::new(""));
+        let path = mapped.path().join(below).display().to_string();
+        path.replace('\\', "\\\\").replace(':', "\\:")
+    };
+    let inside: Vec<String> = lowers.iter().map(inside).collect();
+    let others = parsed.data.iter().filter(|option| !option.starts_with("lowerdir="));
+    let data = others.cloned().chain([format!("lowerdir={}", inside.join(":"))]).collect();
+    let (flags, propagation) = (parsed.flags, parsed.propagation);
+    let parsed = Parsed { flags, propagation, data, ..Parsed::default() };
+    crate::mounting::mount_plain(attempt, &parsed, at)
+}
+
+/// A mapped copy of what is mounted at a path, not attached yet.
+fn mapped_tree(
+    attempt: &Attempt<'_>,
+    path: &Path,
+    Flags(flags): Flags,
+    users: &OwnedFd,
+) -> Result<OwnedFd, Error> {
+    let recursive = flags.contains(MountFlags::REC);
+    let mut how = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    how.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let tree = open_tree(CWD, path, how).map_err(|e| attempt.error("open_tree", e))?;
+    let set = libc::MOUNT_ATTR_IDMAP | u64::from(attributes(flags).bits());
+    let users = u64::try_from(users.as_raw_fd()).unwrap_or_default();
+    let wanted = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: users,
+    };
+    let mut how = libc::AT_EMPTY_PATH;
+    if recursive {
+        how |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: the path is an empty C string, the attributes live through the call and have the
+    // size that is told.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            how,
+            &raw const wanted,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    match done {
+        0 => Ok(tree),
+        _ => Err(attempt.error("map the owners, mount_setattr", last_error())),
+    }
+}
+
+fn attach(attempt: &Attempt<'_>, tree: &OwnedFd, at: &Path) -> Result<(), Error> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    move_mount(tree, "", CWD, at, flags).map_err(|e| attempt.error("move_mount", e))
+}
+
+/// A user namespace with these maps.
+fn user_namespace(mapping: &Mapping) -> Result<OwnedFd, Errno> {
+    // No signal tells of the end of this process: it is nobody's child but this function's.
+    let flags = libc::CLONE_NEWUSER;
+    // SAFETY: without CLONE_VM the new process has a copy of everything; it has one thread, in
+    // which it makes system calls alone and never returns.
+    let process = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match i32::try_from(process) {
+        Ok(0) => loop {
+            // SAFETY: a system call without memory.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::pause();
+            }
+        },
+        Ok(process) if process > 0 => {
+            let _process = Idle(process);
+            let at = |file: &str| format!("/proc/{process}/{file}");
+            let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+            std::fs::write(at("uid_map"), &mapping.uids).map_err(errno)?;
+            std::fs::write(at("gid_map"), &mapping.gids).map_err(errno)?;
+            Ok(std::fs::File::open(at("ns/user")).map_err(errno)?.into())
+        }
+        _ => Err(last_error()),
+    }
+}
+
+/// The process that holds a user namespace open. It ends with this.
+struct Idle(i32);
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        // SAFETY: the number is that of a process that only this waits for.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL);
+        }
+    }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+fn temporary_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("berth-mapped-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_become_lines() {
+        assert_eq!(lines("0:1000:1,1:5000:10").unwrap(), "0 1000 1\n1 5000 10\n");
+        for wrong in ["", "0:1", "0:1:0", "a:1:1", "0:4294967295:2", "0:1:1,"] {
+            assert_eq!(lines(wrong), None, "{wrong}");
+        }
+        assert_eq!(lines(&vec!["0:0:1"; 341].join(",")), None);
+    }
+}
