@@ -41,3 +41,24 @@ fn berth_native() -> Result<()> {
     let node = Node::start()?;
     suite::run(Subject::Berth, &node.address(), "native")
 }
+
+/// A node whose snapshotter is containerd's, behind containerd's socket.
+fn berth_proxied(snapshotter: &str) -> Result<()> {
+    let containerd = Containerd::start()?;
+    let config = format!(
+        "[proxy_plugins.theirs]\ntype = \"snapshot\"\naddress = {:?}\nsnapshotter = {snapshotter:?}\n",
+        containerd.address()
+    );
+    let node = Node::start_with(&config)?;
+    suite::run(Subject::Berth, &node.address(), "theirs")
+}
+
+#[test]
+fn berth_proxied_overlayfs() -> Result<()> {
+    berth_proxied("overlayfs")
+}
+
+#[test]
+fn berth_proxied_native() -> Result<()> {
+    berth_proxied("native")
+}

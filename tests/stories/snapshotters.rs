@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Image, Node, Registry};
+use berth_testkit::{Image, Layer, Node, Registry};
 use rustix::mount::MountFlags;
 use serde_json::{Value, json};
 
@@ -106,5 +106,31 @@ fn a_namespaces_labels_say_which_snapshotter_and_runtime_are_its_default() -> Re
         (&record[0]["snapshotter"], &record[0]["runtime"]),
         (&json!("overlayfs"), &json!("r.v1"))
     );
+    Ok(())
+}
+
+/// More layers than one page of mount options holds, through a pull, mounts and containers.
+#[test]
+fn an_image_of_a_hundred_and_forty_layers_runs() -> Result<()> {
+    let node = Node::start()?;
+    let registry = Registry::start()?;
+    let mut layers = vec![Layer::busybox()?];
+    for n in 1..140 {
+        let text = n.to_string();
+        layers.push(Layer::default().file(&format!("layers/{n}"), 0o644, text.as_bytes())?);
+    }
+    let image = Image::build(layers, serde_json::json!({}))?.push(&registry, "deep:1")?;
+    node.berth(&format!("pull -q {image}")).output()?.ok()?;
+    let count = ["ls /layers | wc -l; cat /layers/1 /layers/139"];
+    let run = node.berth(&format!("run --rm --name deep-berth {image} sh -c")).args(count);
+    assert_eq!(run.output()?.ok()?.split_whitespace().collect::<Vec<_>>(), ["139", "1139"]);
+    let run = node.ctr(&format!("run --rm {image} deep-ctr sh -c")).args(count);
+    assert_eq!(run.output()?.ok()?.split_whitespace().collect::<Vec<_>>(), ["139", "1139"]);
+    // A client's own mount of them.
+    let at = node.path("deep");
+    fs_err::create_dir(&at)?;
+    node.ctr(&format!("images mount {image} {}", at.display())).output()?.ok()?;
+    assert_eq!(fs_err::read_dir(at.join("layers"))?.count(), 139);
+    node.ctr(&format!("images unmount --rm {}", at.display())).output()?.ok()?;
     Ok(())
 }

@@ -9,8 +9,7 @@ use serde_json::json;
 use crate::words::plain;
 
 /// Collections only when they are asked for: what is there is then the same in both.
-const NO_COLLECTIONS: &str =
-    "[distribution.gc]\nstartup_delay = \"1h\"\ndeletion_threshold = 0\nmutation_threshold = 0\n";
+const NO_COLLECTIONS: &str = "[distribution.gc]\nstartup_delay = \"1h\"\n";
 
 /// The first part of the names that only one daemon's containers have.
 fn own(daemon: &str) -> String {

@@ -37,6 +37,18 @@ pub enum Error {
     /// What survives a reboot and what does not must lie apart.
     #[error("root and state are both {0:?}: give them different folders")]
     SameFolder(PathBuf),
+    /// A program behind a socket cannot be used.
+    #[error("proxy_plugins.{name}: {key} is {value:?}: it must be {rule}")]
+    Proxy {
+        /// Its name.
+        name: String,
+        /// Which key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be allowed.
+        rule: &'static str,
+    },
     /// A number is outside what makes sense.
     #[error("{key} is {value}: it must be {rule}")]
     Range {
@@ -66,6 +78,7 @@ impl Coded for Error {
             Error::Parse { .. }
             | Error::RelativePath { .. }
             | Error::SameFolder(_)
+            | Error::Proxy { .. }
             | Error::Range { .. }
             | Error::Value { .. } => Code::InvalidArgument,
         }

@@ -9,15 +9,17 @@
 mod args;
 mod error;
 mod paths;
+mod proxies;
 mod sections;
 mod units;
 
 pub use args::{Args, Overrides};
 pub use error::Error;
 pub use paths::Service;
+pub use proxies::ProxyPlugin;
 pub use sections::{
-    Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime, Sharing,
-    StreamProcessor, Telemetry, Timeouts,
+    Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs, Registry,
+    Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
 };
 pub use units::{ByteSize, HumanDuration};
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// Programs that make layers of what is none, by their IDs.
     pub stream_processors: BTreeMap<String, StreamProcessor>,
+    /// Parts of the engine that are processes of others, by name.
+    pub proxy_plugins: BTreeMap<String, ProxyPlugin>,
 }
 
 impl Default for Config {
@@ -68,6 +72,7 @@ impl Default for Config {
             bundle: Bundle::default(),
             runtime: Runtime::default(),
             stream_processors: BTreeMap::new(),
+            proxy_plugins: BTreeMap::new(),
         }
     }
 }
@@ -118,6 +123,7 @@ impl Config {
         for (id, processor) in &self.stream_processors {
             processor.check(id)?;
         }
+        self.proxy_plugins.iter().try_for_each(|(name, plugin)| plugin.check(name))?;
         self.distribution.check()
     }
 }

@@ -170,6 +170,18 @@ pub struct Bundle {
     pub store_cache: ByteSize,
     /// Events that are kept for subscribers that come back.
     pub events: usize,
+    /// The snapshotter of this name.
+    pub overlayfs: Overlayfs,
+}
+
+/// `[bundle.overlayfs]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overlayfs {
+    /// Options of each overlay's mount.
+    pub mount_options: Vec<String>,
+    /// Clients may copy an image with other owners where the kernel cannot show them as others.
+    pub slow_chown: bool,
 }
 
 /// `[stream_processors.ID]`: keys are containerd's.
@@ -293,6 +305,7 @@ impl Default for Bundle {
             max_layer_entries: 4_000_000,
             store_cache: ByteSize(1 << 20),
             events: 4096,
+            overlayfs: Overlayfs::default(),
         }
     }
 }

@@ -215,3 +215,42 @@ fn what_cannot_work_is_refused() {
     let missing = Config::load(Some(Path::new("/no/such.toml")), Overrides::default());
     assert!(missing.unwrap_err().to_string().contains("/no/such.toml"));
 }
+
+/// A table that is no default: its example is taken as it is, and its keys have an owner too.
+#[test]
+fn proxies_are_documented_and_read() {
+    let (_, example) = SHIPPED.split_once("# [proxy_plugins.stargz]").unwrap();
+    let lines: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+    let text = format!("[proxy_plugins.stargz]\n{}", lines.join("\n"));
+    let config = Config::parse(&text, Path::new("example")).unwrap();
+    let plugin = &config.proxy_plugins["stargz"];
+    assert!(plugin.is_snapshotter() && plugin.capabilities == ["remap-ids"]);
+    let keys = serde_json::to_value(plugin).unwrap();
+    assert_eq!(keys.as_object().unwrap().len(), lines.len(), "{text}");
+    let owner = source(&owner("bundle"));
+    for field in ["platform", "exports", "capabilities", "snapshotter", "timeout"] {
+        assert!(reads(&owner, field), "{field} has no effect");
+    }
+}
+
+#[test]
+fn proxies_that_cannot_be_used_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    let load = |name: &str, kind: &str, address: &str| {
+        let text = format!("[proxy_plugins.{name}]\ntype = \"{kind}\"\naddress = \"{address}\"\n");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), Overrides::default())
+    };
+    let config = load("nydus", "io.containerd.snapshotter.v1", "unix:///n.sock").unwrap();
+    assert_eq!(config.proxy_plugins["nydus"].socket(), Path::new("/n.sock"));
+    for (name, kind, address, said) in [
+        ("nydus", "content", "/n.sock", "type is \"content\": it must be \"snapshot\""),
+        ("nydus", "snapshot", "n.sock", "address is \"n.sock\""),
+        ("overlayfs", "snapshot", "/n.sock", "berth's own"),
+        ("'a/b'", "snapshot", "/n.sock", "letters, digits"),
+    ] {
+        let error = load(name, kind, address).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}

@@ -58,6 +58,8 @@ pub struct Channel(Arc<Peer>);
 pub struct Settings {
     /// What errors call the service.
     pub service: String,
+    /// What errors say is to be done about one that is away.
+    pub advice: String,
     /// How long a call waits for a service that is away.
     pub wait: Duration,
     /// Of the connection.
@@ -72,6 +74,7 @@ pub struct Settings {
 #[derive(Debug)]
 struct Peer {
     service: String,
+    advice: String,
     wait: Duration,
     connection: Connection,
 }
@@ -96,7 +99,8 @@ impl Settings {
     pub fn of(path: &Path) -> Self {
         let service = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let (wait, silence, tuning) = (PEER_WAIT, SILENCE, tuning::SERVICES);
-        Self { service, wait, silence, tuning, tasks: None }
+        let advice = "see `journalctl -u berth` for why it is down".to_owned();
+        Self { service, advice, wait, silence, tuning, tasks: None }
     }
 }
 
@@ -104,9 +108,9 @@ impl Channel {
     /// A channel to the service that listens on `path`, or will.
     #[must_use]
     pub fn new(path: &Path, settings: Settings) -> Self {
-        let Settings { service, wait, silence, tuning, tasks } = settings;
+        let Settings { service, advice, wait, silence, tuning, tasks } = settings;
         let connection = Connection::new(path.to_owned(), tuning, silence, tasks);
-        Self(Arc::new(Peer { service, wait, connection }))
+        Self(Arc::new(Peer { service, advice, wait, connection }))
     }
 
     /// Passes on a call that somebody else made: bodies, trailers and the caller's deadline as

@@ -33,6 +33,10 @@ pub trait Described {
     /// It works on this machine's platform.
     #[must_use]
     fn on_host(self) -> Self;
+    /// It is for the platform that somebody configured, `OS/ARCHITECTURE[/VARIANT]`; for this
+    /// machine's if that is none.
+    #[must_use]
+    fn on(self, platform: &str) -> Self;
     /// It is found or set up like this.
     #[must_use]
     fn exports(self, name: &str, value: impl ToString) -> Self;
@@ -47,6 +51,18 @@ pub trait Described {
 impl Described for Plugin {
     fn on_host(mut self) -> Self {
         self.platforms = vec![host()];
+        self
+    }
+
+    fn on(mut self, platform: &str) -> Self {
+        let mut parts = platform.splitn(3, '/').map(str::to_owned);
+        self.platforms = match (parts.next(), parts.next()) {
+            (Some(os), Some(architecture)) => {
+                let variant = parts.next().unwrap_or_default();
+                vec![Platform { os, architecture, variant, ..Platform::default() }]
+            }
+            _ => vec![host()],
+        };
         self
     }
 

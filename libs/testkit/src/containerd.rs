@@ -11,11 +11,8 @@ use tempfile::TempDir;
 use crate::processes::{self, clear_away};
 use crate::{Run, program, until};
 
-/// Calls that are no client's hold nothing by leases.
-const NO_COLLECTIONS: &str = "[plugins.\"io.containerd.gc.v1.scheduler\"]\n\
-     deletion_threshold = 0\nmutation_threshold = 0\nschedule_delay = \"1h\"\nstartup_delay = \"1h\"\n";
-
-/// A running containerd, which collects nothing of itself. Its process, its containers and its mounts end with it.
+/// A running containerd, which collects nothing of itself. Its process, its containers and its
+/// mounts end with it.
 #[derive(Debug)]
 pub struct Containerd {
     dir: TempDir,
@@ -40,7 +37,7 @@ impl Containerd {
             // Collections only for those who wait for one.
             "io.containerd.gc.v1.scheduler",
         );
-        fs_err::write(dir.path().join("config.toml"), config + NO_COLLECTIONS)?;
+        fs_err::write(dir.path().join("config.toml"), config)?;
         let log = fs_err::File::create(dir.path().join("log"))?.into_parts().0;
         let child = program("containerd")
             .args(["--config"])

@@ -148,6 +148,37 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A snapshot that a call is about is not there.
+    #[error("{what} {name} does not exist: not found")]
+    Missing {
+        /// `snapshot` or `parent snapshot`.
+        what: &'static str,
+        /// Its key or name.
+        name: String,
+    },
+    /// No snapshotter of this node is called so.
+    #[error("snapshotter not loaded: {0}: invalid argument")]
+    NotLoaded(String),
+    /// A snapshotter in a process of its own refused or did not answer.
+    #[error("{message}")]
+    Snapshotter {
+        /// Its code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
+    /// A snapshotter had in place of what was to be prepared what it stands for.
+    #[error("target snapshot {name:?} from snapshotter: already exists")]
+    ExistsThere {
+        /// The target.
+        name: String,
+    },
+    /// A snapshotter said that it has a target, and has none.
+    #[error("target snapshot {name:?} in backend: not found")]
+    NoTarget {
+        /// The target.
+        name: String,
+    },
     /// Another run of the process had the epoch, or it is over.
     #[error("epoch {0} is not open in this run of bundle, begin another: aborted")]
     Epoch(u64),
@@ -184,6 +215,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// There is no such snapshot.
+    pub(crate) fn missing_snapshot(key: &str) -> Self {
+        Error::Missing { what: "snapshot", name: key.to_owned() }
+    }
+
+    /// There is no such parent.
+    pub(crate) fn missing_parent(parent: &str) -> Self {
+        Error::Missing { what: "parent snapshot", name: parent.to_owned() }
+    }
+
+    /// An answer of a snapshotter that callers would take for another: they asked for no target.
+    pub(crate) fn unexpected_there(self) -> Self {
+        let message = format!("unexpected error from snapshotter: {self}: unknown");
+        Error::Snapshotter { code: Code::Unknown, message }
+    }
+
     /// The same error, telling during which layer it happened.
     pub(crate) fn of_layer(self, layer: &str) -> Self {
         match self {
@@ -223,8 +270,12 @@ impl Coded for Error {
             Error::Socket(error) => error.code(),
             Error::Lifecycle(error) => error.code(),
             Error::Name(error) => error.code(),
-            Error::NotFound { .. } => Code::NotFound,
-            Error::Exists { .. } => Code::AlreadyExists,
+            Error::NotFound { .. } | Error::Missing { .. } | Error::NoTarget { .. } => {
+                Code::NotFound
+            }
+            Error::Exists { .. } | Error::ExistsThere { .. } => Code::AlreadyExists,
+            Error::NotLoaded(_) => Code::InvalidArgument,
+            Error::Snapshotter { code, .. } => *code,
             Error::Epoch(_) => Code::Aborted,
             Error::State { .. } => Code::FailedPrecondition,
             Error::Argument { .. } => Code::InvalidArgument,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_config::{Config, Service};
+use berth_config::{Config, ProxyPlugin, Service};
 use berth_events::Ring;
 use berth_lifecycle::Tasks;
 use berth_store::{Options, Store};
@@ -13,9 +13,9 @@ use crate::Error;
 use crate::api::{Context, listener, routes};
 use crate::layer::Limits;
 use crate::mounts::{self, Activations};
-use crate::peers::Distribution;
+use crate::peers::{Distribution, Snapshotter};
 use crate::processors::Processors;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{OverlaySettings, Proxy, Settings, Snapshots};
 
 /// The version of the store's tables.
 const SCHEMA: u32 = 1;
@@ -44,7 +44,15 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let distribution =
         Distribution::new(&config.socket(Service::Distribution), &config.fd_socket());
     let owners = Arc::new(distribution.clone());
-    let snapshots = Snapshots::open(&root, store.clone(), default, listener(ring.clone()), owners)?;
+    let listener = listener(ring.clone());
+    let overlay = OverlaySettings {
+        mount_options: config.bundle.overlayfs.mount_options.clone(),
+        slow_chown: config.bundle.overlayfs.slow_chown,
+    };
+    let settings = Settings { proxies: proxies(config), temporary: mounts.clone(), overlay };
+    let snapshots =
+        Snapshots::open_with(&root, store.clone(), default, listener, owners, settings)?;
+    snapshots.start_reaping(tasks);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let unpacks = match config.bundle.max_concurrent_unpacks {
         0 => cores.max(LEAST_UNPACKS),
@@ -77,6 +85,29 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let path = config.socket(Service::Bundle);
     berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?;
     Ok(store)
+}
+
+/// The snapshotters that are processes of their own. Each is connected to when it is needed.
+fn proxies(config: &Config) -> Vec<Proxy> {
+    let plugins = config.proxy_plugins.iter().filter(|(_, plugin)| plugin.is_snapshotter());
+    let proxy = |(name, plugin): (&String, &ProxyPlugin)| {
+        let own = match &*plugin.snapshotter {
+            "" => name,
+            snapshotter => snapshotter,
+        };
+        let backend = Snapshotter::new(name, own, &plugin.socket(), plugin.timeout.0);
+        let mut exports = plugin.exports.clone();
+        exports.insert("address".to_owned(), plugin.address.clone());
+        Proxy {
+            // As long-lived as the process: names are compared and passed on everywhere.
+            name: name.clone().leak(),
+            exports,
+            capabilities: plugin.capabilities.clone(),
+            platform: plugin.platform.clone(),
+            backend: Arc::new(backend),
+        }
+    };
+    plugins.map(proxy).collect()
 }
 
 fn make_private(path: &Path) -> Result<(), Error> {

@@ -68,8 +68,8 @@ fn archive() -> Vec<u8> {
     Tar::default().dir("d/").file("d/first", "1").file("d/last", &"x".repeat(1 << 20)).end()
 }
 
-fn nothing_is_left(root: &Path, s: &Snapshots, name: &str) {
-    assert_eq!(s.list(&caller(), name, |_| true).unwrap().len(), 0);
+async fn nothing_is_left(root: &Path, s: &Snapshots, name: &str) {
+    assert_eq!(s.list(&caller(), name, |_| true).await.unwrap().len(), 0);
     for part in ["staging", "snapshots"] {
         assert_eq!(directories(root, name, part), 0, "{name} {part}");
     }
@@ -98,14 +98,14 @@ async fn a_layer_that_was_being_extracted_is_gone() {
         child.kill().unwrap();
         child.wait().unwrap();
         let (store, s) = open(root);
-        nothing_is_left(root, &s, name);
+        nothing_is_left(root, &s, name).await;
         s.cleanup(name).await.unwrap();
         assert_eq!(directories(root, name, "trash"), 0);
         // The same once more, undisturbed.
         let bytes = std::io::Cursor::new(archive);
         s.stage(layer(name), bytes, Limits::default()).await.unwrap();
         put(&s, name, "s", "layer", "").await.unwrap();
-        assert_eq!(s.list(&caller(), name, |_| true).unwrap().len(), 1);
+        assert_eq!(s.list(&caller(), name, |_| true).await.unwrap().len(), 1);
         store.close().await;
     }
 }
@@ -139,7 +139,7 @@ async fn what_was_recorded_is_whole_and_nothing_else_is_there() {
             let root = dir.path();
             run_until(name, root, failpoint);
             let (store, s) = open(root);
-            let found = s.list(&caller(), name, |_| true).unwrap();
+            let found = s.list(&caller(), name, |_| true).await.unwrap();
             let found: Vec<_> = found.iter().map(|info| &*info.name).collect();
             assert_eq!(found, there, "{name} {failpoint}");
             assert_eq!(directories(root, name, "snapshots"), there.len(), "{name} {failpoint}");

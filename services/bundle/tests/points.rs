@@ -52,6 +52,18 @@ const OF_MOUNTS: [(&str, bool, bool); 5] = [
 /// Those that `crash.rs` goes through.
 const OF_LAYERS: [&str; 3] = ["commit layer", "commit snapshot", "create snapshot"];
 
+/// Those around a call of a snapshotter in a process of its own. Each records what is about to be
+/// there, or is not: what an end in between leaves there is found by those records, which the whole
+/// node's tests of such snapshotters go through.
+const OF_PROXIED: [&str; 6] = [
+    "adopt snapshot",
+    "forget name",
+    "reserve commit",
+    "reserve layer",
+    "reserve snapshot",
+    "withdraw commit",
+];
+
 fn open(root: &Path) -> (Store, Snapshots) {
     let store = Store::open(root.join("b.redb"), Options::default()).unwrap();
     let (listener, owners) = (Arc::new(|_: &_, _: &str, _| ()), Arc::new(Pins::default()));
@@ -148,9 +160,9 @@ async fn act_on_mounts(s: &Snapshots, mounts: &Activations, root: &Path, commit:
 }
 
 /// Whether the change is in the store.
-fn happened(s: &Snapshots, commit: &str) -> bool {
+async fn happened(s: &Snapshots, commit: &str) -> bool {
     let holds = s.holds("default", "l").unwrap();
-    let old = s.stat(&caller(), OVERLAYFS, "old").ok();
+    let old = s.stat(&caller(), OVERLAYFS, "old").await.ok();
     match commit {
         "add lease resource" | "hold snapshot" => holds.contains(&row("old")),
         "remove lease resource" => !holds.contains(&row("kept")),
@@ -174,15 +186,15 @@ async fn every_point_of_every_commit() {
             store.close().await;
             run_until(RECORDS, commit, &point, dir.path());
             let (store, s) = open(dir.path());
-            assert_eq!(happened(&s, commit), kept, "{point}");
-            let there = s.list(&caller(), OVERLAYFS, |_| true).unwrap();
+            assert_eq!(happened(&s, commit).await, kept, "{point}");
+            let there = s.list(&caller(), OVERLAYFS, |_| true).await.unwrap();
             assert!(there.iter().any(|info| info.name == "kept"), "{point}");
             assert_eq!(directories(dir.path(), OVERLAYFS, "snapshots"), there.len(), "{point}");
             store.close().await;
         }
     }
     let of_mounts = OF_MOUNTS.iter().map(|(commit, ..)| commit);
-    let known = COMMITS.iter().chain(&OF_LAYERS).chain(&TURNS).chain(of_mounts);
+    let known = COMMITS.iter().chain(&OF_LAYERS).chain(&TURNS).chain(&OF_PROXIED).chain(of_mounts);
     assert_eq!(commits_in_source(), known.map(|c| (*c).to_owned()).collect());
 }
 

@@ -10,7 +10,9 @@ use std::fs;
 
 use berth_bundle::layer::Limits;
 use berth_bundle::mounts::Activations;
-use berth_bundle::snapshots::{Caller, Kind, LabelChange, OVERLAYFS, Snapshots, StagedLayer};
+use berth_bundle::snapshots::{
+    Caller, Kind, LabelChange, NATIVE, OVERLAYFS, Snapshots, StagedLayer,
+};
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
 use berth_lifecycle::Tasks;
@@ -59,7 +61,7 @@ async fn children_see_their_parents_and_not_each_other(node: &Node, s: &Snapshot
     let view = node.mount(&view.await.unwrap());
     assert!(!view.path().join("d/b").exists() && view.path().join("new").exists());
     assert!(fs::write(view.path().join("other"), "x").is_err());
-    assert_eq!(s.mounts(&caller(), name, "view").unwrap().len(), 1);
+    assert_eq!(s.mounts(&caller(), name, "view").await.unwrap().len(), 1);
 }
 
 async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
@@ -70,18 +72,30 @@ async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
     assert_eq!(code(prepare(s, name, "x", "nothing").await.map(drop)), Code::NotFound);
     assert_eq!(code(prepare(s, name, "x", "k").await.map(drop)), Code::InvalidArgument);
     assert_eq!(code(prepare(s, name, "", "").await.map(drop)), Code::InvalidArgument);
-    assert_eq!(code(prepare(s, "zfs", "x", "").await.map(drop)), Code::NotFound);
+    assert_eq!(code(prepare(s, "zfs", "x", "").await.map(drop)), Code::InvalidArgument);
     assert_eq!(code(commit(s, name, &top, "k").await), Code::AlreadyExists);
     assert_eq!(code(commit(s, name, "y", "nothing").await), Code::NotFound);
     assert_eq!(code(commit(s, name, "y", &top).await), Code::FailedPrecondition);
-    assert_eq!(code(s.mounts(&caller(), name, &top).map(drop)), Code::FailedPrecondition);
+    assert_eq!(code(s.mounts(&caller(), name, &top).await.map(drop)), Code::FailedPrecondition);
     let refused = s.remove(&space(), None, name, &top).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.to_string().contains("cannot remove snapshot with child"), "{refused}");
-    s.remove(&space(), None, name, "k").await.unwrap();
+    let said = prepare(s, "zfs", "x", "").await.unwrap_err().to_string();
+    assert_eq!(said, "snapshotter not loaded: zfs: invalid argument");
+    let said = prepare(s, name, "x", "nothing").await.unwrap_err().to_string();
+    assert_eq!(said, "parent snapshot nothing does not exist: not found");
+    let said = commit(s, name, "y", "nothing").await.unwrap_err().to_string();
+    assert_eq!(said, "snapshot nothing does not exist: not found");
+    let said = commit(s, name, &top, "k").await.unwrap_err().to_string();
+    assert_eq!(said, format!("snapshot {top:?}: already exists"));
+    // A parent that one has already is kept, whatever is asked for, as with containerd.
+    let done = s.commit(caller(), name, "kept", "k", "nothing", Labels::new()).await;
+    done.unwrap();
+    assert_eq!(s.stat(&caller(), name, "kept").await.unwrap().parent, top);
+    s.remove(&space(), None, name, "kept").await.unwrap();
     s.remove(&space(), None, name, &top).await.unwrap();
     assert_eq!(code(s.remove(&space(), None, name, &top).await), Code::NotFound);
-    assert_eq!(code(s.stat(&caller(), name, &top).map(drop)), Code::NotFound);
+    assert_eq!(code(s.stat(&caller(), name, &top).await.map(drop)), Code::NotFound);
 }
 
 async fn a_committed_snapshot_may_get_its_parent_late(node: &Node, s: &Snapshots, name: &str) {
@@ -110,11 +124,11 @@ async fn labels_are_set_listed_and_changed(node: &Node, s: &Snapshots, name: &st
     let info = s.update(&me, name, "k", labels(&[("z", "4")]), vec![]).await.unwrap();
     assert_eq!(info.labels, labels(&[("z", "4")]));
     assert!(info.updated > info.created);
-    let active = s.list(&me, name, |info| info.kind == Kind::Active).unwrap();
+    let active = s.list(&me, name, |info| info.kind == Kind::Active).await.unwrap();
     assert_eq!(active.iter().map(|i| &*i.name).collect::<Vec<_>>(), ["k"]);
-    assert_eq!(s.list(&me, name, |_| true).unwrap().len(), 2);
+    assert_eq!(s.list(&me, name, |_| true).await.unwrap().len(), 2);
     let other = Caller { namespace: "other".parse().unwrap(), lease: None };
-    assert!(s.list(&other, name, |_| true).unwrap().is_empty());
+    assert!(s.list(&other, name, |_| true).await.unwrap().is_empty());
     let usage = s.usage(&me, name, "layer0-1").await.unwrap();
     assert!(usage.inodes == 2 && usage.size >= 4096, "{usage:?}");
 }
@@ -218,7 +232,7 @@ async fn only_an_open_epoch_is_swept(node: &Node, s: &Snapshots, name: &str) {
     s.end(2).await.unwrap();
     let late = berth_bundle::sweep::sweep(s, &activations, 2, dead).await.unwrap_err();
     assert_eq!(late.code(), Code::Aborted, "{late}");
-    s.stat(&caller(), name, "k").unwrap();
+    s.stat(&caller(), name, "k").await.unwrap();
 }
 
 /// A lease that is gone holds nothing, and stops nobody.
@@ -277,39 +291,82 @@ async fn staged_layers_become_snapshots(node: &Node, s: &Snapshots, name: &str) 
     assert_eq!(names, [true, true, false, false]);
 }
 
-async fn mapped_owners_are_the_parents_or_refused(node: &Node, s: &Snapshots, name: &str) {
-    use std::os::unix::fs::{MetadataExt, chown};
-    let mapped = |uid: &str| {
-        let map = format!("0:{uid}:65536");
-        labels(&[
-            ("containerd.io/snapshot/uidmapping", &*map),
-            ("containerd.io/snapshot/gidmapping", &*map),
-        ])
+async fn owners_are_mapped_in_several_ranges(node: &Node, s: &Snapshots, name: &str) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let create = async |key: &str, kind, parent: &str, uids: &str, gids: &str| {
+        let mapped = labels(&[
+            ("containerd.io/snapshot/uidmapping", uids),
+            ("containerd.io/snapshot/gidmapping", gids),
+        ]);
+        s.create(caller(), name, kind, key, parent, mapped).await
     };
-    let create = async |key: &str, parent: &str, uid: &str| {
-        s.create(caller(), name, Kind::Active, key, parent, mapped(uid)).await
+    let owner = |path: std::path::PathBuf| {
+        let found = fs::symlink_metadata(path).unwrap();
+        (found.uid(), found.gid())
     };
     // Without a parent the root gets the owner.
-    let alone = node.mount(&create("alone", "", "1000").await.unwrap());
-    let owner = fs::metadata(alone.path()).unwrap();
-    assert_eq!((owner.uid(), owner.gid()), (1000, 1000));
-    // A parent whose owners nobody has changed is refused, and nothing is left of it.
-    let top = stack(node, s, name, &[&[("a", "1")]]).await;
-    let refused = create("k", &top, "2000").await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
-    assert!(refused.to_string().contains("change the owners"), "{refused}");
-    assert_eq!(s.stat(&caller(), name, "k").unwrap_err().code(), Code::NotFound);
-    create("same", &top, "0").await.unwrap();
-    // As clients do it: a copy with other owners, then a snapshot on it with the labels.
-    let copy = node.mount(&prepare(s, name, "remap", &top).await.unwrap());
-    chown(copy.path(), Some(2000), Some(2000)).unwrap();
+    let alone = create("alone", Kind::Active, "", "0:1000:65536", "0:1000:65536").await.unwrap();
+    assert_eq!(owner(node.mount(&alone).path().into()), (1000, 1000));
+    // With one all that it has is shown so.
+    let base = node.mount(&prepare(s, name, "base", "").await.unwrap());
+    for (file, uid) in [("root", 0), ("ten", 10), ("other", 500)] {
+        fs::write(base.path().join(file), file).unwrap();
+        chown(base.path().join(file), Some(uid), Some(uid)).unwrap();
+    }
+    fs::set_permissions(base.path().join("ten"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::hard_link(base.path().join("ten"), base.path().join("again")).unwrap();
+    std::os::unix::fs::symlink("/nothing", base.path().join("link")).unwrap();
+    drop(base);
+    commit(s, name, "top", "base").await.unwrap();
+    let (uids, gids) = ("0:1000:1,10:5000:5", "0:2000:50");
+    for (key, kind) in [("write", Kind::Active), ("read", Kind::View)] {
+        if (name, kind) == (NATIVE, Kind::View) {
+            continue; // It shows the parent itself.
+        }
+        let shown = node.mount(&create(key, kind, "top", uids, gids).await.unwrap());
+        let at = |file: &str| owner(shown.path().join(file));
+        assert_eq!((at("."), at("root"), at("link")), ((1000, 2000), (1000, 2000), (1000, 2000)));
+        assert_eq!((at("ten"), at("again")), ((5000, 2010), (5000, 2010)));
+        let mode = fs::metadata(shown.path().join("ten")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o4755);
+        assert_eq!(fs::read(shown.path().join("other")).unwrap(), b"other");
+    }
+    // The parent has the owners that it had.
+    let plain = node.mount(&prepare(s, name, "plain", "top").await.unwrap());
+    assert_eq!(owner(plain.path().join("ten")), (10, 10));
+    let again = s.mounts(&caller(), name, "write").await.unwrap();
+    assert_eq!(owner(node.mount(&again).path().join("ten")), (5000, 2010));
+    for (uids, gids) in [("x", "0:1:1"), ("0:1:1", ""), ("1:1:1", "0:1:1")] {
+        let wrong = create("wrong", Kind::Active, "top", uids, gids).await.unwrap_err();
+        assert_eq!(wrong.code(), Code::InvalidArgument, "{wrong}");
+    }
+    assert_eq!(s.stat(&caller(), name, "wrong").await.unwrap_err().code(), Code::NotFound);
+}
+
+/// As clients do it where owners are not mapped: a copy with other owners, then a snapshot on it
+/// with the labels.
+async fn a_copy_with_mapped_owners_is_not_mapped_again(node: &Node, s: &Snapshots, name: &str) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if name != NATIVE {
+        return;
+    }
+    let copy = node.mount(&prepare(s, name, "remap", "").await.unwrap());
+    for path in [copy.path().to_owned(), copy.path().join("file")] {
+        if path != copy.path() {
+            fs::write(&path, "x").unwrap();
+        }
+        chown(path, Some(2000), Some(2000)).unwrap();
+    }
     drop(copy);
     commit(s, name, "remapped", "remap").await.unwrap();
-    let shown = node.mount(&create("k", "remapped", "2000").await.unwrap());
-    assert_eq!(fs::metadata(shown.path()).unwrap().uid(), 2000);
-    let wrong = labels(&[("containerd.io/snapshot/uidmapping", "x")]);
-    let wrong = s.create(caller(), name, Kind::Active, "w", "", wrong).await.unwrap_err();
-    assert_eq!(wrong.code(), Code::InvalidArgument);
+    let map = "0:2000:65536";
+    let mapped = labels(&[
+        ("containerd.io/snapshot/uidmapping", map),
+        ("containerd.io/snapshot/gidmapping", map),
+    ]);
+    let shown = s.create(caller(), name, Kind::Active, "k", "remapped", mapped).await.unwrap();
+    let shown = node.mount(&shown);
+    assert_eq!(fs::metadata(shown.path().join("file")).unwrap().uid(), 2000);
 }
 
 async fn a_start_clears_what_a_crash_has_left(node: &Node, s: &Snapshots, name: &str) {
@@ -346,7 +403,8 @@ conformance!(
     removal: a_removal_takes_the_hold,
     fence: a_fence_keeps_new_things_out,
     staging: staged_layers_become_snapshots,
-    mapping: mapped_owners_are_the_parents_or_refused,
+    mapping: owners_are_mapped_in_several_ranges,
+    copies: a_copy_with_mapped_owners_is_not_mapped_again,
     leftovers: a_start_clears_what_a_crash_has_left,
 );
 
@@ -366,10 +424,10 @@ async fn a_restart_keeps_records_and_clears_the_rest() {
     fs::create_dir_all(root.join("overlayfs/staging/5/fs")).unwrap();
     fs::remove_dir_all(root.join("overlayfs/snapshots/2")).unwrap();
     let s = node.open().await;
-    assert_eq!(s.list(&caller(), OVERLAYFS, |_| true).unwrap().len(), 2);
+    assert_eq!(s.list(&caller(), OVERLAYFS, |_| true).await.unwrap().len(), 2);
     assert_eq!(directories(root, OVERLAYFS, "snapshots"), 2);
     assert_eq!(directories(root, OVERLAYFS, "staging"), 0);
-    drop(node.mount(&s.mounts(&caller(), OVERLAYFS, "lost").unwrap()));
+    drop(node.mount(&s.mounts(&caller(), OVERLAYFS, "lost").await.unwrap()));
     prepare(&s, OVERLAYFS, "next", "").await.unwrap();
     assert!(root.join("overlayfs/snapshots/3/fs").exists());
 }

@@ -30,8 +30,8 @@ use tonic::{Code, Request, Status};
 use wire::content_client::ContentClient;
 use wire::{WriteAction, WriteContentRequest, WriteContentResponse};
 
-use berth_testkit::Containerd;
 use crate::suite::Subject;
+use berth_testkit::Containerd;
 
 /// What a subject is known to do otherwise, and why.
 const EXCEPTIONS: &[(Subject, &str, &str)] = &[

@@ -98,6 +98,7 @@ impl Call {
     fn away(&self, started: Instant, source: io::Error) -> Error {
         Error::Away {
             service: self.peer.service.clone(),
+            advice: self.peer.advice.clone(),
             path: self.peer.connection.path().to_owned(),
             waited: Duration::from_millis(started.elapsed().as_millis() as u64),
             source,
@@ -107,7 +108,8 @@ impl Call {
     /// The connection ended while the call was under way.
     pub(super) fn broken_off(&self, source: h2::Error) -> Error {
         let (service, method) = (self.peer.service.clone(), self.method.to_string());
-        Error::BrokenOff { service, method, source }
+        let advice = self.peer.advice.clone();
+        Error::BrokenOff { service, method, advice, source }
     }
 
     /// The caller's deadline passed.

@@ -11,22 +11,24 @@ use tonic::Status;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(
-        "service {service} does not answer on {}: waited {waited:?}; see `journalctl -u berth` for why it is down: unavailable",
+        "service {service} does not answer on {}: waited {waited:?}; {advice}: unavailable",
         path.display()
     )]
     Away {
         service: String,
         path: PathBuf,
         waited: Duration,
+        advice: String,
         #[source]
         source: io::Error,
     },
     #[error(
-        "service {service} broke off {method}: it may have been carried out or not, look before trying again; see `journalctl -u berth`: unavailable"
+        "service {service} broke off {method}: it may have been carried out or not, look before trying again; {advice}: unavailable"
     )]
     BrokenOff {
         service: String,
         method: String,
+        advice: String,
         #[source]
         source: h2::Error,
     },

@@ -47,6 +47,16 @@ impl Context {
             if name == default {
                 found = found.exports("default", true);
             }
+            let capabilities = self.snapshots.capabilities(name).map_err(status)?;
+            plugins.push(found.can(&capabilities));
+        }
+        for proxy in self.snapshots.proxies() {
+            let mut found = plugin(SNAPSHOTTER, proxy.name, &[]).on(&proxy.platform);
+            found.exports = proxy.exports.clone().into_iter().collect();
+            if proxy.name == default {
+                found = found.exports("default", true);
+            }
+            found.capabilities.clone_from(&proxy.capabilities);
             plugins.push(found);
         }
         for absent in self.snapshots.absent() {

@@ -56,7 +56,8 @@ impl Snapshots for Context {
     ) -> Result<Response<wire::MountsResponse>, Status> {
         let caller = Self::reader(&request)?;
         let r = request.into_inner();
-        let mounts = self.snapshots.mounts(&caller, &r.snapshotter, &r.key).map_err(status)?;
+        let mounts =
+            self.snapshots.mounts(&caller, &r.snapshotter, &r.key).await.map_err(status)?;
         Ok(Response::new(wire::MountsResponse { mounts: mounts_out(mounts) }))
     }
 
@@ -91,7 +92,7 @@ impl Snapshots for Context {
     ) -> Result<Response<wire::StatSnapshotResponse>, Status> {
         let caller = Self::reader(&request)?;
         let r = request.into_inner();
-        let info = self.snapshots.stat(&caller, &r.snapshotter, &r.key).map_err(status)?;
+        let info = self.snapshots.stat(&caller, &r.snapshotter, &r.key).await.map_err(status)?;
         Ok(Response::new(wire::StatSnapshotResponse { info: Some(info_out(info)) }))
     }
 
@@ -109,7 +110,7 @@ impl Snapshots for Context {
             Ok(mask) => mask,
             Err(error) => {
                 // That the snapshot is not there is said first.
-                self.snapshots.stat(&caller, &r.snapshotter, &info.name).map_err(status)?;
+                self.snapshots.stat(&caller, &r.snapshotter, &info.name).await.map_err(status)?;
                 return Err(status(error));
             }
         };
@@ -133,7 +134,7 @@ impl Snapshots for Context {
         let r = request.into_inner();
         let filter = Filter::parse_any(&r.filters).map_err(status)?;
         let wanted = |info: &Info| filter.matches(&Fields(info));
-        let infos = self.snapshots.list(&caller, &r.snapshotter, wanted).map_err(status)?;
+        let infos = self.snapshots.list(&caller, &r.snapshotter, wanted).await.map_err(status)?;
         let mut infos = infos.into_iter().map(info_out);
         let chunks = std::iter::from_fn(move || {
             let info: Vec<_> = infos.by_ref().take(CHUNK).collect();

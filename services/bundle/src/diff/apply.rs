@@ -49,7 +49,7 @@ pub async fn apply(
 }
 
 /// The same, at once, of what is a layer.
-fn extract(apply: &Apply, input: impl Read + Send) -> Result<Applied, Error> {
+pub(crate) fn extract(apply: &Apply, input: impl Read + Send) -> Result<Applied, Error> {
     let into = |root: &Path, whiteouts| {
         let target = Target { layer: &apply.layer, root, whiteouts, limits: &apply.limits };
         layer::apply(input, &target)

@@ -13,7 +13,7 @@ mod same;
 mod upper;
 mod walk;
 
-pub(crate) use apply::temporary_name;
 pub use apply::{Apply, apply};
+pub(crate) use apply::{extract, temporary_name};
 pub(crate) use make::UNCOMPRESSED;
 pub use make::{Made, Making, make};

@@ -1,11 +1,14 @@
-//! Calls to distribution, the only service that bundle calls.
+//! Calls to distribution, the only service that bundle calls, and to snapshotters in processes of
+//! their own.
 //!
 //! Owns: what was asked once and is remembered: namespaces that are registered. Must not know:
 //! snapshots or layers.
 
 mod content;
+mod snapshotter;
 
 pub use content::{ContentWriter, Finished};
+pub use snapshotter::Snapshotter;
 
 use std::collections::HashSet;
 use std::fs::File;

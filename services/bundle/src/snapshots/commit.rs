@@ -54,6 +54,9 @@ impl Snapshots {
         labels: Labels,
     ) -> Result<(), Error> {
         let naming = self.naming(caller, snapshotter, name, parent, labels).await?;
+        if let Some(proxied) = self.shared.proxied(naming.snapshotter) {
+            return self.commit_proxied(proxied, naming, key).await;
+        }
         let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
         let taken = || Error::Exists { kind: "snapshot", name: name.to_owned() };
         let (shared, from) = (Arc::clone(&self.shared), key.to_owned());
@@ -63,8 +66,12 @@ impl Snapshots {
             self.shared.store.commit("hold snapshot", hold).await?;
             return Err(taken());
         }
-        let usage = self.seal(namespace.as_str(), snapshotter, key).await?;
-        let finish = move |txn: &Write| shared.finish(txn, &naming, &from, usage);
+        let active = self.find(namespace.as_str(), snapshotter, key)?;
+        let usage = self.seal(snapshotter, key, &active).await?;
+        let finish = move |txn: &Write| {
+            let id = active.id;
+            shared.finish(txn, &naming, &from, id, Some(usage))
+        };
         if !self.shared.store.commit("commit snapshot", finish).await? {
             return Err(taken());
         }
@@ -76,18 +83,17 @@ impl Snapshots {
     /// Makes an active snapshot durable and counts what it takes.
     async fn seal(
         &self,
-        namespace: &str,
         snapshotter: &'static str,
         key: &str,
+        record: &Record,
     ) -> Result<Usage, Error> {
-        let record = self.find(namespace, snapshotter, key)?;
         if record.kind != Kind::Active {
             return Err(not_active(key));
         }
-        let shared = Arc::clone(&self.shared);
+        let (shared, id) = (Arc::clone(&self.shared), record.id);
         blocking("measure snapshot", move || {
             let driver = shared.driver(snapshotter)?;
-            let path = driver.directory(record.id);
+            let path = driver.directory(id);
             durable::file_system(&path)?;
             driver.usage(&path)
         })
@@ -106,29 +112,29 @@ impl Shared {
 
     /// Records the commit of `key`. False, with nothing but the lease recorded, if the name is
     /// taken.
-    fn finish(&self, txn: &Write, naming: &Naming, key: &str, usage: Usage) -> Result<bool, Error> {
+    pub(super) fn finish(
+        &self,
+        txn: &Write,
+        naming: &Naming,
+        key: &str,
+        id: u64,
+        usage: Option<Usage>,
+    ) -> Result<bool, Error> {
         if !self.is_free(txn, naming)? {
             return Ok(false);
         }
         let (namespace, snapshotter) = (naming.caller.namespace.as_str(), naming.snapshotter);
         let place = (namespace, snapshotter, key);
-        let missing = || Error::NotFound { kind: "snapshot", name: key.to_owned() };
+        let missing = || Error::missing_snapshot(key);
         let active = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
         if active.kind != Kind::Active {
             return Err(not_active(key));
         }
-        let mut record = naming.record(active.id, usage);
-        if active.parent != naming.parent {
-            record.parent.clone_from(&active.parent);
-            if !naming.parent.is_empty() {
-                if !active.parent.is_empty() {
-                    let (what, value) = ("parent", naming.parent.clone());
-                    let reason = "the parent of an active snapshot cannot be changed on commit";
-                    return Err(Error::Argument { what, value, reason });
-                }
-                adopt_child(txn, namespace, snapshotter, &naming.parent)?;
-                record.parent.clone_from(&naming.parent);
-            }
+        let mut record = naming.record(id, usage);
+        // One that has a parent keeps it, whatever is asked for, as with containerd.
+        match active.parent.is_empty() {
+            true => adopt_child(txn, namespace, snapshotter, &naming.parent)?,
+            false => record.parent = active.parent,
         }
         txn.put(&SNAPSHOTS, &(namespace, snapshotter, &*naming.name), &record)?;
         txn.delete(&SNAPSHOTS, &place)?;
@@ -141,7 +147,7 @@ impl Shared {
 
 impl Naming {
     /// The record of the snapshot in directory `id`, committed now.
-    pub(super) fn record(&self, id: u64, usage: Usage) -> Record {
+    pub(super) fn record(&self, id: u64, usage: Option<Usage>) -> Record {
         let now = Moment::now();
         Record {
             id,
@@ -150,12 +156,12 @@ impl Naming {
             labels: self.labels.clone(),
             created: now,
             updated: now,
-            usage: Some(usage),
+            usage,
             children: 0,
         }
     }
 }
 
-fn not_active(key: &str) -> Error {
+pub(super) fn not_active(key: &str) -> Error {
     Error::State { what: "snapshot", name: key.to_owned(), reason: "it is not active" }
 }

@@ -12,7 +12,7 @@ use super::{Caller, Change, Entered, Kind, REF_LABEL, Shared, Snapshots, blockin
 use crate::Error;
 
 /// What a commit of a new snapshot has found.
-enum Outcome {
+pub(super) enum Outcome {
     Made,
     /// Something of that name is there; the lease holds it now.
     Exists(&'static str, String),
@@ -20,14 +20,14 @@ enum Outcome {
 
 /// A snapshot to be made.
 #[derive(Clone)]
-struct New {
-    caller: Caller,
-    snapshotter: &'static str,
-    key: String,
-    parent: String,
-    kind: Kind,
-    labels: Labels,
-    id: u64,
+pub(super) struct New {
+    pub caller: Caller,
+    pub snapshotter: &'static str,
+    pub key: String,
+    pub parent: String,
+    pub kind: Kind,
+    pub labels: Labels,
+    pub id: u64,
 }
 
 impl Snapshots {
@@ -48,15 +48,20 @@ impl Snapshots {
         let snapshotter = self.resolve(snapshotter)?;
         validate_key(key)?;
         let labels = checked_labels(labels)?;
-        let root = mapping::root(&labels)?;
         let namespace = caller.namespace.clone();
         let entered = self.shared.enter(namespace.as_str(), &labels).await?;
+        let id = self.shared.new_id();
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            let (key, parent) = (key.to_owned(), parent.to_owned());
+            let new = New { caller, snapshotter, key, parent, kind, labels, id };
+            return self.create_proxied(proxied, new, entered).await;
+        }
+        let wanted = mapping::Owners::of(&labels)?;
         // With a key or target that is there already only the lease is to be recorded, which the
         // commit does.
         let found = self.exists_or_parents(&caller, snapshotter, key, parent, &labels)?;
         let parents = found.unwrap_or_default();
         let _making = self.shared.making.read().await;
-        let id = self.shared.new_id();
         let (key, parent) = (key.to_owned(), parent.to_owned());
         let new = New { caller, snapshotter, key, parent, kind, labels, id };
         let (shared, chain) = (Arc::clone(&self.shared), parents.clone());
@@ -64,7 +69,7 @@ impl Snapshots {
             let driver = shared.driver(snapshotter)?;
             let path = driver.directory(id);
             let made = driver.create(&path, kind, &chain);
-            let made = made.and_then(|()| driver.map(&path, &chain, root));
+            let made = made.and_then(|()| driver.map(&path, &chain, wanted.as_ref()));
             made.inspect_err(|_| shared.discard(snapshotter, driver.directory(id)))
         })
         .await?;
@@ -77,10 +82,10 @@ impl Snapshots {
             return Err(Error::Exists { kind, name });
         }
         if kind == Kind::Active {
-            let change = Change::Prepared { key: new.key, parent: new.parent };
+            let change = Change::Prepared { key: new.key.clone(), parent: new.parent.clone() };
             self.tell(&namespace, snapshotter, change);
         }
-        Ok(self.shared.driver(snapshotter)?.mounts(id, kind, &parents))
+        Ok(self.shared.driver(snapshotter)?.mounts(id, kind, &parents, &new.labels))
     }
 
     /// The parent's chain, topmost first; none if the key or the target is there already.
@@ -114,20 +119,27 @@ impl Snapshots {
 }
 
 impl Shared {
-    fn insert(&self, txn: &Write, new: &New) -> Result<Outcome, Error> {
+    /// Whether the target or the key is there already. The lease then holds it.
+    pub(super) fn present(&self, txn: &Write, new: &New) -> Result<Option<Outcome>, Error> {
+        let namespace = new.caller.namespace.as_str();
+        let target = new.labels.get(REF_LABEL).map(|target| ("target snapshot", target));
+        for (what, key) in target.into_iter().chain([("snapshot", &new.key)]) {
+            if txn.get(&SNAPSHOTS, &(namespace, new.snapshotter, &**key))?.is_some() {
+                self.hold(txn, &new.caller, new.snapshotter, key)?;
+                return Ok(Some(Outcome::Exists(what, key.clone())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records a new snapshot, unless it is there.
+    pub(super) fn insert(&self, txn: &Write, new: &New) -> Result<Outcome, Error> {
         let namespace = new.caller.namespace.as_str();
         self.fences.check(namespace)?;
-        let known = |key: &str| txn.get(&SNAPSHOTS, &(namespace, new.snapshotter, key));
-        if let Some(target) = new.labels.get(REF_LABEL)
-            && known(target)?.is_some()
-        {
-            self.hold(txn, &new.caller, new.snapshotter, target)?;
-            return Ok(Outcome::Exists("target snapshot", target.clone()));
+        if let Some(present) = self.present(txn, new)? {
+            return Ok(present);
         }
         self.hold(txn, &new.caller, new.snapshotter, &new.key)?;
-        if known(&new.key)?.is_some() {
-            return Ok(Outcome::Exists("snapshot", new.key.clone()));
-        }
         adopt_child(txn, namespace, new.snapshotter, &new.parent)?;
         let now = Moment::now();
         let record = Record {
@@ -175,7 +187,7 @@ pub(super) fn adopt_child(
         return Ok(());
     }
     let place = (namespace, snapshotter, parent);
-    let missing = || Error::NotFound { kind: "parent snapshot", name: parent.to_owned() };
+    let missing = || Error::missing_parent(parent);
     let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
     if record.kind != Kind::Committed {
         return Err(super::read::not_committed(parent));

@@ -1,75 +1,116 @@
 //! Labels that ask for a snapshot whose owners are mapped into a user namespace.
 //!
-//! These snapshotters map no owners (they do not announce `remap-ids`). Clients then make a copy
-//! of the parent with its owners changed, and pass the labels nevertheless: a snapshot on such a
-//! parent is right as it is. On any other it would belong to users that the container does not
-//! have, and is refused.
+//! Where the kernel can, what the parents have is shown so when the snapshot is mounted, and what
+//! is written belongs to the mapped owners. A snapshot that is a copy of its parent has the owners
+//! of its files changed. Else clients make a copy with its owners changed and pass the labels
+//! nevertheless: a snapshot on such a parent is right as it is, and on any other it would belong to
+//! users that the container does not have, and is refused.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use berth_ids::Labels;
-use rustix::fs::{CWD, Gid, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Uid};
 
 use super::driver::Driver;
+use super::owners::change_owners;
 use crate::Error;
 
 const UID: &str = "containerd.io/snapshot/uidmapping";
 const GID: &str = "containerd.io/snapshot/gidmapping";
 
-/// Who owns the root directory: the owner and group that root in the container is mapped to.
-pub(super) type Root = (u32, u32);
+/// Numbers inside, outside, and how many.
+type Range = (u32, u32, u32);
 
-/// What the labels ask for.
-pub(super) fn root(labels: &Labels) -> Result<Option<Root>, Error> {
-    if !labels.contains_key(UID) && !labels.contains_key(GID) {
-        return Ok(None);
-    }
-    Ok(Some((host(labels, UID)?, host(labels, GID)?)))
+/// Whom files are to belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owners {
+    uids: Vec<Range>,
+    gids: Vec<Range>,
+    /// Owner and group that root is mapped to.
+    root: (u32, u32),
 }
 
-/// What 0 is mapped to by a list of `CONTAINER:HOST:SIZE`.
-fn host(labels: &Labels, label: &'static str) -> Result<u32, Error> {
+impl Owners {
+    /// What the labels ask for.
+    pub(super) fn of(labels: &Labels) -> Result<Option<Self>, Error> {
+        if !labels.contains_key(UID) && !labels.contains_key(GID) {
+            return Ok(None);
+        }
+        let (uids, uid) = ranges(labels, UID)?;
+        let (gids, gid) = ranges(labels, GID)?;
+        Ok(Some(Self { uids, gids, root: (uid, gid) }))
+    }
+
+    /// Whom a file of this owner and group is to belong to. Those that are not mapped stay.
+    pub(super) fn mapped(&self, uid: u32, gid: u32) -> (u32, u32) {
+        (map(&self.uids, uid), map(&self.gids, gid))
+    }
+}
+
+fn map(ranges: &[Range], id: u32) -> u32 {
+    let inside = |(first, outside, size): &Range| {
+        let offset = id.checked_sub(*first).filter(|offset| offset < size)?;
+        outside.checked_add(offset)
+    };
+    ranges.iter().find_map(inside).unwrap_or(id)
+}
+
+/// The options with which a mount shows the owners that the labels ask for.
+pub(super) fn options(labels: &Labels) -> Vec<String> {
+    let option = |key: &str, label: &str| Some(format!("{key}={}", labels.get(label)?));
+    option("uidmap", UID).into_iter().chain(option("gidmap", GID)).collect()
+}
+
+/// A list of `CONTAINER:HOST:SIZE`, and what 0 is mapped to.
+fn ranges(labels: &Labels, label: &'static str) -> Result<(Vec<Range>, u32), Error> {
     let value = labels.get(label).map_or("", String::as_str);
     let wrong = |reason| Error::Argument { what: label, value: value.to_owned(), reason };
-    let mut found = None;
+    let mut ranges = Vec::new();
+    let mut root = None;
     for range in value.split(',') {
         let numbers: Option<Vec<u32>> = range.split(':').map(|part| part.parse().ok()).collect();
-        let Some([container, host, size]) = numbers.as_deref() else {
+        let Some([inside, outside, size]) = numbers.as_deref() else {
             return Err(wrong("it is no list of CONTAINER:HOST:SIZE"));
         };
-        if *container == 0 && *size > 0 {
-            found = Some(*host);
+        if *inside == 0 && *size > 0 {
+            root = Some(*outside);
         }
+        ranges.push((*inside, *outside, *size));
     }
-    found.ok_or_else(|| wrong("it does not map 0"))
+    let root = root.ok_or_else(|| wrong("it does not map 0"))?;
+    Ok((ranges, root))
 }
 
 impl Driver {
-    /// Gives the new snapshot at `path` the owner that its labels ask for, or refuses.
+    /// Gives the new snapshot at `path` the owners that its labels ask for, or refuses.
     pub(super) fn map(
         &self,
         path: &Path,
         parents: &[u64],
-        root: Option<Root>,
+        wanted: Option<&Owners>,
     ) -> Result<(), Error> {
-        let Some((uid, gid)) = root else { return Ok(()) };
+        let Some(wanted) = wanted else { return Ok(()) };
+        let (uid, gid) = wanted.root;
         let own = self.content(path);
         let failed = |step, path: &Path| {
             let path = path.to_owned();
             move |source| Error::File { step, path, source }
         };
-        let Some(parent) = parents.first() else {
+        let Some(parent) = parents.first().filter(|_| !self.maps()) else {
             let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            return rustix::fs::chownat(CWD, &own, owner, group, rustix::fs::AtFlags::empty())
+            return rustix::fs::chownat(CWD, &own, owner, group, AtFlags::empty())
                 .map_err(|errno| failed("set the owner of", &own)(errno.into()));
         };
         let parent = self.content(&self.directory(*parent));
         let found = fs_err::metadata(&parent).map_err(failed("look at", &parent))?;
-        if (found.uid(), found.gid()) == (uid, gid) {
+        if (found.uid(), found.gid()) == wanted.root {
             return Ok(());
         }
-        let reason = "the parent's root is not mapped so and this snapshotter maps no owners, \
+        if self.is_whole() {
+            return change_owners(&own, wanted);
+        }
+        let reason = "the parent's root is not mapped so and the kernel cannot show it so, \
                       change the owners of a copy of the parent first";
         Err(Error::State { what: "mapping of", name: format!("0 to {uid}:{gid}"), reason })
     }
@@ -79,17 +120,26 @@ impl Driver {
 mod tests {
     use super::*;
 
-    fn asked(uid: &str, gid: &str) -> Result<Option<Root>, Error> {
-        root(&[(UID, uid), (GID, gid)].map(|(k, v)| (k.to_owned(), v.to_owned())).into())
+    fn asked(uid: &str, gid: &str) -> Result<Option<Owners>, Error> {
+        Owners::of(&[(UID, uid), (GID, gid)].map(|(k, v)| (k.to_owned(), v.to_owned())).into())
     }
 
     #[test]
     fn labels_tell_who_root_is() {
-        assert_eq!(root(&Labels::new()).unwrap(), None);
-        assert_eq!(asked("0:1000:65536", "0:2000:65536").unwrap(), Some((1000, 2000)));
-        assert_eq!(asked("1:5:10,0:7:1", "0:0:1").unwrap(), Some((7, 0)));
+        assert_eq!(Owners::of(&Labels::new()).unwrap(), None);
+        let root = |uid, gid| asked(uid, gid).unwrap().unwrap().root;
+        assert_eq!(root("0:1000:65536", "0:2000:65536"), (1000, 2000));
+        assert_eq!(root("1:5:10,0:7:1", "0:0:1"), (7, 0));
         for (uid, gid) in [("0:1:1", ""), ("1:1:1", "0:1:1"), ("0:1", "0:1:1"), ("x", "0:1:1")] {
             assert!(asked(uid, gid).is_err(), "{uid} {gid}");
         }
+    }
+
+    #[test]
+    fn each_range_maps_its_own() {
+        let owners = asked("0:1000:1,1:5000:10", "0:2000:65536").unwrap().unwrap();
+        assert_eq!(owners.mapped(0, 0), (1000, 2000));
+        assert_eq!(owners.mapped(10, 65535), (5009, 67535));
+        assert_eq!(owners.mapped(11, 65536), (11, 65536));
     }
 }

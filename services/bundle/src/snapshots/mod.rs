@@ -17,6 +17,8 @@ mod driver;
 mod durable;
 mod holds;
 mod mapping;
+mod owners;
+mod proxied;
 mod read;
 mod records;
 mod recover;
@@ -24,9 +26,10 @@ mod remove;
 mod staging;
 mod usage;
 
-pub use driver::{Absent, NATIVE, OVERLAYFS};
+pub use driver::{Absent, NATIVE, OVERLAYFS, OverlaySettings};
 pub use holds::Node;
 pub(crate) use holds::{back_references, drop_rows, node_now, references};
+pub use proxied::{Backend, Proxy, Work};
 pub use read::LabelChange;
 pub(crate) use records::Moment;
 pub use records::{Info, Kind, LeaseRow, Usage};
@@ -46,6 +49,7 @@ use crate::Error;
 use crate::gc::{Change as Entered, Epochs, Owners};
 use crate::namespaces::Fences;
 use driver::Driver;
+use proxied::Proxied;
 
 /// Names another snapshot that stands for the one about to be prepared.
 const REF_LABEL: &str = "containerd.io/snapshot.ref";
@@ -86,6 +90,17 @@ pub struct Caller {
     pub lease: Option<(String, u64)>,
 }
 
+/// What is configured of snapshotters.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Those that are processes of their own.
+    pub proxies: Vec<Proxy>,
+    /// Where layers are applied to their mounts.
+    pub temporary: PathBuf,
+    /// Of overlayfs.
+    pub overlay: OverlaySettings,
+}
+
 /// All snapshotters of the node.
 #[derive(Clone)]
 pub struct Snapshots {
@@ -103,6 +118,7 @@ pub(crate) struct Shared {
     owners: Arc<dyn Owners>,
     next_id: AtomicU64,
     staged: Mutex<HashMap<staging::Key, staging::Staged>>,
+    proxied: Vec<Proxied>,
     /// Held while directories without records are looked for, and by those that make one.
     making: tokio::sync::RwLock<()>,
     /// Directories of snapshots that are gone, until they are deleted.
@@ -124,9 +140,31 @@ impl Snapshots {
         listener: Listener,
         owners: Arc<dyn Owners>,
     ) -> Result<Self, Error> {
-        let (drivers, absent) = Driver::open_all(root)?;
+        Self::open_with(root, store, default, listener, owners, Settings::default())
+    }
+
+    /// The same with what is configured.
+    ///
+    /// # Errors
+    /// As [`Snapshots::open`].
+    pub fn open_with(
+        root: &Path,
+        store: Store,
+        default: Option<&str>,
+        listener: Listener,
+        owners: Arc<dyn Owners>,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let Settings { proxies, temporary, overlay } = settings;
+        let (drivers, absent) = Driver::open_all(root, overlay)?;
+        let proxied: Vec<_> =
+            proxies.into_iter().map(|proxy| Proxied::new(proxy, temporary.clone())).collect();
+        let proxy = |name: &str| Some(proxied.iter().find(|p| p.name() == name)?.name());
         let default = match default {
-            Some(name) => find(&drivers, name)?.name(),
+            Some(name) => match proxy(name) {
+                Some(name) => name,
+                None => find(&drivers, name)?.name(),
+            },
             None => drivers[0].name(),
         };
         let next_id = recover::run(&store, &drivers)?;
@@ -141,13 +179,14 @@ impl Snapshots {
             owners,
             next_id: AtomicU64::new(next_id),
             staged: Mutex::default(),
+            proxied,
             making: tokio::sync::RwLock::default(),
             deletions: TaskTracker::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The snapshotters' names.
+    /// The names of those that keep directories here.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
         self.shared.drivers.iter().map(Driver::name).collect()
@@ -167,7 +206,23 @@ impl Snapshots {
         if name.is_empty() {
             return Ok(self.shared.default);
         }
-        self.shared.driver(name).map(Driver::name)
+        match self.shared.proxied(name) {
+            Some(proxied) => Ok(proxied.name()),
+            None => self.shared.driver(name).map(Driver::name),
+        }
+    }
+
+    /// What a snapshotter can do, as containerd calls it.
+    ///
+    /// # Errors
+    /// [`Error::NotLoaded`].
+    pub fn capabilities(&self, name: &str) -> Result<Vec<&'static str>, Error> {
+        Ok(self.shared.driver(name)?.capabilities())
+    }
+
+    /// The snapshotters that are processes of their own.
+    pub fn proxies(&self) -> impl Iterator<Item = &Proxy> {
+        self.shared.proxied.iter().map(|proxied| &proxied.proxy)
     }
 
     /// Where a snapshotter keeps its directories.
@@ -211,6 +266,11 @@ impl Snapshots {
 }
 
 impl Shared {
+    /// The snapshotter of this name, if it is a process of its own.
+    fn proxied(&self, name: &str) -> Option<&Proxied> {
+        self.proxied.iter().find(|proxied| proxied.name() == name)
+    }
+
     fn driver(&self, name: &str) -> Result<&Driver, Error> {
         find(&self.drivers, name)
     }
@@ -238,7 +298,7 @@ impl Shared {
 
 fn find<'a>(drivers: &'a [Driver], name: &str) -> Result<&'a Driver, Error> {
     let found = drivers.iter().find(|driver| driver.name() == name);
-    found.ok_or_else(|| Error::NotFound { kind: "snapshotter", name: name.to_owned() })
+    found.ok_or_else(|| Error::NotLoaded(name.to_owned()))
 }
 
 /// The node kind of a snapshotter's snapshots, as the collector and leases call it.

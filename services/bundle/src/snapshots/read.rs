@@ -22,7 +22,7 @@ pub(super) fn chain(
     while !next.is_empty() {
         let record = txn.get(&SNAPSHOTS, &(namespace, snapshotter, &*next))?;
         let Some(record) = record else {
-            return Err(Error::NotFound { kind: "parent snapshot", name: next });
+            return Err(Error::missing_parent(&next));
         };
         if record.kind != Kind::Committed {
             return Err(not_committed(&next));
@@ -48,6 +48,16 @@ pub enum LabelChange {
     One(String),
 }
 
+impl LabelChange {
+    /// As a field mask names it.
+    pub(super) fn path(&self) -> String {
+        match self {
+            LabelChange::All => "labels".to_owned(),
+            LabelChange::One(key) => format!("labels.{key}"),
+        }
+    }
+}
+
 impl Snapshots {
     pub(super) fn find(
         &self,
@@ -57,15 +67,18 @@ impl Snapshots {
     ) -> Result<Record, Error> {
         let place = (namespace, snapshotter, key);
         let found = self.shared.store.read(|txn| txn.get(&SNAPSHOTS, &place))?;
-        found.ok_or_else(|| Error::NotFound { kind: "snapshot", name: key.to_owned() })
+        found.ok_or_else(|| Error::missing_snapshot(key))
     }
 
     /// What is known of one snapshot.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn stat(&self, caller: &Caller, snapshotter: &str, key: &str) -> Result<Info, Error> {
+    pub async fn stat(&self, caller: &Caller, snapshotter: &str, key: &str) -> Result<Info, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            return self.stat_proxied(proxied, caller, key).await;
+        }
         let namespace = caller.namespace.as_str();
         self.shared.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
         Ok(self.find(namespace, snapshotter, key)?.info(key.to_owned()))
@@ -75,13 +88,18 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the snapshotter, [`Error::Store`].
-    pub fn list(
+    pub async fn list(
         &self,
         caller: &Caller,
         snapshotter: &str,
         wanted: impl Fn(&Info) -> bool,
     ) -> Result<Vec<Info>, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            let mut found = self.list_proxied(proxied, caller).await?;
+            found.retain(wanted);
+            return Ok(found);
+        }
         self.shared.store.read(|txn| {
             let mut found = Vec::new();
             for row in txn.range(&SNAPSHOTS, (caller.namespace.as_str(), snapshotter))? {
@@ -99,13 +117,16 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] for a committed one.
-    pub fn mounts(
+    pub async fn mounts(
         &self,
         caller: &Caller,
         snapshotter: &str,
         key: &str,
     ) -> Result<Vec<Mount>, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            return self.mounts_proxied(proxied, caller, key).await;
+        }
         let namespace = caller.namespace.as_str();
         self.shared.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
         let (record, parents) = self.with_parents(namespace, snapshotter, key)?;
@@ -113,7 +134,12 @@ impl Snapshots {
             let reason = "it is committed, prepare or view a snapshot on it";
             return Err(Error::State { what: "snapshot", name: key.to_owned(), reason });
         }
-        Ok(self.shared.driver(snapshotter)?.mounts(record.id, record.kind, &parents))
+        Ok(self.shared.driver(snapshotter)?.mounts(
+            record.id,
+            record.kind,
+            &parents,
+            &record.labels,
+        ))
     }
 
     fn with_parents(
@@ -124,7 +150,7 @@ impl Snapshots {
     ) -> Result<(Record, Vec<u64>), Error> {
         self.shared.store.read(|txn| {
             let found = txn.get(&SNAPSHOTS, &(namespace, snapshotter, key))?;
-            let missing = || Error::NotFound { kind: "snapshot", name: key.to_owned() };
+            let missing = || Error::missing_snapshot(key);
             let record = found.ok_or_else(missing)?;
             let parents = chain(txn, namespace, snapshotter, &record.parent)?;
             Ok((record, parents))
@@ -142,6 +168,9 @@ impl Snapshots {
         key: &str,
     ) -> Result<Usage, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            return self.usage_proxied(proxied, caller, key).await;
+        }
         let record = self.find(caller.namespace.as_str(), snapshotter, key)?;
         match (record.kind, record.usage) {
             (_, Some(usage)) => Ok(usage),
@@ -170,13 +199,16 @@ impl Snapshots {
         changes: Vec<LabelChange>,
     ) -> Result<Info, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            return self.update_proxied(proxied, caller, key, labels, changes).await;
+        }
         let namespace = caller.namespace.as_str().to_owned();
         let (key, shared) = (key.to_owned(), Arc::clone(&self.shared));
         let entered = shared.enter(&namespace, &labels).await?;
         let update = move |txn: &berth_store::Write| {
             let _until_committed = &entered;
             let place = (&*namespace, snapshotter, &*key);
-            let missing = || Error::NotFound { kind: "snapshot", name: key.clone() };
+            let missing = || Error::missing_snapshot(&key);
             let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
             shared.epochs.touch((namespace.clone(), node_kind(snapshotter), key.clone()));
             apply_labels(&mut record.labels, &labels, &changes);
@@ -189,7 +221,7 @@ impl Snapshots {
     }
 }
 
-fn apply_labels(labels: &mut Labels, new: &Labels, changes: &[LabelChange]) {
+pub(super) fn apply_labels(labels: &mut Labels, new: &Labels, changes: &[LabelChange]) {
     if changes.is_empty() || changes.contains(&LabelChange::All) {
         *labels = new.clone();
     }

@@ -14,6 +14,7 @@ use crate::Error;
 /// Makes directories and records agree. Answers the first number that is free.
 pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     let known = store.read(numbers)?;
+    let proxied = store.read(super::proxied::highest)?;
     let none = HashSet::new();
     for driver in drivers {
         let known = known.get(driver.name()).unwrap_or(&none);
@@ -36,7 +37,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     }
     remake_missing(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
-    Ok(highest + 1)
+    Ok(highest.max(proxied) + 1)
 }
 
 /// A power cut may take the directory of a snapshot that was recorded but never written to, since
@@ -63,7 +64,8 @@ fn remake_missing(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
             store.read(|txn| super::read::chain(txn, &namespace, &snapshotter, &record.parent))?;
         let path = driver.directory(record.id);
         driver.create(&path, record.kind, &parents)?;
-        driver.map(&path, &parents, super::mapping::root(&record.labels)?)?;
+        let wanted = super::mapping::Owners::of(&record.labels)?;
+        driver.map(&path, &parents, wanted.as_ref())?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use berth_store::Write;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::records::{LEASES, Record, SNAPSHOTS};
-use super::{Change, Shared, Snapshots, blocking, node_kind};
+use super::{Change, Shared, Snapshots, blocking, node_kind, proxied};
 use crate::Error;
 use crate::gc::{Dropped, NodeKey};
 use crate::layer::removal::remove_tree;
@@ -52,7 +52,9 @@ impl Snapshots {
     /// [`Error::NotFound`] for a snapshotter.
     pub(crate) fn swept(&self, dropped: Vec<Dropped>) -> Result<(), Error> {
         for ((namespace, kind, key), id) in dropped {
-            let snapshotter = self.resolve(kind.strip_prefix(PREFIX).unwrap_or_default())?;
+            let name = kind.strip_prefix(PREFIX).unwrap_or_default();
+            // What one that is no longer configured has is removed when it is again.
+            let Ok(snapshotter) = self.resolve(name) else { continue };
             self.gone(&namespace.parse()?, snapshotter, key, id)?;
         }
         Ok(())
@@ -65,8 +67,13 @@ impl Snapshots {
         key: String,
         id: u64,
     ) -> Result<(), Error> {
-        let directory = self.shared.driver(snapshotter)?.directory(id);
-        self.shared.discard(snapshotter, directory);
+        match self.shared.proxied(snapshotter) {
+            Some(proxied) => proxied.wake(),
+            None => {
+                let directory = self.shared.driver(snapshotter)?.directory(id);
+                self.shared.discard(snapshotter, directory);
+            }
+        }
         self.tell(namespace, snapshotter, Change::Removed { key });
         Ok(())
     }
@@ -83,6 +90,9 @@ impl Snapshots {
     /// [`Error::NotFound`] for the snapshotter, [`Error::Store`], [`Error::File`].
     pub async fn cleanup(&self, snapshotter: &str) -> Result<(), Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            return self.cleanup_proxied(proxied).await;
+        }
         // Nobody makes a directory meanwhile: one without a record is left over.
         let _making = self.shared.making.write().await;
         let shared = Arc::clone(&self.shared);
@@ -140,7 +150,7 @@ pub(crate) fn drop_dead(txn: &Write, dead: &[NodeKey]) -> Result<Vec<Dropped>, E
             let Some(snapshotter) = kind.strip_prefix(PREFIX) else { continue };
             match delete(txn, namespace, snapshotter, key) {
                 Ok(record) => dropped.push((node.clone(), record.id)),
-                Err(Error::NotFound { .. }) => {}
+                Err(Error::Missing { .. }) => {}
                 Err(Error::State { .. }) => kept.push(node),
                 Err(error) => return Err(error),
             }
@@ -166,13 +176,14 @@ fn release(txn: &Write, namespace: &str, lease: &str, kind: &str, id: &str) -> R
 /// Deletes a record that has no children.
 fn delete(txn: &Write, namespace: &str, snapshotter: &str, key: &str) -> Result<Record, Error> {
     let place = (namespace, snapshotter, key);
-    let missing = || Error::NotFound { kind: "snapshot", name: key.to_owned() };
+    let missing = || Error::missing_snapshot(key);
     let record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
     if record.children > 0 {
         let reason = "cannot remove snapshot with child";
         return Err(Error::State { what: "snapshot", name: key.to_owned(), reason });
     }
     txn.delete(&SNAPSHOTS, &place)?;
+    proxied::forget(txn, place)?;
     let above = (namespace, snapshotter, &*record.parent);
     if let Some(mut parent) = txn.get(&SNAPSHOTS, &above)? {
         parent.children = parent.children.saturating_sub(1);

@@ -15,6 +15,7 @@ use berth_store::Write;
 use super::commit::Naming;
 use super::create::adopt_child;
 use super::driver::Driver;
+use super::proxied::{Extracted, Proxied};
 use super::records::SNAPSHOTS;
 use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking, durable};
 use crate::Error;
@@ -29,6 +30,8 @@ pub(super) enum Staged {
     Busy,
     /// Extracted and durable, but for what its commit changes.
     Ready { id: u64, implied: Vec<Vec<u8>>, usage: Usage, parent: Option<String> },
+    /// Extracted at a backend, on that parent.
+    There { extracted: Extracted, parent: String },
 }
 
 /// A layer to be extracted.
@@ -47,7 +50,7 @@ pub struct StagedLayer {
 }
 
 impl StagedLayer {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         if self.layer.is_empty() { &self.staging } else { &self.layer }
     }
 }
@@ -58,7 +61,11 @@ impl Snapshots {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn is_parallel(&self, snapshotter: &str) -> Result<bool, Error> {
-        Ok(self.shared.driver(self.resolve(snapshotter)?)?.is_parallel())
+        let snapshotter = self.resolve(snapshotter)?;
+        match self.shared.proxied(snapshotter) {
+            Some(_) => Ok(false),
+            None => Ok(self.shared.driver(snapshotter)?.is_parallel()),
+        }
     }
 
     /// Extracts a layer that no snapshot shows yet.
@@ -86,10 +93,26 @@ impl Snapshots {
         self.shared.fences.check(&namespace)?;
         let key = (namespace, snapshotter, layer.staging.clone());
         let claim = Claim::new(&self.shared, key)?;
+        if let Some(proxied) = self.shared.proxied(snapshotter) {
+            return self.stage_there(proxied, layer, input, limits, claim).await;
+        }
         let shared = Arc::clone(&self.shared);
         // The claim goes along: a caller that gives up does not free the name while the
         // directory is still being written.
         blocking("extract layer", move || shared.extract(&layer, input, &limits, claim)).await
+    }
+
+    async fn stage_there(
+        &self,
+        proxied: &Proxied,
+        layer: StagedLayer,
+        input: impl Read + Send + 'static,
+        limits: Limits,
+        claim: Claim,
+    ) -> Result<Applied, Error> {
+        let (applied, extracted) = self.extract_proxied(proxied, &layer, input, limits).await?;
+        claim.finish(Staged::There { extracted, parent: layer.parent });
+        Ok(applied)
     }
 
     /// Makes a staged layer the committed snapshot `name` on `parent`.
@@ -110,9 +133,15 @@ impl Snapshots {
         let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
         let key = (namespace.as_str().to_owned(), snapshotter, staging.to_owned());
         let _making = self.shared.making.read().await;
-        let Staged::Ready { id, implied, usage, parent: under } = self.shared.take(&key)? else {
-            let reason = "it is still being extracted";
-            return Err(Error::State { what: "staged layer", name: staging.to_owned(), reason });
+        let (id, implied, usage, under) = match self.shared.take(&key)? {
+            Staged::Ready { id, implied, usage, parent } => (id, implied, usage, parent),
+            Staged::There { extracted, parent } => {
+                return self.commit_there(naming, key.2, extracted, parent).await;
+            }
+            Staged::Busy => {
+                let reason = "it is still being extracted";
+                return Err(Error::State { what: "staged layer", name: key.2, reason });
+            }
         };
         let committed = match self.put_on(id, implied, under, &naming).await {
             Err(error) => Err(error),
@@ -135,6 +164,19 @@ impl Snapshots {
         Ok(())
     }
 
+    async fn commit_there(
+        &self,
+        naming: Naming,
+        staging: String,
+        extracted: Extracted,
+        under: String,
+    ) -> Result<(), Error> {
+        check_parent(Some(&under), &naming)?;
+        let missing = || Error::NotLoaded(naming.snapshotter.to_owned());
+        let proxied = self.shared.proxied(naming.snapshotter).ok_or_else(missing)?;
+        self.commit_extracted(proxied, naming, staging, extracted).await
+    }
+
     /// Puts the staged layer `id` on its parent: `under` is the one that it was extracted on, if
     /// it was extracted on one.
     async fn put_on(
@@ -149,11 +191,7 @@ impl Snapshots {
             .shared
             .store
             .read(|txn| super::read::chain(txn, namespace, snapshotter, &naming.parent))?;
-        if under.is_some_and(|under| under != naming.parent) {
-            let (what, value) = ("parent", naming.parent.clone());
-            let reason = "the layer was extracted on top of another snapshot";
-            return Err(Error::Argument { what, value, reason });
-        }
+        check_parent(under.as_ref(), naming)?;
         let shared = Arc::clone(&self.shared);
         let adopt = move || shared.driver(snapshotter)?.adopt(id, &implied, &parents);
         blocking("move layer", adopt).await
@@ -177,6 +215,8 @@ impl Snapshots {
                 self.shared.discard(snapshotter, directory);
                 Ok(())
             }
+            // Removed at the backend once nobody holds it.
+            Ok(Staged::There { .. }) => Ok(()),
             Ok(Staged::Busy) => {
                 let reason = "it is still being extracted, close its pipe first";
                 Err(Error::State { what: "staged layer", name: staging.to_owned(), reason })
@@ -241,7 +281,7 @@ impl Shared {
         let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
         match staged.get(key) {
             Some(Staged::Busy) => Ok(Staged::Busy),
-            Some(Staged::Ready { .. }) => Ok(staged.remove(key).expect("it was there just now")),
+            Some(_) => Ok(staged.remove(key).expect("it was there just now")),
             None => Err(Error::NotFound { kind: "staged layer", name: key.2.clone() }),
         }
     }
@@ -260,7 +300,7 @@ impl Shared {
         }
         let (namespace, snapshotter) = (naming.caller.namespace.as_str(), naming.snapshotter);
         adopt_child(txn, namespace, snapshotter, &naming.parent)?;
-        let record = naming.record(id, usage);
+        let record = naming.record(id, Some(usage));
         txn.put(&SNAPSHOTS, &(namespace, snapshotter, &*naming.name), &record)?;
         Ok(true)
     }
@@ -303,6 +343,16 @@ impl Driver {
         }
         durable::directory(path.parent().unwrap_or(path))
     }
+}
+
+/// A layer that was extracted on a parent has to be committed on it.
+fn check_parent(under: Option<&String>, naming: &Naming) -> Result<(), Error> {
+    if under.is_none_or(|under| *under == naming.parent) {
+        return Ok(());
+    }
+    let (what, value) = ("parent", naming.parent.clone());
+    let reason = "the layer was extracted on top of another snapshot";
+    Err(Error::Argument { what, value, reason })
 }
 
 /// A name in use while its layer is being extracted; free again if that fails.

@@ -2,8 +2,8 @@
 
 use berth_grpc::status;
 use berth_introspection::kind::{
-    CONTAINER_MONITOR, EVENT, GRPC, METADATA, MOUNT_MANAGER, RUNTIME, SANDBOX_CONTROLLER, SANDBOX_STORE,
-    SERVICE, SHIM, TTRPC, WARNING,
+    CONTAINER_MONITOR, EVENT, GRPC, METADATA, MOUNT_MANAGER, RUNTIME, SANDBOX_CONTROLLER,
+    SANDBOX_STORE, SERVICE, SHIM, TTRPC, WARNING,
 };
 use berth_introspection::{Described, plugin};
 use berth_proto::containerd::services::introspection::v1 as wire;

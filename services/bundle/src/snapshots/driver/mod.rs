@@ -7,11 +7,12 @@ mod native;
 mod overlay;
 
 pub use native::NATIVE;
-pub use overlay::OVERLAYFS;
+pub use overlay::{OVERLAYFS, OverlaySettings};
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use berth_ids::Labels;
 use berth_mount::Mount;
 use native::Native;
 use overlay::{Overlay, is_supported};
@@ -93,12 +94,15 @@ fn refuses_overlays(layout: &Layout) -> Result<Option<Error>, Error> {
 
 impl Driver {
     /// All drivers that work below `root`, the best first, and those that do not.
-    pub(super) fn open_all(root: &Path) -> Result<(Vec<Self>, Vec<Absent>), Error> {
+    pub(super) fn open_all(
+        root: &Path,
+        settings: OverlaySettings,
+    ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
         let layout = Layout::open(root.join(OVERLAYFS))?;
         let (mut drivers, mut absent) = (Vec::new(), Vec::new());
         match refuses_overlays(&layout)? {
-            None => drivers.push(Driver::Overlay(Overlay::new(layout))),
+            None => drivers.push(Driver::Overlay(Overlay::new(layout, settings))),
             Some(why) => absent.push(Absent { name: OVERLAYFS, why }),
         }
         drivers.push(Driver::Native(native));
@@ -147,9 +151,15 @@ impl Driver {
     }
 
     /// The mounts that show a snapshot.
-    pub(super) fn mounts(&self, id: u64, kind: Kind, parents: &[u64]) -> Vec<Mount> {
+    pub(super) fn mounts(
+        &self,
+        id: u64,
+        kind: Kind,
+        parents: &[u64],
+        labels: &Labels,
+    ) -> Vec<Mount> {
         match self {
-            Driver::Overlay(overlay) => overlay.mounts(id, kind, parents),
+            Driver::Overlay(overlay) => overlay.mounts(id, kind, parents, labels),
             Driver::Native(native) => native.mounts(id, kind, parents),
         }
     }
@@ -175,6 +185,28 @@ impl Driver {
         }
     }
 
+    /// What clients may rely on, as containerd calls it.
+    pub(super) fn capabilities(&self) -> Vec<&'static str> {
+        let Driver::Overlay(overlay) = self else { return Vec::new() };
+        let capabilities = [
+            ("remap-ids", overlay.maps),
+            ("only-remap-ids", !overlay.settings.slow_chown),
+            // A snapshot may be put on its parent when it is committed.
+            ("rebase", !overlay.userxattr),
+        ];
+        capabilities.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
+
+    /// Whether owners are shown as others when a snapshot is mounted.
+    pub(super) fn maps(&self) -> bool {
+        matches!(self, Driver::Overlay(overlay) if overlay.maps)
+    }
+
+    /// Whether a snapshot has all files of its parents.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Driver::Native(_))
+    }
+
     /// Whether layers can be extracted before those below them.
     pub(super) fn is_parallel(&self) -> bool {
         matches!(self, Driver::Overlay(_))
@@ -196,7 +228,11 @@ mod tests {
         let disk = Mount { kind, source, target, options };
         let disk = TempMount::new(&[disk], folder.path(), "disk").unwrap();
         let names = || -> Result<Vec<_>, Error> {
-            Ok(Driver::open_all(disk.path())?.0.iter().map(Driver::name).collect())
+            Ok(Driver::open_all(disk.path(), OverlaySettings::default())?
+                .0
+                .iter()
+                .map(Driver::name)
+                .collect())
         };
         assert_eq!(names().unwrap(), [OVERLAYFS, NATIVE]);
         let full = (0..).map(|number| fs_err::File::create(disk.path().join(number.to_string())));

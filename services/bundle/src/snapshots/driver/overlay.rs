@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use berth_ids::Labels;
 use berth_mount::{Mount, TempMount};
 
 use super::{Kind, Layout, make};
 use crate::Error;
 use crate::layer::implied;
+use crate::snapshots::mapping;
 
 /// The snapshotter's name, as containerd has it.
 pub const OVERLAYFS: &str = "overlayfs";
@@ -15,13 +17,28 @@ pub const OVERLAYFS: &str = "overlayfs";
 pub(crate) struct Overlay {
     pub(super) layout: Layout,
     pub(super) userxattr: bool,
-    index_off: bool,
+    /// Whether the kernel shows owners of lower directories as others.
+    pub(super) maps: bool,
+    /// Options of each mount, after its directories.
+    options: Vec<String>,
+    pub(super) settings: OverlaySettings,
+}
+
+/// What is configured.
+#[derive(Clone, Debug, Default)]
+pub struct OverlaySettings {
+    /// Options of each mount, such as `volatile`.
+    pub mount_options: Vec<String>,
+    /// Clients may change the owners of copies where the kernel cannot show them as others.
+    pub slow_chown: bool,
 }
 
 impl Overlay {
-    pub(super) fn new(layout: Layout) -> Self {
-        let index_off = Path::new("/sys/module/overlay/parameters/index").exists();
-        Self { layout, userxattr: in_user_namespace(), index_off }
+    pub(super) fn new(layout: Layout, settings: OverlaySettings) -> Self {
+        let maps = is_mapping_supported(&layout.root);
+        let options = options(&settings.mount_options, in_user_namespace());
+        let userxattr = options.iter().any(|option| option == "userxattr");
+        Self { layout, userxattr, maps, options, settings }
     }
 
     fn upper(&self, id: u64) -> PathBuf {
@@ -45,23 +62,30 @@ impl Overlay {
     }
 
     /// containerd's mounts, option for option: clients compare and store them.
-    pub(super) fn mounts(&self, id: u64, kind: Kind, parents: &[u64]) -> Vec<Mount> {
+    pub(super) fn mounts(
+        &self,
+        id: u64,
+        kind: Kind,
+        parents: &[u64],
+        labels: &Labels,
+    ) -> Vec<Mount> {
         let shown = |path: PathBuf| path.display().to_string();
-        let bind = |id, mode: &str| {
-            vec![Mount {
-                kind: "bind".to_owned(),
-                source: shown(self.upper(id)),
-                target: String::new(),
-                options: vec![mode.to_owned(), "rbind".to_owned()],
-            }]
+        // What is written belongs to whom it is to belong; what was there is shown so.
+        let mut options = match self.maps && !parents.is_empty() {
+            true => mapping::options(labels),
+            false => Vec::new(),
+        };
+        let bind = |id, mode: &str, mut options: Vec<String>| {
+            options.extend([mode.to_owned(), "rbind".to_owned()]);
+            let (kind, source) = ("bind".to_owned(), shown(self.upper(id)));
+            vec![Mount { kind, source, target: String::new(), options }]
         };
         match (kind, parents) {
-            (Kind::Active, []) => return bind(id, "rw"),
-            (_, []) => return bind(id, "ro"),
-            (Kind::View | Kind::Committed, [only]) => return bind(*only, "ro"),
+            (Kind::Active, []) => return bind(id, "rw", options),
+            (_, []) => return bind(id, "ro", options),
+            (Kind::View | Kind::Committed, [only]) => return bind(*only, "ro", options),
             _ => {}
         }
-        let mut options = Vec::new();
         if kind == Kind::Active {
             let work = self.layout.path("snapshots", id).join("work");
             options.push(format!("workdir={}", shown(work)));
@@ -69,14 +93,71 @@ impl Overlay {
         }
         let lowers: Vec<String> = parents.iter().map(|id| shown(self.upper(*id))).collect();
         options.push(format!("lowerdir={}", lowers.join(":")));
-        if self.userxattr {
-            options.push("userxattr".to_owned());
-        }
-        if self.index_off {
-            options.push("index=off".to_owned());
-        }
+        options.extend(self.options.iter().cloned());
         let overlay = || OVERLAY.to_owned();
         vec![Mount { kind: overlay(), source: overlay(), target: String::new(), options }]
+    }
+}
+
+/// The options of each mount: what is configured, and what the kernel would do otherwise. Layers
+/// are read from upper directories alone, so that a file must be in one whole and under its name.
+fn options(configured: &[String], in_user_namespace: bool) -> Vec<String> {
+    let key = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+    let mut options = configured.to_vec();
+    let is_set = |wanted: &str, options: &[String]| options.iter().any(|o| key(o) == wanted);
+    if in_user_namespace && !is_set("userxattr", &options) {
+        options.push("userxattr".to_owned());
+    }
+    let parameter =
+        |name: &str| fs_err::read_to_string(format!("/sys/module/overlay/parameters/{name}")).ok();
+    if parameter("index").is_some() && !is_set("index", &options) {
+        options.push("index=off".to_owned());
+    }
+    for name in ["metacopy", "redirect_dir"] {
+        let is_on = parameter(name).is_some_and(|value| value.trim() == "Y");
+        if is_on && !is_set(name, &options) {
+            options.push(format!("{name}=off"));
+        }
+    }
+    options
+}
+
+/// Whether the kernel shows owners of an overlay's lower directories as others: it makes one and
+/// looks.
+fn is_mapping_supported(root: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let probe = |probe: &Path| -> Result<u32, Error> {
+        for part in ["", "lower", "upper", "work"] {
+            make(&probe.join(part), 0o755)?;
+        }
+        let file = probe.join("lower/file");
+        let failed = |source| Error::File { step: "make", path: file.clone(), source };
+        fs_err::write(&file, "").map_err(failed)?;
+        let at = |part: &str| probe.join(part).display().to_string();
+        let options = vec![
+            "uidmap=0:1:2".to_owned(),
+            "gidmap=0:1:2".to_owned(),
+            format!("lowerdir={}", at("lower")),
+            format!("upperdir={}", at("upper")),
+            format!("workdir={}", at("work")),
+            "volatile".to_owned(),
+        ];
+        let (kind, source) = (OVERLAY.to_owned(), OVERLAY.to_owned());
+        let mount = Mount { kind, source, target: String::new(), options };
+        let mounted = TempMount::new(&[mount], probe, "merged")?;
+        Ok(fs_err::metadata(mounted.path().join("file")).map_err(failed)?.uid())
+    };
+    let path = root.join("probe");
+    let shown = probe(&path);
+    // What is left is cleared away by the next probe, of overlays.
+    let _ = fs_err::remove_dir_all(&path);
+    match shown {
+        Ok(owner) => owner == 1,
+        Err(error) => {
+            let error = berth_errors::chain(&error);
+            tracing::debug!(error, "the kernel shows no owners as others here");
+            false
+        }
     }
 }
 
