@@ -74,10 +74,12 @@ async fn a_write_is_resumed_where_it_was_and_refused_elsewhere() -> Result<()> {
     };
     let refusal = write(&client, vec![rest.clone(), wrong.clone()]).await;
     refused(refusal, Code::FailedPrecondition, "unexpected commit digest")?;
-    let short = WriteContentRequest { total: 12, expected: String::new(), ..wrong.clone() };
-    let refusal = write(&client, vec![short]).await;
-    refused(refusal, Code::FailedPrecondition, "")?;
-    let commit = WriteContentRequest { expected: digest.clone(), ..wrong };
+    // Another total begins the ingest anew, as containerd's store does.
+    let longer = WriteContentRequest { total: 12, expected: String::new(), ..wrong.clone() };
+    refused(write(&client, vec![longer]).await, Code::OutOfRange, "current offset 0")?;
+    let data = b"hello world".to_vec();
+    let expected = digest.clone();
+    let commit = WriteContentRequest { offset: 0, data, expected, ..wrong };
     assert_eq!(write(&client, vec![commit]).await?.digest, digest);
     refused(put(&client, "again", b"hello world".to_vec()).await, Code::AlreadyExists, "")?;
 

@@ -1,10 +1,10 @@
-//! docs/compatibility.md beside a node: which methods answer UNIMPLEMENTED.
+//! docs/compatibility.md beside a node: it names each method, and which answer UNIMPLEMENTED.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use berth_grpc::{Channel, with_namespace};
 use berth_testkit::Node;
 use tonic::Code;
@@ -46,30 +46,26 @@ fn methods() -> Result<Methods> {
     Ok(methods)
 }
 
-/// The methods that the page's first table names; `all` stands for all of a service.
-fn on_the_page(methods: &Methods) -> Result<Methods> {
+/// The methods of the page's first table, and those of them of which it says UNIMPLEMENTED.
+fn on_the_page() -> Result<(Methods, Methods)> {
     let page = fs_err::read_to_string(workspace()?.join("docs/compatibility.md"))?;
-    let (_, section) = page.split_once("UNIMPLEMENTED\n").context("the section's title")?;
+    let (_, section) = page.split_once("## Method by method\n").context("the section's title")?;
     let (section, _) = section.split_once("\n## ").context("the section's end")?;
-    let mut named = Methods::new();
+    let (mut named, mut unimplemented) = (Methods::new(), Methods::new());
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
-        let [_, service, method, ..] = &*cells else { bail!("a row without a method: {row}") };
-        let full = match service.strip_prefix("grpc.") {
+        let [_, service, method, _, here, _] = &*cells else { bail!("not four cells: {row}") };
+        let service = match service.strip_prefix("grpc.") {
             Some(_) => (*service).to_owned(),
             None => format!("{SERVICES}{service}"),
         };
-        let fits = |name: &&String| {
-            let (of, name) = name.split_once('/').unwrap_or_default();
-            of == full && (*method == "all" || *method == name)
-        };
-        let fitting: Vec<_> = methods.iter().filter(fits).cloned().collect();
-        if fitting.is_empty() {
-            bail!("there is no such method: {row}");
+        let full = format!("{service}/{method}");
+        if here.starts_with("UNIMPLEMENTED") {
+            unimplemented.insert(full.clone());
         }
-        named.extend(fitting);
+        ensure!(named.insert(full), "named twice: {row}");
     }
-    Ok(named)
+    Ok((named, unimplemented))
 }
 
 /// How a method answers to an empty message. A stream that begins is an answer.
@@ -96,6 +92,8 @@ async fn the_methods_that_answer_unimplemented_are_those_of_the_page() -> Result
             unimplemented.insert(method.clone());
         }
     }
-    assert_eq!(unimplemented, on_the_page(&methods)?);
+    let (named, said) = on_the_page()?;
+    assert_eq!(named, methods, "the page names each method once");
+    assert_eq!(unimplemented, said);
     Ok(())
 }

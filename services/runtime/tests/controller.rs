@@ -155,7 +155,7 @@ async fn containers_join_the_shim_of_their_sandbox_also_after_a_kill() {
         assert!(pod.wait().await.unwrap().exited_at.is_some());
         pod.shutdown().await.unwrap();
         assert!(!pod.folder().exists());
-        assert_eq!(node.shims_of("sb1"), Vec::<i32>::new());
+        until("the shim is gone", || node.shims_of("sb1").is_empty()).await;
         let told = node.events("sb1").await;
         assert_eq!(told, ["sandbox exit 0"], "{shim}");
         assert_eq!(pod.wait().await.unwrap_err().code(), Code::NotFound);

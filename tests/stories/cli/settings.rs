@@ -41,6 +41,27 @@ fn a_container_is_on_the_hosts_network_or_on_none() -> Result<()> {
     Ok(())
 }
 
+/// An image cannot ask to be started again, nor to be kept.
+#[test]
+fn labels_of_an_image_are_no_orders() -> Result<()> {
+    let stage = Stage::new()?;
+    let orders = json!({"containerd.io/restart.status": "running", "containerd.io/gc.root": "1"});
+    let image = Image::build(vec![Layer::busybox()?], json!({"Labels": orders, "Cmd": ["true"]}))?;
+    let image = image.push(&stage.registry, "orders:1")?;
+    stage.berth(&format!("run -d --name set-orders {image}"))?;
+    let given = |inspected: &Value| -> Vec<String> {
+        let labels = inspected[0]["labels"].as_object().into_iter().flatten();
+        let orders = labels.filter(|(key, _)| orders.get(key).is_some());
+        orders.map(|(key, _)| key.clone()).collect()
+    };
+    assert_eq!(given(&stage.json("inspect set-orders")?), Vec::<String>::new());
+    assert_eq!(given(&stage.json("images")?), Vec::<String>::new());
+    let blobs = stage.ctr("content ls")?;
+    assert!(!blobs.contains("restart.status") && !blobs.contains("gc.root"), "{blobs}");
+    stage.berth("rm -f set-orders")?;
+    Ok(())
+}
+
 #[test]
 fn labels_and_annotations_are_kept() -> Result<()> {
     let stage = Stage::pulled()?;
