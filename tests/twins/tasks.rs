@@ -31,8 +31,10 @@ fn a_life() -> Result<()> {
     twins.refused("tasks rm --exec-id e5 @box")?;
     twins.same("tasks kill --exec-id e5 -s SIGKILL @box")?;
     until("the program ends", Duration::from_secs(20), || {
-        twins.same("tasks rm --exec-id e5 @box").is_ok()
+        let listed = twins.each("tasks ps @box");
+        listed.is_ok_and(|(ours, stock)| [ours, stock].iter().all(|all| all.lines().count() == 2))
     })?;
+    twins.ends("tasks rm --exec-id e5 @box", &[], 137)?;
     twins.refused("tasks rm --exec-id e5 @box")?;
     twins.refused("tasks rm @box")?;
     twins.refused("containers rm @box")?;

@@ -3,7 +3,7 @@
 use regex_lite::Regex;
 
 /// Patterns of what differs by nature, and what is put in their place.
-const VARYING: [(&str, &str); 9] = [
+const VARYING: [(&str, &str); 10] = [
     (r"\x1b\[[0-9;]*[A-Za-z]", ""),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 UTC)?", "TIME"),
     (r"Less than a second|About a minute|\b\d+ (second|minute)s?\b", "AGE"),
@@ -13,6 +13,7 @@ const VARYING: [(&str, &str); 9] = [
     (r"default/\d+/", "SEQUENCE/"),
     (r"\b\d+ +(RUNNING|PAUSED|STOPPED|CREATED)", "PID $1"),
     (r" +", " "),
+    (r"\t+", "\t"),
 ];
 
 /// Words without times, process numbers, progress and the order of labels.
@@ -30,7 +31,7 @@ pub fn plain(said: &str) -> String {
 fn is_progress(line: &str) -> bool {
     line.trim().is_empty()
         // The display asks once more while it is being put away.
-        || line.contains("active check failed") && line.contains("context canceled")
+        || line.contains("level=error") && line.contains("error=\"context canceled\"")
         || line.contains('|') && (line.contains("++") || line.contains("--"))
         || line.starts_with("elapsed:")
 }
