@@ -143,6 +143,40 @@ async fn names_that_came_apart_or_together_are_found() {
     difference_of(make, change).await;
 }
 
+/// A list whose last mount is one that an activation makes shows that mount, not nothing.
+#[tokio::test]
+async fn an_image_of_a_file_system_is_compared_with_what_is_in_it() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [before, now] = ["before", "now"].map(|name| dir.path().join(name));
+    for tree in [&before, &now] {
+        fs::create_dir(tree).unwrap();
+        fs::write(tree.join("kept"), "kept").unwrap();
+        set_time(&tree.join("kept"));
+        set_time(tree);
+    }
+    let image = dir.path().join("before.erofs");
+    let (to, from) = (image.display(), before.display());
+    berth_testkit::run(&format!("mkfs.erofs --quiet {to} {from}")).unwrap();
+    fs::write(now.join("new"), "new").unwrap();
+    let left = Mount {
+        kind: "erofs".into(),
+        source: image.display().to_string(),
+        target: String::new(),
+        options: vec!["ro".into(), "loop".into()],
+    };
+    let tar = "application/vnd.oci.image.layer.v1.tar";
+    let blob = layer(vec![left.clone()], bind(&now), dir.path(), tar).await;
+    let names = |blob: &[u8]| entries(blob).into_iter().map(|e| e.0).collect::<Vec<_>>();
+    let changed = names(&blob);
+    assert!(changed.iter().any(|name| name.ends_with("new")), "{changed:?}");
+    assert!(!changed.iter().any(|name| name.ends_with("kept")), "{changed:?}");
+    let blob = layer(Vec::new(), vec![left], dir.path(), tar).await;
+    assert!(names(&blob).iter().any(|name| name.ends_with("kept")), "{:?}", names(&blob));
+}
+
 #[tokio::test]
 async fn an_overlays_upper_directory_says_the_same_as_both_trees() {
     if !is_root() {

@@ -34,7 +34,9 @@ impl Transient {
         };
         // What is mounted here may have directories made in it.
         let roots = [roots, std::slice::from_ref(&target)].concat();
-        match make(&target, plan, false, &roots) {
+        // Nothing would be left of a list that is made to its end: then what it shows is.
+        let all = plan.here == plan.steps.len();
+        match make(&target, plan, all, &roots) {
             Ok((_, left)) => Ok(Self { target: Some(target), left }),
             Err(error) => {
                 undo(&target);
