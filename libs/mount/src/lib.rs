@@ -56,17 +56,20 @@ impl Mount {
     }
 
     /// The same mount with nothing writable: an overlay's upper directory becomes its topmost
-    /// lower one, anything else gets `ro`.
+    /// lower one and its map of owners goes, anything else gets `ro`.
     #[must_use]
     pub fn read_only(&self) -> Mount {
         let mut mount = self.clone();
-        if self.kind == "overlay"
-            && let Some(upper) = self.option("upperdir")
-        {
-            mount.options.retain(|o| !o.starts_with("upperdir=") && !o.starts_with("workdir="));
-            for option in &mut mount.options {
-                if let Some(lowers) = option.strip_prefix("lowerdir=") {
-                    *option = format!("lowerdir={upper}:{lowers}");
+        if self.kind == "overlay" {
+            // Owners as they are on disk: the map is of the lower directories alone, and would now
+            // be of what was the upper one as well.
+            let goes = ["upperdir=", "workdir=", "uidmap=", "gidmap="];
+            mount.options.retain(|o| !goes.iter().any(|key| o.starts_with(key)));
+            if let Some(upper) = self.option("upperdir") {
+                for option in &mut mount.options {
+                    if let Some(lowers) = option.strip_prefix("lowerdir=") {
+                        *option = format!("lowerdir={upper}:{lowers}");
+                    }
                 }
             }
         }
@@ -82,7 +85,14 @@ mod tests {
 
     #[test]
     fn a_read_only_overlay_shows_its_upper_directory_on_top() {
-        let options = ["workdir=/w", "upperdir=/u", "lowerdir=/b:/a", "index=off"];
+        let options = [
+            "workdir=/w",
+            "upperdir=/u",
+            "lowerdir=/b:/a",
+            "index=off",
+            "uidmap=0:1:1",
+            "gidmap=0:1:1",
+        ];
         let mount = Mount {
             kind: "overlay".into(),
             source: "overlay".into(),
