@@ -13,13 +13,17 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use crate::attempt::{Attempt, classic};
+use crate::attempt::Attempt;
+use crate::mounting::mount_plain;
 use crate::options::{Flags, Parsed, describe};
 use crate::overlay::{attributes, common_parent, lower_dirs};
-use crate::{Error, Mount, TempMount, unmount_all};
+use crate::{Error, Mount, TempMount, mountinfo, unmount_all};
 
 /// The most ranges that the kernel takes.
 const MOST_RANGES: usize = 340;
+
+/// So many names of folders are tried.
+const MOST_NAMES: usize = 1024;
 
 /// What the owners are shown as: lines for a user namespace's two maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +87,10 @@ pub(crate) fn mount_mapped(
         let tree = mapped_tree(attempt, Path::new(&attempt.mount.source), parsed.flags, &users)?;
         return attach(attempt, &tree, at);
     }
-    classic(attempt, parsed, at, parsed.data.join(","))?;
+    if parsed.remount {
+        return Err(attempt.error("map the owners of what is mounted already", Errno::INVAL));
+    }
+    mount_plain(attempt, parsed, at)?;
     let shown = mapped_tree(attempt, at, parsed.flags, &users);
     shown.and_then(|tree| attach(attempt, &tree, at)).inspect_err(|_| drop(unmount_all(at)))
 }
@@ -98,8 +105,10 @@ fn overlay(
     let lowers = lower_dirs(&parsed.data);
     let shared = common_parent(&lowers);
     let shared = shared.ok_or_else(|| attempt.error("find lowerdir", Errno::INVAL))?;
-    let mapped = TempMount::new(&[], &std::env::temp_dir(), &temporary_name())?;
-    let tree = mapped_tree(attempt, &shared, Flags::default(), users)?;
+    // The folder is closed to others, whatever the mode of what is mounted in it.
+    let folder = folder()?;
+    let mapped = TempMount::new(&[], folder.path(), "shown")?;
+    let tree = mapped_tree(attempt, &shared, reach(&shared, &lowers)?, users)?;
     attach(attempt, &tree, mapped.path())?;
     let inside = |lower: &String| {
         let below = Path::new(lower).strip_prefix(&shared).unwrap_or(Path::new(""));
@@ -111,7 +120,19 @@ fn overlay(
     let data = others.cloned().chain([format!("lowerdir={}", inside.join(":"))]).collect();
     let (flags, propagation) = (parsed.flags, parsed.propagation);
     let parsed = Parsed { flags, propagation, data, ..Parsed::default() };
-    crate::mounting::mount_plain(attempt, &parsed, at)
+    mount_plain(attempt, &parsed, at)
+}
+
+/// How the directory that lower ones share is copied: with what is mounted below it only where one
+/// of them is in such a mount, since others may be of file systems that map nothing.
+fn reach(shared: &Path, lowers: &[String]) -> Result<Flags, Error> {
+    let below = mountinfo::beneath(shared)?;
+    let holds = |point: &Path| {
+        point != shared && lowers.iter().any(|lower| Path::new(lower).starts_with(point))
+    };
+    let deep = below.iter().any(|mount| holds(&mount.mount_point));
+    let deep = if deep { MountFlags::REC } else { MountFlags::empty() };
+    Ok(Flags(MountFlags::RDONLY | deep))
 }
 
 /// A mapped copy of what is mounted at a path, not attached yet.
@@ -126,10 +147,12 @@ fn mapped_tree(
     how.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     let tree = open_tree(CWD, path, how).map_err(|e| attempt.error("open_tree", e))?;
     let set = libc::MOUNT_ATTR_IDMAP | u64::from(attributes(flags).bits());
+    // How access times are kept is one value, not flags: it is cleared to be set.
+    let times = MountFlags::NOATIME | MountFlags::STRICTATIME | MountFlags::RELATIME;
     let users = u64::try_from(users.as_raw_fd()).unwrap_or_default();
     let wanted = libc::mount_attr {
         attr_set: set,
-        attr_clr: 0,
+        attr_clr: if flags.intersects(times) { libc::MOUNT_ATTR__ATIME } else { 0 },
         propagation: libc::MS_PRIVATE,
         userns_fd: users,
     };
@@ -164,6 +187,8 @@ fn attach(attempt: &Attempt<'_>, tree: &OwnedFd, at: &Path) -> Result<(), Error>
 fn user_namespace(mapping: &Mapping) -> Result<OwnedFd, Errno> {
     // No signal tells of the end of this process: it is nobody's child but this function's.
     let flags = libc::CLONE_NEWUSER;
+    // SAFETY: a system call without memory.
+    let parent = unsafe { libc::getpid() };
     // SAFETY: without CLONE_VM the new process has a copy of everything; it has one thread, in
     // which it makes system calls alone and never returns.
     let process = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -172,6 +197,10 @@ fn user_namespace(mapping: &Mapping) -> Result<OwnedFd, Errno> {
             // SAFETY: a system call without memory.
             unsafe {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // The parent may have ended before it was asked about.
+                if libc::getppid() != parent {
+                    libc::_exit(1);
+                }
                 libc::pause();
             }
         },
@@ -204,9 +233,21 @@ fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-fn temporary_name() -> String {
+/// A folder of this process alone. One of the same name is of an earlier process of this number,
+/// or of one that has this number elsewhere.
+fn folder() -> Result<TempMount, Error> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("berth-mapped-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    let mut left = MOST_NAMES;
+    loop {
+        let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("berth-mapped-{process}-{next}");
+        left -= 1;
+        match TempMount::new(&[], &std::env::temp_dir(), &name) {
+            Err(Error::Directory { source, .. })
+                if left > 0 && source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            done => return done,
+        }
+    }
 }
 
 #[cfg(test)]

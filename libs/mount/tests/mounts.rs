@@ -219,6 +219,52 @@ fn owners_are_mapped_in_several_ranges() {
     assert_eq!(fs::metadata(lower.join("ten")).unwrap().uid(), 10);
 }
 
+/// A lower directory that is itself a mount, and one left over that has a name of ours.
+#[test]
+fn lower_directories_that_are_mounts_are_mapped() {
+    use std::os::unix::fs::MetadataExt;
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, target] = ["a", "b", "t"].map(|name| dir.path().join(name));
+    for path in [&a, &b, &target] {
+        fs::create_dir(path).unwrap();
+    }
+    let tmpfs = mount("tmpfs", Path::new("tmpfs"), "", &["size=64k", "mode=0755"]);
+    mount_all(std::slice::from_ref(&tmpfs), &a).unwrap();
+    fs::write(a.join("f"), "x").unwrap();
+    let left = std::env::temp_dir();
+    let left: Vec<_> = (0..40)
+        .map(|n| left.join(format!("berth-mapped-{}-{n}", std::process::id())))
+        .filter(|path| fs::create_dir(path).is_ok())
+        .collect();
+    let lowers = format!("lowerdir={}:{}", a.display(), b.display());
+    let options = ["uidmap=0:1000:10", "gidmap=0:1000:10", &lowers];
+    let mounted = mount_all(&[mount("overlay", Path::new("overlay"), "", &options)], &target);
+    for path in left {
+        fs::remove_dir(path).unwrap();
+    }
+    mounted.unwrap();
+    assert_eq!(fs::metadata(target.join("f")).unwrap().uid(), 1000);
+    unmount_all(&target).unwrap();
+    // Its access times are kept otherwise than the kernel's default.
+    let options = ["rbind", "noatime", "uidmap=0:1000:10", "gidmap=0:1000:10"];
+    mount_all(&[mount("bind", &a, "", &options)], &target).unwrap();
+    let info = mountinfo::beneath(&target).unwrap();
+    assert!(info[0].options.contains("noatime"), "{}", info[0].options);
+    unmount_all(&target).unwrap();
+    // From a loop device, mapped.
+    let image = dir.path().join("image");
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    berth_testkit::run(&format!("mkfs.ext4 -q {}", image.display())).unwrap();
+    let options = ["loop", "uidmap=0:1000:10", "gidmap=0:1000:10"];
+    mount_all(&[mount("ext4", &image, "", &options)], &target).unwrap();
+    assert_eq!(fs::metadata(target.join("lost+found")).unwrap().uid(), 1000);
+    unmount_all(&target).unwrap();
+    unmount_all(&a).unwrap();
+}
+
 /// As many layers as no page holds, each of them mapped.
 #[test]
 fn a_hundred_and_fifty_layers_are_mapped() {
