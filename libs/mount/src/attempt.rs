@@ -40,7 +40,7 @@ impl Attempt<'_> {
     }
 }
 
-/// mount(2). A bind mount takes its flags only from a second call.
+/// mount(2). A bind mount takes its flags only from a second call, [`set_bind_flags`].
 pub(crate) fn classic(
     attempt: &Attempt<'_>,
     parsed: &Parsed,
@@ -50,14 +50,15 @@ pub(crate) fn classic(
     let data = CString::new(data).map_err(|_| attempt.error("mount", Errno::INVAL))?;
     let (source, kind) = (attempt.mount.source.as_str(), attempt.mount.kind.as_str());
     rustix::mount::mount(source, at, kind, parsed.flags.0, data.as_c_str())
-        .map_err(|e| attempt.error("mount", e))?;
-    if parsed.flags.0.contains(MountFlags::BIND) {
-        set_bind_flags(attempt, parsed, at)?;
-    }
-    Ok(())
+        .map_err(|e| attempt.error("mount", e))
 }
 
-fn set_bind_flags(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+/// Gives the bind mount at `at` its flags.
+pub(crate) fn set_bind_flags(
+    attempt: &Attempt<'_>,
+    parsed: &Parsed,
+    at: &Path,
+) -> Result<(), Error> {
     let settable = MountFlags::RDONLY
         | MountFlags::NOSUID
         | MountFlags::NODEV

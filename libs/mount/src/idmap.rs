@@ -17,7 +17,8 @@ use crate::attempt::Attempt;
 use crate::mounting::mount_plain;
 use crate::options::{Flags, Parsed, describe};
 use crate::overlay::{attributes, common_parent, lower_dirs};
-use crate::{Error, Mount, TempMount, mountinfo, unmount_all};
+use crate::place::Place;
+use crate::{Error, Mount, TempMount, mountinfo};
 
 /// The most ranges that the kernel takes.
 const MOST_RANGES: usize = 340;
@@ -71,10 +72,11 @@ fn lines(list: &str) -> Option<String> {
     (ranges.len() <= MOST_RANGES).then_some(text)
 }
 
-/// Makes a mount whose owners are mapped.
+/// Makes a mount whose owners are mapped, at `at`, what `place` leads to.
 pub(crate) fn mount_mapped(
     attempt: &Attempt<'_>,
     parsed: &Parsed,
+    place: &Place<'_>,
     at: &Path,
     mapping: &Mapping,
 ) -> Result<(), Error> {
@@ -91,8 +93,11 @@ pub(crate) fn mount_mapped(
         return Err(attempt.error("map the owners of what is mounted already", Errno::INVAL));
     }
     mount_plain(attempt, parsed, at)?;
-    let shown = mapped_tree(attempt, at, parsed.flags, &users);
-    shown.and_then(|tree| attach(attempt, &tree, at)).inspect_err(|_| drop(unmount_all(at)))
+    // A copy of it that maps takes its place.
+    let made = place.find();
+    let tree = made.and_then(|made| mapped_tree(attempt, &made.path, parsed.flags, &users));
+    place.undo();
+    attach(attempt, &tree?, at)
 }
 
 /// An overlay on mapped lower directories. What is written belongs to whom it belongs already.

@@ -15,6 +15,7 @@ pub mod mountinfo;
 mod mounting;
 mod options;
 mod overlay;
+mod place;
 mod temporary;
 mod unmounting;
 

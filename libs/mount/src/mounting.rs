@@ -1,15 +1,14 @@
 //! Making mounts.
 
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::MountFlags;
 
-use crate::attempt::{Attempt, classic};
+use crate::attempt::{Attempt, classic, set_bind_flags};
 use crate::loops::{LoopDevice, LoopOptions};
 use crate::options::{Parsed, parse};
-use crate::{Error, Mount, erofs, idmap, overlay, unmount_all};
+use crate::place::Place;
+use crate::{Error, Mount, erofs, idmap, overlay};
 
 /// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
 ///
@@ -20,12 +19,14 @@ use crate::{Error, Mount, erofs, idmap, overlay, unmount_all};
 /// [`Error::Option`] before any system call; [`Error::Mount`] for the first call that failed.
 pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
     let parsed = mounts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    for (done, (mount, parsed)) in mounts.iter().zip(&parsed).enumerate() {
-        if let Err(error) = mount_one(mount, parsed, target) {
-            // Those made before are on `target` or below it. The caller needs the first error;
-            // a mount that stays is seen and undone when the directory is removed.
-            if done > 0 {
-                let _ = unmount_all(target);
+    for (n, (mount, options)) in mounts.iter().zip(&parsed).enumerate() {
+        if let Err(error) = mount_one(&Place::new(mount, target), options) {
+            // The newest first: its target leads where it led when it was made. The caller needs
+            // the first error; a mount that stays is seen when the directory is removed.
+            for (mount, options) in mounts.iter().zip(&parsed).take(n).rev() {
+                if !options.remount {
+                    Place::new(mount, target).undo();
+                }
             }
             return Err(error);
         }
@@ -33,37 +34,35 @@ pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount_one(mount: &Mount, parsed: &Parsed, root: &Path) -> Result<(), Error> {
-    let attempt = Attempt { mount, target: &root.join(mount.target.trim_start_matches('/')) };
-    if mount.target.is_empty() {
-        return mount_at(&attempt, parsed, root);
-    }
-    let open = |path: &Path, flags| {
-        rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)
-    };
-    let root_fd = open(root, ResolveFlags::empty()).map_err(|e| attempt.error("open target", e))?;
-    let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let oflags = OFlags::PATH | OFlags::CLOEXEC;
-    let inner = rustix::fs::openat2(&root_fd, &*mount.target, oflags, Mode::empty(), flags)
-        .map_err(|e| attempt.error("open target below root", e))?;
-    // The link in /proc names exactly the directory that was opened, whatever its path says now.
-    let path = PathBuf::from(format!("/proc/self/fd/{}", inner.as_raw_fd()));
-    mount_at(&attempt, parsed, &path)
-}
-
-fn mount_at(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+fn mount_one(place: &Place<'_>, parsed: &Parsed) -> Result<(), Error> {
+    let attempt = &Attempt { mount: place.mount, target: &place.whole };
+    let before = place.find()?;
     match &parsed.mapping {
-        Some(mapping) => idmap::mount_mapped(attempt, parsed, at, mapping)?,
-        None => mount_plain(attempt, parsed, at)?,
+        Some(mapping) => idmap::mount_mapped(attempt, parsed, place, &before.path, mapping)?,
+        None => mount_plain(attempt, parsed, &before.path)?,
     }
-    if let Some(propagation) = parsed.propagation {
+    let bound = parsed.flags.0.contains(MountFlags::BIND);
+    let flags = bound && parsed.mapping.is_none() && !parsed.remount;
+    if !flags && parsed.propagation.is_none() {
+        return Ok(());
+    }
+    // What was found before is the directory beneath what was mounted.
+    let change = |at: &Path| {
+        if flags {
+            set_bind_flags(attempt, parsed, at)?;
+        }
+        let Some(propagation) = parsed.propagation else { return Ok(()) };
         rustix::mount::mount_change(at, propagation)
-            .map_err(|e| attempt.error("change propagation", e))?;
-    }
-    Ok(())
+            .map_err(|e| attempt.error("change propagation", e))
+    };
+    place.find().and_then(|made| change(&made.path)).inspect_err(|_| {
+        if !parsed.remount {
+            place.undo();
+        }
+    })
 }
 
-/// One mount without its propagation, owners as they are.
+/// One mount without a bind's flags and its propagation, owners as they are.
 pub(crate) fn mount_plain(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
     let data = parsed.data.join(",");
     if attempt.mount.kind == "overlay" && overlay::is_long(&data) {

@@ -75,6 +75,47 @@ fn a_failed_list_leaves_no_mount() {
     assert!(mountinfo::beneath(dir.path()).unwrap().is_empty());
 }
 
+/// Flags, propagation and owners are those of the mount that was made, not of what is beneath it.
+#[test]
+fn a_mount_below_the_target_has_what_it_asks_for() {
+    use std::os::unix::fs::MetadataExt;
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("s"), dir.path().join("t"));
+    for path in [&source, &target, &target.join("in"), &source.join("in")] {
+        fs::create_dir(path).unwrap();
+    }
+    let below = |name: &str| target.join(name);
+    let maps = ["uidmap=0:1000:10", "gidmap=0:1000:10", "size=64k"];
+    let list = [
+        mount("bind", &source, "", &["rbind", "rw"]),
+        mount("bind", &source, "in", &["bind", "ro", "nosuid", "rshared"]),
+        mount("tmpfs", Path::new("tmpfs"), "in/in", &maps),
+    ];
+    mount_all(&list, &target).unwrap();
+    assert!(fs::write(below("in/f"), "x").is_err(), "it is read-only");
+    fs::write(below("f"), "x").unwrap();
+    assert_eq!(fs::metadata(below("in/in")).unwrap().uid(), 1000);
+    let mounts = mountinfo::beneath(&target).unwrap();
+    assert_eq!(mounts.len(), 3, "{mounts:?}");
+    let inner = mounts.iter().find(|mount| mount.mount_point == below("in")).unwrap();
+    assert!(inner.propagation.iter().any(|tag| tag.starts_with("shared:")), "{inner:?}");
+    unmount_beneath(&target).unwrap();
+
+    // One that fails takes those before it along, and leaves what was there before.
+    let tmpfs = mount("tmpfs", Path::new("tmpfs"), "", &["size=64k"]);
+    mount_all(&[tmpfs], &below("in")).unwrap();
+    let missing = mount("bind", Path::new("/no/such/source"), "in", &["bind"]);
+    let [_, bind, _] = list;
+    mount_all(&[bind, missing], &target).unwrap_err();
+    let mounts = mountinfo::beneath(&target).unwrap();
+    assert_eq!(mounts.len(), 1, "{mounts:?}");
+    assert_eq!(mounts[0].kind, "tmpfs");
+    unmount_all(&below("in")).unwrap();
+}
+
 #[test]
 fn two_hundred_layers_do_not_fit_a_page_but_mount() {
     if !is_root() {
