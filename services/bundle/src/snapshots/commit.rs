@@ -17,8 +17,8 @@ pub(super) struct Naming {
     pub name: String,
     pub parent: String,
     pub labels: Labels,
-    /// The change under way, until the commit is done.
-    _entered: Entered,
+    /// The change under way, until the commit is done or a backend is asked.
+    entered: Option<Entered>,
 }
 
 impl Snapshots {
@@ -34,9 +34,9 @@ impl Snapshots {
         let snapshotter = self.resolve(snapshotter)?;
         validate_key(name)?;
         let labels = checked_labels(labels)?;
-        let _entered = self.shared.enter(caller.namespace.as_str(), &labels).await?;
+        let entered = Some(self.shared.enter(caller.namespace.as_str(), &labels).await?);
         let (name, parent) = (name.to_owned(), parent.to_owned());
-        Ok(Naming { caller, snapshotter, name, parent, labels, _entered })
+        Ok(Naming { caller, snapshotter, name, parent, labels, entered })
     }
 
     /// Commits the active snapshot `key` as `name`. One that was made without a parent may be put
@@ -146,6 +146,13 @@ impl Shared {
 }
 
 impl Naming {
+    /// The same, no change under way: nothing refers to what the labels name before a backend has
+    /// answered, and no collection waits for one.
+    pub(super) fn left(mut self) -> Self {
+        self.entered = None;
+        self
+    }
+
     /// The record of the snapshot in directory `id`, committed now.
     pub(super) fn record(&self, id: u64, usage: Option<Usage>) -> Record {
         let now = Moment::now();

@@ -39,7 +39,7 @@ impl Snapshots {
     ) -> Result<(), Error> {
         let namespace = naming.caller.namespace.clone();
         let _lock = proxied.lock(&namespace, key).await;
-        let naming = Arc::new(naming);
+        let naming = Arc::new(naming.left());
         let number = self.shared.new_id();
         let fresh = name_of(&namespace, number, &naming.name);
         // The fresh name may turn out not to be needed.
@@ -55,11 +55,12 @@ impl Snapshots {
             }
             return Err(error);
         }
+        let entered = self.shared.enter(namespace.as_str(), &naming.labels).await?;
         let (shared, from, key, finish) =
             (Arc::clone(&self.shared), asked.from.clone(), key.to_owned(), Arc::clone(&naming));
         let gone = key.clone();
         let finish = move |txn: &Write| {
-            let _until_committed = &busy;
+            let _until_committed = (&busy, &entered);
             let (space, snapshotter) = (finish.caller.namespace.as_str(), finish.snapshotter);
             if !shared.finish(txn, &finish, &key, number, None)? {
                 return Ok(false);

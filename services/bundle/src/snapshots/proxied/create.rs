@@ -42,6 +42,9 @@ impl Snapshots {
             Reserved::On(parent) => parent,
         };
         let labels = inherited(&new.labels);
+        // Nothing refers to what the labels name before the backend has answered, and no
+        // collection waits for it: what it makes is kept by its row.
+        drop(entered);
         let since = std::time::SystemTime::now();
         let made = proxied.backend().create(&namespace, new.kind, &name, &parent, labels).await;
         let mounts = match made {
@@ -53,13 +56,14 @@ impl Snapshots {
                     return Err(error.unexpected_there());
                 };
                 let found = find_target(proxied, &new, &target, &parent).await?;
-                return Err(self.adopt(new, target, parent, found, since, entered).await);
+                return Err(self.adopt(new, target, parent, found, since).await);
             }
             Err(error) => {
                 self.settle(new.snapshotter, &name, &error).await?;
                 return Err(error);
             }
         };
+        let entered = self.shared.enter(namespace.as_str(), &new.labels).await?;
         let (shared, asked) = (Arc::clone(&self.shared), new.clone());
         let insert = move |txn: &Write| {
             let _until_committed = (&entered, &busy);
@@ -129,8 +133,11 @@ impl Snapshots {
         parent: String,
         found: Info,
         since: std::time::SystemTime,
-        entered: Entered,
     ) -> Error {
+        let entered = match self.shared.enter(new.caller.namespace.as_str(), &new.labels).await {
+            Ok(entered) => entered,
+            Err(error) => return error,
+        };
         let shared = Arc::clone(&self.shared);
         let told = Error::ExistsThere { name: target.clone() };
         let insert = move |txn: &Write| {

@@ -95,7 +95,6 @@ impl Snapshots {
         changes: Vec<LabelChange>,
     ) -> Result<Info, Error> {
         let _lock = proxied.lock(&caller.namespace, key).await;
-        let entered = self.shared.enter(caller.namespace.as_str(), &new).await?;
         let (record, name) = self.found(caller, proxied.name(), key)?;
         let mut labels = record.labels;
         apply_labels(&mut labels, &new, &changes);
@@ -104,6 +103,8 @@ impl Snapshots {
         // The backend first: what it refuses is not recorded.
         let passed = inherited(&labels);
         let there = proxied.backend().update(&caller.namespace, &name, passed, paths).await?;
+        // Not before: no collection waits for a backend.
+        let entered = self.shared.enter(caller.namespace.as_str(), &new).await?;
         let namespace = caller.namespace.as_str().to_owned();
         let (snapshotter, key) = (proxied.name(), key.to_owned());
         let shared = Arc::clone(&self.shared);

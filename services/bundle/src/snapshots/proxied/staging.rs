@@ -75,7 +75,7 @@ impl Snapshots {
         extracted: Extracted,
     ) -> Result<(), Error> {
         let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
-        let naming = Arc::new(naming);
+        let naming = Arc::new(naming.left());
         let number = self.shared.new_id();
         let to = name_of(&namespace, number, &naming.name);
         let busy = proxied.busy(&to);
@@ -100,9 +100,10 @@ impl Snapshots {
             }
             return Err(error);
         }
+        let entered = self.shared.enter(namespace.as_str(), &naming.labels).await?;
         let (shared, finish) = (Arc::clone(&self.shared), Arc::clone(&naming));
         let insert = move |txn: &Write| {
-            let _until_committed = (&busy, &extracted);
+            let _until_committed = (&busy, &extracted, &entered);
             if !shared.is_free(txn, &finish)? {
                 return Ok(false);
             }
