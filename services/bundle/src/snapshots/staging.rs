@@ -132,7 +132,11 @@ impl Snapshots {
         let naming = self.naming(caller, snapshotter, name, parent, labels).await?;
         let (namespace, snapshotter) = (naming.caller.namespace.clone(), naming.snapshotter);
         let key = (namespace.as_str().to_owned(), snapshotter, staging.to_owned());
-        let _making = self.shared.making.read().await;
+        // A backend makes its directories itself: no Cleanup waits for what it is asked.
+        let _making = match self.shared.proxied(snapshotter) {
+            Some(_) => None,
+            None => Some(self.shared.making.read().await),
+        };
         let (id, implied, usage, under) = match self.shared.take(&key)? {
             Staged::Ready { id, implied, usage, parent } => (id, implied, usage, parent),
             Staged::There { extracted, parent } => {
