@@ -50,10 +50,11 @@ impl Snapshots {
         };
         let committed = commit_there(proxied, &naming, &asked).await;
         if let Err(error) = committed {
-            if is_refusal(&error) && !asked.again {
-                self.withdraw(naming.snapshotter, &asked).await?;
+            if asked.again || !(is_refusal(&error) || error.code() == Code::AlreadyExists) {
+                return Err(error);
             }
-            return Err(error);
+            self.withdraw(naming.snapshotter, &asked).await?;
+            return Err(not_ours(proxied, &asked.to, error));
         }
         let entered = self.shared.enter(namespace.as_str(), &naming.labels).await?;
         let (shared, from, key, finish) =
@@ -130,6 +131,20 @@ impl Snapshots {
         };
         self.shared.store.commit("withdraw commit", withdraw).await
     }
+}
+
+/// What is told of a refusal of a first commit. Whatever the backend has by a name that was new is
+/// somebody else's, and not what the caller would take it for.
+pub(super) fn not_ours(proxied: &Proxied, to: &str, error: Error) -> Error {
+    if error.code() != Code::AlreadyExists {
+        return error;
+    }
+    let name = proxied.name();
+    let message = format!(
+        "commit at snapshotter {name}: it has {to:?}, which was not committed here, remove it \
+         there: {error}: unknown"
+    );
+    Error::Snapshotter { code: Code::Unknown, message }
 }
 
 /// Has the backend commit, or finds that it has.

@@ -4,10 +4,11 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use berth_errors::{Code, Coded};
 use berth_ids::Labels;
 use berth_store::Write;
 
-use super::commit::{Asked, commit_there};
+use super::commit::{Asked, commit_there, not_ours};
 use super::create::{is_refusal, name_at};
 use super::rows::{MADE, Made, refer};
 use super::{Busy, Proxied, name_of};
@@ -95,10 +96,10 @@ impl Snapshots {
         let (from, parent) = (extracted.name.clone(), String::new());
         let asked = Asked { from, to, parent, again: false };
         if let Err(error) = commit_there(proxied, &naming, &asked).await {
-            if is_refusal(&error) {
+            if is_refusal(&error) || error.code() == Code::AlreadyExists {
                 self.disown(snapshotter, &asked.to).await?;
             }
-            return Err(error);
+            return Err(not_ours(proxied, &asked.to, error));
         }
         let entered = self.shared.enter(namespace.as_str(), &naming.labels).await?;
         let (shared, finish) = (Arc::clone(&self.shared), Arc::clone(&naming));
