@@ -110,9 +110,9 @@ impl Snapshots {
         limits: Limits,
         claim: Claim,
     ) -> Result<Applied, Error> {
-        let (applied, extracted) = self.extract_proxied(proxied, &layer, input, limits).await?;
-        claim.finish(Staged::There { extracted, parent: layer.parent });
-        Ok(applied)
+        let parent = layer.parent.clone();
+        let finish = move |extracted| claim.finish(Staged::There { extracted, parent });
+        self.extract_proxied(proxied, &layer, input, limits, finish).await
     }
 
     /// Makes a staged layer the committed snapshot `name` on `parent`.

@@ -27,14 +27,16 @@ pub(in crate::snapshots) struct Extracted {
 }
 
 impl Snapshots {
-    /// Extracts a layer into a new snapshot on the layer's parent.
+    /// Extracts a layer into a new snapshot on the layer's parent, which `finish` is given. A
+    /// caller that gives up frees neither the name nor the snapshot while it is written to.
     pub(in crate::snapshots) async fn extract_proxied(
         &self,
         proxied: &Proxied,
         layer: &StagedLayer,
         input: impl Read + Send + 'static,
         limits: Limits,
-    ) -> Result<(Applied, Extracted), Error> {
+        finish: impl FnOnce(Extracted) + Send + 'static,
+    ) -> Result<Applied, Error> {
         let namespace = layer.caller.namespace.clone();
         let (number, snapshotter) = (self.shared.new_id(), proxied.name());
         let name = name_of(&namespace, number, &layer.staging);
@@ -63,8 +65,15 @@ impl Snapshots {
             roots: proxied.proxy.exports.get("root").map(PathBuf::from).into_iter().collect(),
             limits,
         };
-        let applied = blocking("apply layer", move || extract(&apply, input)).await?;
-        Ok((applied, Extracted { name, _busy: busy }))
+        let extracted = Extracted { name, _busy: busy };
+        blocking("apply layer", move || {
+            // All of them here, also when it fails.
+            let (extracted, finish) = (extracted, finish);
+            let applied = extract(&apply, input)?;
+            finish(extracted);
+            Ok(applied)
+        })
+        .await
     }
 
     /// Commits what was extracted as the snapshot that `naming` names.
