@@ -102,11 +102,17 @@ impl Snapshots {
         self.shared.store.commit("reserve snapshot", reserve).await
     }
 
-    /// Drops the row of what turned out not to be ours.
+    /// Drops the row of what turned out not to be ours, or is gone.
     pub(super) async fn disown(&self, snapshotter: &'static str, name: &str) -> Result<(), Error> {
         let name = name.to_owned();
-        let disown =
-            move |txn: &Write| Ok::<_, Error>(txn.delete(&MADE, &(snapshotter, &*name)).map(drop)?);
+        let disown = move |txn: &Write| {
+            let row = (snapshotter, &*name);
+            // Somebody may refer to it by now.
+            if txn.get(&MADE, &row)?.is_some_and(|made| made.users == 0) {
+                txn.delete(&MADE, &row)?;
+            }
+            Ok::<_, Error>(())
+        };
         self.shared.store.commit("forget name", disown).await
     }
 

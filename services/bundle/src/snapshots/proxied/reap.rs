@@ -1,7 +1,7 @@
 //! Removing at a backend what no snapshot stands for any more.
 //!
 //! What is ours is known by its row; nothing else is looked at. A backend that does not answer, or
-//! has children on something still, is asked again the next time.
+//! has children on something still, is asked again after a while.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -22,6 +22,12 @@ const DOUBT: Duration = Duration::from_secs(3600);
 /// Things to do are collected for so long.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// For so long does what could not be removed wait at first, and each time twice as long.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// And at most for so long.
+const MOST_WAIT: Duration = Duration::from_secs(60);
+
 impl Snapshots {
     /// Starts the tasks that remove at backends what is no longer needed, one for each.
     pub fn start_reaping(&self, tasks: &Tasks) {
@@ -30,12 +36,24 @@ impl Snapshots {
             tasks.spawn("reap-snapshots", async move {
                 let proxied = &snapshots.shared.proxied[at];
                 let work = async {
+                    let mut wait = WAIT;
                     loop {
-                        if let Err(error) = snapshots.reap(proxied).await {
-                            let (name, error) = (proxied.name(), chain(&error));
+                        let reaped = snapshots.reap(proxied).await;
+                        if let Err(error) = &reaped {
+                            let (name, error) = (proxied.name(), chain(error));
                             tracing::warn!(snapshotter = name, error, "not all is removed yet");
                         }
-                        proxied.wake.notified().await;
+                        let left = reaped.is_err()
+                            || snapshots.garbage(proxied).is_ok_and(|left| !left.is_empty());
+                        let told = proxied.wake.notified();
+                        if !left {
+                            told.await;
+                            wait = WAIT;
+                        } else if tokio::time::timeout(wait, told).await.is_err() {
+                            wait = (wait * 2).min(MOST_WAIT);
+                        } else {
+                            wait = WAIT;
+                        }
                         tokio::time::sleep(PAUSE).await;
                     }
                 };
@@ -52,8 +70,9 @@ impl Snapshots {
             match self.reap_one(proxied, &name, &made).await {
                 Ok(gone) => removed |= gone,
                 Err(error) => {
-                    // It would be waited for once more, in vain.
-                    let away = matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded);
+                    // It would be waited for once more, in vain. One that is slow with a snapshot
+                    // may be quick with others.
+                    let away = error.code() == Code::Unavailable;
                     failed.get_or_insert(error);
                     if away {
                         break;
@@ -88,14 +107,9 @@ impl Snapshots {
 
     /// Whether it was there and is gone now.
     async fn reap_one(&self, proxied: &Proxied, name: &str, made: &Made) -> Result<bool, Error> {
-        // Whoever is about to be told of a name that the backend has chosen must not find it gone.
-        let chosen_there = !name.starts_with(&format!("{}/{}/", made.namespace, made.number));
-        let adopting = proxied.adopting.try_write();
-        if chosen_there && adopting.is_err() {
-            proxied.wake();
-            return Ok(false);
-        }
-        let _adopting = adopting.ok().filter(|_| chosen_there);
+        // Whoever is about to be told of a name that the backend has, chosen there or here, must
+        // not find it gone. It is tried again.
+        let Ok(_adopting) = proxied.adopting.try_write() else { return Ok(false) };
         let still = |txn: &berth_store::Read| txn.get(&MADE, &(proxied.name(), name));
         let unused = self.shared.store.read(still)?.is_some_and(|made| made.users == 0);
         if !unused || lock(&proxied.busy).contains(name) {
