@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use berth_errors::Code;
 use berth_grpc::{Channel, MAX_MESSAGE, Settings, with_namespace};
 use berth_ids::{Labels, Namespace};
 use berth_mount::Mount;
@@ -18,6 +19,9 @@ use crate::snapshots::{Backend, Info, Kind, Usage, Work};
 
 /// How long a call waits for a process that is away. Whoever runs it starts it again, or does not.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// Most snapshots of one list.
+const MOST_LISTED: usize = 65_536;
 
 /// The namespace of calls that are about none.
 const NOBODYS: &str = "default";
@@ -46,6 +50,11 @@ impl Snapshotter {
         SnapshotsClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    fn failed(&self, code: Code, reason: &str) -> Error {
+        let message = format!("list snapshots of {}: {reason}: {code}", self.name);
+        Error::Snapshotter { code, message }
     }
 
     fn request<T>(&self, namespace: &Namespace, message: T) -> Request<T> {
@@ -150,13 +159,21 @@ impl Backend for Snapshotter {
         let (snapshotter, filters) = (self.name.clone(), vec![filter]);
         let ask = wire::ListSnapshotsRequest { snapshotter, filters };
         Box::pin(async move {
-            let mut answers = answer(self.client().list(self.request(namespace, ask))).await?;
-            let mut found = Vec::new();
-            while let Some(part) = answers.next().await {
-                let part = part.map_err(|status| refused(&status))?;
-                found.extend(part.info.into_iter().map(info_in));
-            }
-            Ok(found)
+            let gather = async {
+                let mut answers = answer(self.client().list(self.request(namespace, ask))).await?;
+                let mut found = Vec::new();
+                while let Some(part) = answers.next().await {
+                    let part = part.map_err(|status| refused(&status))?;
+                    if found.len() + part.info.len() > MOST_LISTED {
+                        return Err(self.failed(Code::ResourceExhausted, "it lists too many"));
+                    }
+                    found.extend(part.info.into_iter().map(info_in));
+                }
+                Ok(found)
+            };
+            // The call's own deadline ends with its headers.
+            let slow = |_| self.failed(Code::DeadlineExceeded, "it does not end its list");
+            tokio::time::timeout(self.timeout, gather).await.map_err(slow)?
         })
     }
 
