@@ -64,8 +64,13 @@ fn remake_missing(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
             store.read(|txn| super::read::chain(txn, &namespace, &snapshotter, &record.parent))?;
         let path = driver.directory(record.id);
         driver.create(&path, record.kind, &parents)?;
-        let wanted = super::mapping::Owners::of(&record.labels)?;
-        driver.map(&path, &parents, wanted.as_ref())?;
+        // Labels can be changed afterwards: a bad one is its snapshot's trouble alone.
+        let wanted = super::mapping::Owners::of(&record.labels);
+        let mapped = wanted.and_then(|wanted| driver.map(&path, &parents, wanted.as_ref()));
+        if let Err(error) = mapped {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(namespace, snapshotter, key, error, "its owners are not mapped");
+        }
     }
     Ok(())
 }
