@@ -79,18 +79,28 @@ impl Files {
         }
     }
 
-    /// Makes a finished data file the blob's file. Durable when this returns.
+    /// Makes a finished data file the blob's file. Durable when this returns. The caller holds the
+    /// blob's lock.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn promote(&self, data: &Path, file: &File, digest: &Digest) -> Result<()> {
-        // The name first: journals then take it along when the bytes are flushed, and what is left
-        // to do for the folder is little. A crash in between leaves a file that no record names.
         let blob = self.blob(digest);
-        fs_err::rename(data, &blob).map_err(Error::io("commit blob", &blob))?;
-        if let Err(error) = file.sync_all() {
-            fs_err::rename(&blob, data).map_err(Error::io("take back blob", &blob))?;
-            return Err(Error::io("sync ingest", data)(error));
+        let rename = || fs_err::rename(data, &blob).map_err(Error::io("commit blob", &blob));
+        let sync = || file.sync_all().map_err(Error::io("sync ingest", data));
+        if blob.exists() {
+            // Another namespace's: only bytes that are durable too may take its place.
+            sync()?;
+            rename()?;
+        } else {
+            // The name first: journals then take it along when the bytes are flushed, and what is
+            // left to do for the folder is little. A crash in between leaves a file that no record
+            // names.
+            rename()?;
+            if let Err(error) = sync() {
+                fs_err::rename(&blob, data).map_err(Error::io("take back blob", &blob))?;
+                return Err(error);
+            }
         }
         sync_folder(&self.folder(digest.algorithm()))
     }
@@ -186,5 +196,26 @@ mod tests {
         files.remove_blob(&digest).unwrap();
         files.remove_blob(&digest).unwrap();
         assert!(matches!(files.open_blob(&digest, 5), Err(Error::ShortBlob { at: 0, .. })));
+    }
+
+    #[test]
+    fn a_failed_flush_leaves_both_files_where_they_were() {
+        let root = tempfile::tempdir().unwrap();
+        let files = Files::open(root.path()).unwrap();
+        let digest = sha256(b"hello");
+        let data = files.ingests().join("data");
+        // The kernel flushes no device of this kind: as a disk that fails.
+        let unwilling = File::open("/dev/null").unwrap();
+        for others in [false, true] {
+            if others {
+                fs_err::write(files.blob(&digest), b"hello").unwrap();
+            }
+            fs_err::write(&data, b"hello").unwrap();
+            files.promote(&data, &unwilling, &digest).unwrap_err();
+            assert!(data.exists());
+            assert_eq!(files.blob(&digest).exists(), others);
+        }
+        files.promote(&data, &File::open(&data).unwrap(), &digest).unwrap();
+        assert!(!data.exists() && files.blob(&digest).exists());
     }
 }
