@@ -8,6 +8,7 @@ use berth_distribution::content::files::read_at;
 use berth_distribution::events::{Event, Sink};
 use berth_distribution::{Distribution, Scope};
 use berth_ids::Namespace;
+use berth_lifecycle::Tasks;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -29,7 +30,7 @@ fn blobs(c: &mut Criterion) {
     fs_err::write(&empty, "").expect("a file");
     let config = Arc::new(Config::load(Some(&empty), overrides).expect("a configuration"));
     let node = runtime
-        .block_on(Distribution::open(config, Arc::new(Quiet), Arc::new([])))
+        .block_on(Distribution::open(config, Arc::new(Quiet), Arc::new([]), &Tasks::new()))
         .expect("a service");
     let scope = Scope::new("bench".parse().expect("a namespace"));
     let mut number = 0_u64;

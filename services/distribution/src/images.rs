@@ -184,6 +184,14 @@ impl Images {
         target: Option<String>,
         wait: bool,
     ) -> Result<()> {
+        let (images, scope, name) = (self.clone(), scope.clone(), name.to_owned());
+        let delete = async move { images.delete_told(&scope, &name, target).await };
+        self.shared.to_its_end("delete image", delete).await?;
+        if wait { self.collector.cleared().await } else { Ok(()) }
+    }
+
+    /// The record, the event, and the wish for a collection: what is one to whoever deletes.
+    async fn delete_told(&self, scope: &Scope, name: &str, target: Option<String>) -> Result<()> {
         let change = self.shared.epochs.enter();
         let (at, key) = (scope.clone(), name.to_owned());
         let deleted = self.shared.store.commit("images.delete", move |txn| {
@@ -203,7 +211,8 @@ impl Images {
         deleted.await?;
         drop(change);
         self.shared.tell(scope, &Event::ImageDeleted { name: name.to_owned() });
-        self.collector.after_deletion(wait).await
+        self.shared.demand.deleted();
+        Ok(())
     }
 
     async fn enter(&self, scope: &Scope, name: &str, image: &Image) -> Result<Entered> {

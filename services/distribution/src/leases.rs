@@ -120,6 +120,13 @@ impl Leases {
     /// [`Error::LeaseNotFound`], [`Error::Store`], and with `wait` what ends a collection; the lease
     /// is deleted then.
     pub async fn delete(&self, namespace: &Namespace, id: &str, wait: bool) -> Result<()> {
+        let (leases, namespace, id) = (self.clone(), namespace.clone(), id.to_owned());
+        let delete = async move { leases.delete_counted(&namespace, &id).await };
+        self.shared.to_its_end("delete lease", delete).await?;
+        if wait { self.collector.cleared().await } else { Ok(()) }
+    }
+
+    async fn delete_counted(&self, namespace: &Namespace, id: &str) -> Result<()> {
         let change = self.shared.epochs.enter();
         let (space, key) = (namespace.clone(), id.to_owned());
         let deleted = self.shared.store.commit("leases.delete", move |txn| {
@@ -131,7 +138,8 @@ impl Leases {
         });
         deleted.await?;
         drop(change);
-        self.collector.after_deletion(wait).await
+        self.shared.demand.deleted();
+        Ok(())
     }
 
     /// Deletes the leases that an earlier run made with this label. Nobody is told: nobody uses
@@ -159,7 +167,8 @@ impl Leases {
             Ok::<_, Error>(())
         });
         deleted.await?;
-        self.collector.after_deletion(false).await
+        self.shared.demand.deleted();
+        Ok(())
     }
 }
 

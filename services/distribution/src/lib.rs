@@ -44,7 +44,7 @@ use berth_store::Store;
 pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> {
     let journal = api::events::Journal::new(config.distribution.events);
     let peers = peers::connect(&config);
-    let node = Distribution::open(config.clone(), journal.clone(), peers).await?;
+    let node = Distribution::open(config.clone(), journal.clone(), peers, tasks).await?;
     fs_err::create_dir_all(&config.state)?;
     let descriptors = FdServer::bind(&config.fd_socket(), tasks)?;
     let bundle = peers::bundle(&config, descriptors.clone());

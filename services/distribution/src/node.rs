@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berth_config::{Config, Service};
+use berth_lifecycle::Tasks;
 use berth_store::{Options, Store};
 
 use crate::content::Content;
@@ -49,11 +50,17 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Opens the store and the files, and takes in what an earlier run left.
+    /// Opens the store and the files, and takes in what an earlier run left. What has begun and is
+    /// to end whoever waits for it is among `tasks`.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Io`].
-    pub async fn open(config: Arc<Config>, events: Events, peers: Peers) -> Result<Self> {
+    pub async fn open(
+        config: Arc<Config>,
+        events: Events,
+        peers: Peers,
+        tasks: &Tasks,
+    ) -> Result<Self> {
         let root = config.service_root(Service::Distribution);
         fs_err::create_dir_all(&root).map_err(Error::io("create root", &root))?;
         let settings = &config.distribution;
@@ -72,6 +79,7 @@ impl Distribution {
             epochs: Default::default(),
             demand: Demand::new(gc.mutation_threshold, gc.deletion_threshold),
             peers: peers.clone(),
+            tasks: tasks.clone(),
         });
         let pace = Pace {
             startup_delay: gc.startup_delay.0,

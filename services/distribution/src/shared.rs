@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use berth_config::Sharing;
 use berth_ids::{Labels, validate_labels};
+use berth_lifecycle::Tasks;
 use berth_store::Store;
 
 use crate::content::files::Files;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub demand: Demand,
     /// The other services.
     pub peers: Peers,
+    /// Where work goes on whose caller has left.
+    pub tasks: Tasks,
 }
 
 impl Shared {
@@ -72,6 +75,18 @@ impl Shared {
     /// Tells an event.
     pub fn tell(&self, scope: &Scope, event: &Event) {
         self.events.publish(&scope.namespace, event);
+    }
+
+    /// Runs work as a task of its own: it comes to its end also if nobody waits for that any more.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Worker`] when it panicked or the process ends.
+    pub async fn to_its_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.tasks.spawn(name, work).await.map_err(|_| Error::Worker(name))?
     }
 
     /// Runs what blocks on a thread for that.

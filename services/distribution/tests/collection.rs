@@ -22,7 +22,9 @@ use berth_distribution::records::Descriptor;
 use berth_distribution::shared::LabelChange;
 use berth_distribution::{Distribution, Error, Scope, events};
 use berth_ids::{Labels, Namespace};
+use berth_lifecycle::Tasks;
 use bytes::Bytes;
+use futures::FutureExt;
 use model::{Blob, Model, Thing};
 use neighbour::{KIND, Moment, Snapshots};
 use support::Dice;
@@ -65,7 +67,7 @@ impl World {
         let config = support::config(folder.path());
         let snapshots = Arc::new(Snapshots::default());
         let peers: Peers = Arc::new([snapshots.clone() as Arc<dyn Neighbour>]);
-        let node = Distribution::open(config, Arc::new(Quiet), peers).await.unwrap();
+        let node = Distribution::open(config, Arc::new(Quiet), peers, &Tasks::new()).await.unwrap();
         let namespace: Namespace = "n".parse().unwrap();
         node.leases.create(&namespace, "l", Labels::new()).await.unwrap();
         let flat = Labels::from([("containerd.io/gc.flat".to_owned(), "yes".to_owned())]);
@@ -266,7 +268,7 @@ async fn run(seed: u64) {
     let collector = world.node.collector.clone();
     for round in 0..12 {
         let running = collector.clone();
-        let tasks = berth_lifecycle::Tasks::new();
+        let tasks = Tasks::new();
         let collection = tasks.spawn("collection", async move { running.collect().await });
         for _ in 0..world.below(12) {
             world.step().await;
@@ -323,6 +325,22 @@ impl World {
     fn has(&self, id: &Id) -> bool {
         self.node.content.info(&self.scope.namespace, &id.key.parse().unwrap()).is_ok()
     }
+}
+
+/// A collection that has begun comes to its end though who asked for it has left: otherwise its
+/// neighbours would be left in its epoch, and what was deleted half gone.
+#[tokio::test]
+async fn a_collection_outlives_who_asked_for_it() {
+    let mut world = World::new(1).await;
+    let blob = world.garbage().await;
+    let collector = world.node.collector.clone();
+    assert!(collector.collect().now_or_never().is_none(), "it is under way");
+    let ended = async {
+        while world.has(&blob) || world.snapshots.in_epoch() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
 }
 
 /// A collection asks everybody before it sweeps: one that has restarted since its things were read

@@ -134,6 +134,13 @@ impl Content {
     /// # Errors
     /// [`Error::ContentNotFound`], [`Error::Io`], [`Error::Store`].
     pub async fn delete(&self, scope: &Scope, digest: &Digest) -> Result<()> {
+        let (content, scope, digest) = (self.clone(), scope.clone(), digest.clone());
+        let delete = async move { content.delete_told(&scope, &digest).await };
+        self.0.to_its_end("delete content", delete).await
+    }
+
+    /// The record, the event, and the file: what is one to whoever deletes.
+    async fn delete_told(&self, scope: &Scope, digest: &Digest) -> Result<()> {
         let _change = self.0.epochs.enter();
         let (at, gone) = (scope.clone(), digest.clone());
         let deleted = self.0.store.commit("content.delete", move |txn| {

@@ -58,12 +58,22 @@ impl Collector {
         }))
     }
 
-    /// Runs a collection that begins after this call, or waits for one that another caller runs.
+    /// Runs a collection that begins after this call, or waits for one that another caller runs. One
+    /// that has begun goes on to its end, or that of the process, also when its caller leaves.
     ///
     /// # Errors
     /// [`Error::Neighbour`] when one is missing, [`Error::CollectionAborted`], [`Error::Store`]. What
     /// was dropped until then was dead.
     pub async fn collect(&self) -> Result<Stats> {
+        let (collector, stop) = (self.clone(), self.0.shared.tasks.token());
+        let collection = async move {
+            let done = stop.run_until_cancelled(collector.collect_here()).await;
+            done.unwrap_or(Err(Error::Worker("collection")))
+        };
+        self.0.shared.to_its_end("collection", collection).await
+    }
+
+    async fn collect_here(&self) -> Result<Stats> {
         let ticket = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut served = self.0.served.lock().await;
         if *served >= ticket {
@@ -77,16 +87,12 @@ impl Collector {
         Ok(stats)
     }
 
-    /// After a deletion: asks for a collection, and with `wait` runs one and waits until the files of
-    /// what went are gone, here and at the neighbours.
+    /// Runs a collection and waits until the files of what went are gone, here and at the
+    /// neighbours.
     ///
     /// # Errors
-    /// With `wait`, as [`Collector::collect`].
-    pub async fn after_deletion(&self, wait: bool) -> Result<()> {
-        self.0.shared.demand.deleted();
-        if !wait {
-            return Ok(());
-        }
+    /// As [`Collector::collect`].
+    pub async fn cleared(&self) -> Result<()> {
         // Others that are deleted meanwhile go in the same collection.
         tokio::time::sleep(self.0.pace.schedule_delay).await;
         self.collect().await?;

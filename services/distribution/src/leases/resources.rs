@@ -89,7 +89,8 @@ impl Leases {
                 peer.release(&lease, &hold).await?;
             }
         }
-        self.collector.after_deletion(false).await
+        self.shared.demand.deleted();
+        Ok(())
     }
 
     /// What a lease holds.

@@ -70,6 +70,11 @@ impl Snapshots {
         self.state().restart.is_none()
     }
 
+    /// Whether a collection has begun here and not ended.
+    pub fn in_epoch(&self) -> bool {
+        self.state().open.is_some()
+    }
+
     pub fn fail(&self, failing: bool) {
         self.state().failing = failing;
     }
