@@ -1,6 +1,6 @@
 //! Images to an archive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
 
 use berth_ids::Digest;
@@ -12,6 +12,7 @@ use serde_json::json;
 use super::choose::choose;
 use super::names::{IMAGE_NAME, REF_NAME};
 use super::store::Store;
+use super::walk::check_depth;
 use super::{Caller, Error, Export, ImageStore, Result, Transfers, platform};
 use crate::archive::{Entry, Source, copy, write};
 use crate::registry::{Descriptor, Document, Manifest, Reference, media};
@@ -78,14 +79,18 @@ struct Layout<'a> {
     how: &'a Export,
     entries: Vec<Entry>,
     algorithms: BTreeSet<&'static str>,
+    /// Blobs that have their entry.
+    blobs: HashSet<Digest>,
+    /// Documents that are there with all below them.
+    whole: HashSet<Digest>,
     /// Manifests that docker is told of, with the names of images.
     docker: BTreeMap<Digest, (Manifest, Vec<String>)>,
 }
 
 impl<'a> Layout<'a> {
     fn new(store: &'a Store, how: &'a Export) -> Self {
-        let (entries, algorithms, docker) = Default::default();
-        Self { store, how, entries, algorithms, docker }
+        let (entries, algorithms, blobs, whole, docker) = Default::default();
+        Self { store, how, entries, algorithms, blobs, whole, docker }
     }
 
     async fn entries(mut self, names: &[&str]) -> Result<Vec<Entry>> {
@@ -132,7 +137,7 @@ impl<'a> Layout<'a> {
     async fn image(&mut self, target: &Descriptor, name: &str) -> Result<()> {
         match self.store.document(target).await? {
             Document::Manifest(manifest) => {
-                self.tree(target).await?;
+                self.tree(target, 0).await?;
                 self.tell_docker(target, *manifest, name);
             }
             Document::Index(index) => {
@@ -148,7 +153,7 @@ impl<'a> Layout<'a> {
                 };
                 let wanted = if self.how.all_platforms { &index.manifests } else { &chosen };
                 for entry in wanted {
-                    self.tree(entry).await?;
+                    self.tree(entry, 1).await?;
                 }
                 let first = chosen.iter().find(|entry| media::is_manifest(&entry.media_type));
                 if let Some(entry) = first
@@ -167,7 +172,11 @@ impl<'a> Layout<'a> {
     }
 
     /// The object and all below it.
-    fn tree<'s>(&'s mut self, descriptor: &'s Descriptor) -> BoxFuture<'s, Result<()>> {
+    fn tree<'s>(
+        &'s mut self,
+        descriptor: &'s Descriptor,
+        depth: usize,
+    ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
             if !self.blob(descriptor)? {
                 return Ok(());
@@ -176,10 +185,14 @@ impl<'a> Layout<'a> {
             if !media::is_index(media_type) && !media::is_manifest(media_type) {
                 return Ok(());
             }
+            if !self.whole.insert(descriptor.digest.clone()) {
+                return Ok(());
+            }
             match self.store.document(descriptor).await? {
                 Document::Index(index) => {
+                    check_depth(descriptor, depth)?;
                     for entry in &index.manifests {
-                        self.tree(entry).await?;
+                        self.tree(entry, depth + 1).await?;
                     }
                 }
                 Document::Manifest(manifest) => {
@@ -199,6 +212,9 @@ impl<'a> Layout<'a> {
             return Ok(false);
         }
         let digest = descriptor.digest.clone();
+        if !self.blobs.insert(digest.clone()) {
+            return Ok(true);
+        }
         let (file, size) = self.store.open(&digest)?;
         self.algorithms.insert(digest.algorithm().name());
         let (name, source) = (path(&digest), Source::Blob(digest, file));

@@ -1,6 +1,6 @@
 //! An image to a registry: blobs, then manifests, the named one last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use http::StatusCode;
 use super::choose::choose;
 use super::progress::{BlobProgress, ingest_key};
 use super::store::Store;
-use super::walk::all;
+use super::walk::{all, check_depth};
 use super::{Caller, Error, ImageStore, Remote, Result, Transfers, labels};
 use crate::content::Info;
 use crate::registry::{
@@ -72,7 +72,7 @@ impl Push<'_> {
             let chosen = choose(self.want, target, &index)?;
             return self.part(target, &chosen).await;
         }
-        match self.missing(target, &Sources::new()).await? {
+        match self.missing(target, &Sources::new(), 0, &mut HashSet::new()).await? {
             None => {
                 self.tagged(target).await?;
                 Ok(target.clone())
@@ -82,7 +82,10 @@ impl Push<'_> {
     }
 
     async fn tagged(&self, target: &Descriptor) -> Result<()> {
-        self.bring(target, vec![self.want.name.clone()], &Sources::new(), true).await
+        let progress = self.caller.progress.blob(target, std::slice::from_ref(&self.want.name));
+        self.below(target, &Sources::new(), 0, &mut HashSet::new()).await?;
+        progress.done(word(self.manifest(target, true).await?));
+        Ok(())
     }
 
     /// Pushes the index with only these entries, or the one of them where the registry wants the
@@ -90,8 +93,9 @@ impl Push<'_> {
     async fn part(&self, target: &Descriptor, chosen: &[Descriptor]) -> Result<Descriptor> {
         let progress = self.caller.progress.blob(target, std::slice::from_ref(&self.want.name));
         let sources = self.sources(target, &Sources::new())?;
+        let seen = &mut HashSet::new();
         for entry in chosen {
-            self.entry(entry, &[ingest_key(target)], &sources).await?;
+            self.entry(entry, &[ingest_key(target)], &sources, 1, seen).await?;
         }
         match self.manifest(target, true).await {
             Ok(pushed) => {
@@ -132,13 +136,18 @@ impl Push<'_> {
     }
 
     /// The first object below that is neither here nor at the registry, where blobs of its other
-    /// repositories are mounted.
+    /// repositories are mounted. Those in `seen` were looked at.
     fn missing<'s>(
         &'s self,
         descriptor: &'s Descriptor,
         above: &'s Sources,
+        depth: usize,
+        seen: &'s mut HashSet<Digest>,
     ) -> BoxFuture<'s, Result<Option<Digest>>> {
         Box::pin(async move {
+            if !seen.insert(descriptor.digest.clone()) {
+                return Ok(None);
+            }
             let is_here = self.store.find(&descriptor.digest)?.is_some();
             if !is_document(descriptor) {
                 let is_there = || async {
@@ -154,14 +163,17 @@ impl Push<'_> {
             }
             let sources = self.sources(descriptor, above)?;
             let below = match self.store.document(descriptor).await? {
-                Document::Index(index) => index.manifests,
+                Document::Index(index) => {
+                    check_depth(descriptor, depth)?;
+                    index.manifests
+                }
                 Document::Manifest(manifest) => {
                     let manifest = *manifest;
                     std::iter::once(manifest.config).chain(manifest.layers).collect()
                 }
             };
             for child in &below {
-                if let Some(missing) = self.missing(child, &sources).await? {
+                if let Some(missing) = self.missing(child, &sources, depth + 1, seen).await? {
                     return Ok(Some(missing));
                 }
             }
@@ -169,21 +181,22 @@ impl Push<'_> {
         })
     }
 
-    fn bring<'s>(
+    /// All that a document lists, but for the documents in `seen`: they are there.
+    fn below<'s>(
         &'s self,
         descriptor: &'s Descriptor,
-        parents: Vec<String>,
         above: &'s Sources,
-        tagged: bool,
+        depth: usize,
+        seen: &'s mut HashSet<Digest>,
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
-            let progress = self.caller.progress.blob(descriptor, &parents);
             let below = vec![ingest_key(descriptor)];
             let sources = self.sources(descriptor, above)?;
             match self.store.document(descriptor).await? {
                 Document::Index(index) => {
+                    check_depth(descriptor, depth)?;
                     for entry in &index.manifests {
-                        self.entry(entry, &below, &sources).await?;
+                        self.entry(entry, &below, &sources, depth + 1, seen).await?;
                     }
                 }
                 Document::Manifest(manifest) => {
@@ -194,15 +207,26 @@ impl Push<'_> {
                     all(self.at_once, work).await?;
                 }
             }
-            progress.done(word(self.manifest(descriptor, tagged).await?));
             Ok(())
         })
     }
 
     /// An entry of an index.
-    async fn entry(&self, entry: &Descriptor, parents: &[String], above: &Sources) -> Result<()> {
-        if is_document(entry) && self.store.find(&entry.digest)?.is_some() {
-            self.bring(entry, parents.to_vec(), above, false).await
+    async fn entry(
+        &self,
+        entry: &Descriptor,
+        parents: &[String],
+        above: &Sources,
+        depth: usize,
+        seen: &mut HashSet<Digest>,
+    ) -> Result<()> {
+        if is_document(entry) && !seen.insert(entry.digest.clone()) {
+            Ok(())
+        } else if is_document(entry) && self.store.find(&entry.digest)?.is_some() {
+            let progress = self.caller.progress.blob(entry, parents);
+            self.below(entry, above, depth, seen).await?;
+            progress.done(word(self.manifest(entry, false).await?));
+            Ok(())
         } else if is_document(entry) && self.repository.has_manifest(entry).await? {
             self.caller.progress.blob(entry, parents).done("already exists");
             Ok(())

@@ -16,6 +16,11 @@ use crate::registry::{
 /// How deep indexes may nest.
 const MAX_DEPTH: usize = 4;
 
+/// Refuses an index this deep below the image's target, which itself is at 0.
+pub(super) fn check_depth(index: &Descriptor, depth: usize) -> Result<()> {
+    if depth < MAX_DEPTH { Ok(()) } else { Err(Error::TooDeep(index.digest.clone(), MAX_DEPTH)) }
+}
+
 /// Does all of it, at most `at_once` things at a time; the first failure ends the rest.
 pub(super) async fn all(at_once: usize, work: Vec<BoxFuture<'_, Result<()>>>) -> Result<()> {
     stream::iter(work).map(Ok).try_for_each_concurrent(at_once, |one| one).await
@@ -42,9 +47,7 @@ impl Walk<'_> {
             let below = vec![ingest_key(descriptor)];
             let media_type = descriptor.media_type.as_str();
             if media::is_index(media_type) {
-                if depth >= MAX_DEPTH {
-                    return Err(Error::TooDeep(descriptor.digest.clone(), MAX_DEPTH));
-                }
+                check_depth(descriptor, depth)?;
                 let Document::Index(index) = self.document(descriptor, &parents).await? else {
                     return Ok(());
                 };

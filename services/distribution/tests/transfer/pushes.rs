@@ -1,5 +1,8 @@
 //! Pushes: what is sent, what is not, and uploads that break off.
 
+use berth_proto::containerd::services::images::v1::{CreateImageRequest, Image as Record};
+use berth_proto::containerd::types::{Descriptor, transfer as types};
+use berth_proto::pack;
 use berth_testkit::{Fault, Image, Layer, On, Proxy, Registry};
 use serde_json::json;
 use tonic::Code;
@@ -119,5 +122,54 @@ async fn a_push_that_cannot_be_is_named() {
         assert!(status.message().contains(proxy.host()), "{fault:?}: {status}");
         let gone = Kit::start().await.pull(&other.reference("to:1")).await.unwrap_err();
         assert_eq!(gone.code(), Code::NotFound, "{gone}");
+    }
+}
+
+/// A pull bounds it, but whoever can write blobs can nest them as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_nest_no_deeper_on_their_way_out() {
+    let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let lease = kit.lease("nest").await;
+    let mut listed = json!([]);
+    for depth in 0..6 {
+        let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": listed});
+        let bytes = index.to_string().into_bytes();
+        let digest = kit.clients.clone().put(&lease, &bytes, &[]).await.unwrap();
+        // Twice each: were it followed twice, the ways would double on each level.
+        let entry = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        listed = json!([entry, entry]);
+        let name = hub.reference(&format!("nest:{depth}"));
+        let size = bytes.len() as i64;
+        let target = Descriptor { media_type: media_type.into(), digest, size, ..Default::default() };
+        let image = Record { name: name.clone(), target: Some(target), ..Default::default() };
+        let create = CreateImageRequest { image: Some(image), ..Default::default() };
+        let create = crate::support::on(crate::support::NAMESPACE, create);
+        kit.clients.images.clone().create(create).await.unwrap();
+        let all = types::ImageStore { name: name.clone(), ..Default::default() };
+        let pushed = kit.transfer(pack(&all), registry(&name)).await.map(drop);
+        let (to, mut bytes) = kit.stream("export").await;
+        let export = types::ImageExportStream {
+            stream: "export".into(),
+            all_platforms: true,
+            ..Default::default()
+        };
+        let exported = kit.tasks.spawn("export", {
+            let (mut client, request) = kit.silent(store(&name), pack(&export));
+            async move { client.transfer(request).await.map(drop) }
+        });
+        to.send(pack(&types::WindowUpdate { update: 1 << 20 })).await.unwrap();
+        while let Ok(Some(_)) = bytes.message().await {}
+        let exported = exported.await.unwrap();
+        for (way, done) in [("push", pushed), ("export", exported)] {
+            match done {
+                Ok(()) => assert!(depth < 4, "{way} of depth {depth}"),
+                Err(status) => {
+                    assert!(depth >= 4, "{way} of depth {depth}: {status}");
+                    assert_eq!(status.code(), Code::InvalidArgument, "{way}: {status}");
+                    assert!(status.message().contains("nested deeper than 4"), "{way}: {status}");
+                }
+            }
+        }
     }
 }
