@@ -38,13 +38,14 @@ impl Waits {
         self.handle.block_on(async {
             tokio::select! {
                 biased;
+                // First: a client may send on and on.
+                () = self.call.cancelled() => {
+                    Err(io::Error::new(io::ErrorKind::ConnectionAborted, "its call has ended"))
+                }
                 done = tokio::time::timeout(self.patience, what) => done.map_err(|_| {
                     let words = format!("its stream stood still for {seconds} s");
                     io::Error::new(io::ErrorKind::TimedOut, words)
                 }),
-                () = self.call.cancelled() => {
-                    Err(io::Error::new(io::ErrorKind::ConnectionAborted, "its call has ended"))
-                }
             }
         })
     }
@@ -69,7 +70,7 @@ impl Reader {
         if self.window > WINDOW / 2 {
             return Ok(());
         }
-        let update = WINDOW - self.window;
+        let update = WINDOW.saturating_sub(self.window);
         // A client that has sent all may be gone already: its last messages still count.
         let sent = self.stream.to.send(Ok(pack(&WindowUpdate { update })));
         if self.waits.wait(sent)?.is_ok() {
@@ -245,6 +246,29 @@ mod tests {
             let written = beside(move || Writer::new(writes, other).write(b"x"));
             assert_eq!(written.await.unwrap().unwrap_err().kind(), kind);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_sends_on_and_on_does_not_outlast_its_call() {
+        let (ours, client, _answers) = stream();
+        let (waits, call) = waits();
+        client.send(Ok(pack(&Data { data: vec![7; 9].into() }))).await.unwrap();
+        call.cancel();
+        let read = beside(move || Reader::new(ours, waits).read(&mut [0; 9]));
+        assert_eq!(read.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_client_is_too_far_ahead() {
+        let (ours, client, mut answers) = stream();
+        let (waits, _call) = waits();
+        let mut reader = Reader::new(ours, waits);
+        reader.window = i32::MIN;
+        client.send(Ok(pack(&Data { data: vec![7].into() }))).await.unwrap();
+        assert_eq!(beside(move || reader.read(&mut [0; 9])).await.unwrap().unwrap(), 1);
+        let update: WindowUpdate =
+            wire::message(&answers.recv().await.unwrap().unwrap()).unwrap();
+        assert_eq!(update.update, i32::MAX);
     }
 
     #[tokio::test(flavor = "multi_thread")]
