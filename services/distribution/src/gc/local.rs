@@ -81,10 +81,11 @@ fn read(shared: &Shared, txn: &berth_store::Read) -> Result<Vec<Node>> {
 }
 
 /// Drops a batch of dead nodes, whole: first those that were touched are spared, with what they
-/// refer to in `refs`. Answers what was spared.
+/// refer to in `refs`. Answers what was spared. A failure with one thing leaves none of the others
+/// half gone.
 ///
 /// # Errors
-/// [`Error::Store`], [`Error::Io`].
+/// [`Error::Store`], [`Error::Io`]: the first of them.
 pub async fn sweep(
     shared: &Arc<Shared>,
     epoch: &Arc<Epoch>,
@@ -103,12 +104,21 @@ pub async fn sweep(
         Ok::<_, Error>((dropped, spared))
     });
     let (mut dropped, mut spared) = dropped.await?;
-    sweep_ingests(shared, epoch, &mut dropped, &mut spared).await?;
-    let mut bytes = 0;
+    let (mut failed, mut bytes) = (None, 0);
+    note(&mut failed, sweep_ingests(shared, epoch, &mut dropped, &mut spared).await);
     for id in &dropped {
-        bytes += finish(shared, id).await?;
+        bytes += note(&mut failed, finish(shared, id).await);
     }
-    Ok(Swept { dropped, spared, bytes })
+    failed.map_or(Ok(Swept { dropped, spared, bytes }), Err)
+}
+
+/// Keeps the first failure, and logs each.
+fn note<T: Default>(first: &mut Option<Error>, done: Result<T>) -> T {
+    done.unwrap_or_else(|error| {
+        tracing::warn!(error = berth_errors::chain(&error), "finish a removal");
+        first.get_or_insert(error);
+        T::default()
+    })
 }
 
 /// Counts a thing as in use, on the writer's thread: a sweep has looked either before, then the thing
@@ -170,16 +180,17 @@ async fn sweep_ingests(
     let (ingests, rest): (Vec<_>, Vec<_>) =
         std::mem::take(dropped).into_iter().partition(|id| id.kind == INGESTS);
     *dropped = rest;
+    let mut failed = None;
     for id in ingests {
         let Ok(ingest) = shared.ingests.get(&id.namespace, &id.key) else { continue };
         if shared.ingests.remove_idle(&ingest, || epoch.is_touched(&id)) {
-            Content(shared.clone()).discard(&ingest).await?;
+            note(&mut failed, Content(shared.clone()).discard(&ingest).await);
             dropped.push(id);
         } else {
             spared.insert(id);
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// After its record is gone: the event, and the file of a blob.
