@@ -214,11 +214,13 @@ impl Collector {
         }
         let marking = Instant::now();
         let graph = Graph::new(read);
-        let mut dead = graph.dead(&epoch.touched());
-        let refs = graph.refs(&dead);
+        let marks = graph.mark(&epoch.touched());
+        let (refs, mut dead) = (graph.refs(&marks), marks.dead);
         stats.busy += marking.elapsed();
         for Batch { owner, groups } in graph.order(&dead) {
             for part in transactions(groups) {
+                // Also for the batches of others, who know only what was touched of theirs.
+                graph.revive(&mut dead, local::touched(&refs, epoch));
                 let batch: Vec<Id> =
                     part.into_iter().filter(|id| graph.contains(&dead, id)).collect();
                 if batch.is_empty() {

@@ -34,6 +34,22 @@ enum Life {
     Whole,
 }
 
+/// What a mark found.
+pub struct Marks {
+    /// The things that neither a root nor a touched thing reaches.
+    pub dead: HashSet<usize>,
+    /// The things that only flat leases reach: what they refer to is dead until they are touched.
+    pub flat: HashSet<usize>,
+}
+
+/// What refers to what among the marked, by name.
+pub struct Refs {
+    /// Of each, the dead and flat things that it refers to.
+    pub below: HashMap<Id, Vec<Id>>,
+    /// Those that only flat leases reach.
+    pub flat: HashSet<Id>,
+}
+
 /// Dead things of one owner, in the order in which they may be dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -100,9 +116,9 @@ impl Graph {
         ids.into_iter().filter_map(|id| self.index.get(id).copied()).collect()
     }
 
-    /// The things that neither a root nor a touched thing reaches.
+    /// Marks from the roots and the touched things.
     #[must_use]
-    pub fn dead(&self, touched: &[Id]) -> HashSet<usize> {
+    pub fn mark(&self, touched: &[Id]) -> Marks {
         let mut live = vec![Life::None; self.nodes.len()];
         let roots = (0..self.nodes.len()).filter(|at| self.nodes[*at].root);
         let mut queue: Vec<(usize, Life)> = roots.map(|at| (at, self.life_of(at))).collect();
@@ -118,7 +134,11 @@ impl Graph {
             let next = if whole { &entry.refs } else { &entry.structure };
             queue.extend(next.iter().map(|to| (*to, life)));
         }
-        (0..self.nodes.len()).filter(|at| live[*at] == Life::None).collect()
+        let all = |life| (0..self.nodes.len()).filter(|at| live[*at] == life).collect();
+        let mut marks = Marks { dead: all(Life::None), flat: all(Life::Flat) };
+        // A lease is as flat when it is touched.
+        marks.flat.retain(|at| self.nodes[*at].id.kind != LEASES);
+        marks
     }
 
     fn life_of(&self, root: usize) -> Life {
@@ -159,15 +179,17 @@ impl Graph {
         batches
     }
 
-    /// What the dead refer to among themselves, by name.
+    /// What the marked refer to among themselves, by name.
     #[must_use]
-    pub fn refs(&self, dead: &HashSet<usize>) -> Arc<HashMap<Id, Vec<Id>>> {
-        let named = |at: &usize| {
-            let entry = &self.nodes[*at];
-            let refs = entry.refs.iter().filter(|to| dead.contains(to));
-            (entry.id.clone(), refs.map(|to| self.nodes[*to].id.clone()).collect())
+    pub fn refs(&self, marks: &Marks) -> Arc<Refs> {
+        let Marks { dead, flat } = marks;
+        let name = |at: &usize| self.nodes[*at].id.clone();
+        let below = |at: &usize| {
+            let refs = self.nodes[*at].refs.iter();
+            (name(at), refs.filter(|to| dead.contains(to) || flat.contains(to)).map(name).collect())
         };
-        Arc::new(dead.iter().map(named).collect())
+        let below = dead.union(flat).map(below).collect();
+        Arc::new(Refs { below, flat: flat.iter().map(name).collect() })
     }
 
     /// Whether a thing is dead.

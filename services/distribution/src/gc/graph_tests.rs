@@ -38,7 +38,7 @@ fn referrers_are_dropped_before_what_they_refer_to() {
             node("snapshots/x", "top", &[("snapshots/x", "base")]),
         ],
     ]);
-    let dead = graph.dead(&[]);
+    let dead = graph.mark(&[]).dead;
     assert_eq!(dead.len(), 5);
     let order: Vec<String> = graph
         .order(&dead)
@@ -57,7 +57,7 @@ fn what_a_spared_thing_reaches_is_spared_too() {
         vec![node(CONTENT, "a", &[("snapshots/x", "s")]), node(CONTENT, "b", &[])],
         vec![node("snapshots/x", "s", &[(CONTENT, "b")])],
     ]);
-    let mut dead = graph.dead(&[]);
+    let mut dead = graph.mark(&[]).dead;
     graph.revive(&mut dead, [id(CONTENT, "a")]);
     assert!(dead.is_empty());
 }
@@ -67,13 +67,13 @@ fn circles_go_whole_unless_they_cross_owners() {
     let circle =
         || vec![node(CONTENT, "a", &[(CONTENT, "b")]), node(CONTENT, "b", &[(CONTENT, "a")])];
     let graph = Graph::new(vec![circle()]);
-    let batches = graph.order(&graph.dead(&[]));
+    let batches = graph.order(&graph.mark(&[]).dead);
     assert_eq!(batches[0].groups[0].len(), 2);
     let graph = Graph::new(vec![
         vec![node(CONTENT, "a", &[("snapshots/x", "s")]), node(CONTENT, "c", &[])],
         vec![node("snapshots/x", "s", &[(CONTENT, "a"), (CONTENT, "c")])],
     ]);
-    assert!(graph.order(&graph.dead(&[])).is_empty());
+    assert!(graph.order(&graph.mark(&[]).dead).is_empty());
 }
 
 /// With the first of its references for its structure.
@@ -107,10 +107,10 @@ fn a_flat_lease_keeps_what_it_names_with_its_structure_alone() {
             node("snapshots/x", "root", &[]),
         ],
     ]);
-    assert_eq!(names(&graph, &graph.dead(&[])), ["b", "kept", "layer", "named"]);
+    assert_eq!(names(&graph, &graph.mark(&[]).dead), ["b", "kept", "layer", "named"]);
     // What is reached another way too is reached whole, whichever comes first.
     let touched = [id(CONTENT, "a"), id("snapshots/x", "s")];
-    assert_eq!(names(&graph, &graph.dead(&touched)), ["layer"]);
+    assert_eq!(names(&graph, &graph.mark(&touched).dead), ["layer"]);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_condition_has_a_snapshot_keep_what_names_it_while_it_is_met() {
         blob.conditions = Condition::parse(&blob.id.namespace, ".x", &format!("{condition}|s"));
         let snapshot = Node { root: live, used: used.to_vec(), ..node("snapshots/x", "s", &[]) };
         let graph = Graph::new(vec![vec![blob], vec![snapshot]]);
-        !names(&graph, &graph.dead(&[])).contains(&"blob".to_owned())
+        !names(&graph, &graph.mark(&[]).dead).contains(&"blob".to_owned())
     };
     assert!(kept("usedat<2h", &[now - hours(1)], true));
     assert!(!kept("usedat<2h", &[now - hours(3)], true), "too long ago");
@@ -138,7 +138,27 @@ fn back_references_keep_the_child_with_its_parent() {
     let mut child = node(CONTENT, "child", &[]);
     child.kept_by.push(id("images", "i"));
     let graph = Graph::new(vec![vec![root(node("images", "i", &[])), child.clone()]]);
-    assert!(graph.dead(&[]).is_empty());
+    assert!(graph.mark(&[]).dead.is_empty());
     let graph = Graph::new(vec![vec![child]]);
-    assert_eq!(names(&graph, &graph.dead(&[])), ["child"]);
+    assert_eq!(names(&graph, &graph.mark(&[]).dead), ["child"]);
+}
+
+/// What a touch makes whole has to be found from the thing that only a flat lease reached.
+#[test]
+fn what_flat_things_refer_to_is_known() {
+    let mut lease = root(node(LEASES, "l", &[(CONTENT, "a")]));
+    lease.flat = true;
+    let graph = Graph::new(vec![vec![
+        lease,
+        built(CONTENT, "a", &[(CONTENT, "b"), (CONTENT, "c")]),
+        node(CONTENT, "b", &[(CONTENT, "d")]),
+        node(CONTENT, "c", &[]),
+        node(CONTENT, "d", &[]),
+    ]]);
+    let marks = graph.mark(&[]);
+    assert_eq!(names(&graph, &marks.dead), ["c", "d"]);
+    let refs = graph.refs(&marks);
+    assert_eq!(refs.flat, [id(CONTENT, "a"), id(CONTENT, "b")].into());
+    assert_eq!(refs.below[&id(CONTENT, "a")], [id(CONTENT, "b"), id(CONTENT, "c")]);
+    assert_eq!(refs.below[&id(CONTENT, "b")], [id(CONTENT, "d")]);
 }

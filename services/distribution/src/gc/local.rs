@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use berth_ids::{Digest, Namespace};
 
 use super::epoch::Epoch;
+use super::graph::Refs;
 use super::labels;
 use super::node::{CONTENT, IMAGES, INGESTS, Id, LEASES, Node};
 use crate::content::Content;
@@ -90,7 +91,7 @@ pub async fn sweep(
     shared: &Arc<Shared>,
     epoch: &Arc<Epoch>,
     batch: Vec<Id>,
-    refs: Arc<HashMap<Id, Vec<Id>>>,
+    refs: Arc<Refs>,
 ) -> Result<Swept> {
     let guard = epoch.clone();
     let dropped = shared.store.commit("gc.sweep", move |txn| {
@@ -146,17 +147,26 @@ pub struct Swept {
     pub bytes: u64,
 }
 
-/// The touched ones of a batch and all of it that they refer to.
-fn spared(epoch: &Epoch, batch: &[Id], refs: &HashMap<Id, Vec<Id>>) -> HashSet<Id> {
+/// Those that were kept by flat leases alone when they were marked, and have been touched since.
+pub fn touched(refs: &Refs, epoch: &Epoch) -> Vec<Id> {
+    refs.flat.iter().filter(|id| epoch.is_touched(id)).cloned().collect()
+}
+
+/// The touched ones of a batch, and all of it that they refer to or that flat ones refer to which
+/// they or a touch have made whole.
+fn spared(epoch: &Epoch, batch: &[Id], refs: &Refs) -> HashSet<Id> {
     let inside: HashSet<&Id> = batch.iter().collect();
     let mut queue: Vec<Id> = batch.iter().filter(|id| epoch.is_touched(id)).cloned().collect();
-    let mut spared = HashSet::new();
+    queue.extend(touched(refs, epoch));
+    let mut reached = HashSet::new();
     while let Some(id) = queue.pop() {
-        let next = refs.get(&id).into_iter().flatten();
-        queue.extend(next.filter(|id| inside.contains(id) && !spared.contains(*id)).cloned());
-        spared.insert(id);
+        let next = refs.below.get(&id).into_iter().flatten();
+        let next = next.filter(|id| inside.contains(id) || refs.flat.contains(*id));
+        queue.extend(next.filter(|id| !reached.contains(*id)).cloned());
+        reached.insert(id);
     }
-    spared
+    reached.retain(|id| inside.contains(id));
+    reached
 }
 
 fn drop_record(txn: &berth_store::Write, id: &Id) -> Result<bool> {
@@ -209,4 +219,30 @@ async fn finish(shared: &Arc<Shared>, id: &Id) -> Result<u64> {
         _ => {}
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_ids::Namespace;
+
+    use super::super::epoch::Epochs;
+    use super::*;
+
+    #[test]
+    fn a_touch_of_what_a_flat_lease_keeps_spares_what_that_refers_to() {
+        let namespace: Namespace = "n".parse().unwrap();
+        let id = |key: &str| Id::new(&namespace, CONTENT, key);
+        let (held, part) = (id("held"), id("part"));
+        let below = [
+            (held.clone(), vec![part.clone(), id("child")]),
+            (part.clone(), vec![id("grandchild")]),
+            (id("child"), vec![id("later")]),
+        ];
+        let refs = Refs { below: below.into(), flat: [held.clone(), part].into() };
+        let batch = [id("child"), id("grandchild"), id("other")];
+        let epoch = Epochs::default().open(1);
+        assert!(spared(&epoch, &batch, &refs).is_empty());
+        epoch.touch(held);
+        assert_eq!(spared(&epoch, &batch, &refs), [id("child"), id("grandchild")].into());
+    }
 }
