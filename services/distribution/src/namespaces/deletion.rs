@@ -28,6 +28,12 @@ impl Namespaces {
     /// [`Error::NamespaceNotFound`], [`Error::NamespaceNotEmpty`], [`Error::Neighbour`] when one does
     /// not answer, [`Error::Store`].
     pub async fn delete(&self, name: &Namespace) -> Result<()> {
+        let (namespaces, name) = (self.clone(), name.clone());
+        let delete = async move { namespaces.delete_told(&name).await };
+        self.shared.to_its_end("delete namespace", delete).await
+    }
+
+    async fn delete_told(&self, name: &Namespace) -> Result<()> {
         self.get(name)?;
         let _leaving = self.enter(name).await;
         let key = name.clone();
@@ -36,21 +42,31 @@ impl Namespaces {
         });
         noted.await?;
         let deleted = self.delete_fenced(name).await;
-        self.lower(name).await?;
-        deleted?;
-        self.end_ingests(name).await?;
-        self.tell(name, Event::NamespaceDeleted);
-        Ok(())
+        if deleted.is_ok() {
+            self.tell(name, Event::NamespaceDeleted);
+            // Before the fence is down: whoever makes the namespace anew keeps what is written then.
+            self.end_ingests(name).await;
+        }
+        // The deletion has happened, or has not, whatever becomes of the fence.
+        if let Err(error) = self.lower(name).await {
+            tracing::warn!(namespace = %name, error = berth_errors::chain(&error), "lower fence");
+            self.owed.notify_one();
+        }
+        deleted
     }
 
-    /// What was being written there goes with the namespace, but for what somebody writes now.
-    async fn end_ingests(&self, name: &Namespace) -> Result<()> {
+    /// What was being written there goes with the namespace, but for what somebody writes now. A
+    /// folder that cannot be deleted is taken in by the next start, and goes stale.
+    async fn end_ingests(&self, name: &Namespace) {
         for ingest in self.shared.ingests.list(|ingest| ingest.namespace() == name) {
-            if self.shared.ingests.remove_idle(&ingest, || false) {
-                Content(self.shared.clone()).discard(&ingest).await?;
+            if !self.shared.ingests.remove_idle(&ingest, || false) {
+                continue;
+            }
+            if let Err(error) = Content(self.shared.clone()).discard(&ingest).await {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(namespace = %name, ingest = ingest.reference(), error, "delete ingest");
             }
         }
-        Ok(())
     }
 
     async fn delete_fenced(&self, name: &Namespace) -> Result<()> {
