@@ -8,6 +8,7 @@ use berth_proto::containerd::services::content::v1::{
     AbortRequest, DeleteContentRequest, Info, InfoRequest, ListContentRequest, ListStatusesRequest,
     ReadContentRequest, StatusRequest, UpdateRequest, WriteAction, WriteContentRequest,
 };
+use berth_proto::containerd::services::leases::v1 as leases;
 use prost_types::FieldMask;
 use support::{Clients, NAMESPACE, Served, digest, message, on, pairs};
 use tonic::{Code, Status};
@@ -88,6 +89,26 @@ async fn an_ingest_is_resumed_where_it_ended() {
     assert_eq!(read(&mut clients, &digest(b"hello world"), 0, 0).await.unwrap(), b"hello world");
     let gone = clients.content.status(on(NAMESPACE, StatusRequest { r#ref: "r".into() })).await;
     assert_eq!(gone.unwrap_err().code(), Code::NotFound);
+    served.stop().await;
+}
+
+/// A writer that cannot be opened takes nothing of what others wrote.
+#[tokio::test]
+async fn an_ingest_outlives_a_failure_to_open_it() {
+    let served = Served::start().await;
+    let mut clients = served.clients();
+    clients.session("", vec![message(WriteAction::Write, "r", 0, b"hello ")]).await.1.unwrap();
+    let create = leases::CreateRequest { id: "l".into(), ..Default::default() };
+    clients.leases.create(on(NAMESPACE, create)).await.unwrap();
+    let root = served.config.service_root(berth_config::Service::Distribution).join("ingest");
+    let folder = fs_err::read_dir(root).unwrap().next().unwrap().unwrap().path();
+    // In the way of the card that would name the lease.
+    fs_err::create_dir(folder.join("ingest.json.new")).unwrap();
+    let part = || vec![message(WriteAction::Write, "r", 6, b"world")];
+    clients.session("l", part()).await.1.unwrap_err();
+    clients.session("", part()).await.1.unwrap();
+    let status = clients.content.status(on(NAMESPACE, StatusRequest { r#ref: "r".into() }));
+    assert_eq!(status.await.unwrap().into_inner().status.unwrap().offset, 11);
     served.stop().await;
 }
 

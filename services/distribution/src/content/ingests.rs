@@ -66,12 +66,12 @@ impl Card {
 pub struct Open {
     ingest: Arc<Ingest>,
     anew: bool,
-    held: bool,
+    regrouped: bool,
 }
 
 impl Ingests {
-    /// Opens the ingest of this name, making it if there is none. The folder of a new one is made by
-    /// the caller.
+    /// Opens the ingest of this name, making it if there is none, and forgets those of its leases that
+    /// are no more. The folder of a new one is made by the caller.
     ///
     /// # Errors
     /// [`Error::RefLocked`].
@@ -81,6 +81,7 @@ impl Ingests {
         scope: &Scope,
         reference: &str,
         expected: &Expected,
+        exists: impl Fn(&str) -> Result<bool>,
     ) -> Result<Open> {
         let key = (scope.namespace.clone(), reference.to_owned());
         let mut all = self.all();
@@ -105,8 +106,10 @@ impl Ingests {
         *since = Some(Instant::now());
         drop(since);
         let anew = lock(&ingest.expected).learn(expected);
-        let held = scope.lease.clone().is_some_and(|lease| lock(&ingest.leases).insert(lease));
-        Ok(Open { ingest: ingest.clone(), anew, held })
+        let mut open = Open { ingest: ingest.clone(), anew, regrouped: false };
+        drop(all);
+        open.regrouped = open.ingest.regroup(scope.lease.as_deref(), exists)?;
+        Ok(open)
     }
 
     /// The ingest of this name.
@@ -190,6 +193,21 @@ impl Ingest {
         lock(&self.leases).clone()
     }
 
+    /// Puts it under a lease too and forgets those that are no more; answers whether that changed
+    /// anything.
+    fn regroup(&self, lease: Option<&str>, exists: impl Fn(&str) -> Result<bool>) -> Result<bool> {
+        let before = self.leases();
+        let mut after = BTreeSet::new();
+        for held in before.iter().map(String::as_str).chain(lease) {
+            if exists(held)? {
+                after.insert(held.to_owned());
+            }
+        }
+        let changed = after != before;
+        *lock(&self.leases) = after;
+        Ok(changed)
+    }
+
     /// What is written beside its bytes.
     #[must_use]
     pub fn card(&self) -> Card {
@@ -247,10 +265,10 @@ impl Open {
         &self.ingest
     }
 
-    /// Whether a lease holds it that did not before.
+    /// Whether other leases hold it than before.
     #[must_use]
-    pub fn is_newly_held(&self) -> bool {
-        self.held
+    pub fn is_regrouped(&self) -> bool {
+        self.regrouped
     }
 
     /// Whether what was written is of another blob, one of another size.

@@ -250,9 +250,14 @@ impl Content {
 
     pub(super) fn check_lease(&self, scope: &Scope) -> Result<()> {
         let Some(lease) = &scope.lease else { return Ok(()) };
-        let key = (scope.namespace.as_str(), lease.as_str());
+        let found = self.has_lease(&scope.namespace, lease)?;
+        if found { Ok(()) } else { Err(Error::LeaseMissing(lease.clone())) }
+    }
+
+    pub(super) fn has_lease(&self, namespace: &Namespace, lease: &str) -> Result<bool> {
+        let key = (namespace.as_str(), lease);
         let found = self.0.store.read(|txn| Ok::<_, Error>(txn.get(&LEASES, &key)?))?;
-        found.map(drop).ok_or_else(|| Error::LeaseMissing(lease.clone()))
+        Ok(found.is_some())
     }
 }
 

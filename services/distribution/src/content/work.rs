@@ -23,12 +23,12 @@ pub struct Work {
 }
 
 impl Work {
-    /// Opens the data of an ingest, making its folder if it is new, and hashes what is there. `held`: by a lease
-    /// that did not hold it before.
+    /// Opens the data of an ingest, making its folder if it is new, and hashes what is there.
+    /// `regrouped`: other leases hold it than its file says.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(ingest: &Ingest, algorithm: Algorithm, held: bool) -> Result<Self> {
+    pub fn open(ingest: &Ingest, algorithm: Algorithm, regrouped: bool) -> Result<Self> {
         let data = ingest.data();
         let mut file = match open_file(&data) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -37,7 +37,7 @@ impl Work {
             }
             other => {
                 let file = other.map_err(Error::io("open ingest", &data))?;
-                if held {
+                if regrouped {
                     describe(ingest)?;
                 }
                 file

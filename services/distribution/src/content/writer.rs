@@ -46,7 +46,8 @@ impl Content {
         let ingest = Id::new(&scope.namespace, INGESTS, reference);
         let _change = self.0.change(scope, &[ingest], &Default::default()).await?;
         let folder = self.0.files.ingests();
-        let open = self.0.ingests.open(&folder, scope, reference, &expected)?;
+        let exists = |lease: &str| self.has_lease(&scope.namespace, lease);
+        let open = self.0.ingests.open(&folder, scope, reference, &expected, exists)?;
         if let (Some((file, size)), Some(digest), 0) =
             (present, &expected.digest, open.ingest().status().offset)
         {
@@ -54,20 +55,26 @@ impl Content {
             return Ok(Writer::shared(self.clone(), scope.clone(), open, file, digest, size));
         }
         let algorithm = expected.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm());
-        let (ingest, anew, held) =
-            (open.ingest().clone(), open.begins_anew(), open.is_newly_held());
+        let (ingest, anew, regrouped) =
+            (open.ingest().clone(), open.begins_anew(), open.is_regrouped());
         let begin = move |_: &crate::shared::Shared| {
-            let mut work = Work::open(&ingest, algorithm, held)?;
-            if anew {
-                work.reset().map_err(Error::io("begin ingest anew", &ingest.data()))?;
+            let is_new = !ingest.folder.exists();
+            let mut begun = Work::open(&ingest, algorithm, regrouped);
+            if let (Ok(work), true) = (&mut begun, anew)
+                && let Err(error) = work.reset()
+            {
+                begun = Err(Error::io("begin ingest anew", &ingest.data())(error));
             }
-            Ok(work)
+            Ok((begun, is_new))
         };
-        match self.0.blocking("open ingest", begin).await {
-            Ok(work) => Ok(Writer::new(self.clone(), scope.clone(), open, work)),
-            Err(error) => {
-                // Nothing could be written: as if the ingest had not begun.
-                self.discard(open.ingest()).await?;
+        match self.0.blocking("open ingest", begin).await? {
+            (Ok(work), _) => Ok(Writer::new(self.clone(), scope.clone(), open, work)),
+            (Err(error), is_new) => {
+                // Nothing could be written: as if the ingest had not begun. An older one keeps what
+                // was written to it.
+                if is_new {
+                    self.discard(open.ingest()).await?;
+                }
                 Err(error)
             }
         }

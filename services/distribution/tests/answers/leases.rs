@@ -104,6 +104,27 @@ async fn an_ingest_is_held_by_all_leases_that_it_was_written_under() {
     served.stop().await;
 }
 
+/// A lease that is gone holds an ingest no more, nor does another of its name.
+#[tokio::test]
+async fn an_ingest_forgets_leases_that_are_gone() {
+    let served = Served::start().await;
+    let mut clients = served.clients();
+    for id in ["first", "second"] {
+        lease(&mut clients, id).await;
+        clients.session(id, vec![message(WriteAction::Write, "r", 0, b"part")]).await.1.unwrap();
+        if id == "first" {
+            let delete = leases::DeleteRequest { id: id.into(), sync: false };
+            clients.leases.delete(on(NAMESPACE, delete)).await.unwrap();
+        }
+    }
+    let served = served.restart_with(support::NEVER).await;
+    let mut clients = served.clients();
+    lease(&mut clients, "first").await;
+    assert!(held(&mut clients, "first").await.is_empty());
+    assert_eq!(held(&mut clients, "second").await, [("ingests".to_owned(), "r".to_owned())]);
+    served.stop().await;
+}
+
 /// An image that does not expire is nothing that a lease holds: the lease is not even looked for.
 #[tokio::test]
 async fn a_lease_holds_images_that_may_expire() {
