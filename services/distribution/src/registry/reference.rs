@@ -39,7 +39,7 @@ impl Reference {
         if host.is_empty() || !host.bytes().all(is_host_byte) {
             return Err(wrong("the registry host has characters that no host has"));
         }
-        if repository.is_empty() || !repository.split('/').all(is_component) {
+        if !Self::is_repository(repository) {
             return Err(wrong("a repository is lower-case letters, digits, '.', '_', '-' and '/'"));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
@@ -47,6 +47,12 @@ impl Reference {
         }
         let (host, repository) = (host.to_owned(), repository.to_owned());
         Ok(Self { host, repository, tag: tag.map(str::to_owned), digest })
+    }
+
+    /// Whether a text is the name of a repository: it is safe in a URL and in a token's scope.
+    #[must_use]
+    pub fn is_repository(text: &str) -> bool {
+        text.split('/').all(is_component)
     }
 
     /// What a person means by a short name, as docker has it: `busybox` is

@@ -80,14 +80,15 @@ pub fn sources(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&Stri
 }
 
 /// Another repository of the same registry that has the blob, by its own labels or those of what
-/// lists it: the one whose name begins most like the reference's.
+/// lists it: the one whose name begins most like the reference's. Anybody may write such a label:
+/// what is no name of a repository, and might widen a token's scope, is left out.
 pub fn mountable(labels: &[&BTreeMap<String, String>], reference: &Reference) -> Option<String> {
     let (key, own) = (source_key(reference), reference.repository());
     let known = labels.iter().filter_map(|labels| labels.get(&key));
     // Sorted, as containerd has them: it decides between those that are alike.
     let others: BTreeSet<&str> = known
         .flat_map(|repositories| repositories.split(','))
-        .filter(|repository| !repository.is_empty() && *repository != own)
+        .filter(|repository| Reference::is_repository(repository) && *repository != own)
         .collect();
     let alike = |repository: &&str| {
         let pairs = own.split('/').zip(repository.split('/'));
@@ -147,6 +148,9 @@ mod tests {
         let (blob, manifest): (Labels, Labels) = (own("x/y,a/b/c,z"), own("a/c"));
         let third = reference("h/a/b/d:1");
         assert_eq!(mountable(&[&blob, &manifest], &third).unwrap(), "a/b/c");
+        for hostile in ["a/b/c:pull repository:secret", "a/b/c:pull", "a/b/../c", "A/b", "a//b", ""] {
+            assert_eq!(mountable(&[&own(hostile)], &third), None, "{hostile}");
+        }
         let long = "x".repeat(MAX_LABEL - source_key(&third).len() - 3);
         assert_eq!(source_value(&own(&long), &third), None);
     }
