@@ -16,6 +16,8 @@ use crate::registry::Dump;
 const QUEUE: usize = 256;
 /// The most bytes in one message.
 const MESSAGE: usize = 32 << 10;
+/// The most bytes of one text in the log.
+const LOGGED: usize = 4 << 10;
 /// How long a client may take nothing before it is told nothing more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,7 @@ pub struct DebugLog;
 
 impl Dump for DebugLog {
     fn tell(&self, text: String) {
+        let text = &text[..text.floor_char_boundary(LOGGED)];
         tracing::info!(text, "said between a registry and us");
     }
 }

@@ -39,6 +39,11 @@ pub(super) async fn answer_of(step: &str, method: Method, response: Response) ->
 
 /// An address as it may be told: of its query only for which registry it was asked.
 pub(super) fn public(url: &Url) -> String {
+    bare(url).into()
+}
+
+/// The same, in its parts.
+pub(super) fn bare(url: &Url) -> Url {
     let mut public = url.clone();
     public.set_query(None);
     public.set_fragment(None);
@@ -47,7 +52,7 @@ pub(super) fn public(url: &Url) -> String {
     if let Some((key, registry)) = url.query_pairs().find(|(key, _)| key == "ns") {
         public.query_pairs_mut().append_pair(&key, &registry);
     }
-    public.into()
+    public
 }
 
 /// What a registry answered, without what was asked.

@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
+use http::header::LOCATION;
 use http::{HeaderMap, Version};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response, Url};
+
+use super::answer::{bare, public};
 
 /// Takes what is said between a registry and us, as text. Never waits.
 pub trait Dump: Send + Sync {
@@ -14,21 +17,26 @@ pub trait Dump: Send + Sync {
 /// Headers whose values are nobody else's business.
 const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
-/// Sends a request, telling of it and of its answer.
+/// Sends a request, telling of it and of its answer. Addresses are told without what may let others
+/// in, and so are headers whose values are in `configured`.
 pub(super) async fn send(
     client: &Client,
     request: RequestBuilder,
+    configured: &HeaderMap,
     dump: Option<&dyn Dump>,
 ) -> reqwest::Result<Response> {
     let Some(dump) = dump else { return request.send().await };
     let request = request.build()?;
-    let url = request.url();
+    let (asked, url) = (request.url().clone(), bare(request.url()));
     let query = url.query().map_or(String::new(), |query| format!("?{query}"));
     let mut text = format!("{} {}{query} HTTP/1.1\r\n", request.method(), url.path());
     let host = url.host_str().unwrap_or_default();
     let port = url.port().map_or(String::new(), |port| format!(":{port}"));
     let _ = write!(text, "Host: {host}{port}\r\n");
-    headers(&mut text, request.headers());
+    headers(&mut text, request.headers(), |name, value| match configured.contains_key(name) {
+        true => "REDACTED".to_owned(),
+        false => value.to_owned(),
+    });
     dump.tell(text);
     let response = client.execute(request).await?;
     let version = match response.version() {
@@ -37,17 +45,22 @@ pub(super) async fn send(
         _ => "HTTP/1.1",
     };
     let mut text = format!("{version} {}\r\n", response.status());
-    headers(&mut text, response.headers());
+    headers(&mut text, response.headers(), |name, value| match name == LOCATION.as_str() {
+        // An upload's address often is all that is needed to go on with it.
+        true => asked.join(value).map_or_else(|_| "...".to_owned(), |url: Url| public(&url)),
+        false => value.to_owned(),
+    });
     dump.tell(text);
     Ok(response)
 }
 
-fn headers(text: &mut String, headers: &HeaderMap) {
+/// `told` makes of a header's name and value what is told of it.
+fn headers(text: &mut String, headers: &HeaderMap, told: impl Fn(&str, &str) -> String) {
     for (name, value) in headers {
         let value = match value.to_str() {
-            _ if SECRET.contains(&name.as_str()) => "REDACTED",
-            Ok(value) => value,
-            Err(_) => "...",
+            _ if SECRET.contains(&name.as_str()) => "REDACTED".to_owned(),
+            Ok(value) => told(name.as_str(), value),
+            Err(_) => "...".to_owned(),
         };
         let _ = write!(text, "{name}: {value}\r\n");
     }

@@ -136,8 +136,8 @@ impl Repository {
     }
 
     async fn once(&self, call: &Call<'_>, request: RequestBuilder) -> Result<Response, Error> {
-        let host = &call.host.endpoint.host;
-        let sent = dump::send(&call.host.client, request, self.dump.as_deref());
+        let (host, headers) = (&call.host.endpoint.host, &call.host.endpoint.headers);
+        let sent = dump::send(&call.host.client, request, headers, self.dump.as_deref());
         match tokio::time::timeout(call.deadline, sent).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Error::Connection {

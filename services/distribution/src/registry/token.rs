@@ -116,7 +116,7 @@ fn build(asked: &Asked<'_>, request: &Request<'_>, realm: &Url, post: bool) -> R
 
 async fn send(asked: &Asked<'_>, request: RequestBuilder) -> Result<Response, Error> {
     let (step, host) = (format!("{}: fetch a token", asked.step), asked.endpoint.host.clone());
-    let sent = dump::send(asked.client, request, asked.dump);
+    let sent = dump::send(asked.client, request, &asked.endpoint.headers, asked.dump);
     match tokio::time::timeout(DEADLINE, sent).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(Error::Connection { step, host, source: error.without_url() }),

@@ -97,6 +97,8 @@ async fn a_client_may_see_what_is_said() {
     let kit = Kit::start().await;
     let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "me:secret");
     kit.docker_config(&json!({"auths": {hub.host(): {"auth": login}}}));
+    let server = format!("server = \"http://{}\"\n[header]\nx-own = [\"of the host\"]\n", hub.host());
+    kit.hosts(&hub.host(), &server);
     let (window, mut logs) = kit.stream("logs").await;
     window.send(pack(&types::WindowUpdate { update: 1 << 20 })).await.unwrap();
     let resolver = types::RegistryResolver {
@@ -114,5 +116,6 @@ async fn a_client_may_see_what_is_said() {
     assert!(said.contains("HEAD /v2/x/manifests/1 HTTP/1.1\r\nHost: 127.0.0.1:"), "{said}");
     assert!(said.contains("HTTP/1.1 401 Unauthorized\r\n"), "{said}");
     assert!(said.contains("authorization: REDACTED\r\n") && !said.contains(&login), "{said}");
+    assert!(said.contains("x-own: REDACTED\r\n") && !said.contains("of the host"), "{said}");
     assert!(said.contains("\"layers\""), "the manifest is not told: {said}");
 }
