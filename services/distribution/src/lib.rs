@@ -11,6 +11,7 @@ pub mod content;
 pub mod error;
 pub mod events;
 pub mod gc;
+mod go_duration;
 pub mod images;
 pub mod leases;
 pub mod namespaces;

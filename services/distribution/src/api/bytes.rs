@@ -266,8 +266,7 @@ mod tests {
         reader.window = i32::MIN;
         client.send(Ok(pack(&Data { data: vec![7].into() }))).await.unwrap();
         assert_eq!(beside(move || reader.read(&mut [0; 9])).await.unwrap().unwrap(), 1);
-        let update: WindowUpdate =
-            wire::message(&answers.recv().await.unwrap().unwrap()).unwrap();
+        let update: WindowUpdate = wire::message(&answers.recv().await.unwrap().unwrap()).unwrap();
         assert_eq!(update.update, i32::MAX);
     }
 

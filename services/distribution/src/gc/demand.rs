@@ -73,6 +73,19 @@ impl Demand {
         }
     }
 
+    /// Waits until one is asked for at once, and by other deletions than the `known` ones.
+    pub async fn wished_anew(&self, known: u64) {
+        while self.known() == known || self.wish() != Some(Wish::Now) {
+            self.wake.notified().await;
+        }
+    }
+
+    /// How many deletions there were since the last collection began.
+    #[must_use]
+    pub fn known(&self) -> u64 {
+        self.counts().deletions
+    }
+
     /// Whether a collection is asked for.
     #[must_use]
     pub fn asks(&self) -> bool {
@@ -140,6 +153,19 @@ mod tests {
             None,
             "a threshold of nought asks for nothing at once"
         );
+    }
+
+    #[test]
+    fn only_further_deletions_ask_anew() {
+        let demand = Demand::new(0, 2);
+        demand.add(Counts { changes: 2, deletions: 2 });
+        let known = demand.known();
+        let mut waiting = Box::pin(demand.wished_anew(known));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        demand.changed();
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        demand.deleted();
+        assert_eq!(waiting.now_or_never(), Some(()));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use super::demand::{Demand, Wish};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The least that a collection counts for, so that quick ones do not follow each other at once.
 const LEAST: Duration = Duration::from_millis(5);
-/// The longest pause between tries after a collection that was given up.
+/// The shortest and the longest pause between tries after a collection that was given up.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// As good as never; no clock overflows.
@@ -106,9 +107,10 @@ async fn await_turn(collector: &Collector, demand: &Demand, pace: &Pace) {
     sleep(pace.schedule_delay).await;
 }
 
-/// Tries until a collection comes to its end.
+/// Tries until a collection comes to its end. Deletions that ask for one at once cut a long pause
+/// short.
 async fn until_done(collector: &Collector) {
-    let mut pause = Duration::from_secs(1);
+    let (demand, mut pause) = (collector.demand(), SHORTEST_PAUSE);
     loop {
         match collector.collect().await {
             Ok(stats) => {
@@ -117,7 +119,11 @@ async fn until_done(collector: &Collector) {
             }
             Err(error) => {
                 tracing::info!(error = berth_errors::chain(&error), next = ?pause, "collection given up");
-                sleep(pause).await;
+                let known = demand.known();
+                sleep(SHORTEST_PAUSE).await;
+                let longer = pause.saturating_sub(SHORTEST_PAUSE);
+                // Not for those that the collection that was given up had been asked for by.
+                let _ = timeout(longer, demand.wished_anew(known)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::Error;
 use super::endpoint::{Capability, Endpoint, Scheme, Tls};
+use crate::go_duration;
 
 #[derive(Deserialize)]
 struct File {
@@ -208,28 +209,10 @@ fn headers(pairs: BTreeMap<String, OneOrMany>) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// A length of time as Go writes it: `1m30s`, `1.5h`, `300ms`.
 fn duration(text: &str) -> Result<Duration, String> {
+    let nanos = go_duration::parse(text).and_then(|nanos| u64::try_from(nanos).ok());
     let wrong = || format!("dial_timeout {text:?} is no length of time such as 5s or 1m30s");
-    let (mut seconds, mut rest) = (0.0, text);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let length = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return Err(wrong()),
-        };
-        seconds += number.parse::<f64>().map_err(|_| wrong())? * length;
-        rest = after;
-    }
-    Duration::try_from_secs_f64(seconds).ok().filter(|_| !text.is_empty()).ok_or_else(wrong)
+    nanos.map(Duration::from_nanos).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -290,6 +273,7 @@ mod tests {
             "x =",
             "dial_timeout = '5'",
             "dial_timeout = 'soon'",
+            "dial_timeout = '-1s'",
             "client = [['one']]",
             "ca = 7",
             "skip_verify = 'yes'",

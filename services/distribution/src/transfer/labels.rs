@@ -148,7 +148,8 @@ mod tests {
         let (blob, manifest): (Labels, Labels) = (own("x/y,a/b/c,z"), own("a/c"));
         let third = reference("h/a/b/d:1");
         assert_eq!(mountable(&[&blob, &manifest], &third).unwrap(), "a/b/c");
-        for hostile in ["a/b/c:pull repository:secret", "a/b/c:pull", "a/b/../c", "A/b", "a//b", ""] {
+        for hostile in ["a/b/c:pull repository:secret", "a/b/c:pull", "a/b/../c", "A/b", "a//b", ""]
+        {
             assert_eq!(mountable(&[&own(hostile)], &third), None, "{hostile}");
         }
         let long = "x".repeat(MAX_LABEL - source_key(&third).len() - 3);

@@ -141,7 +141,8 @@ async fn indexes_nest_no_deeper_on_their_way_out() {
         listed = json!([entry, entry]);
         let name = hub.reference(&format!("nest:{depth}"));
         let size = bytes.len() as i64;
-        let target = Descriptor { media_type: media_type.into(), digest, size, ..Default::default() };
+        let target =
+            Descriptor { media_type: media_type.into(), digest, size, ..Default::default() };
         let image = Record { name: name.clone(), target: Some(target), ..Default::default() };
         let create = CreateImageRequest { image: Some(image), ..Default::default() };
         let create = crate::support::on(crate::support::NAMESPACE, create);

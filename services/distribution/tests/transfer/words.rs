@@ -97,7 +97,8 @@ async fn a_client_may_see_what_is_said() {
     let kit = Kit::start().await;
     let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "me:secret");
     kit.docker_config(&json!({"auths": {hub.host(): {"auth": login}}}));
-    let server = format!("server = \"http://{}\"\n[header]\nx-own = [\"of the host\"]\n", hub.host());
+    let server =
+        format!("server = \"http://{}\"\n[header]\nx-own = [\"of the host\"]\n", hub.host());
     kit.hosts(&hub.host(), &server);
     let (window, mut logs) = kit.stream("logs").await;
     window.send(pack(&types::WindowUpdate { update: 1 << 20 })).await.unwrap();
