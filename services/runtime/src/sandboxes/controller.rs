@@ -39,6 +39,8 @@ use life::Life;
 const FOLDER: &str = ".sandboxes";
 /// How long a shim that agreed to end may take.
 const LEAVING: Duration = Duration::from_secs(5);
+/// What a shim says of a sandbox that runs.
+const READY: &str = "SANDBOX_READY";
 
 type Key = (Namespace, String);
 
@@ -86,6 +88,8 @@ struct Running {
     life: Life,
     /// Its shim was told to end.
     leaving: AtomicBool,
+    /// Held by whoever starts it, until that is told or it is taken away.
+    starting: tokio::sync::Mutex<()>,
     /// Held by whoever ends it, until it is gone.
     ending: tokio::sync::Mutex<()>,
     /// Cancelled when it is gone.
@@ -140,13 +144,12 @@ impl Controller {
         let sandbox = found.map_err(|_| Error::NoSandbox(id.to_owned()))?;
         let this = self.clone();
         self.to_the_end("sandbox-start", async move {
-            let started = match sandbox.client()?.start().await {
+            let _starting = sandbox.starting.lock().await;
+            let client = sandbox.client()?;
+            let started = match client.start().await {
                 Ok(started) => started,
                 Err(error) => {
-                    // One that runs already goes on.
-                    if !sandbox.life.started() {
-                        this.discard(&sandbox).await;
-                    }
+                    this.not_started(&sandbox, &client).await;
                     let step = format!("failed to start sandbox {}", sandbox.id);
                     return Err(Error::within(step)(error));
                 }
@@ -155,6 +158,18 @@ impl Controller {
             Ok((started, sandbox.bundle.bootstrap()))
         })
         .await
+    }
+
+    /// After a start that failed: a sandbox that runs goes on, any other is taken away. The caller
+    /// holds what only one starts with.
+    async fn not_started(&self, sandbox: &Arc<Running>, client: &SandboxClient) {
+        if sandbox.life.started() {
+            return;
+        }
+        match client.status(false).await {
+            Ok(report) if report.state == READY => self.started(sandbox),
+            _ => self.discard(sandbox).await,
+        }
     }
 
     /// What a sandbox's containers run on.
@@ -280,10 +295,16 @@ impl Controller {
         removed.map_err(Error::within("failed to delete sandbox shim"))
     }
 
-    /// Tells the start of a sandbox. Written down after it was told, as its end is.
+    /// Tells the start of a sandbox, if it was not told. Written down after it was told, as its end
+    /// is.
     fn started(&self, sandbox: &Running) {
-        self.tell(sandbox, Event::SandboxStarted { id: sandbox.id.clone() });
-        sandbox.life.start();
+        let id = || sandbox.id.clone();
+        sandbox.life.start(|exit| {
+            self.tell(sandbox, Event::SandboxStarted { id: id() });
+            if let Some(exit) = exit {
+                self.tell(sandbox, Event::SandboxExited { id: id(), exit });
+            }
+        });
     }
 
     /// Tells the end of a sandbox, if it was not told; answers how it ended first.

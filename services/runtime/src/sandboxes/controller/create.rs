@@ -105,6 +105,7 @@ impl Attempt<'_> {
             client: Mutex::new(Some(client)),
             life: Life::of(bundle),
             leaving: AtomicBool::new(false),
+            starting: tokio::sync::Mutex::default(),
             ending: tokio::sync::Mutex::default(),
             gone: gone.clone(),
         }))

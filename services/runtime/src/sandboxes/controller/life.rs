@@ -42,22 +42,28 @@ impl Life {
         self.now().exit
     }
 
-    /// It runs.
-    pub(super) fn start(&self) {
+    /// It runs: tells of it if that was not told, with its end if that is known already.
+    pub(super) fn start(&self, tell: impl FnOnce(Option<Exit>)) {
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
+        if now.started {
+            return;
+        }
+        tell(now.exit);
         self.keep(Kept { started: true, ..now });
     }
 
-    /// It has ended: tells of it if that was not told; answers how it ended first. It is written
-    /// down after it was told: a kill just between the two tells it again.
+    /// It has ended: tells of it if its start was told and its end was not; answers how it ended
+    /// first. It is written down after it was told: a kill just between the two tells it again.
     pub(super) fn end(&self, exit: Exit, tell: impl FnOnce()) -> Exit {
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = self.exit() {
             return known;
         }
-        tell();
         let now = self.now();
+        if now.started {
+            tell();
+        }
         self.keep(Kept { exit: Some(exit), ..now });
         exit
     }
@@ -93,5 +99,40 @@ impl Life {
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn exit(status: u32) -> Exit {
+        Exit { pid: 0, status, at: SystemTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_start_and_an_end_are_told_once_and_in_this_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bundle = |id: &str| Bundle::at(Path::new(folder.path()), "test", id);
+        let told = RefCell::new(Vec::new());
+        let start = |life: &Life| life.start(|exit| told.borrow_mut().push(("start", exit)));
+        let end = |life: &Life, status| {
+            life.end(exit(status), || told.borrow_mut().push(("end", Some(exit(status)))))
+        };
+        let life = Life::of(&bundle("a"));
+        start(&life);
+        start(&life);
+        assert_eq!((end(&life, 1), end(&life, 2)), (exit(1), exit(1)));
+        assert_eq!(told.take(), [("start", None), ("end", Some(exit(1)))]);
+        // One that ends before its start was told; one that never started.
+        let life = Life::of(&bundle("b"));
+        assert_eq!(end(&life, 3), exit(3));
+        assert_eq!(told.take(), []);
+        start(&life);
+        assert_eq!(told.take(), [("start", Some(exit(3)))]);
     }
 }

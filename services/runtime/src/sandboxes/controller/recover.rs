@@ -8,7 +8,7 @@ use berth_ids::Namespace;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, FOLDER, Life, Running};
+use super::{Controller, FOLDER, Life, READY, Running};
 use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::peers::SandboxClient;
@@ -16,8 +16,6 @@ use crate::shims::read_log;
 
 /// Shims that are connected to at once.
 const CONNECTED: usize = 64;
-/// What a shim says of a sandbox that runs.
-const READY: &str = "SANDBOX_READY";
 
 impl Controller {
     /// Takes over the sandboxes whose folders are there. Their shims are connected to when this
@@ -52,6 +50,7 @@ impl Controller {
             bundle,
             client: Mutex::new(client.clone()),
             leaving: AtomicBool::new(false),
+            starting: tokio::sync::Mutex::default(),
             ending: tokio::sync::Mutex::default(),
             gone,
         });
@@ -81,9 +80,7 @@ impl Controller {
                 );
             }
             // It was started, and the run was killed before that was written down.
-            Ok(report) if report.state == READY && !sandbox.life.started() => {
-                self.started(sandbox);
-            }
+            Ok(report) if report.state == READY => self.started(sandbox),
             Ok(_) => {}
         }
     }
