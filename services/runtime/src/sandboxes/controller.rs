@@ -34,6 +34,7 @@ use crate::process::Exit;
 use crate::shims::{Bootstrap, Launcher};
 use crate::work::{in_folder, to_the_end};
 use life::Life;
+use watch::{UNKNOWN, exit};
 
 /// The folder of the sandboxes' folders. No namespace has such a name.
 const FOLDER: &str = ".sandboxes";
@@ -320,6 +321,10 @@ impl Controller {
 
     /// Removes the folder of a sandbox and forgets it.
     async fn remove(&self, sandbox: &Running) -> Result<()> {
+        if sandbox.life.started() {
+            // Who was told of its start hears of its end, also if nobody knows how it ended.
+            self.ended(sandbox, exit(UNKNOWN));
+        }
         let bundle = sandbox.bundle.clone();
         let removed = in_folder("sandbox-remove", move || bundle.remove()).await;
         sandbox.set_client(None);

@@ -13,7 +13,7 @@ use crate::peers::{SandboxClient, deleted};
 use crate::process::Exit;
 
 /// The status of a sandbox of which nobody can say how it ended.
-const UNKNOWN: u32 = 255;
+pub(super) const UNKNOWN: u32 = 255;
 /// Between two connections to a shim that accepts and hangs up.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -128,6 +128,7 @@ impl Controller {
     }
 }
 
-fn exit(status: u32) -> Exit {
+/// An end that is noticed now.
+pub(super) fn exit(status: u32) -> Exit {
     Exit { pid: 0, status, at: SystemTime::now() }
 }
