@@ -5,8 +5,10 @@ mod known;
 mod launch;
 mod log;
 mod resolve;
+mod socket;
 
 pub use bootstrap::Bootstrap;
 pub use known::Known;
 pub use launch::{Launcher, STARTING, Settings};
 pub use log::read_log;
+pub(crate) use socket::remove_socket;

@@ -9,6 +9,7 @@ use super::{Task, Tasks};
 use crate::error::Result;
 use crate::peers::{ShimClient, deleted};
 use crate::process::{Exit, State, Status};
+use crate::shims::remove_socket;
 
 /// The status of a process that was killed with its shim.
 const KILLED: u32 = 137;
@@ -146,9 +147,11 @@ impl Tasks {
         let launcher = &self.0.parts.launcher;
         let path = task.bundle.path();
         let printed = launcher.delete(&task.program, &task.ns, &task.id, path).await?;
-        if let Some(bootstrap) = task.bundle.bootstrap() {
-            // Its owner is gone; when another shim has taken its place it is not there.
-            let _ = fs_err::remove_file(bootstrap.socket());
+        // The socket of a shim that it joined is that of the sandbox.
+        if !task.bundle.joined()
+            && let Some(bootstrap) = task.bundle.bootstrap()
+        {
+            remove_socket(&bootstrap).await;
         }
         let mut exit = deleted(&printed)?;
         let pid = task.life.first_pid();

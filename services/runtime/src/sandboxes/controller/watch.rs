@@ -11,6 +11,7 @@ use super::{Controller, Running};
 use crate::error::Result;
 use crate::peers::{SandboxClient, deleted};
 use crate::process::Exit;
+use crate::shims::remove_socket;
 
 /// The status of a sandbox of which nobody can say how it ended.
 pub(super) const UNKNOWN: u32 = 255;
@@ -115,8 +116,7 @@ impl Controller {
         let path = sandbox.bundle.path();
         let printed = launcher.delete(&sandbox.program, &sandbox.ns, &sandbox.id, path).await?;
         if let Some(shim) = sandbox.bundle.bootstrap() {
-            // Its owner is gone; when another shim has taken its place it is not there.
-            let _ = fs_err::remove_file(shim.socket());
+            remove_socket(&shim).await;
         }
         deleted(&printed)
     }
