@@ -16,6 +16,14 @@ use futures::future::BoxFuture;
 use crate::error::{Error, Result};
 use crate::refs::{self, Ref};
 
+/// A root file system of which another service has made a part.
+pub struct Activated {
+    /// What is left for the shim.
+    pub mounts: Vec<Mount>,
+    /// Whether this call made it; else it was there.
+    pub made: bool,
+}
+
 /// The services that this one tells of its changes.
 pub trait Neighbours: Send + Sync {
     /// Makes a namespace known to its owner.
@@ -25,14 +33,14 @@ pub trait Neighbours: Send + Sync {
     /// Tells the owner of an object that something here refers to it.
     fn pin<'a>(&'a self, namespace: &'a Namespace, to: &'a Ref) -> BoxFuture<'a, Result<()>>;
     /// Has the mounts of a container's root file system made that a shim cannot make by itself;
-    /// answers what is left for the shim, or nothing if that is all as it is. What an earlier task
-    /// of the container has left is taken as it is.
+    /// answers what is left for the shim, or nothing if that is all as it is. What is there for the
+    /// container already is taken as it is.
     fn activate<'a>(
         &'a self,
         namespace: &'a Namespace,
         container: &'a str,
         mounts: &'a [Mount],
-    ) -> BoxFuture<'a, Result<Option<Vec<Mount>>>>;
+    ) -> BoxFuture<'a, Result<Option<Activated>>>;
     /// Undoes that.
     fn deactivate<'a>(
         &'a self,

@@ -24,14 +24,18 @@ use wire::namespaces_client::NamespacesClient;
 
 use super::shim::wire_mount;
 use crate::error::{Error, Result};
-use crate::gate::Neighbours;
+use crate::gate::{Activated, Neighbours};
 use crate::refs::Ref;
 
 /// Under this label an activation names the container that it is kept for.
 const OF_CONTAINER: &str = "containerd.io/gc.bref.container";
 /// How long a report may take, a restart of distribution included.
 const REPORT: Duration = Duration::from_secs(20);
-/// Between two tries of it.
+/// How long mounts may take: a file system may have to be made or checked first.
+const MOUNTING: Duration = Duration::from_secs(120);
+/// How long what is quick may take.
+const QUICK: Duration = Duration::from_secs(20);
+/// Between two tries of a report.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Connections to distribution and bundle, made when they are needed.
@@ -57,7 +61,8 @@ impl Services {
         container: &str,
     ) -> Result<Option<ActivationInfo>> {
         let answer = twice(|| async {
-            let request = with_namespace(InfoRequest { name: container.to_owned() }, namespace);
+            let mut request = with_namespace(InfoRequest { name: container.to_owned() }, namespace);
+            request.set_timeout(QUICK);
             MountsClient::new(self.bundle.clone()).info(request).await
         });
         let answer = answer.await.map_err(refused("ask for activated mounts"))?;
@@ -128,7 +133,7 @@ impl Neighbours for Services {
         namespace: &'a Namespace,
         container: &'a str,
         mounts: &'a [Mount],
-    ) -> BoxFuture<'a, Result<Option<Vec<Mount>>>> {
+    ) -> BoxFuture<'a, Result<Option<Activated>>> {
         Box::pin(async move {
             let mounts: Vec<_> = mounts.iter().map(wire_mount).collect();
             let answer = twice(|| async {
@@ -138,18 +143,20 @@ impl Neighbours for Services {
                     labels: [(OF_CONTAINER.to_owned(), container.to_owned())].into(),
                     temporary: false,
                 };
-                let request = with_namespace(request, namespace);
+                let mut request = with_namespace(request, namespace);
+                request.set_timeout(MOUNTING);
                 MountsClient::new(self.bundle.clone()).activate(request).await
             });
-            let info = match answer.await {
-                Ok(answer) => answer.into_inner().info,
+            let (info, made) = match answer.await {
+                Ok(answer) => (answer.into_inner().info, true),
                 Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),
                 Err(status) if status.code() == tonic::Code::AlreadyExists => {
-                    self.activated(namespace, container).await?
+                    (self.activated(namespace, container).await?, false)
                 }
                 Err(status) => return Err(refused("activate mounts")(status)),
             };
-            Ok(Some(info.unwrap_or_default().system.into_iter().map(mount).collect()))
+            let mounts = info.unwrap_or_default().system.into_iter().map(mount).collect();
+            Ok(Some(Activated { mounts, made }))
         })
     }
 
@@ -161,7 +168,8 @@ impl Neighbours for Services {
         Box::pin(async move {
             let answer = twice(|| async {
                 let request = DeactivateRequest { name: container.to_owned() };
-                let request = with_namespace(request, namespace);
+                let mut request = with_namespace(request, namespace);
+                request.set_timeout(QUICK);
                 MountsClient::new(self.bundle.clone()).deactivate(request).await
             });
             answer.await.map(drop).map_err(refused("deactivate mounts"))
@@ -177,7 +185,8 @@ impl Neighbours for Services {
         Box::pin(async move {
             let answer = twice(|| async {
                 let (snapshotter, key) = (snapshotter.to_owned(), key.to_owned());
-                let request = with_namespace(MountsRequest { snapshotter, key }, namespace);
+                let mut request = with_namespace(MountsRequest { snapshotter, key }, namespace);
+                request.set_timeout(QUICK);
                 SnapshotsClient::new(self.bundle.clone()).mounts(request).await
             });
             let answer = answer.await.map_err(refused("ask for mounts"))?;

@@ -77,16 +77,20 @@ impl Tasks {
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
         let system = self.activate(ns, &create, &program).await?;
         let activated = system.is_some();
-        create.rootfs = system.unwrap_or(create.rootfs);
+        let made_now = system.as_ref().is_some_and(|system| system.made);
+        if let Some(system) = system {
+            create.rootfs = system.mounts;
+        }
         let (create, program) = (&create, program.as_path());
         let attempt = Attempt { tasks: self, ns, create, program, bundle, joined, activated };
         let made = attempt.run(&container, &options).await;
-        if made.is_err() && activated {
+        if made.is_err() && made_now {
             self.deactivate(ns, &create.id).await;
         }
         let (task, pid) = made?;
-        self.watch(&task);
+        // In this order: who watches it may find it gone, and takes it away then.
         making.done(task.clone());
+        self.watch(&task);
         if let Err(deleted) = self.0.parts.containers.get(ns, &create.id) {
             // Nobody could reach the task of a container that was deleted meanwhile.
             if let Err(error) = self.delete_task(task).await {

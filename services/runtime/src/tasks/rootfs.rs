@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use berth_ids::Namespace;
-use berth_mount::Mount;
 
 use super::{Create, Tasks};
 use crate::bundle::Bundle;
 use crate::error::Result;
+use crate::gate::Activated;
 
 /// In the folder of a task whose root file system was activated.
 const ACTIVATED: &str = "berth-activated";
@@ -22,7 +22,7 @@ impl Tasks {
         ns: &Namespace,
         create: &Create,
         program: &Path,
-    ) -> Result<Option<Vec<Mount>>> {
+    ) -> Result<Option<Activated>> {
         let Create { id, rootfs, .. } = create;
         if rootfs.iter().all(|mount| PLAIN.contains(&mount.kind.as_str())) {
             return Ok(None);

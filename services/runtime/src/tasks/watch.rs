@@ -25,8 +25,10 @@ impl Tasks {
         let stop = self.0.parts.jobs.token();
         self.0.parts.jobs.spawn("shim-watch", async move {
             tokio::select! {
-                () = tasks.keep(&task) => {}
+                // First: one that was deleted already is not cleaned up after.
+                biased;
                 () = task.gone.cancelled() => {}
+                () = tasks.keep(&task) => {}
                 () = stop.cancelled() => {}
             }
         });

@@ -53,9 +53,11 @@ impl Controller {
         made.await?;
         let attempt = Attempt { controller: self, ns, id, program: &program, bundle };
         let running = attempt.run(&options, setup).await?;
-        self.watch(&running);
-        making.done(running.clone());
+        // In this order: it can be started as soon as it is known, and who watches it may find it
+        // gone, and takes it away then.
         self.tell(&running, Event::SandboxCreated { id: id.clone() });
+        making.done(running.clone());
+        self.watch(&running);
         Ok(())
     }
 }
