@@ -7,7 +7,7 @@
 //! step without being known here, for the sizes of its entries are the same, and what was put into it
 //! once is the name that fits. All else passes as it is, without being copied.
 //!
-//! What is not understood (a name that is empty, in a CONTINUATION, or under an index of the dynamic
+//! What is not understood (a name that is empty, very long, in a CONTINUATION, or under an index of the dynamic
 //! table) passes as it is too, and h2 decides.
 
 mod block;
@@ -21,6 +21,8 @@ use bytes::{Buf, BytesMut};
 use http::uri::Authority;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::window::WINDOW;
+
 /// What a connection begins with.
 const PREFACE: usize = 24;
 /// Length, kind, flags and stream of a frame.
@@ -30,8 +32,8 @@ const HEADERS: u8 = 1;
 /// Its flags.
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
-/// A longer frame of headers, which no client sends, is not waited for.
-const LONGEST: usize = HEAD + (16 << 10);
+/// A longer frame is not waited for, nor made: h2 refuses it.
+const LONGEST: usize = HEAD + WINDOW.frame as usize;
 
 /// A connection whose calls have names that HTTP accepts.
 #[derive(Debug)]
@@ -56,8 +58,9 @@ impl<S> Names<S> {
         Self { inner, fits, pass: PREFACE, held: BytesMut::new(), ready: BytesMut::new() }
     }
 
-    /// How much of the bytes can pass as it is, up to a frame that cannot, or not yet.
-    fn passing(&mut self, bytes: &[u8]) -> usize {
+    /// How much of the bytes can pass as it is, up to a frame that cannot, or not yet; and what stands
+    /// for that frame.
+    fn passing(&mut self, bytes: &[u8]) -> (usize, Option<Renamed>) {
         let mut at = 0;
         loop {
             let passed = self.pass.min(bytes.len() - at);
@@ -65,10 +68,11 @@ impl<S> Names<S> {
             at += passed;
             match frame(&bytes[at..]) {
                 Frame::Passing(length) => self.pass = length,
-                Frame::Headers(frame) if renamed(frame, self.fits).is_none() => {
-                    self.pass = frame.len();
-                }
-                Frame::Headers(_) | Frame::Cut => return at,
+                Frame::Headers(frame) => match renamed(frame, self.fits) {
+                    None => self.pass = frame.len(),
+                    Some(bytes) => return (at, Some(Renamed { bytes, instead: frame.len() })),
+                },
+                Frame::Cut => return (at, None),
             }
         }
     }
@@ -77,23 +81,28 @@ impl<S> Names<S> {
     fn release(&mut self) {
         loop {
             let mut held = std::mem::take(&mut self.held);
-            let passing = self.passing(&held);
+            let (passing, renamed) = self.passing(&held);
             self.ready.unsplit(held.split_to(passing));
-            let whole = match frame(&held) {
-                Frame::Headers(frame) => frame.len(),
-                Frame::Passing(_) | Frame::Cut => {
-                    self.held = held;
-                    return;
-                }
-            };
-            let frame = held.split_to(whole);
-            match renamed(&frame, self.fits) {
-                Some(renamed) => self.ready.extend_from_slice(&renamed),
-                None => self.ready.unsplit(frame),
-            }
             self.held = held;
+            match renamed {
+                Some(renamed) => self.replace(&renamed),
+                None => return,
+            }
         }
     }
+
+    /// Releases a frame in place of the one that `held` begins with.
+    fn replace(&mut self, renamed: &Renamed) {
+        self.held.advance(renamed.instead);
+        self.ready.extend_from_slice(&renamed.bytes);
+    }
+}
+
+/// A frame in place of one of a call whose name does not fit.
+struct Renamed {
+    bytes: Vec<u8>,
+    /// The length of that one.
+    instead: usize,
 }
 
 enum Frame<'a> {
@@ -130,7 +139,8 @@ fn renamed(frame: &[u8], fits: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     }
     let block = block::renamed(frame.get(start..end)?, fits)?;
     let length = frame.len() - HEAD - (end - start) + block.len();
-    let length = u32::try_from(length).ok().filter(|length| *length < 1 << 24)?;
+    // Written plainly a name may be longer than it was.
+    let length = u32::try_from(length).ok().filter(|length| *length <= WINDOW.frame)?;
     Some([&length.to_be_bytes()[1..], &frame[3..start], &block, &frame[end..]].concat())
 }
 
@@ -151,13 +161,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Names<S> {
             if this.held.is_empty() {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-                let passing = this.passing(&buf.filled()[before..]);
+                let (passing, renamed) = this.passing(&buf.filled()[before..]);
                 let held = &buf.filled()[before + passing..];
                 if held.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
                 this.held.extend_from_slice(held);
                 buf.set_filled(before + passing);
+                if let Some(renamed) = renamed {
+                    this.replace(&renamed);
+                }
                 this.release();
                 if passing > 0 {
                     return Poll::Ready(Ok(()));

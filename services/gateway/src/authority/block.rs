@@ -7,6 +7,8 @@ use super::huffman;
 /// The pseudo-header, and its place in the static table.
 const NAME: &[u8] = b":authority";
 const INDEX: usize = 1;
+/// A longer string is not looked at.
+const LONGEST: usize = 1 << 10;
 
 /// The block with an authority that fits, of the same length. None if it has one that fits, or none
 /// that can be changed, or is not understood.
@@ -25,7 +27,8 @@ pub fn renamed(block: &[u8], fits: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         if !literal {
             continue;
         }
-        let is_it = index == INDEX || (index == 0 && *reader.text()?.decoded()? == *NAME);
+        let is_it = index == INDEX
+            || (index == 0 && reader.text()?.decoded().is_some_and(|name| *name == *NAME));
         let start = reader.at;
         let value = reader.text()?;
         if !is_it {
@@ -89,7 +92,9 @@ impl<'a> Reader<'a> {
 
 impl<'a> Text<'a> {
     fn decoded(&self) -> Option<Cow<'a, [u8]>> {
-        if self.compressed {
+        if self.bytes.len() > LONGEST {
+            None
+        } else if self.compressed {
             huffman::decode(self.bytes).map(Cow::Owned)
         } else {
             Some(Cow::Borrowed(self.bytes))

@@ -84,6 +84,41 @@ async fn seen(calls: Vec<Call>, sizes: Vec<usize>, table: u32) -> Vec<(String, H
     tokio::time::timeout(Duration::from_secs(20), both).await.expect("in time")
 }
 
+/// A frame of headers whose block is this and a literal that fills it up.
+fn filled(block: &[u8], length: u32) -> Vec<u8> {
+    let head = [&length.to_be_bytes()[1..], &[HEADERS, 4, 0, 0, 0, 1], block].concat();
+    // Its length in the three bytes after the first.
+    let rest = HEAD + length as usize - head.len() - 7;
+    let (low, mid, high) =
+        ((rest - 127) & 0x7f | 0x80, (rest - 127) >> 7 & 0x7f | 0x80, (rest - 127) >> 14);
+    let size = [low, mid, high].map(|part| u8::try_from(part).expect("seven bits"));
+    [&head[..], &[0, 1, b'x', 0x7f], &size, &vec![b'a'; rest]].concat()
+}
+
+async fn through(frame: &[u8]) -> Vec<u8> {
+    let sent = [&[b'x'; PREFACE], frame].concat();
+    let mut read = Vec::new();
+    Names::new(&sent[..]).read_to_end(&mut read).await.expect("no failure");
+    read.split_off(PREFACE)
+}
+
+#[tokio::test]
+async fn names_in_long_frames_are_looked_at_and_no_frame_becomes_too_long() {
+    let (plain, fits) = ([&[0x41, 4][..], b"/a.b"].concat(), [&[0x41, 4][..], b"-a-b"].concat());
+    for length in [100 << 10, WINDOW.frame] {
+        assert!(through(&filled(&plain, length)).await == filled(&fits, length), "{length}");
+    }
+    // Six slashes, which take five bytes when they are compressed.
+    let compressed = [0x41, 0x85, 0x61, 0x86, 0x18, 0x61, 0x8f];
+    let shorter = through(&filled(&compressed, WINDOW.frame - 1)).await;
+    assert_eq!((shorter.len(), &shorter[HEAD..HEAD + 8]), (LONGEST, &b"\x41\x06------"[..]));
+    let longest = filled(&compressed, WINDOW.frame);
+    assert!(through(&longest).await == longest);
+    let long = [&[0x41, 0x7f, 0x82, 0x07][..], &[b'/'; 1025]].concat();
+    let long = filled(&long, 100 << 10);
+    assert!(through(&long).await == long);
+}
+
 fn calls() -> impl Strategy<Value = Vec<Call>> {
     // Some names come back, and long values push others out of the table.
     let name =
