@@ -88,9 +88,11 @@ pub async fn attend(upstream: Upstream) {
             Ok(open) => drained(open.into_inner()).await,
             Err(status) => status,
         };
-        if ended.code() != Code::Unavailable {
-            return tracing::warn!(service = upstream.name(), %ended, "tell that a gateway is there");
+        let service = upstream.name();
+        if ended.code() == Code::Unimplemented {
+            return tracing::warn!(service, %ended, "tell that a gateway is there");
         }
+        tracing::debug!(service, %ended, "tell that a gateway is there");
         sleep(PAUSE).await;
     }
 }
