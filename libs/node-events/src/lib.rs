@@ -19,7 +19,22 @@ use crate::attendance::Attendance;
 /// The service of a ring. `stop` ends its streams, which have no end of their own.
 #[must_use]
 pub fn service(ring: Ring, stop: CancellationToken) -> NodeEventsServer<Service> {
-    NodeEventsServer::new(Service { attendance: Attendance::new(ring.clone()), ring, stop })
+    serving(Attendance::new(ring.clone()), ring, stop)
+}
+
+/// As [`service`], in a run that took over what an earlier one left and tells what has become of it:
+/// who lost the gateway together with that run is told all of that.
+#[must_use]
+pub fn successor(ring: Ring, stop: CancellationToken) -> NodeEventsServer<Service> {
+    serving(Attendance::succeeding(ring.clone()), ring, stop)
+}
+
+fn serving(
+    attendance: Attendance,
+    ring: Ring,
+    stop: CancellationToken,
+) -> NodeEventsServer<Service> {
+    NodeEventsServer::new(Service { ring, attendance, stop })
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
 }

@@ -51,6 +51,8 @@ pub struct Domain {
     pub gate: Arc<Gate>,
     /// Events.
     pub ring: Ring,
+    /// Whether there are tasks or sandboxes of an earlier run.
+    pub recovered: bool,
     /// Programs of shims.
     pub launcher: Launcher,
     /// Cancelled when the service ends.
@@ -67,7 +69,7 @@ pub fn routes(domain: &Domain) -> Routes {
                 .max_encoding_message_size(MAX_MESSAGE)
         };
     }
-    let Domain { containers, tasks, sandboxes, controller, gate, ring, launcher, stop } =
+    let Domain { containers, tasks, sandboxes, controller, gate, ring, recovered, launcher, stop } =
         domain.clone();
     let counted = namespaces::Service {
         gate: gate.clone(),
@@ -81,7 +83,10 @@ pub fn routes(domain: &Domain) -> Routes {
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
     };
-    let told = berth_node_events::service(ring.clone(), stop);
+    let told = match recovered {
+        true => berth_node_events::successor(ring.clone(), stop),
+        false => berth_node_events::service(ring.clone(), stop),
+    };
     Routes::new(service!(ContainersServer, containers::Service(containers)))
         .add_service(service!(TasksServer, tasks::Service(tasks)))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes)))

@@ -86,7 +86,9 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let (watched, started) = (containers.clone(), tasks.clone());
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let stop = jobs.token();
-    let domain = Domain { containers, tasks, sandboxes, controller, gate, ring, launcher, stop };
+    let recovered = recovered + pods > 0;
+    let domain =
+        Domain { containers, tasks, sandboxes, controller, gate, ring, recovered, launcher, stop };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(store)
 }
