@@ -419,6 +419,10 @@ async fn a_restart_keeps_records_and_clears_the_rest() {
         let s = node.open().await;
         prepare(&s, OVERLAYFS, "k", "").await.unwrap();
         prepare(&s, OVERLAYFS, "lost", "").await.unwrap();
+        // What no Prepare takes, but an update: it keeps no start from succeeding.
+        let key = "containerd.io/snapshot/uidmapping";
+        let (bad, all) = (labels(&[(key, "x")]), vec![LabelChange::All]);
+        s.update(&caller(), OVERLAYFS, "lost", bad, all).await.unwrap();
     }
     fs::create_dir_all(root.join("overlayfs/snapshots/999/fs")).unwrap();
     fs::create_dir_all(root.join("overlayfs/staging/5/fs")).unwrap();
