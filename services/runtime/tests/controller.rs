@@ -310,3 +310,23 @@ async fn a_making_that_was_cut_off_leaves_a_sandbox_or_nothing() {
     }
     node.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_starts_at_once_one_starts_it_and_none_takes_it_away() {
+    let shim = shims().pop().unwrap();
+    let node = Node::start().await;
+    let pod = Pod { node: &node, id: "sb6" };
+    pod.record(&shim).await;
+    for _ in 0..8 {
+        pod.create(&shim).await.unwrap();
+        let starts = futures::future::join_all((0..4).map(|_| pod.start())).await;
+        let refused: Vec<_> = starts.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), 3, "{refused:?}");
+        assert!(refused.iter().all(|error| error.code() == Code::FailedPrecondition));
+        assert_eq!(pod.status().await.unwrap().state, "SANDBOX_READY");
+        pod.shutdown().await.unwrap();
+    }
+    let life = ["sandbox create", "sandbox start", "sandbox exit 0"];
+    assert_eq!(node.events("sb6").await, life.repeat(8));
+    node.finish().await;
+}
