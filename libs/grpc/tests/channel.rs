@@ -20,7 +20,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// Counts its calls; one for the service `slow` never ends.
+/// Counts its calls; one for the service `slow` never ends, and one for `expired` ends as tonic's
+/// server ends those whose deadline it sees pass.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicU32>);
 
@@ -30,8 +31,10 @@ type Reply = Result<tonic::Response<HealthCheckResponse>, Status>;
 impl Health for Counting {
     async fn check(&self, request: tonic::Request<HealthCheckRequest>) -> Reply {
         self.0.fetch_add(1, Ordering::SeqCst);
-        if request.into_inner().service == "slow" {
-            std::future::pending::<()>().await;
+        match &*request.into_inner().service {
+            "slow" => std::future::pending::<()>().await,
+            "expired" => return Err(Status::cancelled("Timeout expired")),
+            _ => {}
         }
         Ok(tonic::Response::new(HealthCheckResponse { status: 1 }))
     }
@@ -207,6 +210,20 @@ async fn a_service_that_hangs_is_given_up_and_a_slow_one_is_not() {
     let error = check(&channel, "slow", Some(Duration::from_millis(200))).await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     server.kill();
+}
+
+/// Whoever of the two sees it first.
+#[tokio::test]
+async fn a_deadline_that_passes_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let (channel, tasks) = (channel(&path), Tasks::new());
+    serve(&path, &tasks, &Counting::default());
+    let error = check(&channel, "expired", Some(Duration::from_secs(30))).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+    let error = check(&channel, "expired", None).await.unwrap_err();
+    assert_eq!(error.code(), Code::Cancelled, "nobody waited: {error:?}");
+    assert!(tasks.drain(Duration::from_secs(5)).await.is_empty());
 }
 
 #[tokio::test]

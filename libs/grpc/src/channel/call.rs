@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -79,6 +79,9 @@ impl Call {
         });
         let held = Held { _under_way: under_way, _upload: upload };
         let response = answer.await.map_err(|error| self.broken_off(error))?;
+        if self.deadline.is_some() && has_timed_out(response.headers()) {
+            return Err(self.late());
+        }
         Ok((response, held))
     }
 
@@ -116,6 +119,13 @@ impl Call {
     pub(super) fn late(&self) -> Error {
         Error::Late { service: self.peer.service.clone(), method: self.method.to_string() }
     }
+}
+
+/// The service's library counts the same deadline. If it is the first to see it pass, it ends the
+/// call as if the caller had cancelled it.
+fn has_timed_out(head: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| head.get(name).is_some_and(|found| found == value);
+    says("grpc-status", "1") && says("grpc-message", "Timeout%20expired")
 }
 
 /// Names one host, whatever the caller called it: clients on a unix socket name all kinds of them,
