@@ -74,9 +74,10 @@ async fn a_write_is_resumed_where_it_was_and_refused_elsewhere() -> Result<()> {
     };
     let refusal = write(&client, vec![rest.clone(), wrong.clone()]).await;
     refused(refusal, Code::FailedPrecondition, "unexpected commit digest")?;
-    // Another total begins the ingest anew, as containerd's store does.
     let longer = WriteContentRequest { total: 12, expected: String::new(), ..wrong.clone() };
-    refused(write(&client, vec![longer]).await, Code::OutOfRange, "current offset 0")?;
+    refused(write(&client, vec![longer]).await, Code::FailedPrecondition, "size validation")?;
+    // Another total than the one that was said begins the ingest anew, as containerd's store does.
+    refused(write(&client, vec![wrong.clone()]).await, Code::OutOfRange, "current offset 0")?;
     let data = b"hello world".to_vec();
     let expected = digest.clone();
     let commit = WriteContentRequest { offset: 0, data, expected, ..wrong };

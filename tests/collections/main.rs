@@ -100,6 +100,11 @@ impl Story {
         for thing in referred.difference(&self.reached).filter(|thing| !there.contains(*thing)) {
             self.model.gone(thing);
         }
+        let reachable = self.model.reachable();
+        let again = reachable.difference(&self.reached);
+        for thing in self.model.kept_alone(again).iter().filter(|thing| !there.contains(*thing)) {
+            self.model.gone(thing);
+        }
         self.reached = self.model.reachable();
         let lost: Vec<_> = self.reached.difference(&there).collect();
         ensure!(lost.is_empty(), "lost {lost:?}");

@@ -34,6 +34,13 @@ pub struct Made {
     pub own: bool,
 }
 
+impl Made {
+    /// Without those that keep it.
+    fn alone(self) -> Self {
+        Self { keepers: BTreeSet::new(), ..self }
+    }
+}
+
 #[derive(Default)]
 pub struct Model {
     pub made: BTreeMap<Thing, Made>,
@@ -48,8 +55,30 @@ pub struct Model {
 impl Model {
     /// All that images, containers and leases lead to.
     pub fn reachable(&self) -> BTreeSet<Thing> {
+        self.reached_from(self.roots())
+    }
+
+    /// What of `things` is reached by nothing but back references: it may have been collected before
+    /// what it names was there again.
+    pub fn kept_alone<'a>(&self, things: impl Iterator<Item = &'a Thing>) -> Vec<Thing> {
+        let without = Self {
+            made: self
+                .made
+                .clone()
+                .into_iter()
+                .map(|(thing, made)| (thing, made.alone()))
+                .collect(),
+            images: self.images.clone(),
+            containers: self.containers.clone(),
+            leases: self.leases.clone(),
+        };
+        let reached = without.reachable();
+        things.filter(|thing| !reached.contains(*thing)).cloned().collect()
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &Thing> {
         let held = self.containers.values().chain(self.leases.values()).flatten();
-        self.reached_from(self.images.values().chain(held))
+        self.images.values().chain(held)
     }
 
     /// Whether a reference would make a circle through both kinds: no service could drop it whole,

@@ -128,12 +128,19 @@ fn blobs(node: &Node, model: &mut Model) -> Result<()> {
     }
     let folder = node.path("root/distribution/blobs");
     let files = fresh.iter().map(|digest| folder.join(digest.replace(':', "/")));
-    let sums = program("sha256sum").args(files).output()?.ok()?;
-    for (digest, line) in fresh.iter().zip(sums.lines()) {
-        let sum = line.split_whitespace().next().unwrap_or_default();
-        ensure!(digest.ends_with(sum), "blob {digest} has the digest {sum}");
-        model.hashed.insert((*digest).to_owned());
+    let sums = program("sha256sum").args(files).output()?.stdout;
+    let mut seen = BTreeSet::new();
+    for line in sums.lines() {
+        let (sum, path) = line.split_once("  ").context("a line of sha256sum")?;
+        ensure!(path.ends_with(sum), "{path} has the digest {sum}");
+        seen.insert(format!("sha256:{sum}"));
     }
+    // What is not there any more has been collected since it was listed.
+    let listed = node.ctr("content ls -q").output()?.ok()?;
+    let lost = |digest: &&&str| !seen.contains(**digest) && listed.lines().any(|l| l == **digest);
+    let lost: Vec<_> = fresh.iter().filter(lost).collect();
+    ensure!(lost.is_empty(), "listed, and not there: {lost:?}");
+    model.hashed.extend(seen);
     Ok(())
 }
 

@@ -215,6 +215,9 @@ pub enum Error {
         /// What happened.
         why: &'static str,
     },
+    /// The process ends before the work was done.
+    #[error("{0} was given up, distribution is stopping, try again: unavailable")]
+    Stopping(&'static str),
     /// A worker thread ended before its work was done.
     #[error("{0} did not finish: internal")]
     Worker(&'static str),
@@ -252,7 +255,9 @@ impl Coded for Error {
             | Self::ImageExists(_)
             | Self::NamespaceExists(_)
             | Self::LeaseExists(_) => Code::AlreadyExists,
-            Self::RefLocked { .. } | Self::NamespaceFenced(_) => Code::Unavailable,
+            Self::RefLocked { .. } | Self::NamespaceFenced(_) | Self::Stopping(_) => {
+                Code::Unavailable
+            }
             Self::WrongOffset { .. } | Self::PastEnd(_) => Code::OutOfRange,
             Self::WrongSize { .. } | Self::WrongDigest { .. } | Self::NamespaceNotEmpty { .. } => {
                 Code::FailedPrecondition

@@ -80,13 +80,17 @@ impl Shared {
     /// Runs work as a task of its own: it comes to its end also if nobody waits for that any more.
     ///
     /// # Errors
-    /// Those of `work`; [`Error::Worker`] when it panicked or the process ends.
+    /// Those of `work`; [`Error::Worker`] when it panicked, [`Error::Stopping`] when the process ends.
     pub async fn to_its_end<T: Send + 'static>(
         &self,
         name: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.tasks.spawn(name, work).await.map_err(|_| Error::Worker(name))?
+        let ended = self.tasks.spawn(name, work).await;
+        ended.map_err(|ended| match ended.is_cancelled() {
+            true => Error::Stopping(name),
+            false => Error::Worker(name),
+        })?
     }
 
     /// Runs what blocks on a thread for that.

@@ -68,7 +68,7 @@ impl Collector {
         let (collector, stop) = (self.clone(), self.0.shared.tasks.token());
         let collection = async move {
             let done = stop.run_until_cancelled(collector.collect_here()).await;
-            done.unwrap_or(Err(Error::Worker("collection")))
+            done.unwrap_or(Err(Error::Stopping("collection")))
         };
         self.0.shared.to_its_end("collection", collection).await
     }
