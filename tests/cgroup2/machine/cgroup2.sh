@@ -11,6 +11,14 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 insmod /overlay.ko
 ip link set lo up
 
+# What hangs is shown before the machine is ended.
+(
+  sleep 80
+  echo "the machine hangs"
+  top -b -n 1 | head -20
+  tail -n 20 /tmp/log
+) &
+
 berthd >/tmp/log 2>&1 &
 berthd=$!
 tries=0
