@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use berth_grpc::{Channel, MAX_MESSAGE, with_namespace};
-use bytes::{Buf, BufMut, Bytes};
+use berth_stories::Raw;
+use bytes::Bytes;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Status};
 
@@ -14,44 +14,6 @@ use tonic::{Code, Status};
 const ANSWERED: Duration = Duration::from_secs(60);
 /// How long an answer that has begun is read: some streams have no end.
 const READ: Duration = Duration::from_millis(100);
-
-/// Messages as the bytes that they are.
-#[derive(Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 /// How a method answers to a message, in the namespace `hostile`. Ok for a stream that goes on.
 pub async fn answer(channel: &Channel, method: &str, message: Vec<u8>) -> Result<Status> {

@@ -2,3 +2,7 @@
 //!
 //! They run as root, need the binaries of this workspace built (`make test` sees to it) and
 //! Debian's packages of `make setup`.
+
+mod raw;
+
+pub use raw::Raw;
