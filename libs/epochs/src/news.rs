@@ -1,11 +1,14 @@
 //! What a service has to tell whoever collects: how much it has changed since it told last.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 /// So many changes are worth telling of by themselves; a deletion always is.
 const WORTH: u64 = 32;
+/// Between two tries to tell.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts until they are told.
 #[derive(Debug, Default)]
@@ -57,6 +60,18 @@ impl News {
                 }
             }
             self.wake.notified().await;
+        }
+    }
+
+    /// Tells what is worth it by `send`, for ever. What that could not tell, and answers so, is told
+    /// again after a pause, with what has come since.
+    pub async fn tell<F: Future<Output = bool>>(&self, send: impl Fn(Counts) -> F) {
+        loop {
+            let counts = self.next().await;
+            if !send(counts).await {
+                tokio::time::sleep(PAUSE).await;
+                self.add(counts);
+            }
         }
     }
 

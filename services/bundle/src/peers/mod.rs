@@ -35,9 +35,6 @@ use crate::gc::{NodeKey, Owners};
 /// How long one small call may take, a restart of distribution included.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Between two tries to report changes.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Distribution, as bundle sees it. Clones share what is remembered.
 #[derive(Clone)]
 pub struct Distribution {
@@ -130,17 +127,17 @@ impl Distribution {
 
     /// Tells what has been changed here, for ever: enough of it causes a collection.
     pub async fn report(self, news: &News) {
-        loop {
-            let counts = news.next().await;
-            let Counts { changes, deletions } = counts;
+        let told = |Counts { changes, deletions }| {
+            let mut client = CollectionClient::new(self.channel.clone());
             let mut request = tonic::Request::new(node::ReportRequest { changes, deletions });
             request.set_timeout(DEADLINE);
-            if let Err(status) = CollectionClient::new(self.channel.clone()).report(request).await {
-                tracing::debug!(message = status.message(), "report changes");
-                tokio::time::sleep(PAUSE).await;
-                news.add(counts);
+            async move {
+                let told = client.report(request).await;
+                told.inspect_err(|s| tracing::debug!(message = s.message(), "report changes"))
+                    .is_ok()
             }
-        }
+        };
+        news.tell(told).await;
     }
 
     /// A writer of a new blob.

@@ -1,12 +1,12 @@
 //! The node's Collection service: a collection on request.
 
+use berth_epochs::Counts;
 use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
 use tonic::{Request, Response};
 
 use super::wire::Answer;
 use crate::gc::collect::Collector;
-use crate::gc::demand::Counts;
 
 pub struct Service(pub Collector);
 

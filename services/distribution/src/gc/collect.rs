@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::demand::{Counts, Demand};
+use super::demand::Demand;
 use super::epoch::Epoch;
 use super::graph::{Batch, Graph};
 use super::local;
@@ -103,7 +103,7 @@ impl Collector {
     }
 
     /// So much has changed in another service.
-    pub fn reported(&self, counts: Counts) {
+    pub fn reported(&self, counts: berth_epochs::Counts) {
         self.0.shared.demand.add(counts);
     }
 

@@ -4,6 +4,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use berth_epochs::Counts;
 use tokio::sync::Notify;
 
 /// Counts of what happened since the last collection.
@@ -12,15 +13,6 @@ pub struct Demand {
     changes_wanted: u64,
     deletions_wanted: u64,
     wake: Notify,
-}
-
-/// What happened since a collection began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records that were written, deletions among them.
-    pub changes: u64,
-    /// Records that were deleted.
-    pub deletions: u64,
 }
 
 /// How soon a collection is asked for.

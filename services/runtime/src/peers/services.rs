@@ -35,8 +35,6 @@ const REPORT: Duration = Duration::from_secs(20);
 const MOUNTING: Duration = Duration::from_secs(120);
 /// How long what is quick may take.
 const QUICK: Duration = Duration::from_secs(20);
-/// Between two tries of a report.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Connections to distribution and bundle, made when they are needed.
 #[derive(Clone)]
@@ -73,18 +71,17 @@ impl Services {
 impl Services {
     /// Tells distribution what has been changed here, for ever: enough of it causes a collection.
     pub async fn report(self, news: &News) {
-        loop {
-            let counts = news.next().await;
-            let Counts { changes, deletions } = counts;
+        let told = |Counts { changes, deletions }| {
+            let mut client = CollectionClient::new(self.distribution.clone());
             let mut request = tonic::Request::new(wire::ReportRequest { changes, deletions });
             request.set_timeout(REPORT);
-            let told = CollectionClient::new(self.distribution.clone()).report(request).await;
-            if let Err(status) = told {
-                tracing::debug!(message = status.message(), "report changes");
-                tokio::time::sleep(PAUSE).await;
-                news.add(counts);
+            async move {
+                let told = client.report(request).await;
+                told.inspect_err(|s| tracing::debug!(message = s.message(), "report changes"))
+                    .is_ok()
             }
-        }
+        };
+        news.tell(told).await;
     }
 }
 
