@@ -11,7 +11,7 @@ fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
     let kernel = kernel()?;
     let initrd = initrd(dir.path(), &kernel)?;
     let printed = program("timeout")
-        .args(["110", "qemu-system-x86_64", "-accel", "tcg", "-smp", "2", "-m", "3072"])
+        .args(["300", "qemu-system-x86_64", "-accel", "tcg", "-smp", "2", "-m", "3072"])
         .args(["-nographic", "-no-reboot", "-nic", "none"])
         .args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"])
         .args([Path::new("-kernel"), &kernel.join("vmlinuz"), Path::new("-initrd"), &initrd])

@@ -13,7 +13,7 @@ ip link set lo up
 
 # What hangs is shown before the machine is ended.
 (
-  sleep 80
+  sleep 240
   echo "the machine hangs"
   top -b -n 1 | head -20
   tail -n 20 /tmp/log
