@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-/// How long a client may take.
+/// How long a client may take, unless said otherwise.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a finished command printed, and how it ended.
@@ -56,6 +56,7 @@ impl std::fmt::Display for Output {
 pub struct Run {
     command: Command,
     line: String,
+    patience: Duration,
 }
 
 /// Starts describing a command: a name on PATH or a path.
@@ -63,7 +64,7 @@ pub struct Run {
 #[expect(clippy::disallowed_methods, reason = "the tests' one place that makes commands")]
 pub fn program(name: impl AsRef<OsStr>) -> Run {
     let line = name.as_ref().to_string_lossy().into_owned();
-    Run { command: Command::new(name), line }
+    Run { command: Command::new(name), line, patience: PATIENCE }
 }
 
 impl Run {
@@ -96,6 +97,13 @@ impl Run {
     #[must_use]
     pub fn within(mut self, folder: impl AsRef<Path>) -> Self {
         self.command.current_dir(folder);
+        self
+    }
+
+    /// Gives it this long instead of two minutes.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -137,18 +145,26 @@ impl Run {
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let (pid, (ended, end)) = (child.id(), std::sync::mpsc::channel());
         std::thread::spawn(move || drop(ended.send(child.wait_with_output())));
-        let Ok(out) = end.recv_timeout(PATIENCE) else {
+        let mut late = false;
+        let out = end.recv_timeout(self.patience).or_else(|_| {
+            late = true;
             let _ = crate::processes::signal(pid, rustix::process::Signal::KILL);
-            bail!("`{}` did not end within {PATIENCE:?}", self.line);
+            // What a child of its own holds open is not waited for.
+            end.recv_timeout(Duration::from_secs(5))
+        });
+        let Ok(out) = out else {
+            bail!("`{}` did not end within {:?}", self.line, self.patience);
         };
         let out = out.with_context(|| format!("wait for `{}`", self.line))?;
         let _ = writer.join();
-        Ok(Output {
+        let output = Output {
             line: self.line,
             code: code_of(out.status),
             stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
-        })
+        };
+        ensure!(!late, "killed after {:?}: {output}", self.patience);
+        Ok(output)
     }
 }
 
