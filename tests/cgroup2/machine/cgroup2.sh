@@ -28,15 +28,18 @@ until berth version >/dev/null 2>&1; do
   sleep 0.2
 done
 
+# Away from what the machine's firmware has printed.
+echo
 image=local/busybox:1
-berth import /image.tar || cat /tmp/log
+berth import /image.tar >/tmp/import 2>&1 || cat /tmp/import /tmp/log
 echo "STORY hello=$(berth run --rm $image echo hello 2>&1)"
 echo "STORY memory=$(berth run --rm -m 64m $image cat /sys/fs/cgroup/memory.max 2>&1)"
 echo "STORY cpus=$(berth run --rm --cpus 0.5 $image cat /sys/fs/cgroup/cpu.max 2>&1)"
 echo "STORY pids=$(berth run --rm --pids-limit 33 $image cat /sys/fs/cgroup/pids.max 2>&1)"
 berth events >/tmp/events 2>&1 &
 until grep -q /tasks/delete /tmp/events; do berth run --rm $image true; done
-berth run --rm --name mem -m 16m $image sh -c 'x=a; while :; do x=$x$x; done' >/dev/null 2>&1
+# Enough for runc itself, which lies in memory before it becomes the program.
+berth run --rm --name mem -m 48m $image sh -c 'x=a; while :; do x=$x$x; done' >/dev/null 2>&1
 echo "STORY oom=$?"
 until grep '"mem"' /tmp/events | grep -q /tasks/delete; do sleep 0.1; done
 told=$(grep '"mem"' /tmp/events | grep -o '/tasks/oom\|/tasks/exit')
