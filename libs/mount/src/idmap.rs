@@ -125,7 +125,7 @@ fn overlay(
     let data = others.cloned().chain([format!("lowerdir={}", inside.join(":"))]).collect();
     let (flags, propagation) = (parsed.flags, parsed.propagation);
     let parsed = Parsed { flags, propagation, data, ..Parsed::default() };
-    mount_plain(attempt, &parsed, at)
+    mount_plain(attempt, &parsed, at).map(drop)
 }
 
 /// How the directory that lower ones share is copied: with what is mounted below it only where one

@@ -10,6 +10,7 @@ mod attempt;
 mod erofs;
 mod error;
 mod idmap;
+mod looped;
 mod loops;
 pub mod mountinfo;
 mod mounting;

@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -15,6 +16,7 @@ use rustix::ioctl::{Getter, Ioctl, IoctlOutput, Opcode, Setter, ioctl};
 use crate::Error;
 
 const CONTROL: &str = "/dev/loop-control";
+const BLOCKS: &str = "/sys/block";
 const GET_FREE: Opcode = 0x4c82;
 const CONFIGURE: Opcode = 0x4c0a;
 const SET_STATUS: Opcode = 0x4c04;
@@ -70,6 +72,15 @@ const EMPTY: Info = Info {
     encrypt_key: [0; 32],
     init: [0; 2],
 };
+
+impl Info {
+    /// Whether it shows all of this file.
+    fn is_whole(&self, file: &rustix::fs::Stat, writable: bool) -> bool {
+        (self.device, self.inode) == (file.st_dev, file.st_ino)
+            && (self.offset, self.size_limit) == (0, 0)
+            && !(writable && self.flags & READ_ONLY != 0)
+    }
+}
 
 /// How a file becomes a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +158,34 @@ impl LoopDevice {
             }
         }
         Err(failed("attach one of 100 free loop devices to", file)(Errno::BUSY))
+    }
+
+    /// A device that `file` as a whole is attached to, for writing if that is wanted. This value is
+    /// one of its users: it stays what it is.
+    ///
+    /// # Errors
+    /// [`Error::Loop`].
+    pub fn of_file(file: &Path, writable: bool) -> Result<Option<Self>, Error> {
+        let step = |step| move |source| Error::Loop { step, path: file.to_owned(), source };
+        let path = std::fs::canonicalize(file).map_err(step("find"))?;
+        let stat = rustix::fs::stat(&path).map_err(failed("look at", file))?;
+        for block in std::fs::read_dir(BLOCKS).map_err(step("list loop devices to find"))? {
+            let block = block.map_err(step("list loop devices to find"))?;
+            let backing = std::fs::read(block.path().join("loop/backing_file"));
+            if backing.is_ok_and(|name| name.trim_ascii_end() == path.as_os_str().as_bytes()) {
+                let path = Path::new("/dev").join(block.file_name());
+                // For reading it could not be mounted for writing.
+                let Ok(device) = OpenOptions::new().read(true).write(writable).open(&path) else {
+                    continue;
+                };
+                let found = Self { device, path };
+                // Only now is it sure to stay.
+                if found.info().is_ok_and(|info| info.is_whole(&stat, writable)) {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The device at `path`, if one is attached there that is called `name`.

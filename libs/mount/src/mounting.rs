@@ -5,10 +5,9 @@ use std::path::Path;
 use rustix::mount::MountFlags;
 
 use crate::attempt::{Attempt, classic, set_bind_flags};
-use crate::loops::{LoopDevice, LoopOptions};
 use crate::options::{Parsed, parse};
 use crate::place::Place;
-use crate::{Error, Mount, erofs, idmap, overlay};
+use crate::{Error, Mount, erofs, idmap, looped, overlay};
 
 /// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
 ///
@@ -37,12 +36,14 @@ pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
 fn mount_one(place: &Place<'_>, parsed: &Parsed) -> Result<(), Error> {
     let attempt = &Attempt { mount: place.mount, target: &place.whole };
     let before = place.find()?;
-    match &parsed.mapping {
-        Some(mapping) => idmap::mount_mapped(attempt, parsed, place, &before.path, mapping)?,
+    let has_flags = match &parsed.mapping {
+        Some(mapping) => {
+            idmap::mount_mapped(attempt, parsed, place, &before.path, mapping)?;
+            true
+        }
         None => mount_plain(attempt, parsed, &before.path)?,
-    }
-    let bound = parsed.flags.0.contains(MountFlags::BIND);
-    let flags = bound && parsed.mapping.is_none() && !parsed.remount;
+    };
+    let flags = !has_flags && !parsed.remount;
     if !flags && parsed.propagation.is_none() {
         return Ok(());
     }
@@ -62,8 +63,13 @@ fn mount_one(place: &Place<'_>, parsed: &Parsed) -> Result<(), Error> {
     })
 }
 
-/// One mount without a bind's flags and its propagation, owners as they are.
-pub(crate) fn mount_plain(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), Error> {
+/// One mount without a bind's flags and its propagation, owners as they are. Answers whether it has
+/// its flags, or they are to be set as those of a bind.
+pub(crate) fn mount_plain(
+    attempt: &Attempt<'_>,
+    parsed: &Parsed,
+    at: &Path,
+) -> Result<bool, Error> {
     let data = parsed.data.join(",");
     if attempt.mount.kind == "overlay" && overlay::is_long(&data) {
         overlay::mount_long(attempt, parsed, at)?;
@@ -73,18 +79,9 @@ pub(crate) fn mount_plain(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> 
         rustix::mount::mount_remount(at, parsed.flags.0, data)
             .map_err(|e| attempt.error("remount", e))?;
     } else if parsed.looped {
-        // Held until it is mounted; then the mount is its last user.
-        let device = LoopDevice::attach(Path::new(&attempt.mount.source), loop_options(parsed))?;
-        let source = device.path().display().to_string();
-        let mount = &Mount { source, ..attempt.mount.clone() };
-        classic(&Attempt { mount, target: attempt.target }, parsed, at, data)?;
+        return looped::mount(attempt, parsed, at, &data);
     } else {
         classic(attempt, parsed, at, data)?;
     }
-    Ok(())
-}
-
-fn loop_options(parsed: &Parsed) -> LoopOptions<'static> {
-    let read_only = parsed.flags.0.contains(MountFlags::RDONLY);
-    LoopOptions { read_only, direct_io: parsed.direct_io, name: "" }
+    Ok(!parsed.flags.0.contains(MountFlags::BIND))
 }
