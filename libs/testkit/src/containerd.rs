@@ -25,7 +25,16 @@ impl Containerd {
     /// # Errors
     /// When containerd is not installed or does not answer; with its log.
     pub fn start() -> Result<Self> {
+        Self::start_as(|_| Ok(()))
+    }
+
+    /// Starts one after `prepare` has done its work on its folder, in which `root` is its root.
+    ///
+    /// # Errors
+    /// As [`Containerd::start`], and when `prepare` fails.
+    pub fn start_as(prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("reference-").tempdir()?;
+        prepare(dir.path())?;
         let at = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [{:?}]\n[grpc]\naddress = {:?}\n\
