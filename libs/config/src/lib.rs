@@ -18,8 +18,8 @@ pub use error::Error;
 pub use paths::Service;
 pub use proxies::ProxyPlugin;
 pub use sections::{
-    Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs, Registry,
-    Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
+    Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs,
+    Registry, Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
 };
 pub use units::{ByteSize, HumanDuration};
 
@@ -124,6 +124,7 @@ impl Config {
             processor.check(id)?;
         }
         self.proxy_plugins.iter().try_for_each(|(name, plugin)| plugin.check(name))?;
+        self.bundle.check()?;
         self.distribution.check()
     }
 }

@@ -172,6 +172,10 @@ pub struct Bundle {
     pub events: usize,
     /// The snapshotter of this name.
     pub overlayfs: Overlayfs,
+    /// The snapshotter of this name.
+    pub btrfs: Btrfs,
+    /// The snapshotter of this name.
+    pub blockfile: Blockfile,
 }
 
 /// `[bundle.overlayfs]`
@@ -182,6 +186,30 @@ pub struct Overlayfs {
     pub mount_options: Vec<String>,
     /// Clients may copy an image with other owners where the kernel cannot show them as others.
     pub slow_chown: bool,
+}
+
+/// `[bundle.btrfs]`: keys are containerd's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Btrfs {
+    /// Where its subvolumes are, on a btrfs. Not set: `btrfs` in the service's root.
+    pub root_path: Option<PathBuf>,
+}
+
+/// `[bundle.blockfile]`: keys are containerd's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Blockfile {
+    /// Where its files are. Not set: `blockfile` in the service's root.
+    pub root_path: Option<PathBuf>,
+    /// A file with an empty file system. Not set: the one that was copied before, if there is one.
+    pub scratch_file: Option<PathBuf>,
+    /// The file system in it.
+    pub fs_type: String,
+    /// Options of each mount, besides `loop`.
+    pub mount_options: Vec<String>,
+    /// The file is copied by each start, not only by the first.
+    pub recreate_scratch: bool,
 }
 
 /// `[stream_processors.ID]`: keys are containerd's.
@@ -306,6 +334,20 @@ impl Default for Bundle {
             store_cache: ByteSize(1 << 20),
             events: 4096,
             overlayfs: Overlayfs::default(),
+            btrfs: Btrfs::default(),
+            blockfile: Blockfile::default(),
+        }
+    }
+}
+
+impl Default for Blockfile {
+    fn default() -> Self {
+        Self {
+            root_path: None,
+            scratch_file: None,
+            fs_type: "ext4".into(),
+            mount_options: Vec::new(),
+            recreate_scratch: false,
         }
     }
 }
@@ -340,6 +382,21 @@ impl Distribution {
             return Ok(());
         }
         Err(Error::Range { key, value: share.to_string(), rule: "from 0 to 0.5" })
+    }
+}
+
+impl Bundle {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (key, path) in [
+            ("bundle.btrfs.root_path", &self.btrfs.root_path),
+            ("bundle.blockfile.root_path", &self.blockfile.root_path),
+            ("bundle.blockfile.scratch_file", &self.blockfile.scratch_file),
+        ] {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(Error::RelativePath { key, path: path.clone() });
+            }
+        }
+        Ok(())
     }
 }
 

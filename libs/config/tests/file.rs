@@ -214,6 +214,16 @@ fn what_cannot_work_is_refused() {
     assert!(matches!(load(same), Err(Error::SameFolder(_))));
     let missing = Config::load(Some(Path::new("/no/such.toml")), Overrides::default());
     assert!(missing.unwrap_err().to_string().contains("/no/such.toml"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    for (table, key) in
+        [("btrfs", "root_path"), ("blockfile", "root_path"), ("blockfile", "scratch_file")]
+    {
+        std::fs::write(&path, format!("[bundle.{table}]\n{key} = \"here\"\n")).unwrap();
+        let error = Config::load(Some(&path), Overrides::default()).unwrap_err();
+        let expected = format!("bundle.{table}.{key}");
+        assert!(matches!(&error, Error::RelativePath { key, .. } if *key == expected), "{error}");
+    }
 }
 
 /// A table that is no default: its example is taken as it is, and its keys have an owner too.

@@ -159,6 +159,9 @@ pub enum Error {
     /// No snapshotter of this node is called so.
     #[error("snapshotter not loaded: {0}: invalid argument")]
     NotLoaded(String),
+    /// A snapshotter has not what it needs here, which containerd's clients know by these words.
+    #[error("{0}: skip plugin")]
+    Skipped(String),
     /// A snapshotter in a process of its own refused or did not answer.
     #[error("{message}")]
     Snapshotter {
@@ -261,7 +264,7 @@ impl Coded for Error {
             Error::Unsupported { .. } => Code::Unimplemented,
             Error::Layer { source, .. } => source.code(),
             // As containerd's own errors without a code.
-            Error::MediaType { .. } | Error::Processor { .. } => Code::Unknown,
+            Error::MediaType { .. } | Error::Processor { .. } | Error::Skipped(_) => Code::Unknown,
             Error::DiffType(_) => Code::Unimplemented,
             Error::Mount(error) => error.code(),
             Error::Store(error) => error.code(),

@@ -15,7 +15,9 @@ use crate::layer::Limits;
 use crate::mounts::{self, Activations};
 use crate::peers::{Distribution, Snapshotter};
 use crate::processors::Processors;
-use crate::snapshots::{OverlaySettings, Proxy, Settings, Snapshots};
+use crate::snapshots::{
+    BlockfileSettings, BtrfsSettings, OverlaySettings, Proxy, Settings, Snapshots,
+};
 
 /// The version of the store's tables.
 const SCHEMA: u32 = 1;
@@ -45,11 +47,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         Distribution::new(&config.socket(Service::Distribution), &config.fd_socket());
     let owners = Arc::new(distribution.clone());
     let listener = listener(ring.clone());
-    let overlay = OverlaySettings {
-        mount_options: config.bundle.overlayfs.mount_options.clone(),
-        slow_chown: config.bundle.overlayfs.slow_chown,
-    };
-    let settings = Settings { proxies: proxies(config), temporary: mounts.clone(), overlay };
+    let settings = settings(config, &mounts);
     let snapshots =
         Snapshots::open_with(&root, store.clone(), default, listener, owners, settings)?;
     snapshots.start_reaping(tasks);
@@ -85,6 +83,23 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let path = config.socket(Service::Bundle);
     berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?;
     Ok(store)
+}
+
+fn settings(config: &Config, mounts: &Path) -> Settings {
+    let berth_config::Bundle { overlayfs, btrfs, blockfile, .. } = &config.bundle;
+    let overlay = OverlaySettings {
+        mount_options: overlayfs.mount_options.clone(),
+        slow_chown: overlayfs.slow_chown,
+    };
+    let btrfs = BtrfsSettings { root_path: btrfs.root_path.clone() };
+    let blockfile = BlockfileSettings {
+        root_path: blockfile.root_path.clone(),
+        scratch_file: blockfile.scratch_file.clone(),
+        fs_type: blockfile.fs_type.clone(),
+        mount_options: blockfile.mount_options.clone(),
+        recreate_scratch: blockfile.recreate_scratch,
+    };
+    Settings { proxies: proxies(config), temporary: mounts.to_owned(), overlay, btrfs, blockfile }
 }
 
 /// The snapshotters that are processes of their own. Each is connected to when it is needed.

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_bundle::layer::Limits;
-use berth_bundle::snapshots::{NATIVE, OVERLAYFS, Snapshots, StagedLayer};
+use berth_bundle::snapshots::{Snapshots, StagedLayer};
 use berth_store::{Options, Store};
 use berth_testkit::{program, until};
-use support::{Pins, Tar, caller, commit, directories, is_root, prepare, put};
+use support::{
+    ALL, Pins, Tar, caller, commit, directories, furnish, is_root, prepare, put, settings,
+};
 
 /// Where a child works, and the snapshotter.
 const CHILD: &str = "BERTH_TEST_CRASH";
@@ -24,7 +26,9 @@ const CHILD: &str = "BERTH_TEST_CRASH";
 fn open(root: &Path) -> (Store, Snapshots) {
     let store = Store::open(root.join("b.redb"), Options::default()).unwrap();
     let (listener, owners) = (Arc::new(|_: &_, _: &str, _| ()), Arc::new(Pins::default()));
-    let snapshots = Snapshots::open(root, store.clone(), None, listener, owners).unwrap();
+    let settings = settings(root);
+    let snapshots =
+        Snapshots::open_with(root, store.clone(), None, listener, owners, settings).unwrap();
     (store, snapshots)
 }
 
@@ -80,17 +84,18 @@ async fn a_layer_that_was_being_extracted_is_gone() {
     if !is_root() {
         return;
     }
-    for name in [OVERLAYFS, NATIVE] {
+    for name in ALL {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
+        let _disk = furnish(name, root);
         let mut child = start(name, root, "");
         let archive = archive();
         child.stdin.as_mut().unwrap().write_all(&archive[..archive.len() / 2]).unwrap();
         // The last file has begun: the kill comes in the middle of it.
-        let staging = root.join(name).join("staging");
+        let places = [root.join(name).join("staging"), root.join("mounts")];
         let begun = || {
-            let found = std::fs::read_dir(&staging).into_iter().flatten().flatten().next();
-            found.is_some_and(|found| {
+            let found = places.iter().filter_map(|place| std::fs::read_dir(place).ok());
+            found.flatten().flatten().any(|found| {
                 ["d/last", "fs/d/last"].iter().any(|last| found.path().join(last).exists())
             })
         };
@@ -133,10 +138,11 @@ async fn what_was_recorded_is_whole_and_nothing_else_is_there() {
         ("commit snapshot.before-commit", &["active", "layer"]),
         ("commit snapshot.after-commit", &["committed", "layer"]),
     ];
-    for name in [OVERLAYFS, NATIVE] {
+    for name in ALL {
         for (failpoint, there) in expected {
             let dir = tempfile::tempdir().unwrap();
             let root = dir.path();
+            let _disk = furnish(name, root);
             run_until(name, root, failpoint);
             let (store, s) = open(root);
             let found = s.list(&caller(), name, |_| true).await.unwrap();

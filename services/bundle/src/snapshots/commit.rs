@@ -7,7 +7,7 @@ use berth_store::Write;
 
 use super::create::{adopt_child, checked_labels, validate_key};
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
-use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking, durable};
+use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking};
 use crate::Error;
 
 /// A snapshot that is to be committed under a name.
@@ -67,12 +67,17 @@ impl Snapshots {
             return Err(taken());
         }
         let active = self.find(namespace.as_str(), snapshotter, key)?;
-        let usage = self.seal(snapshotter, key, &active).await?;
-        let finish = move |txn: &Write| {
-            let id = active.id;
-            shared.finish(txn, &naming, &from, id, Some(usage))
-        };
-        if !self.shared.store.commit("commit snapshot", finish).await? {
+        // The committed one may get a directory of its own.
+        let _making = self.shared.making.read().await;
+        let (sealed, usage) = self.seal(snapshotter, key, &active).await?;
+        let finish = move |txn: &Write| shared.finish(txn, &naming, &from, sealed, Some(usage));
+        let committed = self.shared.store.commit("commit snapshot", finish).await;
+        if sealed != active.id {
+            let over = if matches!(committed, Ok(true)) { active.id } else { sealed };
+            let directory = self.shared.driver(snapshotter)?.directory(over);
+            self.shared.discard(snapshotter, directory);
+        }
+        if !committed? {
             return Err(taken());
         }
         let change = Change::Committed { key: key.to_owned(), name: name.to_owned() };
@@ -80,22 +85,21 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Makes an active snapshot durable and counts what it takes.
+    /// Makes an active snapshot durable and counts what it takes. Answers the number that the
+    /// committed one has.
     async fn seal(
         &self,
         snapshotter: &'static str,
         key: &str,
         record: &Record,
-    ) -> Result<Usage, Error> {
+    ) -> Result<(u64, Usage), Error> {
         if record.kind != Kind::Active {
             return Err(not_active(key));
         }
         let (shared, id) = (Arc::clone(&self.shared), record.id);
-        blocking("measure snapshot", move || {
-            let driver = shared.driver(snapshotter)?;
-            let path = driver.directory(id);
-            durable::file_system(&path)?;
-            driver.usage(&path)
+        blocking("seal snapshot", move || {
+            let new_id = || shared.new_id();
+            shared.driver(snapshotter)?.commit(id, new_id)
         })
         .await
     }

@@ -29,6 +29,24 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> std::result::Result<(), Error
     })
 }
 
+/// Copies what is in the file `from` to the new file `to`, durably.
+pub(super) fn copy_file(from: &Path, to: &Path) -> std::result::Result<(), Error> {
+    let failed = |step, path: &Path| {
+        let path = path.to_owned();
+        move |errno: Errno| Error::File { step, path, source: errno.into() }
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let source = rustix::fs::openat(CWD, from, flags, Mode::empty());
+    let source = source.map_err(failed("open", from))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | NOFOLLOW;
+    let target = rustix::fs::openat(CWD, to, flags, Mode::RUSR | Mode::WUSR);
+    let target = target.map_err(failed("make", to))?;
+    let size = rustix::fs::fstat(&source).map_err(failed("look at", from))?.st_size;
+    content(&source, &target, u64::try_from(size).unwrap_or(0))
+        .and_then(|()| rustix::fs::fsync(&target))
+        .map_err(failed("copy to", to))
+}
+
 #[derive(Default)]
 struct Copy {
     /// The first copy of each file with several names: its directory and name.
@@ -107,12 +125,38 @@ fn content(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
         while read < end {
             let length = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
             let copied =
-                rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length)?;
-            if copied == 0 {
-                break;
+                rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length);
+            match copied {
+                Ok(0) => break,
+                Ok(_) => {}
+                // From one file system to another.
+                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL) => {
+                    by_hand(from, to, read, end)?;
+                    break;
+                }
+                Err(errno) => return Err(errno),
             }
         }
         at = end;
+    }
+    Ok(())
+}
+
+/// Copies the bytes from `at` to `end` through memory.
+fn by_hand(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
+    let mut buffer = vec![0; 1 << 18];
+    while at < end {
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let read = rustix::io::pread(from, &mut buffer[..most], at)?;
+        if read == 0 {
+            break;
+        }
+        let mut left = &buffer[..read];
+        while !left.is_empty() {
+            let written = rustix::io::pwrite(to, left, at)?;
+            left = &left[written..];
+            at += written as u64;
+        }
     }
     Ok(())
 }

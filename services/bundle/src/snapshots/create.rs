@@ -85,7 +85,7 @@ impl Snapshots {
             let change = Change::Prepared { key: new.key.clone(), parent: new.parent.clone() };
             self.tell(&namespace, snapshotter, change);
         }
-        Ok(self.shared.driver(snapshotter)?.mounts(id, kind, &parents, &new.labels))
+        self.shared.driver(snapshotter)?.mounts(id, kind, &parents, &new.labels)
     }
 
     /// The parent's chain, topmost first; none if the key or the target is there already.

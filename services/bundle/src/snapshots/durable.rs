@@ -17,14 +17,21 @@ pub(super) fn directory(path: &Path) -> std::result::Result<(), Error> {
     flush(path, rustix::fs::fsync)
 }
 
+/// Flushes a file.
+pub(super) fn file(path: &Path) -> std::result::Result<(), Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let flushed = rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(rustix::fs::fsync);
+    flushed.map_err(failed(path))
+}
+
+fn failed(path: &Path) -> impl Fn(rustix::io::Errno) -> Error {
+    move |errno| Error::File { step: "flush", path: path.to_owned(), source: errno.into() }
+}
+
 fn flush(
     path: &Path,
     how: impl FnOnce(std::os::fd::OwnedFd) -> Result<()>,
 ) -> std::result::Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(how).map_err(|errno| Error::File {
-        step: "flush",
-        path: path.to_owned(),
-        source: errno.into(),
-    })
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(how).map_err(failed(path))
 }

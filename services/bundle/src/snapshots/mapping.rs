@@ -91,24 +91,33 @@ impl Driver {
         wanted: Option<&Owners>,
     ) -> Result<(), Error> {
         let Some(wanted) = wanted else { return Ok(()) };
+        let shown = self.show_own(path, parents)?;
+        self.map_shown(shown.path(), parents, wanted)?;
+        shown.close()
+    }
+
+    fn map_shown(&self, own: &Path, parents: &[u64], wanted: &Owners) -> Result<(), Error> {
         let (uid, gid) = wanted.root;
-        let own = self.content(path);
         let failed = |step, path: &Path| {
             let path = path.to_owned();
             move |source| Error::File { step, path, source }
         };
         let Some(parent) = parents.first().filter(|_| !self.maps()) else {
             let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            return rustix::fs::chownat(CWD, &own, owner, group, AtFlags::empty())
-                .map_err(|errno| failed("set the owner of", &own)(errno.into()));
+            return rustix::fs::chownat(CWD, own, owner, group, AtFlags::empty())
+                .map_err(|errno| failed("set the owner of", own)(errno.into()));
         };
-        let parent = self.content(&self.directory(*parent));
+        // A copy has the owners of its parent.
+        let parent = match self.is_copied() {
+            true => own.to_owned(),
+            false => self.content(&self.directory(*parent)),
+        };
         let found = fs_err::metadata(&parent).map_err(failed("look at", &parent))?;
         if (found.uid(), found.gid()) == wanted.root {
             return Ok(());
         }
         if self.is_whole() {
-            return change_owners(&own, wanted);
+            return change_owners(own, wanted);
         }
         let reason = "the parent's root is not mapped so and the kernel cannot show it so, \
                       change the owners of a copy of the parent first";

@@ -26,7 +26,9 @@ mod remove;
 mod staging;
 mod usage;
 
-pub use driver::{Absent, NATIVE, OVERLAYFS, OverlaySettings};
+pub use driver::{
+    Absent, BLOCKFILE, BTRFS, BlockfileSettings, BtrfsSettings, NATIVE, OVERLAYFS, OverlaySettings,
+};
 pub use holds::Node;
 pub(crate) use holds::{back_references, drop_rows, node_now, references};
 pub use proxied::{Backend, Proxy, Work};
@@ -99,6 +101,10 @@ pub struct Settings {
     pub temporary: PathBuf,
     /// Of overlayfs.
     pub overlay: OverlaySettings,
+    /// Of btrfs.
+    pub btrfs: BtrfsSettings,
+    /// Of blockfile.
+    pub blockfile: BlockfileSettings,
 }
 
 /// All snapshotters of the node.
@@ -155,8 +161,8 @@ impl Snapshots {
         owners: Arc<dyn Owners>,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let Settings { proxies, temporary, overlay } = settings;
-        let (drivers, absent) = Driver::open_all(root, overlay)?;
+        let (drivers, absent) = Driver::open_all(root, &settings)?;
+        let Settings { proxies, temporary, .. } = settings;
         let proxied: Vec<_> =
             proxies.into_iter().map(|proxy| Proxied::new(proxy, temporary.clone())).collect();
         let proxy = |name: &str| Some(proxied.iter().find(|p| p.name() == name)?.name());

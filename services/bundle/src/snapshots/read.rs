@@ -134,12 +134,8 @@ impl Snapshots {
             let reason = "it is committed, prepare or view a snapshot on it";
             return Err(Error::State { what: "snapshot", name: key.to_owned(), reason });
         }
-        Ok(self.shared.driver(snapshotter)?.mounts(
-            record.id,
-            record.kind,
-            &parents,
-            &record.labels,
-        ))
+        let driver = self.shared.driver(snapshotter)?;
+        driver.mounts(record.id, record.kind, &parents, &record.labels)
     }
 
     fn with_parents(

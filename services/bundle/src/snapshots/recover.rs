@@ -18,14 +18,14 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     let none = HashSet::new();
     for driver in drivers {
         let known = known.get(driver.name()).unwrap_or(&none);
-        trash_unknown(driver.root(), known)?;
-        empty(&driver.root().join("staging"))?;
+        trash_unknown(driver, known)?;
+        empty(driver.deletion(), &driver.root().join("staging"))?;
         // Deleting takes its time with large trees, and nobody waits for it.
-        let trash = driver.trash();
+        let (deletion, trash) = (driver.deletion(), driver.trash());
         std::thread::Builder::new()
             .name("empty trash".to_owned())
             .spawn(move || {
-                if let Err(error) = empty(&trash) {
+                if let Err(error) = empty(deletion, &trash) {
                     tracing::warn!(error = berth_errors::chain(&error), "the trash is not empty");
                 }
             })

@@ -11,6 +11,7 @@ use berth_ids::Namespace;
 use berth_store::Write;
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::driver::{Deletion, Driver};
 use super::records::{LEASES, Record, SNAPSHOTS};
 use super::{Change, Shared, Snapshots, blocking, node_kind, proxied};
 use crate::Error;
@@ -100,8 +101,8 @@ impl Snapshots {
             let driver = shared.driver(snapshotter)?;
             let known = shared.store.read(super::records::numbers)?;
             let known = known.get(snapshotter).cloned().unwrap_or_default();
-            trash_unknown(driver.root(), &known)?;
-            empty(&driver.trash())
+            trash_unknown(driver, &known)?;
+            empty(driver.deletion(), &driver.trash())
         })
         .await
     }
@@ -114,8 +115,9 @@ impl Shared {
         let trash = driver.trash();
         let name = directory.file_name().unwrap_or_default();
         let target = trash.join(format!("{}-{}", self.new_id(), name.to_string_lossy()));
-        match fs_err::rename(&directory, &target) {
-            Ok(()) => {}
+        match driver.throw_away(&directory, &target) {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => {
                 // It has no record, so nobody sees it; the next start or Cleanup tries again.
@@ -123,10 +125,10 @@ impl Shared {
                 return;
             }
         }
-        let deleting = self.deletions.token();
+        let (deleting, deletion) = (self.deletions.token(), driver.deletion());
         let delete = move || {
             let _until_deleted = deleting;
-            if let Err(error) = delete_tree(&target) {
+            if let Err(error) = deletion(&target) {
                 tracing::warn!(error = berth_errors::chain(&error), "deletion will be tried again");
             }
         };
@@ -193,15 +195,15 @@ fn delete(txn: &Write, namespace: &str, snapshotter: &str, key: &str) -> Result<
 }
 
 /// Moves the snapshots' directories whose number is not `known` to the trash.
-pub(super) fn trash_unknown(root: &Path, known: &HashSet<u64>) -> Result<(), Error> {
-    let snapshots = root.join("snapshots");
+pub(super) fn trash_unknown(driver: &Driver, known: &HashSet<u64>) -> Result<(), Error> {
+    let snapshots = driver.root().join("snapshots");
     for path in entries(&snapshots)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.parse().is_ok_and(|id| known.contains(&id)) {
             continue;
         }
-        let target = root.join("trash").join(format!("orphan-{name}"));
-        fs_err::rename(&path, target).map_err(|source| Error::File {
+        let target = driver.trash().join(format!("orphan-{name}"));
+        driver.throw_away(&path, &target).map_err(|source| Error::File {
             step: "move to the trash",
             path,
             source,
@@ -210,9 +212,9 @@ pub(super) fn trash_unknown(root: &Path, known: &HashSet<u64>) -> Result<(), Err
     Ok(())
 }
 
-/// Deletes what is in a directory.
-pub(super) fn empty(directory: &Path) -> Result<(), Error> {
-    entries(directory)?.iter().try_for_each(|path| delete_tree(path))
+/// Deletes what is in a directory, each in that way.
+pub(super) fn empty(delete: Deletion, directory: &Path) -> Result<(), Error> {
+    entries(directory)?.iter().try_for_each(|path| delete(path))
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -222,7 +224,8 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     list().map_err(|source| Error::File { step: "list", path: directory.to_owned(), source })
 }
 
-fn delete_tree(path: &Path) -> Result<(), Error> {
+/// Deletes a tree of directories, following nothing.
+pub(super) fn delete_tree(path: &Path) -> Result<(), Error> {
     use std::os::unix::ffi::OsStrExt;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = path.parent().unwrap_or(Path::new("/"));

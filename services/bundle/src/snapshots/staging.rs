@@ -273,10 +273,11 @@ impl Shared {
             self.store.read(|txn| super::read::chain(txn, namespace, name, &layer.parent))?
         };
         driver.create(path, Kind::Active, &parents)?;
-        let root = driver.content(path);
+        let shown = driver.show(path)?;
         let whiteouts = driver.whiteouts();
-        let target = Target { layer: layer.name(), root: &root, whiteouts, limits };
+        let target = Target { layer: layer.name(), root: shown.path(), whiteouts, limits };
         let applied = layer::apply(input, &target)?;
+        shown.close()?;
         Ok((applied, driver.usage(path)?))
     }
 
@@ -330,6 +331,7 @@ impl Driver {
             path: from.clone(),
             source,
         })?;
+        self.seal(&to)?;
         self.flush_adopted(&to, implied)
     }
 

@@ -18,11 +18,14 @@ use berth_bundle::Error;
 use berth_bundle::gc::{NodeKey, Owners};
 use berth_bundle::layer::{Applied, Limits};
 use berth_bundle::mounts::Activations;
-use berth_bundle::snapshots::{Caller, Change, Kind, NATIVE, OVERLAYFS, Snapshots, StagedLayer};
+use berth_bundle::snapshots::{
+    BLOCKFILE, BTRFS, Caller, Change, Kind, NATIVE, OVERLAYFS, Settings, Snapshots, StagedLayer,
+};
 use berth_ids::{Labels, Namespace};
 use berth_lifecycle::Tasks;
 use berth_mount::{Mount, TempMount};
 use berth_store::{Options, Store};
+use berth_testkit::Disk;
 use futures::future::BoxFuture;
 
 /// Keeps what was announced.
@@ -36,8 +39,35 @@ impl Owners for Pins {
     }
 }
 
+/// All snapshotters of this service's own.
+pub const ALL: [&str; 4] = [OVERLAYFS, NATIVE, BTRFS, BLOCKFILE];
+
+/// Where block files are mounted, below a root.
+const MOUNTS: &str = "mounts";
+
+/// Gives a snapshotter what it needs below `root`.
+pub fn furnish(name: &str, root: &Path) -> Option<Disk> {
+    match name {
+        BTRFS => Some(Disk::btrfs(&root.join("btrfs.img"), &root.join(BTRFS)).unwrap()),
+        BLOCKFILE => {
+            berth_testkit::scratch(&root.join(BLOCKFILE).join("scratch"), 16 << 20).unwrap();
+            None
+        }
+        _ => None,
+    }
+}
+
+/// What is configured, and no mount left of a process that was killed: the service sees to that.
+pub fn settings(root: &Path) -> Settings {
+    let temporary = root.join(MOUNTS);
+    fs_err::create_dir_all(&temporary).unwrap();
+    berth_mount::unmount_beneath(&temporary).unwrap();
+    Settings { temporary, ..Settings::default() }
+}
+
 /// Folders, and what was told of them.
 pub struct Node {
+    disk: Option<Disk>,
     pub dir: tempfile::TempDir,
     pub changes: Arc<Mutex<Vec<Change>>>,
     pub pins: Arc<Pins>,
@@ -46,8 +76,15 @@ pub struct Node {
 
 impl Node {
     pub fn new() -> Self {
+        Self::with(OVERLAYFS)
+    }
+
+    /// With what a snapshotter needs.
+    pub fn with(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { dir, changes: Arc::default(), pins: Arc::default(), store: Mutex::default() }
+        let disk = furnish(name, dir.path());
+        let (changes, pins, store) = (Arc::default(), Arc::default(), Mutex::default());
+        Self { disk, dir, changes, pins, store }
     }
 
     /// Opens the snapshotters, in place of those that were open.
@@ -56,6 +93,14 @@ impl Node {
     }
 
     pub async fn open_at(&self, root: &Path) -> Snapshots {
+        self.open_with(root, settings(self.dir.path())).await
+    }
+
+    pub async fn open_as(&self, settings: Settings) -> Snapshots {
+        self.open_with(self.dir.path(), settings).await
+    }
+
+    async fn open_with(&self, root: &Path, settings: Settings) -> Snapshots {
         let earlier = self.store.lock().unwrap().take();
         if let Some(earlier) = earlier {
             earlier.close().await;
@@ -66,7 +111,8 @@ impl Node {
         let listener = Arc::new(move |_: &berth_ids::Namespace, _: &str, change| {
             changes.lock().unwrap().push(change);
         });
-        Snapshots::open(root, store, None, listener, self.pins.clone()).unwrap()
+        let pins = self.pins.clone();
+        Snapshots::open_with(root, store, None, listener, pins, settings).unwrap()
     }
 
     pub fn store(&self) -> Store {
@@ -152,11 +198,10 @@ pub async fn on_all(case: impl AsyncFn(&Node, &Snapshots, &str)) {
     if !is_root() {
         return;
     }
-    for name in [OVERLAYFS, NATIVE] {
-        let node = Node::new();
+    for name in ALL {
+        let node = Node::with(name);
         let snapshots = node.open().await;
-        if snapshots.names().contains(&name) {
-            case(&node, &snapshots, name).await;
-        }
+        assert!(snapshots.names().contains(&name), "{name}");
+        case(&node, &snapshots, name).await;
     }
 }

@@ -1,11 +1,16 @@
-//! The two ways of keeping a snapshot on disk.
+//! The ways of keeping a snapshot on disk.
 //!
-//! Both have below their root: `snapshots/ID`, `staging/ID` for layers that no snapshot shows yet,
+//! All have below their root: `snapshots/ID`, `staging/ID` for layers that no snapshot shows yet,
 //! and `trash/ID` for what is being deleted.
 
+mod blockfile;
+mod btrfs;
 mod native;
 mod overlay;
+mod shown;
 
+pub use blockfile::{BLOCKFILE, BlockfileSettings};
+pub use btrfs::{BTRFS, BtrfsSettings};
 pub use native::NATIVE;
 pub use overlay::{OVERLAYFS, OverlaySettings};
 
@@ -14,10 +19,13 @@ use std::path::{Path, PathBuf};
 
 use berth_ids::Labels;
 use berth_mount::Mount;
+use blockfile::Blockfile;
+use btrfs::Btrfs;
 use native::Native;
 use overlay::{Overlay, is_supported};
+use shown::Shown;
 
-use super::{Kind, Usage, usage};
+use super::{Kind, Settings, Usage, durable, remove, usage};
 use crate::Error;
 use crate::layer::Whiteouts;
 
@@ -25,7 +33,12 @@ use crate::layer::Whiteouts;
 pub(crate) enum Driver {
     Overlay(Overlay),
     Native(Native),
+    Btrfs(Btrfs),
+    Blockfile(Blockfile),
 }
+
+/// Deletes what is at a path. That nothing is there is no error.
+pub(super) type Deletion = fn(&Path) -> Result<(), Error>;
 
 /// A snapshotter that does not work on this node.
 pub struct Absent {
@@ -75,6 +88,15 @@ pub(super) fn make(path: &Path, mode: u32) -> Result<(), Error> {
     })
 }
 
+/// Makes the root of a snapshotter, which may be anywhere, for nobody else.
+fn make_private(root: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o700);
+    fs_err::create_dir_all(root)
+        .and_then(|()| fs_err::set_permissions(root, mode))
+        .map_err(|source| Error::File { step: "make directory", path: root.to_owned(), source })
+}
+
 /// Why overlayfs does not work there, if it does not. What has snapshots had it before: a disk that
 /// is full by now, with no room to try it, is not to hide them.
 fn refuses_overlays(layout: &Layout) -> Result<Option<Error>, Error> {
@@ -96,23 +118,53 @@ impl Driver {
     /// All drivers that work below `root`, the best first, and those that do not.
     pub(super) fn open_all(
         root: &Path,
-        settings: OverlaySettings,
+        settings: &Settings,
     ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
         let layout = Layout::open(root.join(OVERLAYFS))?;
         let (mut drivers, mut absent) = (Vec::new(), Vec::new());
         match refuses_overlays(&layout)? {
-            None => drivers.push(Driver::Overlay(Overlay::new(layout, settings))),
+            None => drivers.push(Driver::Overlay(Overlay::new(layout, settings.overlay.clone()))),
             Some(why) => absent.push(Absent { name: OVERLAYFS, why }),
         }
         drivers.push(Driver::Native(native));
+        for (name, opened) in Self::open_special(root, settings) {
+            match opened {
+                Ok(driver) => drivers.push(driver),
+                Err(why) => {
+                    let error = berth_errors::chain(&why);
+                    match why {
+                        // Nobody has set it up.
+                        Error::Skipped(_) => tracing::debug!(error, "no {name} here"),
+                        _ => tracing::warn!(error, "no {name} here"),
+                    }
+                    absent.push(Absent { name, why });
+                }
+            }
+        }
         Ok((drivers, absent))
+    }
+
+    /// Those that need more than any file system has. What is wrong with one of them is its own
+    /// trouble.
+    fn open_special(
+        root: &Path,
+        settings: &Settings,
+    ) -> Vec<(&'static str, Result<Driver, Error>)> {
+        let place =
+            |name, configured: &Option<PathBuf>| configured.clone().unwrap_or(root.join(name));
+        let btrfs = Btrfs::open(place(BTRFS, &settings.btrfs.root_path));
+        let blocks = place(BLOCKFILE, &settings.blockfile.root_path);
+        let blockfile = Blockfile::open(blocks, &settings.blockfile, &settings.temporary);
+        vec![(BTRFS, btrfs.map(Driver::Btrfs)), (BLOCKFILE, blockfile.map(Driver::Blockfile))]
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             Driver::Overlay(_) => OVERLAYFS,
             Driver::Native(_) => NATIVE,
+            Driver::Btrfs(_) => BTRFS,
+            Driver::Blockfile(_) => BLOCKFILE,
         }
     }
 
@@ -120,6 +172,8 @@ impl Driver {
         match self {
             Driver::Overlay(overlay) => &overlay.layout,
             Driver::Native(native) => &native.layout,
+            Driver::Btrfs(btrfs) => &btrfs.layout,
+            Driver::Blockfile(blockfile) => &blockfile.layout,
         }
     }
 
@@ -147,6 +201,8 @@ impl Driver {
         match self {
             Driver::Overlay(overlay) => overlay.create(path, kind, parents),
             Driver::Native(native) => native.create(path, kind, parents),
+            Driver::Btrfs(btrfs) => btrfs.create(path, kind, parents),
+            Driver::Blockfile(blockfile) => blockfile.create(path, kind, parents),
         }
     }
 
@@ -157,10 +213,12 @@ impl Driver {
         kind: Kind,
         parents: &[u64],
         labels: &Labels,
-    ) -> Vec<Mount> {
+    ) -> Result<Vec<Mount>, Error> {
         match self {
-            Driver::Overlay(overlay) => overlay.mounts(id, kind, parents, labels),
-            Driver::Native(native) => native.mounts(id, kind, parents),
+            Driver::Overlay(overlay) => Ok(overlay.mounts(id, kind, parents, labels)),
+            Driver::Native(native) => Ok(native.mounts(id, kind, parents)),
+            Driver::Btrfs(btrfs) => btrfs.mounts(id, kind),
+            Driver::Blockfile(blockfile) => Ok(blockfile.mounts(id, kind, parents)),
         }
     }
 
@@ -168,20 +226,85 @@ impl Driver {
     pub(super) fn content(&self, path: &Path) -> PathBuf {
         match self {
             Driver::Overlay(_) => path.join("fs"),
-            Driver::Native(_) => path.to_owned(),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// The files of the snapshot in the directory `path`, to have a layer extracted to.
+    pub(super) fn show(&self, path: &Path) -> Result<Shown, Error> {
+        match self {
+            Driver::Blockfile(blockfile) => blockfile.show(path),
+            _ => Ok(Shown::Here(self.content(path))),
+        }
+    }
+
+    /// The same to give them other owners, those of views too.
+    pub(super) fn show_own(&self, path: &Path, parents: &[u64]) -> Result<Shown, Error> {
+        match self {
+            Driver::Btrfs(btrfs) => btrfs.show_own(path),
+            Driver::Blockfile(blockfile) => blockfile.show_own(path, parents),
+            _ => self.show(path),
         }
     }
 
     /// What the files in the snapshot's directory `path` take.
     pub(super) fn usage(&self, path: &Path) -> Result<Usage, Error> {
-        usage::of(&self.content(path))
+        match self {
+            Driver::Btrfs(btrfs) => btrfs.usage(path),
+            Driver::Blockfile(blockfile) => blockfile.usage(path),
+            _ => usage::of(&self.content(path)),
+        }
+    }
+
+    /// Makes the active snapshot `id` durable, to be committed. Answers the number that the
+    /// committed one has, `id` or a new one, and what it takes.
+    pub(super) fn commit(
+        &self,
+        id: u64,
+        new_id: impl FnOnce() -> u64,
+    ) -> Result<(u64, Usage), Error> {
+        let path = self.directory(id);
+        match self {
+            Driver::Btrfs(btrfs) => {
+                let new = new_id();
+                return Ok((new, btrfs.commit(id, new)?));
+            }
+            Driver::Blockfile(blockfile) => blockfile.flush(&path)?,
+            _ => durable::file_system(&path)?,
+        }
+        Ok((id, self.usage(&path)?))
+    }
+
+    /// Makes what was a layer's staging directory a committed snapshot's, at `path`.
+    pub(super) fn seal(&self, path: &Path) -> Result<(), Error> {
+        match self {
+            Driver::Btrfs(_) => btrfs::seal(path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes `directory` away, at once: it is gone, or in the trash at `target`. Answers whether
+    /// there is something there to be deleted.
+    pub(super) fn throw_away(&self, directory: &Path, target: &Path) -> std::io::Result<bool> {
+        match self {
+            Driver::Btrfs(_) => btrfs::throw_away(directory, target),
+            _ => fs_err::rename(directory, target).map(|()| true),
+        }
+    }
+
+    /// How what is in the trash is deleted, with all in it.
+    pub(super) fn deletion(&self) -> Deletion {
+        match self {
+            Driver::Btrfs(_) => btrfs::delete,
+            _ => remove::delete_tree,
+        }
     }
 
     /// How deletions are kept in a layer.
     pub(super) fn whiteouts(&self) -> Whiteouts {
         match self {
             Driver::Overlay(overlay) => Whiteouts::Overlay { userxattr: overlay.userxattr },
-            Driver::Native(_) => Whiteouts::Merged,
+            _ => Whiteouts::Merged,
         }
     }
 
@@ -204,7 +327,12 @@ impl Driver {
 
     /// Whether a snapshot has all files of its parents.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self, Driver::Native(_))
+        matches!(self, Driver::Native(_) | Driver::Btrfs(_) | Driver::Blockfile(_))
+    }
+
+    /// Whether every snapshot that is asked for its own files has a copy of its parent's.
+    pub(super) fn is_copied(&self) -> bool {
+        matches!(self, Driver::Btrfs(_) | Driver::Blockfile(_))
     }
 
     /// Whether layers can be extracted before those below them.
@@ -228,7 +356,7 @@ mod tests {
         let disk = Mount { kind, source, target, options };
         let disk = TempMount::new(&[disk], folder.path(), "disk").unwrap();
         let names = || -> Result<Vec<_>, Error> {
-            Ok(Driver::open_all(disk.path(), OverlaySettings::default())?
+            Ok(Driver::open_all(disk.path(), &Settings::default())?
                 .0
                 .iter()
                 .map(Driver::name)
