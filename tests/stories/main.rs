@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod compatibility;
 mod ctr;
+mod disks;
 mod docker;
 mod docs;
 mod images;

@@ -55,6 +55,8 @@ services! {
     introspection: api::introspection::v1::introspection_client::IntrospectionClient<Channel>;
     /// What keeps things from being collected.
     leases: api::leases::v1::leases_client::LeasesClient<Channel>;
+    /// Mounts that the node makes for clients.
+    mounts: api::mounts::v1::mounts_client::MountsClient<Channel>;
     /// Namespaces and their labels.
     namespaces: api::namespaces::v1::namespaces_client::NamespacesClient<Channel>;
     /// Root file systems.

@@ -11,7 +11,7 @@ use berth_proto::containerd::services::tasks::v1::{
 };
 use berth_proto::containerd::types::Mount;
 use berth_proto::containerd::v1::types::{Process, Status};
-use berth_runtime_spec::{RootView, Spec};
+use berth_runtime_spec::Spec;
 
 use crate::client::{Client, Step};
 use crate::logs;
@@ -131,15 +131,6 @@ pub async fn mounts(client: &Client, container: &Container) -> Result<Vec<Mount>
     let answer = client.snapshots().mounts(client.request(request)).await;
     let answer = answer.step(|| format!("find the root file system of container {}", container.id));
     Ok(answer?.into_inner().mounts)
-}
-
-/// A look into the root file system that mounts would make.
-pub fn view(mounts: &[Mount]) -> Result<RootView> {
-    let view = match mounts.last() {
-        Some(mount) => RootView::of_mount(&mount.r#type, &mount.source, &mount.options),
-        None => RootView::of_layers([]),
-    };
-    view.context("look into the root file system")
 }
 
 /// Sends a signal to the container's program, or to all of its processes.

@@ -24,6 +24,7 @@ use crate::image::{self, Resolved};
 use crate::manifest::Platform;
 use crate::options::{Args, Pull};
 use crate::progress::Show;
+use crate::root::look;
 use crate::transfer::{self, RegistryFlags, Wanted};
 use crate::{container, logs, reference, unpack};
 
@@ -97,7 +98,8 @@ async fn record(
     mounts: &[Mount],
 ) -> Result<Container> {
     let doing = || format!("create container {}", options.id);
-    let spec = build(&image.run, options, &container::view(mounts)?).with_context(doing)?;
+    let spec = look(client, mounts, |root| Ok(build(&image.run, options, root)?)).await;
+    let spec = spec.with_context(doing)?;
     let value = serde_json::to_vec(&spec).with_context(doing)?;
     let mut labels: std::collections::HashMap<_, _> = args.labels.iter().cloned().collect();
     if let Some(signal) = args.stop_signal(&image.run.stop_signal)? {
@@ -160,7 +162,7 @@ async fn refuse_taken(client: &Client, id: &str) -> Result<()> {
 }
 
 /// Makes a lease for the time of a creation.
-async fn hold(client: &Client) -> Result<String> {
+pub async fn hold(client: &Client) -> Result<String> {
     let until = OffsetDateTime::now_utc() + LEASE_FOR;
     let until = until.format(&Rfc3339).context("tell the time")?;
     let request = leases::CreateRequest {

@@ -22,6 +22,7 @@ mod output;
 mod parse;
 mod progress;
 mod reference;
+mod root;
 mod streams;
 mod terminal;
 mod transfer;

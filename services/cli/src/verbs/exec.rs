@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use berth_proto::containerd::services::containers::v1::Container;
 use berth_proto::containerd::services::tasks::v1::{DeleteProcessRequest, ExecProcessRequest};
-use berth_runtime_spec::{Options, PROCESS_TYPE_URL, RootView, exec_process};
+use berth_runtime_spec::{Options, PROCESS_TYPE_URL, exec_process};
 use prost_types::Any;
 
 use crate::attach::{Pipes, Program, foreground};
@@ -14,6 +14,7 @@ use crate::container;
 use crate::global::Global;
 use crate::launch::{self, Stdio};
 use crate::options;
+use crate::root::look;
 use crate::verbs::passed_on;
 
 /// What can be typed.
@@ -90,11 +91,12 @@ async fn process(client: &Client, record: &Container, args: &Args) -> Result<Any
         privileged: args.privileged,
         ..Default::default()
     };
-    let root = match &args.user {
-        Some(_) => container::view(&container::mounts(client, record).await?)?,
-        None => RootView::of_layers([]).with_context(doing)?,
+    let mounts = match &args.user {
+        Some(_) => container::mounts(client, record).await?,
+        None => Vec::new(),
     };
-    let process = exec_process(own, &options, &root).with_context(doing)?;
+    let process = look(client, &mounts, |root| Ok(exec_process(own, &options, root)?)).await;
+    let process = process.with_context(doing)?;
     let value = serde_json::to_vec(&process).with_context(doing)?;
     Ok(Any { type_url: PROCESS_TYPE_URL.to_owned(), value })
 }
