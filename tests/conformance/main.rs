@@ -15,7 +15,7 @@ mod operation;
 mod suite;
 
 use anyhow::Result;
-use berth_testkit::{Containerd, Node};
+use berth_testkit::{Containerd, Disk, Node, is_root, scratch};
 use suite::Subject;
 
 #[test]
@@ -40,6 +40,46 @@ fn berth_overlayfs() -> Result<()> {
 fn berth_native() -> Result<()> {
     let node = Node::start()?;
     suite::run(Subject::Berth, &node.address(), "native")
+}
+
+#[test]
+fn containerd_btrfs() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let containerd = Containerd::start_as(|folder| {
+        let at = folder.join("root/io.containerd.snapshotter.v1.btrfs");
+        Disk::btrfs(&folder.join("disk.img"), &at).map(Disk::leave)
+    })?;
+    suite::run(Subject::Containerd, &containerd.address(), "btrfs")
+}
+
+/// A node whose bundle has a btrfs.
+fn with_btrfs() -> Result<Node> {
+    Node::start_as("", &[], |folder| {
+        Disk::btrfs(&folder.join("disk.img"), &folder.join("root/bundle/btrfs")).map(Disk::leave)
+    })
+}
+
+#[test]
+fn berth_btrfs() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    suite::run(Subject::Berth, &with_btrfs()?.address(), "btrfs")
+}
+
+/// A node whose block files are of this size.
+fn with_blockfile(size: u64) -> Result<Node> {
+    Node::start_as("", &[], |folder| scratch(&folder.join("root/bundle/blockfile/scratch"), size))
+}
+
+#[test]
+fn berth_blockfile() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    suite::run(Subject::Berth, &with_blockfile(8 << 20)?.address(), "blockfile")
 }
 
 /// A node whose snapshotter is containerd's, behind containerd's socket.

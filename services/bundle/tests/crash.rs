@@ -17,7 +17,7 @@ use berth_bundle::snapshots::{Snapshots, StagedLayer};
 use berth_store::{Options, Store};
 use berth_testkit::{program, until};
 use support::{
-    ALL, Pins, Tar, caller, commit, directories, furnish, is_root, prepare, put, settings,
+    ALL, Pins, Tar, caller, commit, directories, furnish, is_root, prepare, put, settings, space,
 };
 
 /// Where a child works, and the snapshotter.
@@ -43,7 +43,7 @@ fn layer(name: &str) -> StagedLayer {
 }
 
 /// The child: applies the layer that comes on its standard input, commits it, prepares a snapshot
-/// on it and commits that.
+/// on it, commits that and removes it.
 #[tokio::test]
 async fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
@@ -53,6 +53,7 @@ async fn child() {
     put(&s, name, "s", "layer", "").await.unwrap();
     prepare(&s, name, "active", "layer").await.unwrap();
     commit(&s, name, "committed", "active").await.unwrap();
+    s.remove(&space(), None, name, "committed").await.unwrap();
 }
 
 fn start(name: &str, root: &Path, failpoint: &str) -> Child {
@@ -137,6 +138,8 @@ async fn what_was_recorded_is_whole_and_nothing_else_is_there() {
         ("create snapshot.after-commit", &["active", "layer"]),
         ("commit snapshot.before-commit", &["active", "layer"]),
         ("commit snapshot.after-commit", &["committed", "layer"]),
+        ("remove snapshot.before-commit", &["committed", "layer"]),
+        ("remove snapshot.after-commit", &["layer"]),
     ];
     for name in ALL {
         for (failpoint, there) in expected {

@@ -29,8 +29,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn new(channel: Channel, namespace: &str) -> Result<Self> {
-        let snapshots = Snapshots::new(channel.clone(), "overlayfs", namespace).await?;
+    pub async fn new(channel: Channel, snapshotter: &str, namespace: &str) -> Result<Self> {
+        let snapshots = Snapshots::new(channel.clone(), snapshotter, namespace).await?;
         Ok(Self {
             diff: DiffClient::new(channel.clone()),
             content: ContentClient::new(channel),

@@ -1,5 +1,5 @@
 //! What the diff service must do, whoever's it is: a layer made of the difference between two
-//! trees, applied to the first, gives the second. On plain directories and on an overlay's
+//! trees, applied to the first, gives the second. On plain directories and on a snapshotter's
 //! snapshots; files, directories, links, devices, attributes, names.
 //!
 //! What the reference does otherwise is an exception with its reason ([`Exception`]).
@@ -44,12 +44,12 @@ struct Suite {
     folder: tempfile::TempDir,
 }
 
-async fn run(address: &Path, exceptions: &'static [Exception]) -> Result<()> {
-    let client = Client::new(connect(address), "differ").await?;
+async fn run(address: &Path, snapshotter: &str, exceptions: &'static [Exception]) -> Result<()> {
+    let client = Client::new(connect(address), snapshotter, "differ").await?;
     let mut suite = Suite { client, exceptions, folder: tempfile::tempdir()? };
     for case in CASES {
         suite.on_directories(case).await.with_context(|| format!("{}, directories", case.name))?;
-        suite.on_overlays(case).await.with_context(|| format!("{}, overlays", case.name))?;
+        suite.on_snapshots(case).await.with_context(|| format!("{}, snapshots", case.name))?;
     }
     for case in LAYERS {
         suite.by_hand(case).await.with_context(|| format!("{}, applied", case.name))?;
@@ -105,7 +105,7 @@ impl Suite {
         agree(&self.shown(&whole)?, &self.shown(&b)?)
     }
 
-    async fn on_overlays(&mut self, case: &Case) -> Result<()> {
+    async fn on_snapshots(&mut self, case: &Case) -> Result<()> {
         let (empty, a) = (self.folder("empty")?, self.folder("a")?);
         (case.build)(&a)?;
         let base = self.client.diff(&bind(&empty), &bind(&a), TAR).await?;
@@ -127,7 +127,7 @@ impl Suite {
         agree(&self.shown(mounted.path())?, &expected)
     }
 
-    /// A layer that others have made, applied to a directory and to an overlay.
+    /// A layer that others have made, applied to a directory and to a snapshot.
     async fn by_hand(&mut self, case: &Case) -> Result<()> {
         let (a, layer, expected) =
             (self.folder("a")?, self.folder("layer")?, self.folder("expected")?);
@@ -149,7 +149,7 @@ impl Suite {
         let mounts = self.client.prepare(&name("top"), &name("done")).await?;
         self.client.apply(&blob, &mounts).await?;
         let mounted = TempMount::new(&mounts, self.folder.path(), "top")?;
-        agree(&tree::names(mounted.path())?, &tree::names(&expected)?).context("to an overlay")
+        agree(&tree::names(mounted.path())?, &tree::names(&expected)?).context("to a snapshot")
     }
 
     /// The layer is what its media type says, and told so.
@@ -214,7 +214,7 @@ async fn containerd_applies_what_it_tells_apart() -> Result<()> {
         return Ok(());
     }
     let containerd = Containerd::start()?;
-    run(&containerd.address(), CONTAINERD).await
+    run(&containerd.address(), "overlayfs", CONTAINERD).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +223,23 @@ async fn berth_applies_what_it_tells_apart() -> Result<()> {
         return Ok(());
     }
     let node = Node::start()?;
-    run(&node.address(), &[]).await
+    run(&node.address(), "overlayfs", &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn berth_applies_it_on_btrfs() -> Result<()> {
+    if !berth_testkit::is_root() {
+        return Ok(());
+    }
+    run(&crate::with_btrfs()?.address(), "btrfs", &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn berth_applies_it_in_block_files() -> Result<()> {
+    if !berth_testkit::is_root() {
+        return Ok(());
+    }
+    run(&crate::with_blockfile(64 << 20)?.address(), "blockfile", &[]).await
 }
 
 /// A program of the configuration, with the payload that a client has for it.
@@ -239,7 +255,7 @@ async fn berth_gives_layers_and_payloads_to_stream_processors() -> Result<()> {
         "[stream_processors.\"test.base64\"]\naccepts = [\"x/base64\"]\nreturns = {TAR:?}\n\
          path = \"sh\"\nargs = [\"-c\", {script:?}]\n"
     ))?;
-    let mut client = Client::new(connect(&node.address()), "differ").await?;
+    let mut client = Client::new(connect(&node.address()), "overlayfs", "differ").await?;
     let folder = tempfile::tempdir()?;
     let (layer, root) = (folder.path().join("layer"), folder.path().join("root"));
     fs_err::create_dir(&layer)?;
