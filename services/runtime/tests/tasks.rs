@@ -72,7 +72,13 @@ async fn a_process_that_never_ran_has_no_end() {
             node.tasks().delete_process(request).await.unwrap();
         }
         add(&node, "left", process("exit 7")).await;
-        signal(node.shim_pid("host"), libc::SIGKILL);
+        let killing = async {
+            // The wait went before it on the same connection: it is taken when this is answered.
+            assert_eq!(node.list().await.len(), 1);
+            signal(node.shim_pid("host"), libc::SIGKILL);
+        };
+        let (waited, ()) = tokio::join!(node.wait("host", "left"), killing);
+        assert_eq!(waited.unwrap_err().code(), tonic::Code::NotFound, "{shim}");
         let told = node.events_until("host", "delete 137").await;
         let added = ["fails", "waits", "left"].map(|exec| format!("exec-added {exec}"));
         let all = ["create", "start"].map(str::to_owned).into_iter().chain(added);

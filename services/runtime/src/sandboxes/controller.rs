@@ -103,6 +103,16 @@ impl Running {
         client.ok_or_else(|| Error::SandboxNotFound(self.id.clone()))
     }
 
+    /// The connection to its shim. While there is none its end is being found out, or it is being
+    /// taken away: it is not there once that is done.
+    async fn reached(&self) -> Result<SandboxClient> {
+        let client = self.client();
+        if client.is_err() {
+            self.gone.cancelled().await;
+        }
+        client
+    }
+
     fn set_client(&self, client: Option<SandboxClient>) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
@@ -146,7 +156,7 @@ impl Controller {
         let this = self.clone();
         self.to_the_end("sandbox-start", async move {
             let _starting = sandbox.starting.lock().await;
-            let client = sandbox.client()?;
+            let client = sandbox.reached().await?;
             let started = match client.start().await {
                 Ok(started) => started,
                 Err(error) => {
@@ -178,7 +188,7 @@ impl Controller {
     /// # Errors
     /// [`Error::SandboxNotFound`], what the shim says.
     pub async fn platform(&self, ns: &Namespace, id: &str) -> Result<Platform> {
-        let asked = self.settled(ns, id).await?.client()?.platform().await;
+        let asked = self.settled(ns, id).await?.reached().await?.platform().await;
         asked.map_err(Error::within("failed to get sandbox platform"))
     }
 
@@ -188,7 +198,7 @@ impl Controller {
     /// What the shim says.
     pub async fn stop(&self, ns: &Namespace, id: &str, seconds: u32) -> Result<()> {
         let Ok(sandbox) = self.settled(ns, id).await else { return Ok(()) };
-        let Ok(client) = sandbox.client() else { return Ok(()) };
+        let Ok(client) = sandbox.reached().await else { return Ok(()) };
         let stopping = async move {
             match client.stop(seconds).await {
                 Err(error) if error.is_closed() => Ok(()),
@@ -206,12 +216,9 @@ impl Controller {
     pub async fn wait(&self, ns: &Namespace, id: &str) -> Result<Exit> {
         let sandbox = self.settled(ns, id).await?;
         let asked = async {
-            let asked = match sandbox.client() {
-                Ok(client) => client.wait().await,
-                Err(gone) => Err(gone),
-            };
-            match asked {
-                // Whoever watches over it tells the end.
+            // Whoever watches over it tells the end of one that cannot be reached.
+            let Ok(client) = sandbox.client() else { return std::future::pending().await };
+            match client.wait().await {
                 Err(error) if error.is_closed() => std::future::pending().await,
                 answered => answered,
             }
@@ -243,10 +250,12 @@ impl Controller {
         id: &str,
         verbose: bool,
     ) -> Result<(Report, Option<Bootstrap>)> {
-        let ended =
-            || Report { id: id.to_owned(), exited: Some(SystemTime::now()), ..Report::default() };
-        let Ok(sandbox) = self.settled(ns, id).await else { return Ok((ended(), None)) };
-        let Ok(client) = sandbox.client() else { return Ok((ended(), None)) };
+        let ended = |exit: Option<Exit>| {
+            let at = exit.map_or_else(SystemTime::now, |exit| exit.at);
+            (Report { id: id.to_owned(), exited: Some(at), ..Report::default() }, None)
+        };
+        let Ok(sandbox) = self.settled(ns, id).await else { return Ok(ended(None)) };
+        let Ok(client) = sandbox.reached().await else { return Ok(ended(sandbox.life.exit())) };
         let report = client.status(verbose).await;
         let report =
             report.map_err(Error::within(format!("failed to query sandbox {id} status")))?;
@@ -258,7 +267,7 @@ impl Controller {
     /// # Errors
     /// [`Error::SandboxNotFound`], what the shim says.
     pub async fn metrics(&self, ns: &Namespace, id: &str) -> Result<Option<Measured>> {
-        self.settled(ns, id).await?.client()?.metrics().await
+        self.settled(ns, id).await?.reached().await?.metrics().await
     }
 
     /// Ends a sandbox with its shim. Nothing of it is left.
@@ -272,7 +281,14 @@ impl Controller {
 
     async fn end(&self, sandbox: &Arc<Running>) -> Result<()> {
         let _ending = sandbox.ending.lock().await;
-        let client = sandbox.client()?;
+        if sandbox.gone.is_cancelled() {
+            return Err(Error::SandboxNotFound(sandbox.id.clone()));
+        }
+        let Ok(client) = sandbox.client() else {
+            // Its shim is gone, and who watches over it has yet to see to that.
+            self.bury(sandbox).await;
+            return Ok(());
+        };
         sandbox.leaving.store(true, Ordering::Release);
         match client.shutdown().await {
             Err(error) if error.is_closed() => {}

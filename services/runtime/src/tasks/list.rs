@@ -118,7 +118,12 @@ impl Tasks {
         if let Some(exit) = task.life.exit_of(exec) {
             return Ok(exit);
         }
-        let told = task.life.exited(exec);
+        let told = async {
+            tokio::select! {
+                exit = task.life.exited(exec) => Some(exit),
+                () = task.gone.cancelled() => task.life.exit_of(exec),
+            }
+        };
         let asked = async {
             let asked = match task.client() {
                 Ok(client) => client.wait(exec).await,
@@ -131,7 +136,7 @@ impl Tasks {
             }
         };
         tokio::select! {
-            exit = told => Ok(exit),
+            exit = told => exit.ok_or_else(|| Error::TaskNotFound(id.to_owned())),
             exit = asked => exit,
             // A wait has no end of its own, and should not hold up that of the service.
             () = self.0.parts.jobs.token().cancelled_owned() => Err(Error::Stopping("task-wait")),

@@ -59,7 +59,10 @@ impl Controller {
         sandbox.set_client(None);
         let (this, sandbox) = (self.clone(), sandbox.clone());
         let cleaning = async move {
-            this.bury(&sandbox).await;
+            let _ending = sandbox.ending.lock().await;
+            if !sandbox.gone.is_cancelled() {
+                this.bury(&sandbox).await;
+            }
             Ok(())
         };
         // The process is stopping: the next run finds the folder and does it.
@@ -95,12 +98,8 @@ impl Controller {
         self.remove_logged(sandbox).await;
     }
 
-    /// Cleans up after a shim that died.
-    async fn bury(&self, sandbox: &Arc<Running>) {
-        let _ending = sandbox.ending.lock().await;
-        if sandbox.gone.is_cancelled() {
-            return;
-        }
+    /// Cleans up after a shim that died. The caller holds what only one ends with.
+    pub(super) async fn bury(&self, sandbox: &Arc<Running>) {
         let end = self.clean_up(sandbox).await.unwrap_or_else(|error| {
             tracing::warn!(id = sandbox.id, error = chain(&error), "clean up after dead shim");
             exit(UNKNOWN)
