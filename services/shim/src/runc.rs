@@ -56,10 +56,21 @@ impl Runc {
         args: &[S],
         input: &[u8],
     ) -> Result<Vec<u8>, Error> {
+        self.run_within(PATIENCE, what, args, input).await
+    }
+
+    /// Runs one that may take another time than most.
+    pub(crate) async fn run_within<S: AsRef<OsStr>>(
+        &self,
+        patience: Duration,
+        what: &'static str,
+        args: &[S],
+        input: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         let log = self.log();
         let mut command = self.command(&log);
         command.args(args);
-        let output = self.children.output(command, input, PATIENCE).await;
+        let output = self.children.output(command, input, patience).await;
         let output = output.map_err(|error| self.absent(error));
         let Output { status, stdout, stderr } = keep_log(&log, output)?;
         if status == 0 {

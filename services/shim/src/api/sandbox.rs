@@ -1,7 +1,8 @@
 //! containerd.runtime.sandbox.v1.Sandbox: a pod without a process of its own.
 //!
 //! Its containers share this shim; the sandbox itself is a record with a beginning and an end. What
-//! it measures is the container that bears its name, as of a pod whose sandbox is a container.
+//! it measures is the container that bears its name, as of a pod whose sandbox is a container: without
+//! one it has no processes, and nothing to tell of but when it was asked.
 
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -161,14 +162,12 @@ impl Sandboxes {
 
     fn metrics(&self, shim: &Shim, request: &SandboxMetricsRequest) -> Result<Bytes, Error> {
         let id = self.with(&request.sandbox_id, |sandbox| sandbox.id.clone())?;
-        let data = shim.metrics(&id).map_err(|error| match error {
-            Error::NoContainer(_) => {
-                Error::Unimplemented("metrics of a sandbox without a container of its name")
-            }
-            other => other,
-        })?;
+        let data = match shim.metrics(&id) {
+            Err(Error::NoContainer(_)) => None,
+            measured => Some(measured?),
+        };
         let timestamp = Some(timestamp(SystemTime::now()));
-        let metrics = Some(Metric { timestamp, id, data: Some(data) });
+        let metrics = Some(Metric { timestamp, id, data });
         Ok(reply(&SandboxMetricsResponse { metrics }))
     }
 }

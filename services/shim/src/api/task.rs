@@ -51,10 +51,7 @@ fn done(result: Result<(), Error>) -> Result<Bytes, Status> {
 }
 
 async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Bytes, Status> {
-    if !request.checkpoint.is_empty() {
-        let text = "creating a container from a checkpoint is not provided";
-        return Err(Error::Unimplemented(text).into());
-    }
+    let checkpoint = Some(request.checkpoint).filter(|path| !path.is_empty()).map(Into::into);
     let creation = Creation {
         options: bundle::options(request.options.as_ref())?,
         id: request.id,
@@ -66,6 +63,7 @@ async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Bytes, S
             stderr: request.stderr,
             terminal: request.terminal,
         },
+        checkpoint,
     };
     let pid = shim.tasks.complete(shim.clone().create(creation)).await?;
     Ok(reply(&CreateTaskResponse { pid: pid.unsigned_abs() }))

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::process::{Process, View};
+use super::restore::Restore;
 use crate::Error;
 use crate::cgroup::{Cgroup, Memory};
 use crate::children::{Children, Exit};
@@ -12,7 +13,7 @@ use crate::io::Owner;
 use crate::runc::Runc;
 use crate::tasks::lock;
 
-/// A container that runc has created.
+/// A container that runc has created, or is to restore.
 pub(crate) struct Container {
     pub id: String,
     pub namespace: String,
@@ -20,9 +21,12 @@ pub(crate) struct Container {
     /// Empty when the root file system is not ours to mount.
     pub rootfs: Option<PathBuf>,
     pub runc: Runc,
-    pub cgroup: Option<Cgroup>,
+    /// That of its first process, once there is one.
+    pub cgroup: OnceLock<Cgroup>,
     /// Its memory, where that is controlled and watched.
-    pub memory: Option<Arc<Memory>>,
+    pub memory: OnceLock<Arc<Memory>>,
+    /// The checkpoint that its start restores.
+    pub restore: Option<Restore>,
     pub io_owner: (u32, u32),
     /// Its other processes do not end with the first of themselves.
     pub kill_all: bool,

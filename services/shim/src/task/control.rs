@@ -1,23 +1,14 @@
 //! What is done to a running container: signals, pause, resources, terminal, measuring.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use berth_proto::containerd::events::{TaskCheckpointed, TaskPaused, TaskResumed};
-use berth_proto::containerd::runc::v1::CheckpointOptions;
+use berth_proto::containerd::events::{TaskPaused, TaskResumed};
 use prost_types::Any;
 
+use super::Shim;
 use super::container::Inner;
 use super::process::Phase;
-use super::{Container, Shim};
 use crate::Error;
-
-/// A checkpoint to make.
-pub(crate) struct Checkpoint {
-    pub path: PathBuf,
-    pub options: CheckpointOptions,
-}
 
 impl Shim {
     /// Sends a signal to a process, or to all of a container.
@@ -102,23 +93,6 @@ impl Shim {
         container.runc.run("OCI runtime update failed", &args, &resources.value).await.map(drop)
     }
 
-    pub(crate) async fn checkpoint(
-        self: Arc<Self>,
-        id: String,
-        checkpoint: Checkpoint,
-    ) -> Result<(), Error> {
-        let container = self.container(&id)?;
-        let _changing = container.changing.lock().await;
-        running(&container.inner())?;
-        let args = arguments(&container, &checkpoint);
-        container.runc.run("OCI runtime checkpoint failed", &args, &[]).await?;
-        self.publisher.publish(&TaskCheckpointed {
-            container_id: id,
-            checkpoint: checkpoint.path.to_string_lossy().into_owned(),
-        });
-        Ok(())
-    }
-
     pub(crate) fn resize(
         &self,
         id: &str,
@@ -145,14 +119,14 @@ impl Shim {
     /// What the container uses.
     pub(crate) fn metrics(&self, id: &str) -> Result<Any, Error> {
         let container = self.container(id)?;
-        let cgroup = container.cgroup.as_ref().filter(|_| container.running());
+        let cgroup = container.cgroup.get().filter(|_| container.running());
         cgroup.map(|cgroup| cgroup.metrics()).ok_or(Error::Finished)
     }
 
     /// The processes in the container, each with the exec that it is.
     pub(crate) fn pids(&self, id: &str) -> Result<Vec<(u32, Option<String>)>, Error> {
         let container = self.container(id)?;
-        let Some(cgroup) = container.cgroup.as_ref().filter(|_| container.running()) else {
+        let Some(cgroup) = container.cgroup.get().filter(|_| container.running()) else {
             return Ok(Vec::new());
         };
         let pids = cgroup.pids()?;
@@ -200,34 +174,4 @@ fn gone(error: Error) -> Error {
         }
         _ => error,
     }
-}
-
-fn arguments(container: &Container, checkpoint: &Checkpoint) -> Vec<OsString> {
-    let Checkpoint { path, options } = checkpoint;
-    let work = if options.work_path.is_empty() {
-        container.bundle.join("criu-work").into()
-    } else {
-        OsString::from(&options.work_path)
-    };
-    let mut args: Vec<OsString> = vec!["checkpoint".into()];
-    args.extend(["--image-path".into(), path.clone().into(), "--work-path".into(), work]);
-    for (on, flag) in [
-        (!options.exit, "--leave-running"),
-        (options.open_tcp, "--tcp-established"),
-        (options.external_unix_sockets, "--ext-unix-sk"),
-        (options.terminal, "--shell-job"),
-        (options.file_locks, "--file-locks"),
-    ] {
-        if on {
-            args.push(flag.into());
-        }
-    }
-    for namespace in &options.empty_namespaces {
-        args.extend(["--empty-ns".into(), namespace.into()]);
-    }
-    if !options.parent_path.is_empty() {
-        args.extend(["--parent-path".into(), OsString::from(&options.parent_path)]);
-    }
-    args.push(container.id.clone().into());
-    args
 }

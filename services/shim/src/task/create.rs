@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use berth_mount::Mount;
 use berth_proto::containerd::events::{TaskCreate, TaskIo};
@@ -12,12 +12,13 @@ use tokio::sync::watch;
 
 use super::container::{Container, Inner};
 use super::process::Process;
+use super::restore::Restore;
 use super::{Shim, Slot, process_file};
 use crate::bundle::{Kept, Spec, read_pid};
 use crate::io::{ConsoleSocket, Owner, Stdio, Streams, attach_console, prepare};
 use crate::runc::Runc;
 use crate::tasks::lock;
-use crate::{Error, cgroup, log};
+use crate::{Error, log};
 
 /// What to create.
 pub(crate) struct Creation {
@@ -26,6 +27,8 @@ pub(crate) struct Creation {
     pub rootfs: Vec<types::Mount>,
     pub stdio: Stdio,
     pub options: Options,
+    /// A folder with a checkpoint that the start restores, instead of a process of its own.
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// A name that is taken until the container is there, or could not be made.
@@ -57,7 +60,8 @@ impl Drop for Rootfs {
 }
 
 impl Shim {
-    /// Creates a container; returns the process id of its first process.
+    /// Creates a container; returns the process id of its first process, 0 if that comes with the
+    /// restore of a checkpoint.
     pub(crate) async fn create(self: Arc<Self>, creation: Creation) -> Result<i32, Error> {
         berth_ids::validate_identifier(&creation.id).map_err(Error::invalid("container id"))?;
         if !creation.bundle.is_absolute() {
@@ -71,25 +75,29 @@ impl Shim {
         let spec = Spec::read(&creation.bundle)?;
         let mut rootfs = mount(&creation)?;
         let learning = self.children.learning();
-        let streams = self.run(&creation, &runc).await?;
-        let pid = read_pid(&process_file(&creation.bundle, "init", ".pid"))?;
         let mut init = Process::new(&creation.id, creation.stdio.clone());
-        (init.pid, init.streams) = (pid, Some(streams));
-        let cgroup = cgroup::of_process(pid).ok();
+        let restore = Restore::of(&creation);
+        if restore.is_none() {
+            init.streams = Some(self.run(&creation, &runc).await?);
+            init.pid = read_pid(&process_file(&creation.bundle, "init", ".pid"))?;
+        }
+        let pid = init.pid;
         let container = Arc::new(Container {
             id: creation.id.clone(),
             namespace: self.namespace.clone(),
             bundle: creation.bundle.clone(),
             rootfs: rootfs.0.take(),
             runc,
-            memory: self.watch_memory(&creation.id, cgroup.as_ref()),
-            cgroup,
+            cgroup: OnceLock::new(),
+            memory: OnceLock::new(),
+            restore,
             io_owner: (creation.options.io_uid, creation.options.io_gid),
             kill_all: !spec.own_pid_namespace(),
             children: self.children.clone(),
             changing: tokio::sync::Mutex::default(),
             inner: std::sync::Mutex::new(Inner::new(init)),
         });
+        self.watch_cgroup(&container, pid);
         lock(&self.containers).insert(creation.id.clone(), Slot::Held(container.clone()));
         self.publisher.publish(&event(&creation, pid));
         if let Some(exit) = self.children.claim(pid) {
@@ -168,12 +176,13 @@ fn of_wire(mount: types::Mount) -> Mount {
 
 fn event(creation: &Creation, pid: i32) -> TaskCreate {
     let Stdio { stdin, stdout, stderr, terminal } = creation.stdio.clone();
+    let checkpoint = creation.checkpoint.as_deref().map(Path::to_string_lossy);
     TaskCreate {
         container_id: creation.id.clone(),
         bundle: creation.bundle.to_string_lossy().into_owned(),
         rootfs: creation.rootfs.clone(),
         io: Some(TaskIo { stdin, stdout, stderr, terminal }),
-        checkpoint: String::new(),
+        checkpoint: checkpoint.unwrap_or_default().into_owned(),
         pid: pid.unsigned_abs(),
     }
 }

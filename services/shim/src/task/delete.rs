@@ -83,6 +83,15 @@ impl Shim {
 
     /// The exit of the first process, which has ended or has just been killed.
     async fn last_exit(&self, container: &Container) -> Exit {
+        {
+            let mut inner = container.inner();
+            if inner.init.pid == 0 {
+                // It was to be restored, and never ran.
+                let exit = Exit { status: 0, at: SystemTime::now() };
+                inner.init.finish(exit);
+                return exit;
+            }
+        }
         match tokio::time::timeout(KILLED, container.wait("")).await {
             Ok(Ok(exit)) => exit,
             _ => {

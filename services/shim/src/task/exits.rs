@@ -81,7 +81,7 @@ impl Shim {
 
     fn tell(&self, container: &Container, process: &mut Process, exit: Exit) {
         // That it was killed for memory is told before, if the watch has not come to it yet.
-        if let Some(memory) = &container.memory {
+        if let Some(memory) = container.memory.get() {
             memory.look(|| self.tell_oom(&container.id));
         }
         self.publisher.publish(&TaskExit {

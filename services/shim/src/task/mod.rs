@@ -1,5 +1,6 @@
 //! Containers and their processes. One file per thing that is done to them.
 
+mod checkpoint;
 mod container;
 mod control;
 mod create;
@@ -7,6 +8,7 @@ mod delete;
 mod exec;
 mod exits;
 mod process;
+mod restore;
 mod start;
 
 use std::collections::HashMap;
@@ -16,8 +18,8 @@ use std::sync::{Arc, Mutex};
 use berth_proto::containerd::events::TaskOom;
 use tokio::sync::watch;
 
+pub(crate) use checkpoint::Checkpoint;
 pub(crate) use container::Container;
-pub(crate) use control::Checkpoint;
 pub(crate) use create::Creation;
 pub(crate) use exec::ExecAddition;
 
@@ -122,9 +124,20 @@ impl Shim {
         let _ = stop.wait_for(|stop| *stop).await.map(drop);
     }
 
+    /// Finds the control group of a container's first process, and watches over its memory. One
+    /// without a process, or of which that is gone, has none.
+    fn watch_cgroup(self: &Arc<Self>, container: &Container, pid: i32) {
+        let Ok(cgroup) = cgroup::of_process(pid) else { return };
+        // Neither is set before: a container has one first process.
+        if let Some(memory) = self.watch_memory(&container.id, &cgroup) {
+            let _ = container.memory.set(memory);
+        }
+        let _ = container.cgroup.set(cgroup);
+    }
+
     /// Tells of each time that memory runs out, until the container is gone.
-    fn watch_memory(self: &Arc<Self>, id: &str, cgroup: Option<&Cgroup>) -> Option<Arc<Memory>> {
-        let memory = match cgroup::watch(cgroup?) {
+    fn watch_memory(self: &Arc<Self>, id: &str, cgroup: &Cgroup) -> Option<Arc<Memory>> {
+        let memory = match cgroup::watch(cgroup) {
             Ok(memory) => Arc::new(memory?),
             Err(error) => {
                 log::warn(format_args!(

@@ -38,22 +38,39 @@ impl Shim {
             inner.init.starting = true;
             inner.init.pid
         };
-        let what = "OCI runtime start failed";
-        let started = container.runc.run(what, &["start", &container.id], &[]).await;
+        let learning = container.restore.is_some().then(|| self.children.learning());
+        let started = self.run_init(container, pid).await;
         let held = {
             let mut inner = container.inner();
             inner.init.starting = false;
-            if started.is_ok() {
+            if let Ok(pid) = started {
                 inner.init.phase = Phase::Running;
                 let container_id = container.id.clone();
                 self.publisher.publish(&TaskStart { container_id, pid: pid.unsigned_abs() });
             }
             inner.init.held.take()
         };
+        let restored = started.as_ref().ok().filter(|_| learning.is_some());
+        let held = held.or_else(|| self.children.claim(*restored?));
         if let Some(exit) = held {
             self.ended(container, "", exit);
         }
-        started.map(|_| pid)
+        drop(learning);
+        started
+    }
+
+    /// Has the first process run that waits to be started, or that a checkpoint holds.
+    async fn run_init(self: &Arc<Self>, container: &Container, pid: i32) -> Result<i32, Error> {
+        let Some(restore) = &container.restore else {
+            let what = "OCI runtime start failed";
+            container.runc.run(what, &["start", &container.id], &[]).await?;
+            return Ok(pid);
+        };
+        let (pid, streams) = restore.run(container).await?;
+        self.watch_cgroup(container, pid);
+        let mut inner = container.inner();
+        (inner.init.pid, inner.init.streams) = (pid, Some(streams));
+        Ok(pid)
     }
 
     async fn start_exec(

@@ -196,7 +196,8 @@ impl Node {
         let socket = PathBuf::from(result.address.strip_prefix("unix://").unwrap());
         let client = Client::connect(&socket, LONG).await.unwrap();
         let image = self.path("image").to_string_lossy().into_owned();
-        Shim { client, id: id.into(), bundle, socket, image, options: self.options() }
+        let (options, checkpoint) = (self.options(), String::new());
+        Shim { client, id: id.into(), bundle, socket, image, options, checkpoint }
     }
 }
 
@@ -206,6 +207,7 @@ pub struct Shim {
     pub bundle: PathBuf,
     pub socket: PathBuf,
     pub options: Options,
+    pub checkpoint: String,
     image: String,
 }
 
@@ -239,6 +241,7 @@ impl Shim {
             stdin: io.stdin,
             stdout: io.stdout,
             stderr: io.stderr,
+            checkpoint: self.checkpoint.clone(),
             options: Some(berth_proto::pack(&self.options)),
             ..wire::CreateTaskRequest::default()
         };
