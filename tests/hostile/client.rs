@@ -48,9 +48,7 @@ pub async fn answer(channel: &Channel, method: &str, message: Vec<u8>) -> Result
 /// Whether a status says what is wrong, and not that something here is.
 pub fn is_proper(status: &Status) -> bool {
     match status.code() {
-        // gRPC's own word for a message that is none, in Go too.
-        Code::Internal => status.message().starts_with("failed to decode Protobuf message"),
-        Code::Unknown | Code::DataLoss => false,
+        Code::Internal | Code::Unknown | Code::DataLoss => false,
         _ => !status.message().contains("panick"),
     }
 }

@@ -70,6 +70,23 @@ async fn an_empty_message_gets_the_code_that_containerd_has_for_it() -> Result<(
     unharmed(&node, &channel, &before).await
 }
 
+/// Calls that are streams too, and those that the gateway answers itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_message_are_refused_with_the_name_of_the_method() -> Result<()> {
+    let node = Node::start()?;
+    let channel = berth_grpc::channel(&node.address());
+    let mut differs = Vec::new();
+    for (method, ..) in methods() {
+        let status = client::answer(&channel, method, vec![0xff; 3]).await?;
+        let told = status.message().starts_with(&format!("{method}: failed to decode"));
+        if status.code() != Code::InvalidArgument || !told {
+            differs.push(format!("{method} {:?}: {}", status.code(), status.message()));
+        }
+    }
+    assert!(differs.is_empty(), "{differs:#?}");
+    Ok(())
+}
+
 /// What the table says of containerd is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reference_has_the_codes_of_the_table() -> Result<()> {

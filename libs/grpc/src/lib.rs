@@ -10,6 +10,7 @@ pub mod deadline;
 mod error;
 pub mod mask;
 mod metadata;
+mod refusals;
 pub mod server;
 mod socket;
 mod status;
@@ -21,6 +22,7 @@ pub use error::Error;
 pub use metadata::{
     LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,
 };
+pub use refusals::{Refusable, Refusals, Refusing};
 pub use socket::Socket;
 pub use status::{code_of, status, wire_code};
 pub use tuning::Tuning;

@@ -15,6 +15,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::Error;
+use crate::refusals::Refusals;
 use crate::socket::Socket;
 use crate::tuning::SERVICES;
 
@@ -38,6 +39,7 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
             .max_frame_size(SERVICES.frame)
             .http2_max_pending_accept_reset_streams(Some(SERVICES.resets))
             .http2_max_local_error_reset_streams(Some(SERVICES.resets))
+            .layer(Refusals)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         if let Err(error) = server.await {

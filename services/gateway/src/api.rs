@@ -10,7 +10,7 @@ mod version;
 use std::convert::Infallible;
 use std::sync::OnceLock;
 
-use berth_grpc::MAX_MESSAGE;
+use berth_grpc::{MAX_MESSAGE, Refusals};
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -20,7 +20,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 use crate::Error;
 use crate::upstreams::Upstreams;
@@ -61,7 +61,8 @@ impl Own {
         } else {
             &self.routes
         };
-        let answered: Result<_, Infallible> = routes.clone().oneshot(request).await;
-        answered.unwrap_or_else(|never| match never {})
+        let services = Refusals.layer(routes.clone());
+        let answered: Result<_, Infallible> = services.oneshot(request).await;
+        answered.unwrap_or_else(|never| match never {}).map(Body::new)
     }
 }
