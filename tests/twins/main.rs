@@ -7,6 +7,7 @@
 
 mod answers;
 mod archives;
+mod checkpoints;
 mod containers;
 mod content;
 mod images;

@@ -1,6 +1,7 @@
 //! What this service answers: one file per gRPC or ttrpc service. Each takes the namespace, turns
 //! the request into the domain's terms, makes one call and turns its answer back.
 
+mod checkpoint;
 mod collector;
 mod containers;
 mod events;

@@ -1,6 +1,6 @@
 //! The runtime service: containers, tasks, sandboxes and the shims behind them.
 //!
-//! Owns: `root/runtime` and its store, the tasks' folders under `state/runtime`, the shims'
+//! Owns: `root/runtime` with its store and checkpoints on their way, the tasks' folders under `state/runtime`, the shims'
 //! connections, `ADDRESS.ttrpc` where shims send their events. Must not know: images, blobs,
 //! snapshots beyond their names; runc beyond its options.
 //!
@@ -9,6 +9,7 @@
 
 pub mod api;
 mod bundle;
+pub mod checkpoints;
 pub mod containers;
 pub mod error;
 pub mod events;

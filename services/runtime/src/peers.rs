@@ -1,6 +1,7 @@
 //! Calls of other processes: shims by ttrpc or gRPC, other services by gRPC. Only this module and the API
 //! know the wire's types.
 
+mod blobs;
 mod options;
 mod sandbox;
 mod services;
@@ -8,6 +9,7 @@ mod shim;
 mod starter;
 mod transport;
 
+pub(crate) use options::encoded;
 pub use options::{TaskOptions, task_options};
 pub use sandbox::SandboxClient;
 pub use services::Services;

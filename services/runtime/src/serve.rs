@@ -11,6 +11,7 @@ use berth_lifecycle::Tasks as Jobs;
 use berth_store::{Options, Store};
 
 use crate::api::{Domain, Forwarder, RingSink, routes};
+use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
 use crate::events::Events;
 use crate::gate::{Gate, Neighbours};
@@ -48,8 +49,9 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let neighbours: Arc<dyn Neighbours> = Arc::new(services.clone());
     let gate = Arc::new(Gate::new(neighbours.clone()));
     let (changed, stop) = (gate.clone(), jobs.token());
+    let reports = services.clone();
     jobs.spawn("report changes", async move {
-        stop.run_until_cancelled(services.report(changed.news())).await
+        stop.run_until_cancelled(reports.report(changed.news())).await
     });
     let containers = Containers::new(store.clone(), gate.clone(), events.clone());
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
@@ -65,12 +67,14 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         folder: folder.clone(),
         binary: binary.clone(),
     });
+    let checkpoints = config.service_root(Service::Runtime).join("checkpoints");
     let tasks = Tasks::new(Parts {
         containers: containers.clone(),
         launcher: launcher.clone(),
         starter,
         controller: controller.clone(),
         neighbours: neighbours.clone(),
+        checkpoints: Checkpoints::new(checkpoints, Arc::new(services)),
         events,
         jobs: jobs.clone(),
         folder,

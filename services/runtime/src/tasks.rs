@@ -9,6 +9,7 @@
 //! - Of each process every step is told once, in order: created, started, exited, deleted
 //!   ([`life::Life`]).
 
+mod checkpoint;
 mod create;
 mod join;
 mod life;
@@ -28,6 +29,7 @@ use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::Bundle;
+use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
 use crate::error::{Error, Result};
 use crate::events::Events;
@@ -37,6 +39,7 @@ use crate::sandboxes::Controller;
 use crate::shims::Launcher;
 use life::Life;
 
+pub use checkpoint::{Dump, Dumped};
 pub use create::Create;
 pub use life::Step;
 pub use list::Listed;
@@ -65,6 +68,8 @@ pub struct Parts {
     pub events: Events,
     /// Whom it asks for mounts that are not a shim's to make.
     pub neighbours: Arc<dyn Neighbours>,
+    /// What tasks are saved to and restored from.
+    pub checkpoints: Checkpoints,
     /// The tasks of this process.
     pub jobs: berth_lifecycle::Tasks,
     /// The folder of the tasks' folders.
@@ -98,6 +103,8 @@ struct Task {
     life: Arc<Life>,
     /// Set by a delete that the shim has agreed to: the end of its connection is no accident.
     leaving: AtomicBool,
+    /// What it is restored from lies here until it has started.
+    restores: AtomicBool,
     /// Held by whoever deletes it, until it is gone.
     deleting: tokio::sync::Mutex<()>,
     /// Cancelled when the task is gone.

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use berth_grpc::{namespace, status};
-use berth_proto::containerd::runc::v1::{CheckpointOptions, Options};
+use berth_grpc::{lease, namespace, status};
+use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::containerd::types::Metric;
 use berth_proto::containerd::v1::types::{Process, ProcessInfo, Status as WireStatus};
@@ -11,10 +11,11 @@ use berth_proto::unpack;
 use tonic::{Request, Response, Status};
 use wire::tasks_server::Tasks as Api;
 
+use super::checkpoint;
 use super::wire::{any, mount, time, wire_any};
 use crate::error::Error;
 use crate::process::{self, Exit, Io, Pid, State};
-use crate::tasks::{Create, Tasks};
+use crate::tasks::{Create, Dump, Tasks};
 
 /// Serves tasks.
 pub(super) struct Service(pub(super) Tasks);
@@ -146,18 +147,13 @@ impl Api for Service {
         &self,
         request: Request<wire::CheckpointTaskRequest>,
     ) -> Answer<wire::CheckpointTaskResponse> {
-        let ns = namespace(&request)?;
+        let (ns, lease) = (namespace(&request)?, lease(&request));
         let wire::CheckpointTaskRequest { container_id, options, .. } = request.into_inner();
-        let given = options.as_ref().and_then(unpack::<CheckpointOptions>).transpose();
-        let given = given.map_err(|e| invalid(format!("decode checkpoint options: {e}")))?;
-        let path = given.unwrap_or_default().image_path;
-        if path.is_empty() {
-            let text = "checkpoint to the content store, set image_path to a folder instead";
-            return Err(status(Error::Unimplemented(text)));
-        }
-        let options = options.map(any);
-        self.0.checkpoint(&ns, &container_id, path, options).await.map_err(status)?;
-        Ok(Response::new(wire::CheckpointTaskResponse::default()))
+        let path = checkpoint::path_of(options.as_ref()).map_err(status)?;
+        let dump = Dump { path, options: options.map(any), lease };
+        let dumped = self.0.checkpoint(&ns, &container_id, dump).await.map_err(status)?;
+        let descriptors = dumped.map(checkpoint::descriptors).unwrap_or_default();
+        Ok(Response::new(wire::CheckpointTaskResponse { descriptors }))
     }
 
     async fn update(&self, request: Request<wire::UpdateTaskRequest>) -> Answer<()> {
@@ -198,15 +194,7 @@ fn invalid(text: String) -> Status {
 
 #[allow(clippy::result_large_err, reason = "handlers return Status")]
 fn create_of(request: wire::CreateTaskRequest) -> Result<Create, Status> {
-    let mut checkpoint = String::new();
-    if let Some(descriptor) = request.checkpoint {
-        // For a restore by CRI. A checkpoint in the content store is another service's to unpack.
-        checkpoint = descriptor.annotations.get("RestoreFromPath").cloned().unwrap_or_default();
-        if checkpoint.is_empty() {
-            let text = "restore from the content store, set criu_image_path in the options instead";
-            return Err(status(Error::Unimplemented(text)));
-        }
-    }
+    let mut named = String::new();
     let (mut shim_address, mut shim_version) = (request.task_api_address, request.task_api_version);
     if let Some(options) = request.options.as_ref().and_then(unpack::<Options>) {
         let options = options.map_err(|e| invalid(format!("decode runc options: {e}")))?;
@@ -217,7 +205,9 @@ fn create_of(request: wire::CreateTaskRequest) -> Result<Create, Status> {
         if shim_version == 0 {
             shim_version = options.task_api_version;
         }
+        named = options.criu_image_path;
     }
+    let (checkpoint, image) = checkpoint::source(request.checkpoint, &named).map_err(status)?;
     Ok(Create {
         id: request.container_id,
         rootfs: request.rootfs.into_iter().map(mount).collect(),
@@ -230,6 +220,7 @@ fn create_of(request: wire::CreateTaskRequest) -> Result<Create, Status> {
         options: request.options.map(any),
         runtime_path: request.runtime_path,
         checkpoint,
+        image,
         shim_address,
         shim_version,
     })

@@ -55,6 +55,11 @@ pub fn task_options(given: Option<&Any>, root: &Path, binary: &str) -> Result<Ta
     Ok(TaskOptions { create: Some(domain(packed)), start, checkpoint })
 }
 
+/// A value as others keep it in a blob.
+pub(crate) fn encoded(any: &Any) -> Bytes {
+    prost::Message::encode_to_vec(&wire(any)).into()
+}
+
 pub(super) fn wire(any: &Any) -> prost_types::Any {
     prost_types::Any { type_url: any.type_url.clone(), value: any.value.to_vec() }
 }

@@ -39,8 +39,8 @@ const QUICK: Duration = Duration::from_secs(20);
 /// Connections to distribution and bundle, made when they are needed.
 #[derive(Clone)]
 pub struct Services {
-    distribution: Channel,
-    bundle: Channel,
+    pub(super) distribution: Channel,
+    pub(super) bundle: Channel,
 }
 
 impl Services {
@@ -209,6 +209,6 @@ where
     }
 }
 
-fn refused(step: &'static str) -> impl Fn(tonic::Status) -> Error {
+pub(super) fn refused(step: &'static str) -> impl Fn(tonic::Status) -> Error {
     move |status| Error::Peer { step, message: status.message().to_owned(), code: code_of(&status) }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::life::{Life, Made, Step};
 use super::{Key, Task, Tasks, rootfs};
 use crate::bundle::Bundle;
+use crate::checkpoints::Blob;
 use crate::error::{Error, Result};
 use crate::peers::{ShimClient, TaskOptions, task_options};
 use crate::process::Io;
@@ -36,6 +37,8 @@ pub struct Create {
     pub runtime_path: String,
     /// A folder with a checkpoint to restore.
     pub checkpoint: String,
+    /// A checkpoint of the content store to restore, in place of a folder.
+    pub image: Option<Blob>,
     /// Where the shim of the container's sandbox answers, `PROTOCOL+unix://PATH`; empty: as its
     /// controller knows.
     pub shim_address: String,
@@ -82,10 +85,20 @@ impl Tasks {
             create.rootfs = system.mounts;
         }
         let (create, program) = (&create, program.as_path());
-        let attempt = Attempt { tasks: self, ns, create, program, bundle, joined, activated };
-        let made = attempt.run(&container, &options).await;
+        let made = async {
+            if let Some(image) = &create.image {
+                let folder = self.0.parts.checkpoints.fetch(ns, &create.id, image).await?;
+                options.checkpoint = folder.to_string_lossy().into_owned();
+            }
+            let attempt = Attempt { tasks: self, ns, create, program, bundle, joined, activated };
+            attempt.run(&container, &options).await
+        };
+        let made = made.await;
         if made.is_err() && made_now {
             self.deactivate(ns, &create.id).await;
+        }
+        if made.is_err() && create.image.is_some() {
+            self.0.parts.checkpoints.forget(ns, &create.id).await;
         }
         let (task, pid) = made?;
         // In this order: who watches it may find it gone, and takes it away then.
@@ -174,6 +187,7 @@ impl Attempt<'_> {
             client: Mutex::new(Some(client)),
             life,
             leaving: AtomicBool::new(false),
+            restores: AtomicBool::new(create.image.is_some()),
             deleting: tokio::sync::Mutex::default(),
             gone: gone.clone(),
         };

@@ -26,6 +26,7 @@ impl Tasks {
     pub async fn recover(&self) -> Result<usize> {
         let found = Bundle::all(&self.0.parts.folder)?;
         let count = found.len();
+        self.0.parts.checkpoints.clear(&found).await;
         let take = |(ns, id)| self.take_over(ns, id);
         futures::stream::iter(found).map(take).buffer_unordered(CONNECTED).collect::<()>().await;
         Ok(count)
@@ -45,6 +46,7 @@ impl Tasks {
             let container = self.0.parts.containers.get(&ns, &id).ok()?;
             self.0.parts.launcher.resolve(&container.runtime.name).ok()
         });
+        let restores = AtomicBool::new(self.0.parts.checkpoints.holds(&ns, &id));
         let task = Arc::new(Task {
             life: self.life(&ns, &id, &bundle),
             ns: ns.clone(),
@@ -53,6 +55,7 @@ impl Tasks {
             program: program.unwrap_or_default(),
             client: Mutex::new(client.clone()),
             leaving: AtomicBool::new(false),
+            restores,
             deleting: tokio::sync::Mutex::default(),
             gone,
         });

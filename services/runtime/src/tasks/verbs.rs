@@ -20,11 +20,15 @@ impl Tasks {
     /// # Errors
     /// [`Error::TaskNotFound`], what the shim says.
     pub async fn start(&self, ns: &Namespace, id: &str, exec: &str) -> Result<u32> {
-        let (task, exec) = (self.find(ns, id)?, exec.to_owned());
+        let (task, exec, tasks) = (self.find(ns, id)?, exec.to_owned(), self.clone());
         let work = async move {
             let pid = task.client()?.start(&exec).await?;
+            let first = exec.is_empty();
             // Not left to the shim's own event, which may come after what the caller does next.
             task.life.note(SystemTime::now(), Step::Started { exec, pid });
+            if first {
+                tasks.restored(&task).await;
+            }
             Ok(pid)
         };
         self.to_the_end("task-start", work).await
@@ -82,6 +86,7 @@ impl Tasks {
         if activated {
             self.deactivate(&task.ns, &task.id).await;
         }
+        self.restored(task).await;
         self.forget(task);
         removed
     }
@@ -205,22 +210,6 @@ impl Tasks {
         annotations: HashMap<String, String>,
     ) -> Result<()> {
         self.find(ns, id)?.client()?.update(resources.as_ref(), annotations).await
-    }
-
-    /// Dumps a task to a folder.
-    ///
-    /// # Errors
-    /// [`Error::TaskNotFound`], what the shim says.
-    pub async fn checkpoint(
-        &self,
-        ns: &Namespace,
-        id: &str,
-        path: String,
-        options: Option<Any>,
-    ) -> Result<()> {
-        let task = self.find(ns, id)?;
-        let work = async move { task.client()?.checkpoint(&path, options.as_ref()).await };
-        self.to_the_end("task-checkpoint", work).await
     }
 }
 

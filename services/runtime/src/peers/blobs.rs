@@ -1,0 +1,201 @@
+//! The content store: blobs through distribution, tars of folders through bundle.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use berth_grpc::{MAX_MESSAGE, code_of, with_lease, with_namespace};
+use berth_ids::{Algorithm, Digest, Namespace};
+use berth_proto::containerd::services::content::v1::content_client::ContentClient;
+use berth_proto::containerd::services::content::v1::{WriteAction, WriteContentRequest};
+use berth_proto::containerd::services::diff::v1::diff_client::DiffClient;
+use berth_proto::containerd::services::diff::v1::{ApplyRequest, DiffRequest};
+use berth_proto::containerd::services::leases::v1::CreateRequest;
+use berth_proto::containerd::services::leases::v1::leases_client::LeasesClient;
+use berth_proto::containerd::types::{Descriptor, Mount};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use sha2::Digest as _;
+use tonic::Request;
+
+use super::Services;
+use super::services::refused;
+use crate::checkpoints::{Blob, Blobs};
+use crate::error::{Error, Result};
+
+/// Under this label a lease says when it ends.
+const EXPIRE: &str = "containerd.io/gc.expire";
+/// What bundle makes and takes: a tar as it is.
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+/// The memory of a container on its way.
+const PACKING: Duration = Duration::from_secs(600);
+/// How long what is quick may take.
+const QUICK: Duration = Duration::from_secs(20);
+/// The most of a blob in one message.
+const CHUNK: usize = 1 << 20;
+
+impl Blobs for Services {
+    fn hold<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        until: SystemTime,
+    ) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move {
+            let id = unique("checkpoint");
+            let until = berth_grpc::time::to_wire(until).to_string();
+            let labels = [(EXPIRE.to_owned(), until)].into();
+            let mut request = with_namespace(CreateRequest { id: id.clone(), labels }, namespace);
+            request.set_timeout(QUICK);
+            let answer = LeasesClient::new(self.distribution.clone()).create(request).await;
+            answer.map_err(refused("make a lease"))?;
+            Ok(id)
+        })
+    }
+
+    fn pack<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        lease: &'a str,
+        folder: &'a Path,
+    ) -> BoxFuture<'a, Result<Blob>> {
+        Box::pin(async move {
+            let request = DiffRequest {
+                right: vec![bind(folder)],
+                media_type: TAR.to_owned(),
+                ..DiffRequest::default()
+            };
+            let mut request = under(with_namespace(request, namespace), lease)?;
+            request.set_timeout(PACKING);
+            let answer = DiffClient::new(self.bundle.clone()).diff(request).await;
+            let diff = answer.map_err(refused("pack checkpoint"))?.into_inner().diff;
+            let Descriptor { digest, size, .. } = diff.unwrap_or_default();
+            blob(&digest, size)
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        lease: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<Blob>> {
+        Box::pin(async move {
+            let digest = digest_of(&bytes)?;
+            let messages = messages(&unique("checkpoint-config"), &digest.to_string(), &bytes);
+            let request = with_namespace(tokio_stream::iter(messages), namespace);
+            let mut request = under(request, lease)?;
+            request.set_timeout(QUICK);
+            let mut client = ContentClient::new(self.distribution.clone())
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE);
+            let written = async {
+                let mut answers = client.write(request).await?.into_inner();
+                while answers.message().await?.is_some() {}
+                Ok(())
+            };
+            match written.await {
+                Err(status) if code_of(&status) == berth_errors::Code::AlreadyExists => {}
+                written => written.map_err(refused("write blob"))?,
+            }
+            Ok(Blob { digest, size: bytes.len() as u64 })
+        })
+    }
+
+    fn unpack<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        tar: &'a Blob,
+        folder: &'a Path,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let diff = Descriptor {
+                media_type: TAR.to_owned(),
+                digest: tar.digest.to_string(),
+                size: i64::try_from(tar.size).unwrap_or(i64::MAX),
+                ..Descriptor::default()
+            };
+            let mounts = vec![bind(folder)];
+            let request = ApplyRequest { diff: Some(diff), mounts, ..ApplyRequest::default() };
+            let mut request = with_namespace(request, namespace);
+            request.set_timeout(PACKING);
+            let applied = DiffClient::new(self.bundle.clone()).apply(request).await;
+            applied.map(drop).map_err(refused("unpack checkpoint"))
+        })
+    }
+}
+
+/// A blob in pieces, and the commit.
+fn messages(reference: &str, digest: &str, bytes: &Bytes) -> Vec<WriteContentRequest> {
+    let reference = reference.to_owned();
+    let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    let starts = (0..bytes.len()).step_by(CHUNK);
+    let mut messages: Vec<_> = starts
+        .map(|start| WriteContentRequest {
+            action: WriteAction::Write.into(),
+            r#ref: reference.clone(),
+            offset: i64::try_from(start).unwrap_or(i64::MAX),
+            data: bytes.slice(start..bytes.len().min(start + CHUNK)),
+            ..WriteContentRequest::default()
+        })
+        .collect();
+    messages.push(WriteContentRequest {
+        action: WriteAction::Commit.into(),
+        r#ref: reference,
+        offset: size,
+        total: size,
+        expected: digest.to_owned(),
+        ..WriteContentRequest::default()
+    });
+    messages
+}
+
+fn bind(folder: &Path) -> Mount {
+    Mount {
+        r#type: "bind".into(),
+        source: folder.to_string_lossy().into_owned(),
+        target: String::new(),
+        options: ["rbind", "rw"].map(str::to_owned).into(),
+    }
+}
+
+fn digest_of(bytes: &[u8]) -> Result<Digest> {
+    let hash = sha2::Sha256::digest(bytes);
+    Digest::of_hash(Algorithm::Sha256, hash.as_ref()).map_err(named)
+}
+
+fn named(source: berth_ids::Error) -> Error {
+    Error::Name { what: "digest of checkpoint", source }
+}
+
+fn blob(digest: &str, size: i64) -> Result<Blob> {
+    let digest = digest.parse().map_err(named)?;
+    Ok(Blob { digest, size: u64::try_from(size).unwrap_or_default() })
+}
+
+fn under<T>(request: Request<T>, lease: &str) -> Result<Request<T>> {
+    let named = with_lease(request, lease);
+    named.map_err(|_| Error::Invalid(format!("lease {lease:?} is not printable")))
+}
+
+/// A name that nothing else has: by the time, and a count of those of this process.
+fn unique(what: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("berth-{what}-{}-{}-{count}", std::process::id(), now.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_goes_in_pieces_that_lie_end_to_end() {
+        let bytes = Bytes::from(vec![7; CHUNK * 2 + 5]);
+        let sent = messages("r", "sha256:x", &bytes);
+        let places: Vec<_> = sent.iter().map(|m| (m.offset, m.data.len())).collect();
+        let chunk = i64::try_from(CHUNK).unwrap();
+        assert_eq!(places, [(0, CHUNK), (chunk, CHUNK), (2 * chunk, 5), (2 * chunk + 5, 0)]);
+        assert_eq!(sent[3].action, i32::from(WriteAction::Commit));
+    }
+}
