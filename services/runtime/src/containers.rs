@@ -1,4 +1,6 @@
 //! Containers: records of what tasks are made of. Nothing here runs.
+//!
+//! Invariant: a change runs to its end even if its caller goes away, so that what is recorded is told.
 
 mod filter;
 mod update;
@@ -9,6 +11,7 @@ use std::time::SystemTime;
 
 use berth_filters::Filter;
 use berth_ids::{Namespace, validate_identifier, validate_labels};
+use berth_lifecycle::Tasks as Jobs;
 use berth_store::Store;
 
 use crate::error::{Error, Result};
@@ -16,6 +19,7 @@ use crate::events::{Event, Events};
 use crate::gate::Gate;
 use crate::records::{CONTAINERS, Container};
 use crate::refs;
+use crate::work::to_the_end;
 
 pub use update::Update;
 pub use watched::Watched;
@@ -27,13 +31,14 @@ pub struct Containers {
     gate: Arc<Gate>,
     events: Events,
     watched: Watched,
+    jobs: Jobs,
 }
 
 impl Containers {
     /// The containers in `store`.
     #[must_use]
-    pub fn new(store: Store, gate: Arc<Gate>, events: Events) -> Self {
-        Self { store, gate, events, watched: Watched::default() }
+    pub fn new(store: Store, gate: Arc<Gate>, events: Events, jobs: Jobs) -> Self {
+        Self { store, gate, events, watched: Watched::default(), jobs }
     }
 
     /// Checks that the lease that a change names is there, if it names one.
@@ -48,7 +53,13 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::ContainerExists`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
-    pub async fn create(&self, ns: &Namespace, mut container: Container) -> Result<Container> {
+    pub async fn create(&self, ns: &Namespace, container: Container) -> Result<Container> {
+        let (this, ns) = (self.clone(), ns.clone());
+        let work = async move { this.record(&ns, container).await };
+        to_the_end(&self.jobs, "container-create", work).await
+    }
+
+    async fn record(&self, ns: &Namespace, mut container: Container) -> Result<Container> {
         validate(&container).map_err(Error::within("create container failed validation"))?;
         container.labels.retain(|_, value| !value.is_empty());
         container.created = SystemTime::now();
@@ -121,6 +132,12 @@ impl Containers {
     /// # Errors
     /// [`Error::ContainerNotFound`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
     pub async fn update(&self, ns: &Namespace, update: Update) -> Result<Container> {
+        let (this, ns) = (self.clone(), ns.clone());
+        let work = async move { this.change(&ns, update).await };
+        to_the_end(&self.jobs, "container-update", work).await
+    }
+
+    async fn change(&self, ns: &Namespace, update: Update) -> Result<Container> {
         if update.new.id.is_empty() {
             return Err(Error::Invalid("must specify a container id".into()));
         }
@@ -148,6 +165,12 @@ impl Containers {
     /// # Errors
     /// [`Error::ContainerNotFound`].
     pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<()> {
+        let (this, ns, id) = (self.clone(), ns.clone(), id.to_owned());
+        let work = async move { this.forget(&ns, &id).await };
+        to_the_end(&self.jobs, "container-delete", work).await
+    }
+
+    async fn forget(&self, ns: &Namespace, id: &str) -> Result<()> {
         let key = (ns.to_string(), id.to_owned());
         let work = move |txn: &berth_store::Write| {
             if txn.delete(&CONTAINERS, &key)? {

@@ -53,7 +53,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     jobs.spawn("report changes", async move {
         stop.run_until_cancelled(reports.report(changed.news())).await
     });
-    let containers = Containers::new(store.clone(), gate.clone(), events.clone());
+    let containers = Containers::new(store.clone(), gate.clone(), events.clone(), jobs.clone());
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
     let launcher = Launcher::new(shim_settings(config));
     let starter = Starter::new(launcher.clone());

@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use berth_proto::berth::node::v1 as node_api;
 use berth_proto::containerd::services::containers::v1 as wire;
-use support::{Node, container, ns};
+use support::{Node, SOON, container, ns};
 use tonic::Code;
 
 fn create(container: wire::Container) -> tonic::Request<wire::CreateContainerRequest> {
@@ -240,5 +243,53 @@ async fn nothing_is_written_under_a_lease_that_is_not_there() {
     };
     let refused = member.add(hold).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    node.finish().await;
+}
+
+/// Ids of containers whose events of one kind were told.
+fn ids<M: prost::Message + prost::Name + Default>(
+    told: &[prost_types::Any],
+    id: impl Fn(M) -> String,
+) -> BTreeSet<String> {
+    told.iter().filter_map(|any| Some(id(berth_proto::unpack::<M>(any)?.unwrap()))).collect()
+}
+
+/// A call is cut off at any moment; what it did all the same is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_takes_no_event_with_it() {
+    use berth_proto::containerd::events::{ContainerCreate, ContainerDelete};
+    let node = Node::start().await;
+    let moment = |number: u64| tokio::time::sleep(Duration::from_micros(number % 20 * 150));
+    for number in 0..200 {
+        let id = format!("left-{number}");
+        let container = Some(container("io.containerd.runc.v2", &id, "true"));
+        let mut client = node.containers();
+        tokio::select! {
+            made = client.create(ns(wire::CreateContainerRequest { container })) => drop(made),
+            // The moment of the break is what the test is about.
+            () = moment(number) => {}
+        }
+        tokio::select! {
+            gone = client.delete(ns(wire::DeleteContainerRequest { id })) => drop(gone),
+            () = moment(number / 20) => {}
+        }
+    }
+    let until = tokio::time::Instant::now() + SOON;
+    loop {
+        let told = node.told().await;
+        let created = ids(&told, |event: ContainerCreate| event.id);
+        let deleted = ids(&told, |event: ContainerDelete| event.id);
+        let there = node.containers().list(ns(wire::ListContainersRequest::default())).await;
+        let there =
+            there.unwrap().into_inner().containers.into_iter().map(|container| container.id);
+        let there: BTreeSet<_> = there.collect();
+        assert!(created.len() > 20 && deleted.len() > 20, "{created:?} {deleted:?}");
+        // Told as it is once what was cut off has come to its end.
+        let expected: BTreeSet<_> = created.difference(&deleted).cloned().collect();
+        if there == expected && deleted.is_subset(&created) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < until, "there: {there:?}, told: {expected:?}");
+    }
     node.finish().await;
 }

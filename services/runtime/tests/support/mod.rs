@@ -293,6 +293,11 @@ impl Node {
 
     /// The topics of the events so far, with what tells them apart, of one container.
     pub async fn events(&self, id: &str) -> Vec<String> {
+        self.told().await.iter().filter_map(|any| describe(any, id)).collect()
+    }
+
+    /// The events so far.
+    pub async fn told(&self) -> Vec<prost_types::Any> {
         let mut client = node::node_events_client::NodeEventsClient::new(self.channel.clone());
         let request = node::NodeSubscribeRequest { from_start: true, ..Default::default() };
         let mut stream = client.subscribe(request).await.unwrap().into_inner();
@@ -300,7 +305,7 @@ impl Node {
         // What is kept comes at once; the pause tells that it has ended.
         let quiet = Duration::from_millis(300);
         while let Ok(Ok(Some(event))) = tokio::time::timeout(quiet, stream.message()).await {
-            told.extend(event.event.and_then(|any| describe(&any, id)));
+            told.extend(event.event);
         }
         told
     }
