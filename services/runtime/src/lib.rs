@@ -18,6 +18,7 @@ pub mod peers;
 pub mod process;
 pub mod records;
 pub mod refs;
+mod register;
 pub mod restart;
 pub mod sandboxes;
 pub mod shims;

@@ -25,7 +25,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_ids::Namespace;
-use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::Bundle;
@@ -35,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::gate::Neighbours;
 use crate::peers::{ShimClient, Starter};
+use crate::register::{Key, Link, Register};
 use crate::sandboxes::Controller;
 use crate::shims::Launcher;
 use life::Life;
@@ -47,8 +47,6 @@ pub use list::Listed;
 /// How many ended tasks are remembered, so that what their shims still have to say is not told
 /// again.
 const REMEMBERED: usize = 4096;
-
-type Key = (Namespace, String);
 
 /// The tasks of the node. Clones share them.
 #[derive(Clone)]
@@ -80,15 +78,15 @@ pub struct Parts {
 
 struct Shared {
     parts: Parts,
-    map: Mutex<Map>,
+    there: Register<Task>,
+    lives: Mutex<Lives>,
 }
 
+/// What is told of tasks.
 #[derive(Default)]
-struct Map {
-    tasks: HashMap<Key, Arc<Task>>,
-    /// Tasks that are being made. Each ends with the making.
-    making: HashMap<Key, Sender<()>>,
-    lives: HashMap<Key, Arc<Life>>,
+struct Lives {
+    /// Of those that are there or are being made.
+    all: HashMap<Key, Arc<Life>>,
     /// The latest of the tasks that ended, with their first processes.
     ended: VecDeque<(Key, u32)>,
 }
@@ -99,7 +97,7 @@ struct Task {
     id: String,
     bundle: Bundle,
     program: PathBuf,
-    client: Mutex<Option<ShimClient>>,
+    client: Link<ShimClient>,
     life: Arc<Life>,
     /// Set by a delete that the shim has agreed to: the end of its connection is no accident.
     leaving: AtomicBool,
@@ -113,12 +111,7 @@ struct Task {
 
 impl Task {
     fn client(&self) -> Result<ShimClient> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        client.ok_or_else(|| Error::ShimGone(self.id.clone()))
-    }
-
-    fn set_client(&self, client: Option<ShimClient>) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        self.client.get().ok_or_else(|| Error::ShimGone(self.id.clone()))
     }
 }
 
@@ -126,7 +119,7 @@ impl Tasks {
     /// No tasks yet: [`Tasks::recover`] finds those of an earlier run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, map: Mutex::default() }))
+        Self(Arc::new(Shared { parts, there: Register::default(), lives: Mutex::default() }))
     }
 
     /// Takes in a step that a shim tells of. What was told already is dropped; what is missing
@@ -134,62 +127,52 @@ impl Tasks {
     pub fn note(&self, at: std::time::SystemTime, ns: &Namespace, id: &str, step: Step) -> bool {
         let key = (ns.clone(), id.to_owned());
         let deleted = matches!(step, Step::Deleted { .. });
-        let (life, task, ended) = {
-            let map = self.map();
-            let ended = || map.ended.iter().filter(|(ended, _)| *ended == key);
+        let (life, ended) = {
+            let lives = self.lives();
+            let ended = || lives.ended.iter().filter(|(ended, _)| *ended == key);
             if let Some(pid) = step.pid()
                 && ended().any(|(_, first)| *first == pid)
             {
                 return true;
             }
-            (map.lives.get(&key).cloned(), map.tasks.get(&key).cloned(), ended().next().is_some())
+            (lives.all.get(&key).cloned(), ended().next().is_some())
         };
         // What a shim has to say too late of an added process was told with the task's end.
         let Some(life) = life else { return ended && step.is_of_exec() };
         life.note(at, step);
-        if let Some(task) = task.filter(|_| deleted) {
+        if let Some(task) = self.0.there.get(ns, id).filter(|_| deleted) {
             self.finish_deletion(task);
         }
         true
     }
 
-    fn map(&self) -> MutexGuard<'_, Map> {
-        // Its maps are changed by single calls: a panic cannot leave them half changed.
-        self.0.map.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lives(&self) -> MutexGuard<'_, Lives> {
+        // It is changed by single calls: a panic cannot leave it half changed.
+        self.0.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, ns: &Namespace, id: &str) -> Result<Arc<Task>> {
         self.0.parts.containers.get(ns, id)?;
-        self.find_task(ns, id).ok_or_else(|| Error::TaskNotFound(id.to_owned()))
+        self.0.there.get(ns, id).ok_or_else(|| Error::TaskNotFound(id.to_owned()))
     }
 
-    /// The task, after its making if that is under way: whoever was cut off from a creation may be
-    /// about to undo it.
+    /// The task, after its making if that is under way.
     async fn settled(&self, ns: &Namespace, id: &str) -> Result<Arc<Task>> {
-        let key = (ns.clone(), id.to_owned());
-        let making = self.map().making.get(&key).map(Sender::subscribe);
-        if let Some(mut making) = making {
-            // Nothing is ever sent: an error is the end.
-            let _ = making.changed().await;
-        }
+        self.0.there.settled(ns, id).await;
         self.find(ns, id)
-    }
-
-    fn find_task(&self, ns: &Namespace, id: &str) -> Option<Arc<Task>> {
-        self.map().tasks.get(&(ns.clone(), id.to_owned())).cloned()
     }
 
     /// Takes a task whose folder is gone off the map.
     fn forget(&self, task: &Task) {
         let key = (task.ns.clone(), task.id.clone());
-        let mut map = self.map();
-        map.tasks.remove(&key);
-        map.lives.remove(&key);
-        map.ended.push_back((key, task.life.first_pid()));
-        if map.ended.len() > REMEMBERED {
-            map.ended.pop_front();
+        let mut lives = self.lives();
+        lives.all.remove(&key);
+        lives.ended.push_back((key, task.life.first_pid()));
+        if lives.ended.len() > REMEMBERED {
+            lives.ended.pop_front();
         }
-        drop(map);
+        drop(lives);
+        self.0.there.remove(&task.ns, &task.id);
         task.gone.cancel();
     }
 

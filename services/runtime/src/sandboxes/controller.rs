@@ -13,16 +13,15 @@ mod life;
 mod recover;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
 use berth_lifecycle::Tasks as Jobs;
-use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::{Measured, Platform, Report, Sandboxes, Started};
@@ -31,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::peers::{SandboxClient, Starter};
 use crate::process::Exit;
+use crate::register::{Link, Register};
 use crate::shims::{Bootstrap, Launcher};
 use crate::work::{in_folder, to_the_end};
 use life::Life;
@@ -42,8 +42,6 @@ const FOLDER: &str = ".sandboxes";
 const LEAVING: Duration = Duration::from_secs(5);
 /// What a shim says of a sandbox that runs.
 const READY: &str = "SANDBOX_READY";
-
-type Key = (Namespace, String);
 
 /// The sandboxes that run. Clones share them.
 #[derive(Clone)]
@@ -69,14 +67,7 @@ pub struct Parts {
 
 struct Shared {
     parts: Parts,
-    map: Mutex<Map>,
-}
-
-#[derive(Default)]
-struct Map {
-    running: HashMap<Key, Arc<Running>>,
-    /// Those that are being made. Each ends with the making.
-    making: HashMap<Key, Sender<()>>,
+    there: Register<Running>,
 }
 
 /// One sandbox.
@@ -85,7 +76,7 @@ struct Running {
     id: String,
     bundle: Bundle,
     program: PathBuf,
-    client: Mutex<Option<SandboxClient>>,
+    client: Link<SandboxClient>,
     life: Life,
     /// Its shim was told to end.
     leaving: AtomicBool,
@@ -99,8 +90,7 @@ struct Running {
 
 impl Running {
     fn client(&self) -> Result<SandboxClient> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        client.ok_or_else(|| Error::SandboxNotFound(self.id.clone()))
+        self.client.get().ok_or_else(|| Error::SandboxNotFound(self.id.clone()))
     }
 
     /// The connection to its shim. While there is none its end is being found out, or it is being
@@ -112,17 +102,13 @@ impl Running {
         }
         client
     }
-
-    fn set_client(&self, client: Option<SandboxClient>) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
-    }
 }
 
 impl Controller {
     /// None yet: [`Controller::recover`] finds those of an earlier run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, map: Mutex::default() }))
+        Self(Arc::new(Shared { parts, there: Register::default() }))
     }
 
     /// The records of sandboxes, also of those that nobody runs.
@@ -134,16 +120,13 @@ impl Controller {
     /// Where a sandbox's shim answers.
     #[must_use]
     pub fn shim_of(&self, ns: &Namespace, id: &str) -> Option<Bootstrap> {
-        let found = self.map().running.get(&(ns.clone(), id.to_owned())).cloned();
-        found?.bundle.bootstrap()
+        self.0.there.get(ns, id)?.bundle.bootstrap()
     }
 
     /// The names of those of a namespace that run or are being made.
     #[must_use]
     pub fn names(&self, ns: &Namespace) -> BTreeSet<String> {
-        let map = self.map();
-        let keys = map.running.keys().chain(map.making.keys());
-        keys.filter(|(of, _)| of == ns).map(|(_, id)| id.clone()).collect()
+        self.0.there.names(ns)
     }
 
     /// Starts a sandbox that was made; one that cannot be started is taken away.
@@ -343,27 +326,16 @@ impl Controller {
         }
         let bundle = sandbox.bundle.clone();
         let removed = in_folder("sandbox-remove", move || bundle.remove()).await;
-        sandbox.set_client(None);
-        self.map().running.remove(&(sandbox.ns.clone(), sandbox.id.clone()));
+        sandbox.client.set(None);
+        self.0.there.remove(&sandbox.ns, &sandbox.id);
         sandbox.gone.cancel();
         removed
     }
 
     /// The sandbox, after its making if that is under way.
     async fn settled(&self, ns: &Namespace, id: &str) -> Result<Arc<Running>> {
-        let key = (ns.clone(), id.to_owned());
-        let making = self.map().making.get(&key).map(Sender::subscribe);
-        if let Some(mut making) = making {
-            // Nothing is ever sent: an error is the end.
-            let _ = making.changed().await;
-        }
-        let found = self.map().running.get(&key).cloned();
+        let found = self.0.there.settled(ns, id).await;
         found.ok_or_else(|| Error::SandboxNotFound(id.to_owned()))
-    }
-
-    fn map(&self) -> MutexGuard<'_, Map> {
-        // Its maps are changed by single calls: a panic cannot leave them half changed.
-        self.0.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn to_the_end<T: Send + 'static>(

@@ -1,18 +1,17 @@
 //! Making a task: folder, shim, container.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
 use berth_mount::Mount;
-use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::life::{Life, Made, Step};
-use super::{Key, Task, Tasks, rootfs};
+use super::{Link, Task, Tasks, rootfs};
 use crate::bundle::Bundle;
 use crate::checkpoints::Blob;
 use crate::error::{Error, Result};
@@ -59,7 +58,8 @@ impl Tasks {
 
     async fn make(&self, ns: &Namespace, mut create: Create) -> Result<u32> {
         let container = self.0.parts.containers.get(ns, &create.id)?;
-        let making = Making::begin(self, (ns.clone(), create.id.clone()))?;
+        let making = self.0.there.begin(ns, &create.id);
+        let making = making.ok_or_else(|| Error::TaskExists(create.id.clone()))?;
         let runtime = match create.runtime_path.as_str() {
             "" => container.runtime.name.as_str(),
             path => path,
@@ -94,6 +94,9 @@ impl Tasks {
             attempt.run(&container, &options).await
         };
         let made = made.await;
+        if made.is_err() {
+            self.lives().all.remove(&(ns.clone(), create.id.clone()));
+        }
         if made.is_err() && made_now {
             self.deactivate(ns, &create.id).await;
         }
@@ -184,7 +187,7 @@ impl Attempt<'_> {
             id: create.id.clone(),
             bundle: bundle.clone(),
             program: (*program).to_owned(),
-            client: Mutex::new(Some(client)),
+            client: Link::new(Some(client)),
             life,
             leaving: AtomicBool::new(false),
             restores: AtomicBool::new(create.image.is_some()),
@@ -252,41 +255,7 @@ impl Tasks {
     pub(super) fn life(&self, ns: &Namespace, id: &str, bundle: &Bundle) -> Arc<Life> {
         let life = Life::new(ns, id, bundle.path(), self.0.parts.events.clone());
         let life = Arc::new(life);
-        self.map().lives.insert((ns.clone(), id.to_owned()), life.clone());
+        self.lives().all.insert((ns.clone(), id.to_owned()), life.clone());
         life
-    }
-}
-
-/// A name that is taken while a task is being made.
-struct Making<'a> {
-    tasks: &'a Tasks,
-    key: Key,
-    made: bool,
-}
-
-impl<'a> Making<'a> {
-    fn begin(tasks: &'a Tasks, key: Key) -> Result<Self> {
-        let mut map = tasks.map();
-        if map.tasks.contains_key(&key) || map.making.contains_key(&key) {
-            return Err(Error::TaskExists(key.1));
-        }
-        map.making.insert(key.clone(), Sender::new(()));
-        drop(map);
-        Ok(Self { tasks, key, made: false })
-    }
-
-    fn done(mut self, task: Arc<Task>) {
-        self.made = true;
-        self.tasks.map().tasks.insert(self.key.clone(), task);
-    }
-}
-
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        let mut map = self.tasks.map();
-        map.making.remove(&self.key);
-        if !self.made {
-            map.lives.remove(&self.key);
-        }
     }
 }

@@ -33,7 +33,7 @@ impl Tasks {
             recorded => recorded?,
         };
         let shim = if create.shim_address.is_empty() {
-            let of_task = || self.find_task(ns, sandbox)?.bundle.bootstrap();
+            let of_task = || self.0.there.get(ns, sandbox)?.bundle.bootstrap();
             let found = controller.shim_of(ns, sandbox).or_else(of_task);
             found.ok_or_else(|| Error::NoSandboxShim(sandbox.to_owned()))
         } else {

@@ -146,14 +146,11 @@ impl Tasks {
     /// How many tasks a namespace has.
     #[must_use]
     pub fn count(&self, ns: &Namespace) -> usize {
-        self.map().tasks.keys().filter(|(of, _)| of == ns).count()
+        self.0.there.all(ns).len()
     }
 
     fn of(&self, ns: &Namespace) -> Vec<Arc<Task>> {
-        let map = self.map();
-        let own = map.tasks.iter().filter(|((of, _), _)| of == ns);
-        let mut tasks: Vec<_> = own.map(|(_, task)| task.clone()).collect();
-        drop(map);
+        let mut tasks = self.0.there.all(ns);
         tasks.sort_by(|a, b| a.id.cmp(&b.id));
         tasks
     }

@@ -1,13 +1,13 @@
 //! Finding the tasks of an earlier run of this service.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use berth_ids::Namespace;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Task, Tasks};
+use super::{Link, Task, Tasks};
 use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::peers::ShimClient;
@@ -53,13 +53,13 @@ impl Tasks {
             id: id.clone(),
             bundle,
             program: program.unwrap_or_default(),
-            client: Mutex::new(client.clone()),
+            client: Link::new(client.clone()),
             leaving: AtomicBool::new(false),
             restores,
             deleting: tokio::sync::Mutex::default(),
             gone,
         });
-        self.map().tasks.insert((ns, id), task.clone());
+        self.0.there.insert(&ns, &id, task.clone());
         if let Some(client) = client {
             let (tasks, task, stop) = (self.clone(), task.clone(), self.0.parts.jobs.token());
             self.0.parts.jobs.spawn("shim-catch-up", async move {

@@ -82,7 +82,7 @@ impl Tasks {
         let activated = rootfs::noted(&task.bundle);
         let bundle = task.bundle.clone();
         let removed = in_folder("task-remove", move || bundle.remove()).await;
-        task.set_client(None);
+        task.client.set(None);
         if activated {
             self.deactivate(&task.ns, &task.id).await;
         }

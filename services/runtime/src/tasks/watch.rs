@@ -47,7 +47,7 @@ impl Tasks {
             tokio::time::sleep(PAUSE).await;
         }
         tracing::info!(namespace = %task.ns, id = task.id, "shim is gone, cleaning up after it");
-        task.set_client(None);
+        task.client.set(None);
         // Killing the process that waits for runc half way would leave its container behind.
         let (tasks, task) = (self.clone(), task.clone());
         let cleaning = async move {
@@ -64,7 +64,7 @@ impl Tasks {
         let Some(bootstrap) = bootstrap else { return false };
         let client = ShimClient::connect(&bootstrap, &task.ns, &task.id).await;
         let Ok(client) = client else { return false };
-        task.set_client(Some(client.clone()));
+        task.client.set(Some(client.clone()));
         self.catch_up(task, &client).await;
         true
     }

@@ -1,15 +1,14 @@
 //! Making a sandbox: folder, shim, sandbox.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use berth_errors::chain;
 use berth_ids::{Namespace, validate_identifier};
-use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, FOLDER, Key, Life, Running};
+use super::{Controller, FOLDER, Life, Link, Running};
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -37,7 +36,7 @@ impl Controller {
             .map_err(|source| Error::Name { what: "invalid sandbox id", source })?;
         let making = {
             let _pass = parts.records.enter(ns).await?;
-            Making::begin(self, (ns.clone(), id.clone()))?
+            self.0.there.begin(ns, id).ok_or_else(|| Error::SandboxRuns(id.clone()))?
         };
         let starting = || Error::within(format!("failed to start new shim for sandbox {id}"));
         let program = parts.launcher.resolve(&sandbox.runtime.name).map_err(starting())?;
@@ -104,7 +103,7 @@ impl Attempt<'_> {
             id: (*id).clone(),
             bundle: bundle.clone(),
             program: program.to_path_buf(),
-            client: Mutex::new(Some(client)),
+            client: Link::new(Some(client)),
             life: Life::of(bundle),
             leaving: AtomicBool::new(false),
             starting: tokio::sync::Mutex::default(),
@@ -137,33 +136,5 @@ pub(super) async fn end_shim(shim: &Bootstrap, ns: &Namespace, id: &str) {
     let empty = async { ShimClient::connect(shim, ns, id).await?.shutdown().await };
     if let Err(error) = empty.await {
         tracing::debug!(namespace = %ns, id, error = chain(&error), "end shim of failed sandbox");
-    }
-}
-
-/// A name that is taken while a sandbox is being made.
-struct Making<'a> {
-    controller: &'a Controller,
-    key: Key,
-}
-
-impl<'a> Making<'a> {
-    fn begin(controller: &'a Controller, key: Key) -> Result<Self> {
-        let mut map = controller.map();
-        if map.running.contains_key(&key) || map.making.contains_key(&key) {
-            return Err(Error::SandboxRuns(key.1));
-        }
-        map.making.insert(key.clone(), Sender::new(()));
-        drop(map);
-        Ok(Self { controller, key })
-    }
-
-    fn done(self, running: Arc<Running>) {
-        self.controller.map().running.insert(self.key.clone(), running);
-    }
-}
-
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        self.controller.map().making.remove(&self.key);
     }
 }

@@ -1,14 +1,14 @@
 //! Finding the sandboxes of an earlier run of this service.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use berth_errors::chain;
 use berth_ids::Namespace;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, FOLDER, Life, READY, Running};
+use super::{Controller, FOLDER, Life, Link, READY, Running};
 use crate::bundle::Bundle;
 use crate::error::Result;
 use crate::peers::SandboxClient;
@@ -48,13 +48,13 @@ impl Controller {
             ns: ns.clone(),
             id: id.clone(),
             bundle,
-            client: Mutex::new(client.clone()),
+            client: Link::new(client.clone()),
             leaving: AtomicBool::new(false),
             starting: tokio::sync::Mutex::default(),
             ending: tokio::sync::Mutex::default(),
             gone,
         });
-        self.map().running.insert((ns, id), sandbox.clone());
+        self.0.there.insert(&ns, &id, sandbox.clone());
         if let Some(client) = client {
             let (this, sandbox, stop) = (self.clone(), sandbox.clone(), self.0.parts.jobs.token());
             self.0.parts.jobs.spawn("sandbox-catch-up", async move {

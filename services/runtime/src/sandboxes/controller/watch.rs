@@ -52,11 +52,11 @@ impl Controller {
             let Ok(client) = SandboxClient::connect(&shim, &sandbox.ns, &sandbox.id).await else {
                 break;
             };
-            sandbox.set_client(Some(client));
+            sandbox.client.set(Some(client));
             tokio::time::sleep(PAUSE).await;
         }
         tracing::info!(namespace = %sandbox.ns, id = sandbox.id, "shim of sandbox is gone, cleaning up");
-        sandbox.set_client(None);
+        sandbox.client.set(None);
         let (this, sandbox) = (self.clone(), sandbox.clone());
         let cleaning = async move {
             let _ending = sandbox.ending.lock().await;
