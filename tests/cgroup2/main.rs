@@ -1,6 +1,8 @@
-//! cgroup v2: a container's life on a Debian cloud kernel in an emulated machine.
+//! What this machine's kernel cannot do, on a Debian cloud kernel in an emulated one: a container's
+//! life with cgroup v2, and one that is saved by criu and goes on.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,9 +10,51 @@ use berth_testkit::{Image, Node, program, run};
 
 #[test]
 fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
+    machine(
+        "cgroup2.sh",
+        &["/usr/sbin/runc"],
+        &[
+            ("hello", "hello"),
+            ("memory", "67108864"),
+            ("cpus", "50000 100000"),
+            ("pids", "33"),
+            ("oom", "137"),
+            ("told", "/tasks/oom /tasks/exit"),
+            ("frozen", "1"),
+            ("exec", "inside"),
+            ("stats", "1"),
+            ("stopped", "0"),
+            ("end", "yes"),
+        ],
+    )
+}
+
+#[test]
+fn a_container_that_criu_has_saved_goes_on() -> Result<()> {
+    // criu has tar write down what lies in a container's tmpfs.
+    machine(
+        "criu.sh",
+        &["/usr/sbin/runc", "/usr/sbin/criu", "/usr/bin/ctr", "/usr/bin/tar"],
+        &[
+            ("saved", "0"),
+            ("restored", "0"),
+            ("count", "went on"),
+            ("left", "0"),
+            ("stopped", "0"),
+            ("end", "yes"),
+        ],
+    )
+}
+
+/// Held while a machine runs: each has all processors that there are.
+static RUNNING: Mutex<()> = Mutex::new(());
+
+/// Has a machine with these programs tell its story.
+fn machine(story: &str, programs: &[&str], expected: &[(&str, &str)]) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let kernel = kernel()?;
-    let initrd = initrd(dir.path(), &kernel)?;
+    let initrd = initrd(dir.path(), &kernel, story, programs)?;
+    let _running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let printed = program("qemu-system-x86_64")
         .patience(Duration::from_secs(300))
         .args(["-accel", "tcg", "-smp", "2", "-m", "3072"])
@@ -25,20 +69,8 @@ fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
         let start = format!("STORY {key}=");
         printed.lines().find_map(|line| line.trim().strip_prefix(&start).map(str::to_owned))
     };
-    for (key, value) in [
-        ("hello", "hello"),
-        ("memory", "67108864"),
-        ("cpus", "50000 100000"),
-        ("pids", "33"),
-        ("oom", "137"),
-        ("told", "/tasks/oom /tasks/exit"),
-        ("frozen", "1"),
-        ("exec", "inside"),
-        ("stats", "1"),
-        ("stopped", "0"),
-        ("end", "yes"),
-    ] {
-        ensure!(told(key).as_deref() == Some(value), "{key} is not {value}:\n{printed}");
+    for (key, value) in expected {
+        ensure!(told(key).as_deref() == Some(*value), "{key} is not {value}:\n{printed}");
     }
     Ok(())
 }
@@ -53,10 +85,11 @@ fn kernel() -> Result<PathBuf> {
     Ok(kernel)
 }
 
-/// The machine's first file system: our binaries, runc, busybox, what they link, an image.
-fn initrd(dir: &Path, kernel: &Path) -> Result<PathBuf> {
+/// The machine's first file system: our binaries, others', busybox, what they link, the kernel's
+/// modules, an image and the story.
+fn initrd(dir: &Path, kernel: &Path, story: &str, programs: &[&str]) -> Result<PathBuf> {
     let root = dir.join("root");
-    for folder in ["bin", "opt/berth", "usr/sbin", "etc"] {
+    for folder in ["bin", "opt/berth", "usr/bin", "usr/sbin", "etc"] {
         fs_err::create_dir_all(root.join(folder))?;
     }
     let own = ["berth", "berthd", "berth-gateway", "berth-distribution", "berth-bundle"]
@@ -68,15 +101,25 @@ fn initrd(dir: &Path, kernel: &Path) -> Result<PathBuf> {
         program("strip").args([Path::new("-o"), &copy, &binary]).output()?.ok()?;
         copy_libraries(&binary, &root)?;
     }
-    let runc = Path::new("/usr/sbin/runc");
-    fs_err::copy(runc, root.join("usr/sbin/runc"))?;
-    copy_libraries(runc, &root)?;
+    for path in programs.iter().map(Path::new) {
+        fs_err::copy(path, root.join(path.strip_prefix("/")?))?;
+        copy_libraries(path, &root)?;
+    }
     fs_err::copy("/bin/busybox", root.join("bin/busybox"))?;
-    fs_err::copy(kernel.join("overlay.ko"), root.join("overlay.ko"))?;
+    for entry in fs_err::read_dir(kernel)? {
+        let file = entry?;
+        if file.path().extension().is_some_and(|kind| kind == "ko") {
+            fs_err::copy(file.path(), root.join(file.file_name()))?;
+        }
+    }
     let machine = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/cgroup2/machine"));
-    fs_err::copy(machine.join("init"), root.join("init"))?;
-    fs_err::copy(machine.join("cgroup2.sh"), root.join("story"))?;
+    for (name, to) in [("init", "init"), (story, "story"), ("begin", "begin"), ("end", "end")] {
+        fs_err::copy(machine.join(name), root.join(to))?;
+    }
     fs_err::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
+    // A container that shares the host's network shares them.
+    fs_err::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
+    fs_err::write(root.join("etc/resolv.conf"), "")?;
     let layout = Image::busybox()?;
     program("skopeo")
         .args(["copy", "--insecure-policy", "-q"])

@@ -1,35 +1,8 @@
 #!/bin/sh
 # The story of a container on a machine that has only cgroup v2. Each line that starts with STORY
 # is compared by the test.
-export PATH=/bin:/usr/bin:/usr/sbin:/opt/berth
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-insmod /overlay.ko
-ip link set lo up
+. /begin
 
-# What hangs is shown before the machine is ended.
-(
-  sleep 240
-  echo "the machine hangs"
-  top -b -n 1 | head -20
-  tail -n 20 /tmp/log
-) &
-
-berthd >/tmp/log 2>&1 &
-berthd=$!
-tries=0
-until berth version >/dev/null 2>&1; do
-  tries=$((tries + 1))
-  [ $tries -lt 300 ] || { echo "the node does not answer"; cat /tmp/log; poweroff -f; }
-  sleep 0.2
-done
-
-# Away from what the machine's firmware has printed.
-echo
 image=local/busybox:1
 berth import /image.tar >/tmp/import 2>&1 || cat /tmp/import /tmp/log
 echo "STORY hello=$(berth run --rm $image echo hello 2>&1)"
@@ -51,8 +24,4 @@ berth unpause box
 echo "STORY exec=$(berth exec box echo inside 2>&1)"
 echo "STORY stats=$(berth stats --no-stream 2>&1 | grep -c box)"
 berth rm -f box
-kill $berthd
-wait $berthd
-echo "STORY stopped=$?"
-echo "STORY end=yes"
-poweroff -f
+. /end
