@@ -4,6 +4,7 @@
 //! cgroup is named by namespace and id alone, as with containerd.
 
 mod bad_input;
+mod checkpoints;
 mod cli;
 mod compatibility;
 mod ctr;
