@@ -97,6 +97,19 @@ impl Images {
         labels: Labels,
         at: Option<SystemTime>,
     ) -> Result<Image> {
+        let (images, scope, name) = (self.clone(), scope.clone(), name.to_owned());
+        let create = async move { images.create_told(&scope, &name, target, labels, at).await };
+        self.shared.to_its_end("create image", create).await
+    }
+
+    async fn create_told(
+        &self,
+        scope: &Scope,
+        name: &str,
+        target: Descriptor,
+        labels: Labels,
+        at: Option<SystemTime>,
+    ) -> Result<Image> {
         if name.is_empty() {
             return Err(Error::Required("image name must not be empty"));
         }
@@ -129,6 +142,18 @@ impl Images {
     /// [`Error::ImageNotFound`], [`Error::Label`], [`Error::Required`], [`Error::LeaseMissing`],
     /// [`Error::Store`].
     pub async fn update(
+        &self,
+        scope: &Scope,
+        name: &str,
+        change: Change,
+        at: Option<SystemTime>,
+    ) -> Result<Image> {
+        let (images, scope, name) = (self.clone(), scope.clone(), name.to_owned());
+        let update = async move { images.update_told(&scope, &name, change, at).await };
+        self.shared.to_its_end("update image", update).await
+    }
+
+    async fn update_told(
         &self,
         scope: &Scope,
         name: &str,

@@ -47,7 +47,7 @@ impl Leases {
         Self { shared, collector }
     }
 
-    /// Makes a lease.
+    /// Makes a lease. One commit, which nothing follows: a caller that leaves cuts nothing off.
     ///
     /// # Errors
     /// [`Error::LeaseExists`], [`Error::Required`], [`Error::Label`], [`Error::Store`].

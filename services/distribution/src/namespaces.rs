@@ -71,6 +71,12 @@ impl Namespaces {
     /// # Errors
     /// [`Error::NamespaceExists`], [`Error::Label`], [`Error::Store`].
     pub async fn create(&self, name: &Namespace, labels: Labels) -> Result<Labels> {
+        let (namespaces, name) = (self.clone(), name.clone());
+        let create = async move { namespaces.create_told(&name, labels).await };
+        self.shared.to_its_end("create namespace", create).await
+    }
+
+    async fn create_told(&self, name: &Namespace, labels: Labels) -> Result<Labels> {
         let labels = clean_labels("namespace", labels)?;
         let _leaving = self.enter(name).await;
         let (key, space) = (name.clone(), Space { labels: labels.clone() });
@@ -110,6 +116,12 @@ impl Namespaces {
     /// # Errors
     /// [`Error::Label`], [`Error::Store`].
     pub async fn update(&self, name: &Namespace, change: LabelChange, told: Labels) -> Result<()> {
+        let (namespaces, name) = (self.clone(), name.clone());
+        let update = async move { namespaces.update_told(&name, change, told).await };
+        self.shared.to_its_end("update namespace", update).await
+    }
+
+    async fn update_told(&self, name: &Namespace, change: LabelChange, told: Labels) -> Result<()> {
         clean_labels("namespace", change.new_labels())?;
         let _leaving = self.enter(name).await;
         let key = name.clone();

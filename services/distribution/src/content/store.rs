@@ -109,6 +109,17 @@ impl Content {
         digest: &Digest,
         labels: LabelChange,
     ) -> Result<Info> {
+        let (content, scope, digest) = (self.clone(), scope.clone(), digest.clone());
+        let update = async move { content.update_counted(&scope, &digest, labels).await };
+        self.0.to_its_end("update content", update).await
+    }
+
+    async fn update_counted(
+        &self,
+        scope: &Scope,
+        digest: &Digest,
+        labels: LabelChange,
+    ) -> Result<Info> {
         let new = crate::shared::clean_labels("info", labels.new_labels())?;
         let id = Id::new(&scope.namespace, KIND, digest.as_str());
         let change = self.0.change(scope, &[id], &new).await?;
@@ -176,6 +187,7 @@ impl Content {
     }
 
     /// Ends an ingest and throws its bytes away. A writer that has it open cannot commit it any more.
+    /// Once it is forgotten its folder goes, whether or not anybody waits for that.
     ///
     /// # Errors
     /// [`Error::IngestNotFound`], [`Error::Io`].

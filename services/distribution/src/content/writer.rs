@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use berth_ids::{Algorithm, Digest, Labels};
@@ -44,10 +45,10 @@ impl Content {
             present = self.elsewhere(digest, expected.size)?;
         }
         let ingest = Id::new(&scope.namespace, INGESTS, reference);
-        let _change = self.0.change(scope, &[ingest], &Default::default()).await?;
+        let change = self.0.change(scope, &[ingest], &Default::default()).await?;
         let folder = self.0.files.ingests();
         let exists = |lease: &str| self.has_lease(&scope.namespace, lease);
-        let open = self.0.ingests.open(&folder, scope, reference, &expected, exists)?;
+        let open = Arc::new(self.0.ingests.open(&folder, scope, reference, &expected, exists)?);
         if let (Some((file, size)), Some(digest), 0) =
             (present, &expected.digest, open.ingest().status().offset)
         {
@@ -55,11 +56,11 @@ impl Content {
             return Ok(Writer::shared(self.clone(), scope.clone(), open, file, digest, size));
         }
         let algorithm = expected.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm());
-        let (ingest, anew, regrouped) =
-            (open.ingest().clone(), open.begins_anew(), open.is_regrouped());
+        let (held, anew, regrouped) = (open.clone(), open.begins_anew(), open.is_regrouped());
         let begin = move |_: &crate::shared::Shared| {
+            let (_until_begun, ingest) = (&change, held.ingest());
             let is_new = !ingest.folder.exists();
-            let mut begun = Work::open(&ingest, algorithm, regrouped);
+            let mut begun = Work::open(ingest, algorithm, regrouped);
             if let (Ok(work), true) = (&mut begun, anew)
                 && let Err(error) = work.reset()
             {
@@ -85,7 +86,8 @@ impl Content {
 pub struct Writer {
     pub(super) content: Content,
     pub(super) scope: Scope,
-    pub(super) open: Open,
+    /// Whoever works on the file has it too: the ingest is open until all have ended.
+    pub(super) open: Arc<Open>,
     state: State,
     /// Bytes handed over, also those still on their way to the file.
     offset: u64,
@@ -105,7 +107,7 @@ enum State {
 }
 
 impl Writer {
-    pub(super) fn new(content: Content, scope: Scope, open: Open, work: Work) -> Self {
+    pub(super) fn new(content: Content, scope: Scope, open: Arc<Open>, work: Work) -> Self {
         let offset = work.offset;
         open.ingest().advance(offset);
         Self { content, scope, open, state: State::Idle(work), offset }
@@ -114,7 +116,7 @@ impl Writer {
     pub(super) fn shared(
         content: Content,
         scope: Scope,
-        open: Open,
+        open: Arc<Open>,
         file: File,
         digest: Digest,
         size: u64,
@@ -151,7 +153,9 @@ impl Writer {
             self.state = State::Idle(work);
             return self.noted(done);
         }
+        let open = self.open.clone();
         self.state = State::Busy(tokio::task::spawn_blocking(move || {
+            let _until_written = open;
             let done = work.append(&bytes);
             (work, done)
         }));
@@ -201,6 +205,7 @@ impl Writer {
     }
 
     /// Makes the ingest a blob of the namespace: it is durable when this returns. The ingest ends.
+    /// Once its bytes are found to be right this comes to its end, whether or not anybody waits.
     ///
     /// `size` 0 and no digest stand for what was written. The writer is of no use afterwards unless
     /// size or digest were wrong.
@@ -229,10 +234,17 @@ impl Writer {
         }
         let now = SystemTime::now();
         let info = Info { digest: actual, size: self.offset, created: now, updated: now, labels };
-        self.place(info).await
+        let placing = Self {
+            content: self.content.clone(),
+            scope: self.scope.clone(),
+            open: self.open.clone(),
+            state: std::mem::replace(&mut self.state, State::Broken),
+            offset: self.offset,
+        };
+        self.content.0.to_its_end("commit content", placing.place(info)).await
     }
 
-    async fn place(&mut self, info: Info) -> Result<Info> {
+    async fn place(mut self, info: Info) -> Result<Info> {
         let content = self.content.clone();
         let _lock = content.0.blob_locks.lock(&info.digest).await;
         let shared = matches!(self.state, State::Shared { .. });
@@ -258,11 +270,12 @@ impl Writer {
             }
         };
         let mut work = self.fresh(digest.algorithm()).await?;
-        let path = self.open.ingest().data();
+        let (open, path) = (self.open.clone(), self.open.ingest().data());
         let copied = self
             .content
             .0
             .blocking("copy blob", move |_| {
+                let _until_copied = open;
                 while work.offset < size {
                     let length = (size - work.offset).min(1 << 20) as usize;
                     let part = read_at(&file, work.offset, length);
@@ -277,8 +290,8 @@ impl Writer {
     }
 
     async fn fresh(&self, algorithm: Algorithm) -> Result<Work> {
-        let ingest = self.open.ingest().clone();
-        let open = move |_: &crate::shared::Shared| Work::open(&ingest, algorithm, false);
+        let held = self.open.clone();
+        let open = move |_: &crate::shared::Shared| Work::open(held.ingest(), algorithm, false);
         self.content.0.blocking("open ingest", open).await
     }
 
@@ -292,7 +305,9 @@ impl Writer {
             let digest = work.finish(algorithm);
             (work, digest)
         } else {
+            let open = self.open.clone();
             let hashed = tokio::task::spawn_blocking(move || {
+                let _until_hashed = open;
                 let digest = work.finish(algorithm);
                 (work, digest)
             });

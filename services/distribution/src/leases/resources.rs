@@ -54,6 +54,18 @@ impl Leases {
     /// [`Error::LeaseNotFound`], [`Error::Neighbour`] when the resource's owner does not answer,
     /// [`Error::Store`].
     pub async fn add(&self, namespace: &Namespace, id: &str, resource: &Resource) -> Result<()> {
+        let (leases, namespace) = (self.clone(), namespace.clone());
+        let (id, resource) = (id.to_owned(), resource.clone());
+        let add = async move { leases.add_announced(&namespace, &id, &resource).await };
+        self.shared.to_its_end("add lease resource", add).await
+    }
+
+    async fn add_announced(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+        resource: &Resource,
+    ) -> Result<()> {
         let lease = self.resolve(namespace, id)?;
         let scope = Scope::new(namespace.clone()).leased(id);
         let hold = resource.hold().clone();
@@ -78,6 +90,18 @@ impl Leases {
     /// # Errors
     /// As [`Leases::add`].
     pub async fn remove(&self, namespace: &Namespace, id: &str, resource: &Resource) -> Result<()> {
+        let (leases, namespace) = (self.clone(), namespace.clone());
+        let (id, resource) = (id.to_owned(), resource.clone());
+        let remove = async move { leases.remove_counted(&namespace, &id, &resource).await };
+        self.shared.to_its_end("remove lease resource", remove).await
+    }
+
+    async fn remove_counted(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+        resource: &Resource,
+    ) -> Result<()> {
         let lease = self.resolve(namespace, id)?;
         let hold = resource.hold().clone();
         if resource.is_ours() {

@@ -79,9 +79,12 @@ impl Temporary {
         let until = until.format(&time::format_description::well_known::Rfc3339);
         let expire = ("containerd.io/gc.expire".to_owned(), until.unwrap_or_default());
         let ours = (TRANSFER_LABEL.to_owned(), id.clone());
-        transfers.leases.create(&scope.namespace, &id, Labels::from([expire, ours])).await?;
-        scope.lease = Some(id);
-        Ok(Self { transfers: transfers.clone(), scope: Some(scope) })
+        scope.lease = Some(id.clone());
+        let namespace = scope.namespace.clone();
+        // Before it is made: it ends also if nobody waits for that any more.
+        let lease = Self { transfers: transfers.clone(), scope: Some(scope) };
+        transfers.leases.create(&namespace, &id, Labels::from([expire, ours])).await?;
+        Ok(lease)
     }
 
     fn scope(&self) -> Scope {
