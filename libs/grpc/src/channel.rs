@@ -11,7 +11,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `call` | one call, from its request to the head of its answer |
+//! | `exchange`, `call` | one call, from its request to the head of its answer |
 //! | `outgoing`, `upload`, `answer` | the bodies, which nobody looks into |
 //! | `connection` | the connection, made again when it has ended |
 //! | `error` | why there is no answer |
@@ -20,6 +20,7 @@ mod answer;
 mod call;
 mod connection;
 mod error;
+mod exchange;
 mod outgoing;
 mod upload;
 
@@ -119,7 +120,7 @@ impl Channel {
     /// # Errors
     /// Whatever kept the service from answering, by its name.
     pub async fn relay(&self, request: Request<Incoming>) -> Result<Response<Answer>, Status> {
-        call::call(&self.0, request.map(Outgoing::Relayed)).await
+        exchange::exchange(&self.0, request.map(Outgoing::Relayed)).await
     }
 
     /// Whether the service takes a connection within this time.
@@ -156,6 +157,6 @@ impl tower::Service<Request<Body>> for Channel {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let peer = self.0.clone();
-        Box::pin(async move { call::call(&peer, request.map(Outgoing::Own)).await })
+        Box::pin(async move { exchange::exchange(&peer, request.map(Outgoing::Own)).await })
     }
 }

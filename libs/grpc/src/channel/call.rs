@@ -1,19 +1,17 @@
-//! One call, from its request to the head of its answer.
+//! One call on its way: what errors say of it, and what is held until it has ended.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use h2::RecvStream;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Request, Response, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
-use tonic::Status;
+use tokio::time::Instant;
 
 use super::Peer;
-use super::answer::Answer;
 use super::connection::Link;
 use super::error::Error;
 use super::outgoing::Outgoing;
@@ -25,26 +23,8 @@ use crate::deadline;
 pub(super) struct Call {
     peer: Arc<Peer>,
     method: PathAndQuery,
+    /// When its caller stops waiting.
     pub(super) deadline: Option<Instant>,
-}
-
-/// Sends a request and waits for the head of its answer.
-pub(super) async fn call(
-    peer: &Arc<Peer>,
-    mut request: Request<Outgoing>,
-) -> Result<Response<Answer>, Status> {
-    let deadline = deadline::of(request.headers()).map_err(crate::status)?;
-    let method = address(request.uri_mut());
-    let call = Call { peer: peer.clone(), method, deadline };
-    let sent = call.send(request);
-    let answered = match deadline {
-        None => sent.await,
-        Some(at) => timeout_at(at, sent).await.unwrap_or_else(|_| Err(call.late())),
-    };
-    match answered {
-        Ok((response, held)) => Ok(response.map(|body| Answer::new(body, call, held))),
-        Err(error) => Err(error.into_status()),
-    }
 }
 
 /// What is held until a call has ended.
@@ -56,8 +36,12 @@ pub(super) struct Held {
 }
 
 impl Call {
+    pub(super) fn new(peer: Arc<Peer>, method: PathAndQuery, deadline: Option<Instant>) -> Self {
+        Self { peer, method, deadline }
+    }
+
     /// Sends a request over the connection that is there, or the next one.
-    async fn send(
+    pub(super) async fn send(
         &self,
         request: Request<Outgoing>,
     ) -> Result<(Response<RecvStream>, Held), Error> {
@@ -126,18 +110,4 @@ impl Call {
 fn has_timed_out(head: &HeaderMap) -> bool {
     let says = |name: &str, value: &str| head.get(name).is_some_and(|found| found == value);
     says("grpc-status", "1") && says("grpc-message", "Timeout%20expired")
-}
-
-/// Names one host, whatever the caller called it: clients on a unix socket name all kinds of them,
-/// and nobody resolves it. Returns the path.
-fn address(uri: &mut Uri) -> PathAndQuery {
-    let path = uri.path_and_query().cloned();
-    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(Authority::from_static("localhost"));
-    parts.path_and_query = Some(path.clone());
-    // Cannot fail: all three parts are there.
-    *uri = Uri::from_parts(parts).unwrap_or_default();
-    path
 }
