@@ -14,11 +14,40 @@ pub trait Dump: Send + Sync {
     fn tell(&self, text: String);
 }
 
-/// Headers whose values are nobody else's business.
-const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+/// Headers whose values let nobody in anywhere. Of all others, which whoever asks or the registry may
+/// have made up, the names alone are told.
+const HARMLESS: [&str; 25] = [
+    "accept",
+    "accept-encoding",
+    "accept-ranges",
+    "age",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "docker-content-digest",
+    "docker-distribution-api-version",
+    "docker-upload-uuid",
+    "etag",
+    "host",
+    "last-modified",
+    "location",
+    "oci-subject",
+    "range",
+    "retry-after",
+    "server",
+    "transfer-encoding",
+    "user-agent",
+    "vary",
+];
+/// What says how to log in, not with what.
+const CHALLENGE: &str = "www-authenticate";
 
 /// Sends a request, telling of it and of its answer. Addresses are told without what may let others
-/// in, and so are headers whose values are in `configured`.
+/// in; of headers that are not known to be harmless, and of those in `configured`, the names.
 pub(super) async fn send(
     client: &Client,
     request: RequestBuilder,
@@ -58,11 +87,45 @@ pub(super) async fn send(
 fn headers(text: &mut String, headers: &HeaderMap, told: impl Fn(&str, &str) -> String) {
     for (name, value) in headers {
         let value = match value.to_str() {
-            _ if SECRET.contains(&name.as_str()) => "REDACTED".to_owned(),
+            _ if name != CHALLENGE && !HARMLESS.contains(&name.as_str()) => "REDACTED".to_owned(),
             Ok(value) => told(name.as_str(), value),
             Err(_) => "...".to_owned(),
         };
         let _ = write!(text, "{name}: {value}\r\n");
     }
     text.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_be_harmless_is_told() {
+        let mut all = HeaderMap::new();
+        for (name, value) in [
+            ("accept", "text/plain"),
+            ("authorization", "Basic secret"),
+            ("X-Registry-Auth", "secret"),
+            ("x-amz-security-token", "secret"),
+            ("set-cookie", "secret"),
+            ("www-authenticate", "Bearer realm=\"r\""),
+            ("location", "/elsewhere?secret"),
+        ] {
+            all.append(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        let mut text = String::new();
+        headers(&mut text, &all, |name, value| match name {
+            "location" => "/elsewhere".to_owned(),
+            _ => value.to_owned(),
+        });
+        assert!(!text.contains("secret"), "{text}");
+        for line in ["accept: text/plain", "x-registry-auth: REDACTED", "www-authenticate: Bearer"]
+        {
+            assert!(text.contains(line), "{text}");
+        }
+    }
 }

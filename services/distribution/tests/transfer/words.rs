@@ -105,6 +105,9 @@ async fn a_client_may_see_what_is_said() {
     let resolver = types::RegistryResolver {
         http_debug: types::HttpDebug::Both.into(),
         logs_stream: "logs".into(),
+        headers: [("X-Own-Token", "of the client"), ("Cookie", "of the client")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         ..Default::default()
     };
     let from = types::OciRegistry { reference: reference.clone(), resolver: Some(resolver) };
@@ -118,5 +121,10 @@ async fn a_client_may_see_what_is_said() {
     assert!(said.contains("HTTP/1.1 401 Unauthorized\r\n"), "{said}");
     assert!(said.contains("authorization: REDACTED\r\n") && !said.contains(&login), "{said}");
     assert!(said.contains("x-own: REDACTED\r\n") && !said.contains("of the host"), "{said}");
+    assert!(
+        said.contains("x-own-token: REDACTED\r\n") && !said.contains("of the client"),
+        "{said}"
+    );
+    assert!(said.contains("\r\ndocker-content-digest: sha256:"), "{said}");
     assert!(said.contains("\"layers\""), "the manifest is not told: {said}");
 }
