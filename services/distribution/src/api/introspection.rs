@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use berth_config::Config;
+use berth_config::{Config, Sharing};
 use berth_introspection::kind::{
     CONTENT, DIFFER, EVENT, GC, GRPC, IMAGE_VERIFIER, LEASE, METADATA, SERVICE, SNAPSHOTTER,
     STREAMING, TRANSFER, WARNING,
@@ -47,11 +47,17 @@ impl wire::introspection_server::Introspection for Service {
 fn plugins(config: &Config) -> Vec<wire::Plugin> {
     let gc = &config.distribution.gc;
     let root = config.root.join("distribution");
+    let policy = match config.distribution.content_sharing_policy {
+        Sharing::Shared => "shared",
+        Sharing::Isolated => "isolated",
+    };
     vec![
         plugin(CONTENT, "content", &[]).exports("root", root.display()),
         plugin(METADATA, "bolt", &[CONTENT, EVENT, SNAPSHOTTER])
-            .exports("path", root.join("distribution.redb").display()),
+            .exports("path", root.join("distribution.redb").display())
+            .exports("policy", policy),
         plugin(GC, "scheduler", &[METADATA])
+            .exports("PauseThreshold", gc.pause_threshold)
             .exports("DeletionThreshold", gc.deletion_threshold)
             .exports("MutationThreshold", gc.mutation_threshold)
             .exports("ScheduleDelay", gc.schedule_delay),
