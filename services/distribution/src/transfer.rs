@@ -5,6 +5,7 @@
 //! the image's record is made last. Must not know: any wire type, how blobs are stored, how bundle
 //! is called.
 
+mod annotations;
 mod choose;
 mod compress;
 mod error;

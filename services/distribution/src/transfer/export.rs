@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::json;
 
+use super::annotations::{IMAGE_NAME, REF_NAME};
 use super::choose::choose;
-use super::names::{IMAGE_NAME, REF_NAME};
 use super::store::Store;
 use super::walk::check_depth;
 use super::{Caller, Error, Export, ImageStore, Result, Transfers, platform};

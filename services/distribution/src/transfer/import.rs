@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::runtime::Handle;
 
+use super::annotations::{IMAGE_NAME, REF_NAME};
 use super::fetch::Source;
-use super::names::{self, IMAGE_NAME, REF_NAME};
+use super::names;
 use super::store::Store;
 use super::walk::Walk;
 use super::{Caller, Error, ImageStore, Result, Transfers, labels};

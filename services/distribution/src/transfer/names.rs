@@ -4,14 +4,10 @@ use std::time::SystemTime;
 
 use berth_ids::Labels;
 
+use super::annotations::{IMAGE_NAME, REF_NAME};
 use super::error::Error;
 use super::request::{ExtraReference, ImageStore};
 use crate::registry::Descriptor;
-
-/// An archive's annotation with an image's whole name.
-pub const IMAGE_NAME: &str = "io.containerd.image.name";
-/// An archive's annotation with an image's name or tag.
-pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Names and labels of the images to make of the object that was transferred.
 pub fn of_target(want: &ImageStore, target: &Descriptor) -> Result<Vec<(String, Labels)>, Error> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::names::REF_NAME;
+use super::annotations::REF_NAME;
 use crate::registry::Descriptor;
 
 /// How many events may wait for a slow caller.
