@@ -71,6 +71,49 @@ async fn refusals(suite: &mut Suite) {
         ),
         (
             "l",
+            "streams",
+            "x",
+            Code::Unimplemented,
+            "resource type streams not supported yet: not implemented",
+        ),
+        (
+            "l",
+            "mounts",
+            "x",
+            Code::Unimplemented,
+            "resource type mounts not supported yet: not implemented",
+        ),
+        (
+            "l",
+            "containers",
+            "x",
+            Code::Unimplemented,
+            "resource type containers not supported yet: not implemented",
+        ),
+        ("l", "", "x", Code::Unimplemented, "resource type  not supported yet: not implemented"),
+        (
+            "l",
+            "content/x",
+            "x",
+            Code::InvalidArgument,
+            "invalid resource type content/x: invalid argument",
+        ),
+        (
+            "l",
+            "snapshots/a/b",
+            "x",
+            Code::InvalidArgument,
+            "invalid snapshot resource type snapshots/a/b: invalid argument",
+        ),
+        (
+            "l",
+            "content",
+            "",
+            Code::InvalidArgument,
+            "invalid content resource id : invalid checksum digest format: invalid argument",
+        ),
+        (
+            "l",
             "ingests/x",
             "x",
             Code::InvalidArgument,
@@ -99,9 +142,26 @@ async fn refusals(suite: &mut Suite) {
         let delete = suite.leases().delete_resource(suite.on(delete)).await;
         suite.refused(&format!("{id} lets go of {kind}"), delete, code, text);
     }
+    nameless(suite).await;
     let list = suite.on(wire::ListResourcesRequest { id: "none".into() });
     let list = suite.leases().list_resources(list).await;
     suite.refused("resources of no lease", list, Code::NotFound, "lease \"none\": not found");
+}
+
+/// What has no name nothing can hold.
+async fn nameless(suite: &mut Suite) {
+    for (kind, id, text) in [
+        ("ingests", "", "key required"),
+        ("snapshots/native", "", "key required"),
+        ("snapshots/", "x", "bucket name required"),
+    ] {
+        let add = wire::AddResourceRequest { id: "l".into(), resource: resource(kind, id) };
+        let add = suite.leases().add_resource(suite.on(add)).await;
+        suite.refused(&format!("l holds {kind} {id:?}"), add, Code::Unknown, text);
+        let delete = wire::DeleteResourceRequest { id: "l".into(), resource: resource(kind, id) };
+        let delete = suite.leases().delete_resource(suite.on(delete)).await;
+        suite.done(&format!("l lets go of {kind} {id:?}"), delete);
+    }
 }
 
 async fn held(suite: &Suite, id: &str) -> Result<Vec<(String, String)>, Status> {

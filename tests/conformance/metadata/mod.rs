@@ -60,6 +60,12 @@ const EXCEPTIONS: &[(Subject, &str, &str)] = &[
     (Subject::Containerd, "kept if usedat>1h|once", CONDITION),
     (Subject::Containerd, "kept if usedat<1h,usedat>1h|once", CONDITION),
     (Subject::Containerd, "kept: image-gone and its content", IMAGES),
+    (Subject::Berth, "l holds ingests \"\"", NAMELESS),
+    (Subject::Berth, "l holds snapshots/native \"\"", NAMELESS),
+    (Subject::Berth, "l holds snapshots/ \"x\"", NAMELESS),
+    (Subject::Berth, "l lets go of ingests \"\"", NAMELESS),
+    (Subject::Berth, "l lets go of snapshots/native \"\"", NAMELESS),
+    (Subject::Berth, "l lets go of snapshots/ \"x\"", NAMELESS),
 ];
 
 const LENGTH: &str = "1.6 does not say how long the label is";
@@ -71,6 +77,7 @@ const DATE: &str = "1.6 takes no source date";
 const ROOT: &str = "1.6 compares the key of a root as a whole";
 const BACK: &str = "1.6 knows no back references";
 const CONDITION: &str = "1.6 knows no conditions";
+const NAMELESS: &str = "a node answers INVALID_ARGUMENT; containerd UNKNOWN, or that it is done";
 const IMAGES: &str = "images of 1.6 do not expire";
 
 #[tokio::test(flavor = "multi_thread")]
