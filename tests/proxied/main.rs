@@ -6,7 +6,7 @@ mod client;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use berth_testkit::{Containerd, Image, Node, Registry, Signal, is_root, until};
 use client::{Client, labels};
 use tonic::Code;
@@ -130,6 +130,47 @@ fn names_there_carry_namespace_and_number() -> Result<()> {
     assert_eq!(stage.theirs("default")?, ["default/77/theirs", "zz"]);
     assert_eq!(stage.theirs("other")?.len(), 1);
     Ok(())
+}
+
+/// The digests of an image's layers.
+fn layers(image: &Image) -> Result<Vec<String>> {
+    let name = image.digest.replace(':', "/");
+    let manifest = fs_err::read(image.layout().join("blobs").join(name))?;
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest)?;
+    let layers = manifest["layers"].as_array().context("layers")?.iter();
+    let digest = |layer: &serde_json::Value| layer["digest"].as_str().map(str::to_owned);
+    layers.map(|layer| digest(layer).context("digest")).collect()
+}
+
+/// Layers that the snapshotter has are taken over and not fetched: nobody has their blobs any more.
+#[test]
+fn layers_that_it_has_are_not_fetched() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let stage = Stage::start()?;
+    let registry = Registry::start()?;
+    let image = Image::busybox()?;
+    let reference = image.push(&registry, "busybox:1")?;
+    let pull = format!("images pull --plain-http --snapshotter overlayfs {reference}");
+    stage.containerd.ctr(&format!("-n default {pull}")).output()?.ok()?;
+    let theirs = stage.theirs("default")?;
+    let layers = layers(&image)?;
+    ensure!(!layers.is_empty() && theirs.len() == layers.len(), "{theirs:?}");
+    for layer in &layers {
+        fs_err::remove_file(registry.blob(layer))?;
+    }
+    let pull = format!("pull -q --snapshotter theirs {reference}");
+    stage.node.berth(&pull).output()?.ok()?;
+    let blobs = stage.node.ctr("content ls -q").output()?.ok()?;
+    ensure!(layers.iter().all(|layer| !blobs.contains(layer.as_str())), "{blobs}");
+    let run = format!("run --rm --snapshotter theirs --name remote-run {reference} echo hello");
+    assert_eq!(stage.node.berth(&run).output()?.ok()?.trim(), "hello");
+    // Nothing is left of the question, and what was somebody else's stays theirs.
+    stage.node.berth(&format!("rmi {reference}")).output()?.ok()?;
+    stage.node.berth("gc").output()?.ok()?;
+    let theirs: Vec<_> = theirs.iter().map(String::as_str).collect();
+    stage.theirs_become("default", &theirs)
 }
 
 /// What the snapshotter has in place of what was to be prepared is taken over, and stays there

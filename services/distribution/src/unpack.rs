@@ -13,6 +13,7 @@
 mod chain;
 mod error;
 mod feed;
+mod labels;
 mod layers;
 mod stage;
 mod staging;
@@ -20,6 +21,7 @@ mod staging;
 pub use chain::chain_ids;
 pub use error::Error;
 pub use feed::Feed;
-pub use layers::{Applied, Apply, Capabilities, Commit, Failure, Layers, Work};
+pub use labels::Origin;
+pub use layers::{Applied, Apply, Capabilities, Commit, Failure, Hold, Layers, Work};
 pub use stage::{Live, Unpacker};
 pub use staging::Staging;

@@ -11,7 +11,7 @@ use super::Context;
 use super::convert::labels_in;
 use crate::input::Patient;
 use crate::processors::{Payloads, through};
-use crate::snapshots::{Caller, StagedLayer};
+use crate::snapshots::{Caller, Proxy, StagedLayer};
 
 #[tonic::async_trait]
 impl Layers for Context {
@@ -71,8 +71,18 @@ impl Layers for Context {
         let r = request.into_inner();
         let lease = (!r.lease.is_empty()).then_some(r.lease);
         let caller = self.caller(namespace(&r.namespace)?, lease).await?;
-        let held = self.snapshots.hold_present(caller, &r.snapshotter, &r.chain_id).await;
-        Ok(Response::new(wire::HoldLayerResponse { present: held.map_err(status)? }))
+        let held = self.snapshots.hold_present(caller.clone(), &r.snapshotter, &r.chain_id).await;
+        let mut present = held.map_err(status)?;
+        if !present && !r.labels.is_empty() {
+            let (snapshots, labels) = (self.snapshots.clone(), labels_in(r.labels));
+            // A caller that leaves does not leave behind what was made for the question.
+            let asking = async move {
+                snapshots.ask(caller, &r.snapshotter, &r.chain_id, &r.parent, labels).await
+            };
+            let asked = self.tasks.spawn("ask for layer", asking).await.map_err(|_| closing())?;
+            present = asked.map_err(status)?;
+        }
+        Ok(Response::new(wire::HoldLayerResponse { present }))
     }
 
     async fn discard(
@@ -92,7 +102,10 @@ impl Layers for Context {
         let r = request.into_inner();
         let snapshotter = self.snapshots.resolve(&r.snapshotter).map_err(status)?.to_owned();
         let parallel = self.snapshots.is_parallel(&snapshotter).map_err(status)?;
-        Ok(Response::new(wire::LayerCapabilitiesResponse { snapshotter, parallel }))
+        let proxy = self.snapshots.proxies().find(|proxy| proxy.name == snapshotter);
+        let (remote, annotated) = (proxy.is_some(), proxy.is_some_and(Proxy::is_annotated));
+        let answer = wire::LayerCapabilitiesResponse { snapshotter, parallel, remote, annotated };
+        Ok(Response::new(answer))
     }
 }
 

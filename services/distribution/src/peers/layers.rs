@@ -13,7 +13,7 @@ use berth_proto::berth::node::v1 as wire;
 use tonic::{Response, Status};
 use wire::layers_client::LayersClient;
 
-use crate::unpack::{Applied, Apply, Capabilities, Commit, Failure, Layers, Work};
+use crate::unpack::{Applied, Apply, Capabilities, Commit, Failure, Hold, Layers, Work};
 
 /// The most that a small call may take, waiting for a restart included.
 const CALL: Duration = Duration::from_secs(15);
@@ -68,26 +68,29 @@ impl Layers for Bundle {
             let request = wire::LayerCapabilitiesRequest { snapshotter: snapshotter.to_owned() };
             let mut client = self.client();
             let answer = ask(CALL, client.capabilities(request)).await?;
-            Ok(Capabilities { snapshotter: answer.snapshotter, parallel: answer.parallel })
+            Ok(Capabilities {
+                snapshotter: answer.snapshotter,
+                parallel: answer.parallel,
+                remote: answer.remote,
+                annotated: answer.annotated,
+            })
         })
     }
 
-    fn hold<'a>(
-        &'a self,
-        namespace: &'a Namespace,
-        snapshotter: &'a str,
-        chain_id: &'a Digest,
-        lease: Option<&'a str>,
-    ) -> Work<'a, bool> {
+    fn hold<'a>(&'a self, hold: Hold<'a>) -> Work<'a, bool> {
         Box::pin(async move {
+            // A snapshotter that is asked may have to ask a registry.
+            let deadline = if hold.labels.is_empty() { CALL } else { COMMIT };
             let request = wire::HoldLayerRequest {
-                namespace: namespace.to_string(),
-                snapshotter: snapshotter.to_owned(),
-                chain_id: chain_id.to_string(),
-                lease: lease.unwrap_or_default().to_owned(),
+                namespace: hold.namespace.to_string(),
+                snapshotter: hold.snapshotter.to_owned(),
+                chain_id: hold.chain_id.to_string(),
+                lease: hold.lease.unwrap_or_default().to_owned(),
+                parent: text(hold.parent),
+                labels: hold.labels.into_iter().collect(),
             };
             let mut client = self.client();
-            Ok(ask(CALL, client.hold(request)).await?.present)
+            Ok(ask(deadline, client.hold(request)).await?.present)
         })
     }
 

@@ -9,7 +9,7 @@ use super::progress::BlobProgress;
 use super::walk::{Walk, all};
 use super::{Error, Result, Unpack, labels};
 use crate::registry::{Config, Descriptor, MAX_CONFIG, Manifest, media};
-use crate::unpack::{Staging, Unpacker};
+use crate::unpack::{Origin, Staging, Unpacker};
 
 /// A layer that is here: staged, or to be applied when those below it are.
 struct Ready {
@@ -61,8 +61,11 @@ impl Walk<'_> {
             named => Some(named.to_owned()),
         };
         let snapshotter = snapshotter.unwrap_or_default();
-        let unpacker = Unpacker::new(bundle, tasks, scope, &snapshotter, diff_ids).await?;
-        Ok(Some(unpacker))
+        let reference = self.source.reference().map(ToString::to_string).unwrap_or_default();
+        let layers = manifest.layers.iter().map(|layer| layer.digest.clone()).collect();
+        let origin = Origin { reference, manifest: own.digest.clone(), layers };
+        let made = Unpacker::new(bundle, tasks, scope, &snapshotter, diff_ids, origin).await?;
+        Ok(Some(made))
     }
 
     /// Fetches the layers, applies them and makes them snapshots.
@@ -73,7 +76,7 @@ impl Walk<'_> {
         parents: &[String],
     ) -> Result<()> {
         let layers = &manifest.layers;
-        let present = unpacker.present().await?;
+        let present = unpacker.present(layers).await?;
         let mut waiting = Vec::new();
         let mut work: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
         for (at, layer) in layers.iter().enumerate() {
@@ -117,7 +120,10 @@ impl Walk<'_> {
         let here = self.store.find(&layer.digest)?.is_some();
         let fetch = |feed| fetch::blob(&self.store, &self.source, layer, feed, &progress);
         if at < present {
-            fetch(None).await?;
+            // The snapshotter may have what nobody has fetched, or needs it no more.
+            if here || !unpacker.remote() {
+                fetch(None).await?;
+            }
             return Ok(Ready { staging: None, progress });
         }
         let mut staging = None;

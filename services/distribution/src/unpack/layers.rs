@@ -35,6 +35,26 @@ pub struct Capabilities {
     pub snapshotter: String,
     /// Layers can be extracted before those below them.
     pub parallel: bool,
+    /// It may have layers that nobody has fetched: each is asked for before.
+    pub remote: bool,
+    /// It is to be told what it needs to fetch layers itself.
+    pub annotated: bool,
+}
+
+/// A snapshot that may be there.
+pub struct Hold<'a> {
+    /// The namespace.
+    pub namespace: &'a Namespace,
+    /// The snapshotter.
+    pub snapshotter: &'a str,
+    /// The snapshot's name.
+    pub chain_id: &'a Digest,
+    /// The snapshot below it.
+    pub parent: Option<&'a Digest>,
+    /// With any, the snapshotter is asked whether it has the layer, and told these.
+    pub labels: Labels,
+    /// The lease that holds it.
+    pub lease: Option<&'a str>,
 }
 
 /// One layer to extract into a staging folder.
@@ -89,13 +109,7 @@ pub trait Layers: Send + Sync {
     /// What the snapshotter can do; empty stands for the default.
     fn capabilities<'a>(&'a self, snapshotter: &'a str) -> Work<'a, Capabilities>;
     /// Whether the namespace has this snapshot; if so, the lease holds it.
-    fn hold<'a>(
-        &'a self,
-        namespace: &'a Namespace,
-        snapshotter: &'a str,
-        chain_id: &'a Digest,
-        lease: Option<&'a str>,
-    ) -> Work<'a, bool>;
+    fn hold<'a>(&'a self, hold: Hold<'a>) -> Work<'a, bool>;
     /// Extracts a layer.
     fn apply<'a>(&'a self, apply: Apply<'a>) -> Work<'a, Applied>;
     /// Makes a staged layer a snapshot; one that is there already is fine.

@@ -1,32 +1,33 @@
 //! One image's layers through staging into snapshots.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use berth_errors::Code;
-use berth_ids::{Digest, Labels, MAX_LABEL, Namespace};
+use berth_ids::{Digest, Labels, Namespace};
 use berth_lifecycle::Tasks;
 
 use super::chain::chain_ids;
 use super::error::Error;
 use super::feed::{Fed, Feed};
-use super::layers::{Applied, Apply, Capabilities, Commit, Failure, Layers};
+use super::labels::{self, Origin};
+use super::layers::{Applied, Apply, Capabilities, Commit, Failure, Hold, Layers};
 use super::staging::{Owner, Staging};
 use crate::registry::Descriptor;
 use crate::scope::Scope;
 
 /// How often a layer is applied anew after bundle went away. Each call waits for a restart.
 const TRIES: u32 = 3;
-/// The most labels that a snapshot takes from its layer.
-const MAX_INHERITED: usize = 64;
 
 /// Unpacks one image with one snapshotter.
 pub struct Unpacker {
     owner: Arc<Owner>,
     lease: Option<String>,
     parallel: bool,
+    remote: bool,
+    /// What the snapshotter is told of the image, if it wants to be.
+    origin: Option<Origin>,
     diff_ids: Vec<Digest>,
     chain: Vec<Digest>,
 }
@@ -39,7 +40,7 @@ pub struct Live {
 }
 
 impl Unpacker {
-    /// For an image with these layers. Asks bundle what the snapshotter can do.
+    /// For an image with these layers, which `origin` has as many of. Asks bundle what the snapshotter can do.
     ///
     /// # Errors
     /// [`Error::Bundle`].
@@ -49,14 +50,16 @@ impl Unpacker {
         scope: &Scope,
         snapshotter: &str,
         diff_ids: Vec<Digest>,
+        origin: Origin,
     ) -> Result<Self, Error> {
         let asked = layers.capabilities(snapshotter).await;
-        let Capabilities { snapshotter, parallel } =
+        let Capabilities { snapshotter, parallel, remote, annotated } =
             asked.map_err(bundle(|| format!("ask bundle about snapshotter {snapshotter:?}")))?;
         let chain = chain_ids(&diff_ids);
         let owner =
             Arc::new(Owner { layers, tasks, namespace: scope.namespace.clone(), snapshotter });
-        Ok(Self { owner, lease: scope.lease.clone(), parallel, diff_ids, chain })
+        let (lease, origin) = (scope.lease.clone(), annotated.then_some(origin));
+        Ok(Self { owner, lease, parallel, remote, origin, diff_ids, chain })
     }
 
     /// The snapshotter's name.
@@ -69,6 +72,12 @@ impl Unpacker {
     #[must_use]
     pub fn parallel(&self) -> bool {
         self.parallel
+    }
+
+    /// Whether layers may be snapshots that nobody has fetched.
+    #[must_use]
+    pub fn remote(&self) -> bool {
+        self.remote
     }
 
     /// The digest of a layer's plain tar.
@@ -91,25 +100,38 @@ impl Unpacker {
         &self.owner.namespace
     }
 
-    /// How many of the lowest layers are snapshots already. The lease holds those: they stay.
+    /// How many of the lowest layers are snapshots already. The lease holds those: they stay. A
+    /// snapshotter that may have them without anybody having fetched them is asked for one after the
+    /// other.
     ///
     /// # Errors
     /// [`Error::Bundle`].
-    pub async fn present(&self) -> Result<usize, Error> {
-        let Some(top) = self.chain.last() else { return Ok(0) };
-        if self.holds(top).await? {
+    pub async fn present(&self, layers: &[Descriptor]) -> Result<usize, Error> {
+        let Some(top) = self.chain.len().checked_sub(1) else { return Ok(0) };
+        if self.look(top, Labels::new()).await? {
             return Ok(self.chain.len());
         }
+        let most = self.chain.len() - usize::from(!self.remote);
         let mut present = 0;
-        while present + 1 < self.chain.len() && self.holds(&self.chain[present]).await? {
+        while present < most && self.has(present, &layers[present]).await? {
             present += 1;
         }
         Ok(present)
     }
 
-    async fn holds(&self, chain_id: &Digest) -> Result<bool, Error> {
+    async fn has(&self, layer: usize, descriptor: &Descriptor) -> Result<bool, Error> {
+        match self.remote {
+            true => self.look(layer, self.labels(layer, descriptor)).await,
+            false => self.look(layer, Labels::new()).await,
+        }
+    }
+
+    async fn look(&self, layer: usize, labels: Labels) -> Result<bool, Error> {
         let Owner { layers, namespace, snapshotter, .. } = &*self.owner;
-        let held = layers.hold(namespace, snapshotter, chain_id, self.lease.as_deref()).await;
+        let (chain_id, parent) = (&self.chain[layer], self.parent(layer));
+        let lease = self.lease.as_deref();
+        let held =
+            layers.hold(Hold { namespace, snapshotter, chain_id, parent, labels, lease }).await;
         held.map_err(bundle(|| format!("look for snapshot {chain_id}")))
     }
 
@@ -243,7 +265,7 @@ impl Unpacker {
                     return Ok(true);
                 }
                 Err(failure) if failure.code == Code::NotFound => {
-                    return self.holds(chain_id).await;
+                    return self.look(layer, Labels::new()).await;
                 }
                 Err(failure) if is_passing(failure.code) && tries < TRIES => tries += 1,
                 Err(failure) => {
@@ -254,28 +276,12 @@ impl Unpacker {
     }
 
     fn labels(&self, layer: usize, descriptor: &Descriptor) -> Labels {
-        let mut labels = inherited(&descriptor.annotations);
-        labels.extend([
-            ("containerd.io/snapshot.ref".to_owned(), self.chain[layer].to_string()),
-            ("containerd.io/snapshot/diff-id".to_owned(), self.diff_ids[layer].to_string()),
-        ]);
-        if let Some(parent) = self.parent(layer) {
-            labels.insert("containerd.io/snapshot/parent-chain-id".to_owned(), parent.to_string());
-        }
+        let (chain_id, diff_id) = (&self.chain[layer], &self.diff_ids[layer]);
+        let parent = self.parent(layer);
+        let mut labels = labels::of_snapshot(descriptor, chain_id, diff_id, parent);
+        labels.extend(self.origin.iter().flat_map(|origin| origin.labels(layer)));
         labels
     }
-}
-
-/// The labels of a snapshot that its layer's annotations give. Whose files they are is not for an
-/// image to say.
-fn inherited(annotations: &BTreeMap<String, String>) -> Labels {
-    let ours = |key: &str| {
-        key.strip_prefix("containerd.io/snapshot/")
-            .is_some_and(|name| !matches!(name, "uidmapping" | "gidmapping"))
-    };
-    let fit = |key: &str, value: &str| key.len() + value.len() <= MAX_LABEL;
-    let kept = annotations.iter().filter(|(key, value)| ours(key) && fit(key, value));
-    kept.take(MAX_INHERITED).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn bundle(step: impl FnOnce() -> String) -> impl FnOnce(Failure) -> Error {
@@ -285,24 +291,4 @@ fn bundle(step: impl FnOnce() -> String) -> impl FnOnce(Failure) -> Error {
 /// Whether bundle may do better when asked again.
 fn is_passing(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn snapshots_inherit_what_is_meant_for_them() {
-        let long = "x".repeat(MAX_LABEL);
-        let annotations = [
-            ("containerd.io/snapshot/overlay.x", "1"),
-            ("containerd.io/snapshot/uidmapping", "0:1:1"),
-            ("containerd.io/snapshot/long", &long),
-            ("containerd.io/restart.status", "running"),
-            ("org.example", "no"),
-        ];
-        let annotations = annotations.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let labels: Vec<_> = inherited(&annotations).into_keys().collect();
-        assert_eq!(labels, ["containerd.io/snapshot/overlay.x"]);
-    }
 }

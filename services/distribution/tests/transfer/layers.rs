@@ -26,6 +26,8 @@ type Answer<T> = Result<Response<T>, Status>;
 #[derive(Default)]
 struct State {
     parallel: bool,
+    /// It has so many layers that nobody has fetched.
+    remote: usize,
     /// Each of the next applications fails so after this many bytes.
     failures: Vec<(usize, Code)>,
     staged: BTreeMap<String, String>,
@@ -124,9 +126,18 @@ impl Layers for Bundle {
     ) -> Answer<node::HoldLayerResponse> {
         let request = request.into_inner();
         assert!(!request.lease.is_empty());
+        let node::HoldLayerRequest { chain_id, parent, labels, .. } = request;
         let present = self.with(|state| {
-            state.held.push(request.chain_id.clone());
-            state.committed.iter().any(|(chain_id, ..)| *chain_id == request.chain_id)
+            state.held.push(chain_id.clone());
+            let has = !labels.is_empty() && state.committed.len() < state.remote;
+            if has {
+                assert_eq!(labels["containerd.io/snapshot.ref"], chain_id);
+                let below = state.committed.last().map(|(chain_id, ..)| chain_id.clone());
+                assert_eq!(below.unwrap_or_default(), parent);
+                let labels = labels.into_iter().collect();
+                state.committed.push((chain_id.clone(), parent, labels));
+            }
+            state.committed.iter().any(|(known, ..)| *known == chain_id)
         });
         Ok(Response::new(node::HoldLayerResponse { present }))
     }
@@ -146,9 +157,10 @@ impl Layers for Bundle {
         &self,
         _: Request<node::LayerCapabilitiesRequest>,
     ) -> Answer<node::LayerCapabilitiesResponse> {
-        let parallel = self.with(|state| state.parallel);
-        let snapshotter = "fake".to_owned();
-        Ok(Response::new(node::LayerCapabilitiesResponse { snapshotter, parallel }))
+        let (parallel, remote) = self.with(|state| (state.parallel, state.remote > 0));
+        let (snapshotter, annotated) = ("fake".to_owned(), remote);
+        let answer = node::LayerCapabilitiesResponse { snapshotter, parallel, remote, annotated };
+        Ok(Response::new(answer))
     }
 }
 
@@ -262,4 +274,36 @@ async fn snapshots_that_are_there_are_held_and_not_made_again() {
         assert_eq!(state.committed.len(), 4);
         assert_eq!(state.held.iter().skip(1).collect::<Vec<_>>(), below[..3]);
     });
+}
+
+/// What a snapshotter has that fetches layers itself is not fetched, and it is told of whose layers they
+/// are. From the first on that it does not have all are fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_that_a_snapshotter_has_are_not_fetched() {
+    for has in [2, 4] {
+        let (kit, bundle, hub, image, _) = setting(false, &[]).await;
+        bundle.with(|state| state.remote = has);
+        let proxy = Proxy::start(&hub.host()).unwrap();
+        let reference = proxy.reference("x:1");
+        pull(&kit, &reference).await.unwrap();
+        // The configuration, and the layers that it has not.
+        assert_eq!(proxy.of("GET", "/blobs/").len(), 1 + 4 - has);
+        let committed = bundle.with(|state| {
+            assert_eq!((state.pipes + state.files, state.staged.len()), (4 - has, 0));
+            state.committed.clone()
+        });
+        assert_eq!(committed.len(), 4);
+        let label = |layer: usize, name: &str| {
+            committed[layer].2[&format!("containerd.io/snapshot/cri.{name}")].clone()
+        };
+        assert_eq!(label(1, "image-ref"), reference);
+        assert_eq!(label(1, "manifest-digest"), image.digest);
+        let layers = label(1, "image-layers");
+        let layers: Vec<_> = layers.split(',').collect();
+        assert_eq!((layers.len(), layers[0]), (3, &*label(1, "layer-digest")));
+        assert_eq!(layers[2], label(3, "layer-digest"));
+        // It is whole: what it needs is there a second time too.
+        pull(&kit, &reference).await.unwrap();
+        assert_eq!(proxy.of("GET", "/blobs/").len(), 1 + 4 - has);
+    }
 }

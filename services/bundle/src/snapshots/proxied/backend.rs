@@ -69,3 +69,12 @@ pub struct Proxy {
     /// It.
     pub backend: Arc<dyn Backend>,
 }
+
+impl Proxy {
+    /// Whether it wants labels that tell of a layer's image what it needs to fetch the layer itself, by
+    /// containerd's name for that.
+    #[must_use]
+    pub fn is_annotated(&self) -> bool {
+        self.exports.get("enable_remote_snapshot_annotations").is_some_and(|value| value == "true")
+    }
+}

@@ -14,6 +14,7 @@
 //!   long as the call's deadline, and neither the store's writer nor other snapshotters.
 //! - A row goes after the backend has said that what it names is gone.
 
+mod ask;
 mod backend;
 mod commit;
 mod create;
