@@ -38,6 +38,8 @@ impl Snapshots {
             Err(Error::Exists { .. } | Error::ExistsThere { .. }) => {
                 self.hold_present(caller, snapshotter, chain_id).await
             }
+            // It says so and shows nothing: as good as if it had none.
+            Err(Error::NoTarget { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
