@@ -1,6 +1,6 @@
 //! What of ctr needs little or nothing of the daemon: `version`, `plugins`, `oci`, `install`, `shim`.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use berth_testkit::{Image, Layer};
 use serde_json::json;
 
@@ -54,5 +54,27 @@ fn plugins_of_the_same_kinds() -> Result<()> {
     assert!(missing.is_empty(), "{missing:#?} of {ours:#?}");
     let needless: Vec<_> = GONE.iter().filter(|(gone, _)| ours.iter().any(|o| o == gone)).collect();
     assert!(needless.is_empty(), "they are here: {needless:?}");
+    Ok(())
+}
+
+/// What plugins say of how they are set up.
+#[test]
+fn plugins_export_the_same() -> Result<()> {
+    let twins = Twins::new()?;
+    for (id, exported) in [
+        ("bolt", &["path", "policy"][..]),
+        ("content", &["root"]),
+        (
+            "scheduler",
+            &["DeletionThreshold", "MutationThreshold", "PauseThreshold", "ScheduleDelay"],
+        ),
+    ] {
+        let (ours, stock) = twins.each(&format!("plugins ls -d id=={id}"))?;
+        for (name, told) in [("ours", ours), ("containerd's", stock)] {
+            let names = told.lines().filter_map(|line| line.split_whitespace().next());
+            let names: Vec<_> = names.filter(|name| exported.contains(name)).collect();
+            ensure!(names.len() == exported.len(), "{name} {id}: {names:?} in {told}");
+        }
+    }
     Ok(())
 }
