@@ -240,9 +240,12 @@ impl Client {
         .map(drop)
     }
 
-    pub async fn create_lease(&self, id: &str) -> Result<()> {
+    /// A flat one holds things without what they refer to.
+    pub async fn create_lease(&self, id: &str, flat: bool) -> Result<()> {
         make("create lease", async || {
-            let request = leases::CreateRequest { id: id.to_owned(), ..Default::default() };
+            let label = ("containerd.io/gc.flat".to_owned(), "yes".to_owned());
+            let labels = flat.then_some(label).into_iter().collect();
+            let request = leases::CreateRequest { id: id.to_owned(), labels };
             self.lessor().create(self.on(request)).await
         })
         .await

@@ -51,6 +51,8 @@ struct Story {
     kills: Kills,
     /// What could be reached before the present step.
     reached: BTreeSet<Thing>,
+    /// What of it was reached by more than flat leases.
+    whole: BTreeSet<Thing>,
     /// Numbers what is made.
     next: u64,
 }
@@ -64,8 +66,8 @@ impl Story {
         let mut model = Model::default();
         let setting = Setting::make(&node, &client, &mut model).await?;
         let (random, kills) = (Random::new(seed), Kills::default());
-        let reached = model.reachable();
-        Ok(Self { setting, node, client, model, random, kills, reached, next: 0 })
+        let (reached, whole) = (model.reachable(), model.whole());
+        Ok(Self { setting, node, client, model, random, kills, reached, whole, next: 0 })
     }
 
     async fn tell(&mut self, steps: u64) -> Result<()> {
@@ -101,11 +103,15 @@ impl Story {
             self.model.gone(thing);
         }
         let reachable = self.model.reachable();
-        let again = reachable.difference(&self.reached);
-        for thing in self.model.kept_alone(again).iter().filter(|thing| !there.contains(*thing)) {
+        let again: BTreeSet<_> = reachable.difference(&self.reached).cloned().collect();
+        let flat: BTreeSet<_> = self.reached.difference(&self.whole).cloned().collect();
+        let below_flat = self.model.made_whole(&flat);
+        let kept_alone = self.model.kept_alone(again.iter());
+        let passing = kept_alone.iter().chain(again.intersection(&below_flat));
+        for thing in passing.filter(|thing| !there.contains(*thing)) {
             self.model.gone(thing);
         }
-        self.reached = self.model.reachable();
+        (self.reached, self.whole) = (self.model.reachable(), self.model.whole());
         let lost: Vec<_> = self.reached.difference(&there).collect();
         ensure!(lost.is_empty(), "lost {lost:?}");
         let images: BTreeSet<_> = self.model.images.keys().cloned().collect();

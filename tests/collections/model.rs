@@ -50,12 +50,36 @@ pub struct Model {
     pub containers: BTreeMap<String, BTreeSet<Thing>>,
     /// What each holds.
     pub leases: BTreeMap<String, BTreeSet<Thing>>,
+    /// The leases that hold things without what these refer to, but for parents.
+    pub flat: BTreeSet<String>,
 }
 
 impl Model {
-    /// All that images, containers and leases lead to.
+    /// All that images, containers and leases lead to, and what flat leases hold.
     pub fn reachable(&self) -> BTreeSet<Thing> {
+        let mut reached = self.whole();
+        for lease in &self.flat {
+            for thing in self.leases.get(lease).into_iter().flatten() {
+                let mut next = Some(thing);
+                while let Some((thing, made)) = next.and_then(|t| self.made.get_key_value(t)) {
+                    reached.insert(thing.clone());
+                    next = made.parent.as_ref();
+                }
+            }
+        }
+        reached
+    }
+
+    /// What is reached with all that it refers to: not by flat leases alone.
+    pub fn whole(&self) -> BTreeSet<Thing> {
         self.reached_from(self.roots())
+    }
+
+    /// What those of the flat things that are whole by now lead to: it may have been collected before
+    /// they were.
+    pub fn made_whole(&self, flat: &BTreeSet<Thing>) -> BTreeSet<Thing> {
+        let whole = self.whole();
+        self.reached_from(flat.intersection(&whole))
     }
 
     /// What of `things` is reached by nothing but back references: it may have been collected before
@@ -71,13 +95,16 @@ impl Model {
             images: self.images.clone(),
             containers: self.containers.clone(),
             leases: self.leases.clone(),
+            flat: self.flat.clone(),
         };
         let reached = without.reachable();
         things.filter(|thing| !reached.contains(*thing)).cloned().collect()
     }
 
     fn roots(&self) -> impl Iterator<Item = &Thing> {
-        let held = self.containers.values().chain(self.leases.values()).flatten();
+        let leases = self.leases.iter().filter(|(id, _)| !self.flat.contains(*id));
+        let leases = leases.map(|(_, held)| held);
+        let held = self.containers.values().chain(leases).flatten();
         self.images.values().chain(held)
     }
 

@@ -28,7 +28,7 @@ pub enum Operation {
     CreateContainer { id: String, refs: BTreeSet<Thing> },
     UpdateContainer { id: String, refs: BTreeSet<Thing> },
     DeleteContainer { id: String },
-    CreateLease { id: String },
+    CreateLease { id: String, flat: bool },
     DeleteLease { id: String, sync: bool },
     Hold { lease: String, thing: Thing },
     Release { lease: String, thing: Thing },
@@ -84,7 +84,10 @@ impl Story {
             }
             13 => UpdateContainer { id: self.container()?, refs: self.references(3) },
             14 => DeleteContainer { id: self.container()? },
-            15 if self.model.leases.len() < LEASES => CreateLease { id: format!("lease-{number}") },
+            15 if self.model.leases.len() < LEASES => {
+                let flat = self.random.below(3) == 0;
+                CreateLease { id: format!("lease-{number}"), flat }
+            }
             15 | 16 => DeleteLease { id: self.lease()?, sync: self.random.below(4) == 0 },
             17 | 18 => Hold { lease: self.lease()?, thing: self.thing()? },
             _ => {
@@ -160,8 +163,9 @@ impl Story {
                 self.client.delete_container(&id).await?;
                 self.model.containers.remove(&id);
             }
-            Operation::CreateLease { id } => {
-                self.client.create_lease(&id).await?;
+            Operation::CreateLease { id, flat } => {
+                self.client.create_lease(&id, flat).await?;
+                self.model.flat.extend(flat.then(|| id.clone()));
                 self.model.leases.insert(id, BTreeSet::new());
             }
             Operation::DeleteLease { id, sync } => {

@@ -1,7 +1,8 @@
 //! The open epoch of a collection: what was touched since it began, and which changes began before
 //! it.
 //!
-//! Owns: the open epoch, the changes under way, and how much was changed since it was last told.
+//! Owns: the open epoch and the changes under way; beside them a count of changes until it is told
+//! ([`News`]).
 //! Must not know: what is collected, who marks and sweeps, how services are called.
 //!
 //! Every change of a service's objects enters here first and leaves when it is durable. While an
@@ -14,10 +15,11 @@
 //! an epoch of its predecessor is still good for.
 
 mod news;
+mod reach;
 
 pub use news::{Counts, News};
+pub use reach::Flat;
 
-use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -25,11 +27,12 @@ use std::time::SystemTime;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use reach::Reach;
+
 /// The gate that changes pass. `K` names an object.
 #[derive(Debug)]
 pub struct Epochs<K> {
     incarnation: u64,
-    news: News,
     phase: Mutex<Phase<K>>,
 }
 
@@ -48,7 +51,7 @@ struct Phase<K> {
 #[derive(Debug)]
 pub struct Epoch<K> {
     number: u64,
-    touched: Mutex<HashSet<K>>,
+    reach: Mutex<Reach<K>>,
 }
 
 /// A change under way. Dropped when it is durable or given up.
@@ -67,7 +70,6 @@ impl<K> Default for Epochs<K> {
         let phase = Phase { open: None, last: 0, quiet: false, changes, earlier };
         Self {
             incarnation: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-            news: News::default(),
             phase: Mutex::new(phase),
         }
     }
@@ -80,16 +82,8 @@ impl<K> Epochs<K> {
         self.incarnation
     }
 
-    /// What was changed since it was told last: each change that enters counts, deletions are counted
-    /// by who makes them.
-    #[must_use]
-    pub fn news(&self) -> &News {
-        &self.news
-    }
-
     /// Enters a change.
     pub fn enter(&self) -> Change<K> {
-        self.news.changed();
         let phase = self.lock();
         let (epoch, quiet) = (phase.open.clone(), phase.quiet);
         Change { epoch, quiet, _token: phase.changes.token() }
@@ -98,7 +92,7 @@ impl<K> Epochs<K> {
     /// Opens an epoch in place of any that was left open. Changes that enter from now on are
     /// recorded; those that entered before are waited for with [`Epochs::settle`].
     pub fn open(&self, number: u64) -> Arc<Epoch<K>> {
-        let epoch = Arc::new(Epoch { number, touched: Mutex::default() });
+        let epoch = Arc::new(Epoch { number, reach: Mutex::default() });
         let mut phase = self.lock();
         phase.open = Some(epoch.clone());
         phase.last = number;
@@ -128,6 +122,14 @@ impl<K> Epochs<K> {
         self.lock().last
     }
 
+    /// Whether this run has seen neither the begin nor the end of what others may still be sweeping: it
+    /// has just begun, or no epoch has begun since one that it has not seen end.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let phase = self.lock();
+        phase.open.is_none() && !phase.quiet
+    }
+
     /// This epoch, if it is open.
     #[must_use]
     pub fn opened(&self, number: u64) -> Option<Arc<Epoch<K>>> {
@@ -149,13 +151,11 @@ impl<K> Epochs<K> {
     }
 }
 
-impl<K: Eq + Hash> Epochs<K> {
-    /// Records, while an epoch is open, that a thing was used.
-    pub fn touch(&self, id: K) {
+impl<K: Eq + Hash + Clone> Epochs<K> {
+    /// Records, while an epoch is open, that a thing was used. Answers as [`Epoch::touch`].
+    pub fn touch(&self, id: K) -> Vec<K> {
         let open = self.lock().open.clone();
-        if let Some(epoch) = open {
-            epoch.touch(id);
-        }
+        open.map(|epoch| epoch.touch(id)).unwrap_or_default()
     }
 
     /// Whether a thing was used since the open epoch began.
@@ -173,30 +173,34 @@ impl<K> Epoch<K> {
         self.number
     }
 
-    fn set(&self) -> MutexGuard<'_, HashSet<K>> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reach(&self) -> MutexGuard<'_, Reach<K>> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Eq + Hash> Epoch<K> {
-    /// Records that a thing is in use.
-    pub fn touch(&self, id: K) {
-        self.set().insert(id);
+impl<K: Eq + Hash + Clone> Epoch<K> {
+    /// Records that a thing is in use. Answers what that keeps alive which the collection has found dead,
+    /// nearly always nothing: its owners have to be told before anybody relies on it.
+    pub fn touch(&self, id: K) -> Vec<K> {
+        self.reach().touch(id)
+    }
+
+    /// Takes in what this collection keeps without what it refers to, in one or several calls. Answers
+    /// which of all that was used before; a touch that comes later answers what it makes whole.
+    pub fn watch(&self, flat: Flat<K>) -> Vec<K> {
+        self.reach().watch(flat)
     }
 
     /// Whether a thing was used since the epoch began.
     #[must_use]
     pub fn is_touched(&self, id: &K) -> bool {
-        self.set().contains(id)
+        self.reach().touched.contains(id)
     }
 
     /// All that was used since the epoch began.
     #[must_use]
-    pub fn touched(&self) -> Vec<K>
-    where
-        K: Clone,
-    {
-        self.set().iter().cloned().collect()
+    pub fn touched(&self) -> Vec<K> {
+        self.reach().touched.iter().cloned().collect()
     }
 }
 
@@ -213,14 +217,12 @@ impl<K> Change<K> {
         self.quiet
     }
 
-    /// Records that a thing is made or referred to.
-    pub fn touch(&self, id: &K)
+    /// Records that a thing is made or referred to. Answers as [`Epoch::touch`].
+    pub fn touch(&self, id: &K) -> Vec<K>
     where
         K: Eq + Hash + Clone,
     {
-        if let Some(epoch) = &self.epoch {
-            epoch.touch(id.clone());
-        }
+        self.epoch.as_ref().map(|epoch| epoch.touch(id.clone())).unwrap_or_default()
     }
 }
 
@@ -282,12 +284,13 @@ mod tests {
     fn changes_are_quiet_only_after_an_epoch_of_this_run() {
         let epochs: Epochs<()> = Epochs::default();
         assert!(!epochs.enter().is_quiet(), "an epoch of an earlier run may be open elsewhere");
+        assert!(epochs.is_blind());
         epochs.close(1);
         assert!(!epochs.enter().is_quiet(), "that was none of this run");
         epochs.open(2);
-        assert!(!epochs.enter().is_quiet());
+        assert!(!epochs.enter().is_quiet() && !epochs.is_blind());
         epochs.close(2);
-        assert!(epochs.enter().is_quiet());
+        assert!(epochs.enter().is_quiet() && !epochs.is_blind());
         epochs.open(3);
         assert!(!epochs.enter().is_quiet());
     }

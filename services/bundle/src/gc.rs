@@ -18,6 +18,11 @@ pub type NodeKey = (String, String, String);
 /// A node whose record a sweep has deleted, with the number of its directory.
 pub(crate) type Dropped = (NodeKey, u64);
 
+/// Whether a node's owner is bundle.
+pub(crate) fn is_own(node: &NodeKey) -> bool {
+    node.1.starts_with("snapshots/") || node.1 == "mounts"
+}
+
 /// The gate that changes pass, and the open epoch.
 pub type Epochs = berth_epochs::Epochs<NodeKey>;
 
@@ -27,6 +32,7 @@ pub type Change = berth_epochs::Change<NodeKey>;
 
 /// The services whose objects snapshots refer to.
 pub trait Owners: Send + Sync {
-    /// Tells a node's owner that something here is about to refer to it.
-    fn pin(&self, node: NodeKey) -> BoxFuture<'_, Result<(), Error>>;
+    /// Tells a node's owner that something here is about to refer to it. `alone`: what it keeps alive is
+    /// told by the caller too.
+    fn pin(&self, node: NodeKey, alone: bool) -> BoxFuture<'_, Result<(), Error>>;
 }

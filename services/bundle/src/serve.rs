@@ -63,7 +63,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let (reporter, changed) = (distribution.clone(), snapshots.clone());
     let stop = tasks.token();
     tasks.spawn("report changes", async move {
-        stop.run_until_cancelled(reporter.report(changed.epochs().news())).await
+        stop.run_until_cancelled(reporter.report(changed.news())).await
     });
     let context = Context {
         activations,

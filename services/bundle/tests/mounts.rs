@@ -159,7 +159,7 @@ async fn activations_live_with_what_they_are_for() {
     let key = |name: &str| ("default".to_owned(), KIND.to_owned(), name.to_owned());
     s.begin(1).await;
     activations.activate(asked("new", one, true)).await.unwrap();
-    s.pin(key("held")).await.unwrap();
+    s.pin(key("held"), false).await.unwrap();
     let dead = ["held", "dead", "new"].map(key).to_vec();
     let swept = berth_bundle::sweep::sweep(&s, &activations, 1, dead).await.unwrap();
     assert_eq!(swept, [key("dead")]);

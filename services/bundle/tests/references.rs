@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
 
 use berth_bundle::Error;
-use berth_bundle::snapshots::{Kind, LabelChange, Snapshots};
+use berth_bundle::snapshots::{Caller, Kind, LabelChange, Snapshots};
+use berth_epochs::Flat;
 use berth_store::Store;
 use futures::poll;
 use support::{Node, caller, commit, labels, on_all, prepare, put, stage};
@@ -107,7 +108,50 @@ async fn before_its_first_epoch_a_run_tells_all(node: &Node, s: &Snapshots, name
     quiet(s).await;
     let s = node.open().await;
     s.update(&caller(), name, "k", labels(&[REFERENCE]), vec![]).await.unwrap();
-    assert_eq!(node.pins.0.lock().unwrap().len(), 2);
+    // Also of what it changes: what that keeps it does not know.
+    let pins = node.pins.0.lock().unwrap();
+    let told: Vec<_> = pins.iter().map(|(_, kind, key)| (&**kind, &**key)).collect();
+    let own = format!("snapshots/{name}");
+    assert_eq!(told, [("content", "sha256:x"), ("content", "sha256:x"), (&*own, "k")]);
+}
+
+/// What only a flat lease keeps is relied on as a whole once it is used otherwise: the owners of what it
+/// leads to are told before whoever uses it is answered.
+async fn what_becomes_whole_is_told_of(node: &Node, s: &Snapshots, name: &str) {
+    for (key, committed) in [("a", "kept"), ("b", "free"), ("c", "early")] {
+        prepare(s, name, key, "").await.unwrap();
+        commit(s, name, committed, key).await.unwrap();
+    }
+    let kind = format!("snapshots/{name}");
+    let of = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
+    let blob = ("default".to_owned(), "content".to_owned(), "sha256:x".to_owned());
+    let epoch = {
+        s.begin(1).await;
+        // A run that has just begun told of what it committed.
+        node.pins.0.lock().unwrap().clear();
+        s.stat(&caller(), name, "early").await.unwrap();
+        s.epochs().opened(1).unwrap()
+    };
+    let below = vec![(of("kept"), vec![of("free"), blob.clone()]), (of("early"), vec![])];
+    let flat = Flat { things: vec![of("kept"), of("early")], below };
+    assert_eq!(epoch.watch(flat), [of("early")], "it was used before");
+    let told = || std::mem::take(&mut *node.pins.0.lock().unwrap());
+    assert!(told().is_empty() && !epoch.is_touched(&of("free")));
+    prepare(s, name, "child", "kept").await.unwrap();
+    assert_eq!(told(), [blob.clone()], "a child relies on its parent");
+    assert!(epoch.is_touched(&of("free")), "that is bundle's own");
+    let leased = Caller { lease: Some(("l".to_owned(), 7)), ..caller() };
+    assert!(s.hold_present(leased, name, "kept").await.unwrap());
+    assert_eq!(told(), [blob.clone()]);
+    s.pin(of("kept"), false).await.unwrap();
+    assert_eq!(told(), [blob.clone()]);
+    s.pin(of("kept"), true).await.unwrap();
+    assert!(told().is_empty(), "whoever pins it alone tells the rest");
+}
+
+#[tokio::test]
+async fn flat_things() {
+    on_all(what_becomes_whole_is_told_of).await;
 }
 
 #[tokio::test]

@@ -154,8 +154,8 @@ async fn collection_spares_what_is_used(node: &Node, s: &Snapshots, name: &str) 
     let of = |key: &str| ("default".to_owned(), kind.clone(), key.to_owned());
     s.begin(1).await;
     prepare(s, name, "child", "A").await.unwrap();
-    s.pin(of("B")).await.unwrap();
-    s.pin(of("none")).await.unwrap();
+    s.pin(of("B"), false).await.unwrap();
+    s.pin(of("none"), false).await.unwrap();
     let dead = ["A", "B", "C", "child", "none"].map(of).to_vec();
     assert_eq!(sweep(node, s, 1, dead.clone()).await, [of("C")]);
     s.end(1).await.unwrap();
@@ -195,7 +195,7 @@ async fn what_a_spared_thing_keeps_is_spared(node: &Node, s: &Snapshots, name: &
         s.create(caller(), name, Kind::Active, key, "", labels).await.unwrap();
     }
     s.begin(1).await;
-    s.pin(of("near")).await.unwrap();
+    s.pin(of("near"), false).await.unwrap();
     let dead = ["alone", "far", "behind", "dead", "middle", "near"].map(of).to_vec();
     let swept: BTreeSet<_> = sweep(node, s, 1, dead).await.into_iter().collect();
     assert_eq!(swept, ["alone", "dead"].map(of).into());

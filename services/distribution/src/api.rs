@@ -59,7 +59,11 @@ pub fn routes(
     let introspection =
         introspection::Service { uuid: node.uuid.clone(), config: node.config.clone() };
     let streams = streaming::Streams::default();
-    let streaming = streaming::Service { streams: streams.clone(), tasks: tasks.clone() };
+    let streaming = streaming::Service {
+        streams: streams.clone(),
+        leased: node.streams.clone(),
+        tasks: tasks.clone(),
+    };
     let transfer = transfer::Service { transfers, streams, tasks: tasks.clone() };
     let mut routes = Routes::default();
     routes = routes

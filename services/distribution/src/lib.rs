@@ -22,6 +22,7 @@ pub mod records;
 pub mod registry;
 pub mod scope;
 pub mod shared;
+pub mod streams;
 pub mod transfer;
 pub mod unpack;
 pub mod verifiers;

@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use berth_epochs::Flat;
 use berth_ids::Namespace;
 use futures::future::BoxFuture;
 
 use crate::error::Result;
-use crate::gc::node::{Id, Node};
+use crate::gc::id::Id;
+use crate::gc::node::Node;
 use crate::records::Hold;
 
 /// An answer on its way.
@@ -64,8 +66,13 @@ pub trait Neighbour: Send + Sync {
     /// Closes the epoch: once this is answered, nothing is swept there in it any more.
     fn end(&self, epoch: u64) -> Answer<'_, ()>;
 
-    /// Announces a reference. It is no error when there is no such thing.
-    fn pin<'a>(&'a self, id: &'a Id) -> Answer<'a, ()>;
+    /// Says what flat leases keep there, before anything is swept; answers what of it is used already.
+    /// What is used later is announced before it is relied on. Refused as a sweep is.
+    fn watch(&self, epoch: u64, incarnation: u64, flat: Flat<Id>) -> Answer<'_, Vec<Id>>;
+
+    /// Announces a reference. It is no error when there is no such thing. `alone`: what the thing keeps
+    /// alive is announced by the caller too.
+    fn pin<'a>(&'a self, id: &'a Id, alone: bool) -> Answer<'a, ()>;
 }
 
 /// All neighbours. Those that others refer to come first: bundle, then runtime.

@@ -12,13 +12,14 @@ use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::gc::collect::Collector;
 use crate::gc::demand::Demand;
-use crate::gc::schedule::Pace;
+use crate::gc::pace::Pace;
 use crate::images::Images;
 use crate::leases::Leases;
 use crate::namespaces::Namespaces;
 use crate::neighbour::Peers;
 use crate::records::META;
 use crate::shared::Shared;
+use crate::streams::Streams;
 
 /// The version of the tables in [`crate::records`].
 const SCHEMA: u32 = 1;
@@ -35,6 +36,8 @@ pub struct Distribution {
     pub leases: Leases,
     /// Namespaces.
     pub namespaces: Namespaces,
+    /// Clients' streams.
+    pub streams: Streams,
     /// The collection of what is not referred to.
     pub collector: Collector,
     /// Where events go.
@@ -74,6 +77,7 @@ impl Distribution {
             files: Files::open(&root)?,
             blob_locks: Default::default(),
             ingests: Default::default(),
+            streams: Default::default(),
             sharing: settings.content_sharing_policy,
             events: events.clone(),
             epochs: Default::default(),
@@ -94,7 +98,8 @@ impl Distribution {
             content,
             images: Images::new(shared.clone(), collector.clone()),
             leases: Leases::new(shared.clone(), collector.clone()),
-            namespaces: Namespaces::new(shared),
+            namespaces: Namespaces::new(shared.clone()),
+            streams: Streams(shared),
             collector,
             events,
             peers,

@@ -14,10 +14,11 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::gc::demand::Demand;
 use crate::gc::epoch::{Change, Epochs};
+use crate::gc::id::Id;
 use crate::gc::labels;
-use crate::gc::node::Id;
 use crate::neighbour::Peers;
 use crate::scope::Scope;
+use crate::streams::kept::Kept;
 
 /// The shared parts. Every domain handle has an `Arc` of it.
 pub struct Shared {
@@ -29,6 +30,8 @@ pub struct Shared {
     pub blob_locks: Locks,
     /// What is being written.
     pub ingests: Ingests,
+    /// The streams that leases keep.
+    pub streams: Kept,
     /// Whether namespaces share blobs.
     pub sharing: Sharing,
     /// Where events go.
@@ -51,7 +54,9 @@ impl Shared {
     /// As [`Shared::announce`].
     pub async fn change(&self, scope: &Scope, ids: &[Id], labels: &Labels) -> Result<Change> {
         let change = self.epochs.enter();
-        ids.iter().for_each(|id| change.touch(id));
+        for id in ids {
+            self.rely(&change, id).await?;
+        }
         for id in labels::refs(&scope.namespace, labels) {
             self.announce(&change, &id).await?;
         }
@@ -63,11 +68,30 @@ impl Shared {
     /// # Errors
     /// [`Error::Neighbour`] when the owner cannot be told: it may be about to drop the thing.
     pub async fn announce(&self, change: &Change, id: &Id) -> Result<()> {
-        change.touch(id);
+        self.rely(change, id).await?;
         if !change.is_quiet() {
-            for peer in self.peers.iter().filter(|peer| peer.owns(&id.kind)) {
-                peer.pin(id).await?;
-            }
+            self.pin(id, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts a thing as used. If a flat lease alone kept it, so is all that it refers to, and the owners
+    /// of that are told.
+    async fn rely(&self, change: &Change, id: &Id) -> Result<()> {
+        for whole in change.touch(id) {
+            change.touch(&whole);
+            self.pin(&whole, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells a neighbour that something here is about to refer to a thing of its.
+    ///
+    /// # Errors
+    /// [`Error::Neighbour`].
+    pub async fn pin(&self, id: &Id, alone: bool) -> Result<()> {
+        for peer in self.peers.iter().filter(|peer| peer.owns(&id.kind)) {
+            peer.pin(id, alone).await?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use berth_distribution::content::{Expected, hash};
-use berth_distribution::gc::node::{CONTENT, Id};
+use berth_distribution::gc::id::{CONTENT, Id};
 use berth_distribution::leases::resources::Resource;
 use berth_distribution::neighbour::{Neighbour, Peers};
 use berth_distribution::records::Descriptor;
@@ -398,4 +398,35 @@ async fn a_reference_is_recorded_only_if_its_owner_knows_or_nobody_sweeps() {
     world.node.collector.collect().await.unwrap();
     world.snapshots.fail(true);
     refer(&world).await.unwrap();
+}
+
+/// What a flat lease keeps is relied on as a whole from the moment that another lease holds it, also
+/// while what it refers to is about to be dropped elsewhere.
+#[tokio::test]
+async fn what_becomes_whole_during_a_sweep_keeps_what_it_refers_to() {
+    let world = World::new(1).await;
+    let namespace = world.scope.namespace.clone();
+    for snapshot in ["s", "other"] {
+        world.snapshots.create(&namespace, snapshot, SystemTime::now());
+    }
+    let flat = world.scope.clone().leased("flat");
+    let mut writer = world.node.content.writer(&flat, "w", Expected::default()).await.unwrap();
+    writer.write(bytes(7)).await.unwrap();
+    let label = |key: &str, value: &str| (format!("containerd.io/gc.ref.{key}"), value.to_owned());
+    let named = Labels::from([label("snapshot.x", "s")]);
+    writer.commit(0, None, named).await.unwrap();
+    // Begun anew: what was touched while it was made counts no more.
+    let (leases, space) = (world.node.leases.clone(), namespace.clone());
+    world.snapshots.meanwhile(async move {
+        let resource = Resource::new(CONTENT, digest(7).as_str()).unwrap();
+        leases.add(&space, "l", &resource).await.unwrap();
+    });
+    world.node.collector.collect().await.unwrap();
+    assert!(!world.snapshots.has(&namespace, "other"), "nothing keeps it");
+    assert!(world.snapshots.has(&namespace, "s"), "the blob refers to it");
+    let unhold = Resource::new(CONTENT, digest(7).as_str()).unwrap();
+    world.node.leases.remove(&namespace, "l", &unhold).await.unwrap();
+    world.node.collector.collect().await.unwrap();
+    assert!(!world.snapshots.has(&namespace, "s"), "the flat lease keeps the blob alone");
+    assert!(world.has(&Id::new(&namespace, CONTENT, digest(7).as_str())));
 }

@@ -59,6 +59,7 @@ pub trait Neighbours: Send + Sync {
 /// Fences, epochs and the namespaces that their owner knows.
 pub struct Gate {
     epochs: Epochs<()>,
+    news: News,
     fenced: Mutex<HashSet<Namespace>>,
     neighbours: Arc<dyn Neighbours>,
     known: Mutex<HashSet<Namespace>>,
@@ -76,6 +77,7 @@ impl Gate {
     pub fn new(neighbours: Arc<dyn Neighbours>) -> Self {
         Self {
             epochs: Epochs::default(),
+            news: News::default(),
             fenced: Mutex::default(),
             neighbours,
             known: Mutex::default(),
@@ -95,6 +97,7 @@ impl Gate {
     pub async fn enter(&self, ns: &Namespace, refs: &[Ref], labels: &Labels) -> Result<Pass> {
         self.register(ns).await?;
         // Entered first: whoever puts up a fence either is seen here or waits for this change.
+        self.news.changed();
         let change = self.epochs.enter();
         if lock(&self.fenced).contains(ns) {
             return Err(Error::Fenced(ns.to_string()));
@@ -132,7 +135,7 @@ impl Gate {
     /// What was changed since it was told last.
     #[must_use]
     pub fn news(&self) -> &News {
-        self.epochs.news()
+        &self.news
     }
 
     /// Puts a fence up or takes it down. Up: no change of the namespace is under way any more. A

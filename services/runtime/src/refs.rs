@@ -53,6 +53,7 @@ fn kind(rest: &str) -> Option<String> {
         "content" => Some("content".into()),
         "image" => Some("images".into()),
         "mount" => Some("mounts".into()),
+        "stream" => Some("streams".into()),
         _ => None,
     }
 }

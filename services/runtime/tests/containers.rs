@@ -187,7 +187,8 @@ async fn a_restart_is_told_from_the_run_before() {
     let other = collector.nodes(node_api::NodesRequest { epoch: 8 }).await.unwrap_err();
     let text = "epoch 8 is not open in this run of runtime, begin another: aborted";
     assert_eq!((other.code(), other.message()), (Code::Aborted, text));
-    let asked = |epoch, incarnation| node_api::SweepRequest { epoch, incarnation, dead: vec![] };
+    let asked =
+        |epoch, incarnation| node_api::SweepRequest { epoch, incarnation, ..Default::default() };
     collector.sweep(asked(7, begun.incarnation)).await.unwrap();
     let other = collector.sweep(asked(7, begun.incarnation - 1)).await.unwrap_err();
     assert_eq!(other.code(), Code::Aborted, "{other}");

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use berth_epochs::Flat;
 use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
 use tokio_stream::Stream;
@@ -11,6 +12,7 @@ use wire::collector_server::Collector;
 use super::Context;
 use super::layers::closing;
 use crate::Error;
+use crate::gc::NodeKey;
 use crate::snapshots::Node;
 use crate::sweep::sweep;
 
@@ -46,15 +48,18 @@ impl Collector for Context {
         if r.incarnation != self.snapshots.epochs().incarnation() {
             return Err(status(Error::Epoch(r.epoch)));
         }
-        let dead = r.dead.into_iter().map(|node| (node.namespace, node.kind, node.key)).collect();
+        let touched = match r.flat.is_empty() {
+            true => Vec::new(),
+            false => self.watch(r.epoch, r.flat).map_err(status)?,
+        };
+        let dead = r.dead.into_iter().map(key_in).collect();
         let (snapshots, activations) = (self.snapshots.clone(), self.activations.clone());
         // What has lost its record is cleared away even if nobody waits for the answer any more.
         let swept = async move { sweep(&snapshots, &activations, r.epoch, dead).await };
         let dropped = self.tasks.spawn("sweep", swept).await.map_err(|_| closing())?;
-        let dropped = dropped.map_err(status)?.into_iter();
-        let dropped =
-            dropped.map(|(namespace, kind, key)| wire::NodeKey { namespace, kind, key }).collect();
-        Ok(Response::new(wire::SweepResponse { dropped }))
+        let dropped = dropped.map_err(status)?.into_iter().map(key_out).collect();
+        let touched = touched.into_iter().map(key_out).collect();
+        Ok(Response::new(wire::SweepResponse { dropped, touched }))
     }
 
     async fn clear(
@@ -78,9 +83,31 @@ impl Collector for Context {
         request: Request<wire::PinRequest>,
     ) -> Result<Response<wire::PinResponse>, Status> {
         let r = request.into_inner();
-        self.snapshots.pin((r.namespace, r.kind, r.key)).await.map_err(status)?;
+        self.snapshots.pin((r.namespace, r.kind, r.key), r.alone).await.map_err(status)?;
         Ok(Response::new(wire::PinResponse {}))
     }
+}
+
+impl Context {
+    /// Takes in what flat leases keep; answers which of it is used.
+    fn watch(&self, number: u64, told: Vec<wire::Flat>) -> Result<Vec<NodeKey>, Error> {
+        let mut flat = Flat::default();
+        for wire::Flat { node, refs, kept } in told {
+            let node = key_in(node.unwrap_or_default());
+            flat.things.extend(kept.then(|| node.clone()));
+            flat.below.push((node, refs.into_iter().map(key_in).collect()));
+        }
+        let epoch = self.snapshots.epochs().opened(number).ok_or(Error::Epoch(number))?;
+        Ok(epoch.watch(flat))
+    }
+}
+
+fn key_in(node: wire::NodeKey) -> NodeKey {
+    (node.namespace, node.kind, node.key)
+}
+
+fn key_out((namespace, kind, key): NodeKey) -> wire::NodeKey {
+    wire::NodeKey { namespace, kind, key }
 }
 
 fn node_out(node: Node) -> wire::Node {

@@ -117,9 +117,9 @@ impl Distribution {
         Ok(File::from(self.claim(&opened.into_inner().token).await?))
     }
 
-    async fn announce(&self, node: NodeKey) -> Result<(), Error> {
+    async fn announce(&self, node: NodeKey, alone: bool) -> Result<(), Error> {
         let (namespace, kind, key) = node;
-        let mut request = tonic::Request::new(node::PinRequest { namespace, kind, key });
+        let mut request = tonic::Request::new(node::PinRequest { namespace, kind, key, alone });
         request.set_timeout(DEADLINE);
         let pinned = CollectorClient::new(self.channel.clone()).pin(request).await;
         pinned.map(drop).map_err(|s| refused("announce reference", &s))
@@ -148,8 +148,8 @@ impl Distribution {
 }
 
 impl Owners for Distribution {
-    fn pin(&self, node: NodeKey) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.announce(node))
+    fn pin(&self, node: NodeKey, alone: bool) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.announce(node, alone))
     }
 }
 

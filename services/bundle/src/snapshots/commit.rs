@@ -35,6 +35,9 @@ impl Snapshots {
         validate_key(name)?;
         let labels = checked_labels(labels)?;
         let entered = Some(self.shared.enter(caller.namespace.as_str(), &labels).await?);
+        for used in [name, parent] {
+            self.shared.rely_on(caller.namespace.as_str(), snapshotter, used).await?;
+        }
         let (name, parent) = (name.to_owned(), parent.to_owned());
         Ok(Naming { caller, snapshotter, name, parent, labels, entered })
     }
@@ -54,6 +57,8 @@ impl Snapshots {
         labels: Labels,
     ) -> Result<(), Error> {
         let naming = self.naming(caller, snapshotter, name, parent, labels).await?;
+        let space = naming.caller.namespace.as_str();
+        self.shared.rely_on(space, naming.snapshotter, key).await?;
         if let Some(proxied) = self.shared.proxied(naming.snapshotter) {
             return self.commit_proxied(proxied, naming, key).await;
         }

@@ -50,6 +50,10 @@ impl Snapshots {
         let labels = checked_labels(labels)?;
         let namespace = caller.namespace.clone();
         let entered = self.shared.enter(namespace.as_str(), &labels).await?;
+        let target = labels.get(REF_LABEL).map_or("", String::as_str);
+        for used in [key, parent, target] {
+            self.shared.rely_on(namespace.as_str(), snapshotter, used).await?;
+        }
         let id = self.shared.new_id();
         if let Some(proxied) = self.shared.proxied(snapshotter) {
             let (key, parent) = (key.to_owned(), parent.to_owned());

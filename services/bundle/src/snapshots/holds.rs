@@ -77,19 +77,18 @@ impl Snapshots {
         })
     }
 
-    /// Keeps a node through the open collection, if it is there.
+    /// Keeps a node through the open collection, if it is there, and what it refers to unless it is to be
+    /// kept `alone`.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    pub async fn pin(&self, node: NodeKey) -> Result<(), Error> {
+    /// [`Error::Store`], [`Error::Peer`].
+    pub async fn pin(&self, node: NodeKey, alone: bool) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         // On the writer's thread: a sweep has looked at the touched names either before, then the
         // record is gone for everybody once this is answered, or looks afterwards.
-        let pin = move |_: &Write| {
-            shared.epochs.touch(node.clone());
-            Ok(())
-        };
-        self.shared.store.commit("pin node", pin).await
+        let pin = move |_: &Write| Ok::<_, Error>(shared.epochs.touch(node.clone()));
+        let whole = self.shared.store.commit("pin node", pin).await?;
+        if alone { Ok(()) } else { self.shared.rely_on_all(whole).await }
     }
 
     /// Records that a lease holds something, which need not be there yet.
@@ -103,9 +102,9 @@ impl Snapshots {
         row: LeaseRow,
     ) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
+        self.shared.rely((namespace.clone(), row.kind.clone(), row.id.clone())).await?;
         let add = move |txn: &Write| {
             shared.fences.check(&namespace)?;
-            shared.epochs.touch((namespace.clone(), row.kind.clone(), row.id.clone()));
             shared.record_hold(txn, &namespace, &lease, &row)
         };
         self.shared.store.commit("add lease resource", add).await
@@ -122,6 +121,7 @@ impl Snapshots {
         key: &str,
     ) -> Result<bool, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        self.shared.rely_on(caller.namespace.as_str(), snapshotter, key).await?;
         let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
         let hold = move |txn: &Write| {
             let place = (caller.namespace.as_str(), snapshotter, &*key);
@@ -280,15 +280,16 @@ fn used_at(labels: &Labels) -> Vec<String> {
 }
 
 /// What labels refer to: `gc.ref.content`, `gc.ref.snapshot.NAME`, `gc.ref.image`, `gc.ref.mount`,
-/// each maybe with more behind a dot or slash.
+/// `gc.ref.stream`, each maybe with more behind a dot or slash.
 pub(crate) fn references(labels: &Labels) -> Vec<(String, String)> {
     targets(labels, REF_LABEL).filter(|(kind, _)| kind != "containers").collect()
 }
 
-/// What labels name as keeping the object: `gc.bref.` with the same but for mounts, and
+/// What labels name as keeping the object: `gc.bref.` with the same but for mounts and streams, and
 /// `gc.bref.container`.
 pub(crate) fn back_references(labels: &Labels) -> Vec<(String, String)> {
-    targets(labels, BACK_LABEL).filter(|(kind, _)| kind != "mounts").collect()
+    let no_keepers = |kind: &str| matches!(kind, "mounts" | "streams");
+    targets(labels, BACK_LABEL).filter(|(kind, _)| !no_keepers(kind)).collect()
 }
 
 fn targets<'a>(labels: &'a Labels, prefix: &'a str) -> impl Iterator<Item = (String, String)> + 'a {
@@ -306,6 +307,7 @@ fn target_kind(what: &str) -> Option<String> {
         "image" => "images",
         "container" => "containers",
         "mount" => "mounts",
+        "stream" => "streams",
         _ => return None,
     };
     Some(kind.to_owned())
@@ -324,6 +326,7 @@ mod tests {
             ("containerd.io/gc.ref.snapshot.overlayfs/1", "c"),
             ("containerd.io/gc.ref.image", "d"),
             ("containerd.io/gc.bref.mount", "no"),
+            ("containerd.io/gc.bref.stream", "no"),
             ("other", "y"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))

@@ -43,12 +43,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use berth_epochs::News;
 use berth_ids::{Labels, Namespace};
 use berth_store::{Store, Write};
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
-use crate::gc::{Change as Entered, Epochs, Owners};
+use crate::gc::{self, Change as Entered, Epochs, NodeKey, Owners};
 use crate::namespaces::Fences;
 use driver::Driver;
 use proxied::Proxied;
@@ -116,6 +117,7 @@ pub struct Snapshots {
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) epochs: Epochs,
+    news: News,
     pub(crate) fences: Fences,
     drivers: Vec<Driver>,
     absent: Vec<Absent>,
@@ -177,6 +179,7 @@ impl Snapshots {
         let shared = Shared {
             store,
             epochs: Epochs::default(),
+            news: News::default(),
             fences: Fences::default(),
             drivers,
             absent,
@@ -250,6 +253,12 @@ impl Snapshots {
         &self.shared.epochs
     }
 
+    /// What was changed since it was told last.
+    #[must_use]
+    pub fn news(&self) -> &News {
+        &self.shared.news
+    }
+
     /// Opens an epoch. When this returns, what was not announced in it is recorded or given up.
     pub async fn begin(&self, epoch: u64) {
         self.shared.epochs.open(epoch);
@@ -283,18 +292,55 @@ impl Shared {
 
     /// Enters a change that will refer to what `labels` name.
     pub(crate) async fn enter(&self, namespace: &str, labels: &Labels) -> Result<Entered, Error> {
+        self.news.changed();
         let change = self.epochs.enter();
         if !change.is_quiet() {
             for (kind, key) in holds::references(labels) {
                 let node = (namespace.to_owned(), kind, key);
-                if node.1.starts_with("snapshots/") || node.1 == "mounts" {
-                    change.touch(&node);
+                if gc::is_own(&node) {
+                    self.rely(node).await?;
                 } else {
-                    self.owners.pin(node).await?;
+                    self.owners.pin(node, false).await?;
                 }
             }
         }
         Ok(change)
+    }
+
+    /// Counts a node as used before the caller relies on it. If a flat lease alone kept it, the owners
+    /// of what it refers to are told, who may be about to drop that. A run that has just begun does not
+    /// know what such leases keep: the owners may.
+    pub(crate) async fn rely(&self, node: NodeKey) -> Result<(), Error> {
+        if self.epochs.is_blind() && self.is_there(&node)? {
+            return self.owners.pin(node, false).await;
+        }
+        let whole = self.epochs.touch(node);
+        self.rely_on_all(whole).await
+    }
+
+    /// Counts nodes as used, of which each that one keeps alive is among them.
+    async fn rely_on_all(&self, nodes: Vec<NodeKey>) -> Result<(), Error> {
+        for node in nodes {
+            if gc::is_own(&node) {
+                self.epochs.touch(node);
+            } else {
+                self.owners.pin(node, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, node: &NodeKey) -> Result<bool, Error> {
+        let Some(snapshotter) = node.1.strip_prefix("snapshots/") else { return Ok(false) };
+        let place = (&*node.0, snapshotter, &*node.2);
+        Ok(self.store.read(|txn| txn.get(&records::SNAPSHOTS, &place))?.is_some())
+    }
+
+    async fn rely_on(&self, namespace: &str, snapshotter: &str, key: &str) -> Result<(), Error> {
+        match key {
+            "" => Ok(()),
+            key => self.rely((namespace.to_owned(), node_kind(snapshotter), key.to_owned())).await,
+        }
     }
 
     fn new_id(&self) -> u64 {

@@ -201,6 +201,7 @@ impl Snapshots {
         let namespace = caller.namespace.as_str().to_owned();
         let (key, shared) = (key.to_owned(), Arc::clone(&self.shared));
         let entered = shared.enter(&namespace, &labels).await?;
+        shared.rely_on(&namespace, snapshotter, &key).await?;
         let update = move |txn: &berth_store::Write| {
             let _until_committed = &entered;
             let place = (&*namespace, snapshotter, &*key);

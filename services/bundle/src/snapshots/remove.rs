@@ -43,7 +43,7 @@ impl Snapshots {
             Ok::<_, Error>(record.id)
         };
         let id = self.shared.store.commit("remove snapshot", delete).await?;
-        self.shared.epochs.news().deleted();
+        self.shared.news.deleted();
         self.gone(namespace, snapshotter, key.to_owned(), id)
     }
 

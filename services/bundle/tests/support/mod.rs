@@ -33,7 +33,7 @@ use futures::future::BoxFuture;
 pub struct Pins(pub Mutex<Vec<NodeKey>>);
 
 impl Owners for Pins {
-    fn pin(&self, node: NodeKey) -> BoxFuture<'_, Result<(), Error>> {
+    fn pin(&self, node: NodeKey, _: bool) -> BoxFuture<'_, Result<(), Error>> {
         self.0.lock().unwrap().push(node);
         Box::pin(std::future::ready(Ok(())))
     }

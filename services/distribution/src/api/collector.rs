@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::namespaces::name;
 use super::wire::Answer;
 use crate::Distribution;
-use crate::gc::node::Id;
+use crate::gc::id::Id;
 
 pub struct Service(pub Distribution);
 
@@ -19,9 +19,9 @@ fn driven() -> Status {
 #[tonic::async_trait]
 impl wire::collector_server::Collector for Service {
     async fn pin(&self, request: Request<wire::PinRequest>) -> Answer<wire::PinResponse> {
-        let wire::PinRequest { namespace, kind, key } = request.into_inner();
+        let wire::PinRequest { namespace, kind, key, alone } = request.into_inner();
         let id = Id::new(&name(&namespace)?, kind, key);
-        self.0.collector.pin(id).await.map_err(status)?;
+        self.0.collector.pin(id, alone).await.map_err(status)?;
         Ok(Response::new(wire::PinResponse {}))
     }
 

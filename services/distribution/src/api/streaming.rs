@@ -5,16 +5,18 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use berth_grpc::namespace;
 use berth_ids::Namespace;
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::streaming::v1 as wire;
+use futures::StreamExt;
 use prost_types::Any;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::wire::message;
+use super::wire::{Answers, message, scope};
+use crate::streams;
 
 /// Messages that wait in each direction. What is in them is bounded by the messages' size.
 const QUEUE: usize = 16;
@@ -31,7 +33,14 @@ type Key = (Namespace, String);
 
 /// Streams that are open and not yet taken by the call that they are for.
 #[derive(Clone, Default)]
-pub struct Streams(Arc<Mutex<HashMap<Key, Stream>>>);
+pub struct Streams(Arc<Mutex<HashMap<Key, Waiting>>>);
+
+/// A stream that no call has taken yet.
+struct Waiting {
+    stream: Stream,
+    /// Nothing keeps it any more.
+    over: CancellationToken,
+}
 
 /// One stream, as the call has it that it is for. Dropping it ends the client's call.
 pub struct Stream {
@@ -42,7 +51,7 @@ pub struct Stream {
 }
 
 impl Streams {
-    fn all(&self) -> MutexGuard<'_, HashMap<Key, Stream>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -52,13 +61,15 @@ impl Streams {
     /// NOT_FOUND.
     pub fn take(&self, namespace: &Namespace, id: &str) -> Result<Stream, Status> {
         let taken = self.all().remove(&(namespace.clone(), id.to_owned()));
+        let taken = taken.filter(|waiting| !waiting.over.is_cancelled());
+        let taken = taken.map(|waiting| waiting.stream);
         taken.ok_or_else(|| Status::not_found(format!("stream {id:?}: not found")))
     }
 
-    fn register(&self, key: Key, stream: Stream) -> Result<(), Status> {
+    fn register(&self, key: Key, waiting: Waiting) -> Result<(), Status> {
         let mut all = self.all();
         // The clients of these have gone away without a call taking them.
-        all.retain(|_, stream| !stream.to.is_closed());
+        all.retain(|_, waiting| !waiting.stream.to.is_closed());
         let own = all.keys().filter(|(namespace, _)| *namespace == key.0).count();
         if own >= MAX_WAITING || all.len() >= MAX_IN_ALL {
             return Err(Status::resource_exhausted(format!(
@@ -73,7 +84,7 @@ impl Streams {
                 Err(Status::already_exists(format!("stream {id:?}: already exists")))
             }
             Entry::Vacant(free) => {
-                free.insert(stream);
+                free.insert(waiting);
                 Ok(())
             }
         }
@@ -84,19 +95,21 @@ impl Streams {
 pub struct Service {
     /// What it registers streams with.
     pub streams: Streams,
+    /// What tells those that leases keep that they are over.
+    pub leased: streams::Streams,
     /// The process's tasks.
     pub tasks: Tasks,
 }
 
 #[tonic::async_trait]
 impl wire::streaming_server::Streaming for Service {
-    type StreamStream = ReceiverStream<Result<Any, Status>>;
+    type StreamStream = Answers<Any>;
 
     async fn stream(
         &self,
         request: Request<Streaming<Any>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let namespace = namespace(&request)?;
+        let scope = scope(&request)?;
         let mut inbound = request.into_inner();
         let first = tokio::time::timeout(FIRST, inbound.message()).await;
         let first = first
@@ -112,18 +125,32 @@ impl wire::streaming_server::Streaming for Service {
         // The client waits for this before it lets other calls refer to the stream.
         let greeting = Any { type_url: "google.protobuf.Empty".to_owned(), value: Vec::new() };
         let _ = to.send(Ok(greeting)).await;
-        self.streams.register((namespace, id), Stream { from, to })?;
-        let stop = self.tasks.token();
+        let leased = self.leased.lease(&scope, &id);
+        let over = leased.as_ref().map(|leased| leased.over.clone()).unwrap_or_default();
+        let waiting = Waiting { stream: Stream { from, to }, over: over.clone() };
+        self.streams.register((scope.namespace, id), waiting)?;
+        let (stop, ended) = (self.tasks.token(), over.clone());
         self.tasks.spawn("stream-inbound", async move {
             let forwarding = pass_on(&mut inbound, &forward);
             // Whoever took the stream may be done with it before the client is.
             tokio::select! {
                 () = forwarding => {}
                 () = forward.closed() => {}
+                () = ended.cancelled() => {
+                    let words = "stream: nothing keeps it any more, its lease is gone";
+                    // Whoever has taken it may have let go of it already.
+                    let _ = forward.send(Err(Status::cancelled(words))).await;
+                }
                 () = stop.cancelled() => {}
             }
         });
-        Ok(Response::new(ReceiverStream::new(outbound)))
+        let outbound = ReceiverStream::new(outbound);
+        // It is its lease's for as long as the client's call.
+        let over = async move {
+            let _leased = leased;
+            over.cancelled().await;
+        };
+        Ok(Response::new(Box::pin(outbound.take_until(over))))
     }
 }
 

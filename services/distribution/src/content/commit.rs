@@ -9,7 +9,7 @@ use super::store::Content;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::gc::epoch::Change;
-use crate::gc::node::{CONTENT as KIND, Id};
+use crate::gc::id::{CONTENT as KIND, Id};
 use crate::records::{self, Blob, CONTENT, HOLDERS, Hold};
 use crate::scope::Scope;
 

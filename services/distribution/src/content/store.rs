@@ -15,7 +15,7 @@ use super::info::{Info, Status};
 use super::ingests::Ingest;
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::gc::node::{CONTENT as KIND, Id};
+use crate::gc::id::{CONTENT as KIND, Id};
 use crate::records::{self, Blob, CONTENT, HOLDERS, Hold, LEASES, NAMESPACES};
 use crate::scope::Scope;
 use crate::shared::{LabelChange, Shared};

@@ -15,7 +15,7 @@ use super::ingests::Open;
 use super::work::Work;
 use super::{commit, store::Content};
 use crate::error::{Error, Result};
-use crate::gc::node::{INGESTS, Id};
+use crate::gc::id::{INGESTS, Id};
 use crate::scope::Scope;
 
 /// Writes up to this size are done in line; handing them over would take longer.

@@ -9,10 +9,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::demand::Demand;
 use super::epoch::Epoch;
-use super::graph::{Batch, Graph};
+use super::graph::{Batch, Graph, Marks};
+use super::id::Id;
 use super::local;
-use super::node::Id;
-use super::schedule::{Load, Pace};
+use super::pace::{Load, Pace};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 
@@ -125,12 +125,13 @@ impl Collector {
         *self.0.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a thing that another service is about to refer to as in use, if it is there.
+    /// Counts a thing that another service is about to refer to as in use, if it is there, with what it
+    /// keeps alive unless it is `alone`.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    pub async fn pin(&self, id: Id) -> Result<()> {
-        local::pin(&self.0.shared, id).await
+    /// [`Error::Store`], [`Error::Neighbour`].
+    pub async fn pin(&self, id: Id, alone: bool) -> Result<()> {
+        local::pin(&self.0.shared, id, alone).await
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Stats> {
@@ -215,12 +216,13 @@ impl Collector {
         let marking = Instant::now();
         let graph = Graph::new(read);
         let marks = graph.mark(&epoch.touched());
-        let (refs, mut dead) = (graph.refs(&marks), marks.dead);
+        let below = graph.below(&marks.dead);
         stats.busy += marking.elapsed();
+        let used = self.watch(epoch, members, &graph, &marks).await?;
+        let mut dead = marks.dead;
+        graph.revive(&mut dead, used);
         for Batch { owner, groups } in graph.order(&dead) {
             for part in transactions(groups) {
-                // Also for the batches of others, who know only what was touched of theirs.
-                graph.revive(&mut dead, local::touched(&refs, epoch));
                 let batch: Vec<Id> =
                     part.into_iter().filter(|id| graph.contains(&dead, id)).collect();
                 if batch.is_empty() {
@@ -232,7 +234,7 @@ impl Collector {
                 self.all_in(epoch, members).await?;
                 let swept = match owner.checked_sub(1) {
                     None => {
-                        let sweep = local::sweep(shared, epoch, batch, refs.clone());
+                        let sweep = local::sweep(shared, epoch, batch, below.clone());
                         timed(&mut stats.busy, sweep).await?
                     }
                     Some(at) => self.sweep_at(epoch, members, at, batch).await?,
@@ -250,6 +252,26 @@ impl Collector {
             peer.sweep(epoch.number(), *incarnation, vec![]).await?;
         }
         Ok(())
+    }
+
+    /// Says to whom it belongs what flat leases alone keep; answers what of it is used already. Whoever
+    /// uses it from now on has the owners of what it refers to spare that.
+    async fn watch(
+        &self,
+        epoch: &Epoch,
+        members: &[u64],
+        graph: &Graph,
+        marks: &Marks,
+    ) -> Result<Vec<Id>> {
+        // Here all: a neighbour that has just begun asks.
+        let mut used = epoch.watch(graph.flat(marks, None));
+        for (at, peer) in self.0.shared.peers.iter().enumerate() {
+            let flat = graph.flat(marks, Some(at + 1));
+            if !flat.things.is_empty() {
+                used.extend(peer.watch(epoch.number(), members[at], flat).await?);
+            }
+        }
+        Ok(used)
     }
 
     async fn sweep_at(

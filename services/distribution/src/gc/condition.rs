@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use berth_ids::Namespace;
 
-use super::node::{Id, SNAPSHOTS};
+use super::id::{Id, SNAPSHOTS};
 use crate::go_duration;
 
 const NAME: &str = "usedat";

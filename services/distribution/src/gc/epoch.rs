@@ -1,6 +1,6 @@
 //! Epochs of this service's collections: the shared gate, with this service's names.
 
-use super::node::Id;
+use super::id::Id;
 
 /// The gate that changes pass.
 pub type Epochs = berth_epochs::Epochs<Id>;

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::node::{Id, LEASES, Node};
+use berth_epochs::Flat;
+
+use super::id::{Id, LEASES};
+use super::node::Node;
 
 /// Everything that was read, as numbers.
 pub struct Graph {
@@ -42,13 +45,8 @@ pub struct Marks {
     pub flat: HashSet<usize>,
 }
 
-/// What refers to what among the marked, by name.
-pub struct Refs {
-    /// Of each, the dead and flat things that it refers to.
-    pub below: HashMap<Id, Vec<Id>>,
-    /// Those that only flat leases reach.
-    pub flat: HashSet<Id>,
-}
+/// Of each dead thing, the dead things that it keeps alive, by name.
+pub type Below = HashMap<Id, Vec<Id>>;
 
 /// Dead things of one owner, in the order in which they may be dropped.
 #[derive(Debug, PartialEq, Eq)]
@@ -179,17 +177,37 @@ impl Graph {
         batches
     }
 
-    /// What the marked refer to among themselves, by name.
+    /// What the dead refer to among themselves.
     #[must_use]
-    pub fn refs(&self, marks: &Marks) -> Arc<Refs> {
+    pub fn below(&self, dead: &HashSet<usize>) -> Arc<Below> {
+        let refs = |at: &usize| self.named_refs(*at, |to| dead.contains(to));
+        Arc::new(dead.iter().map(refs).collect())
+    }
+
+    /// What only flat leases keep, if that leads to anything dead, and all that it leads to: of one owner
+    /// or of all.
+    #[must_use]
+    pub fn flat(&self, marks: &Marks, owner: Option<usize>) -> Flat<Id> {
         let Marks { dead, flat } = marks;
-        let name = |at: &usize| self.nodes[*at].id.clone();
-        let below = |at: &usize| {
-            let refs = self.nodes[*at].refs.iter();
-            (name(at), refs.filter(|to| dead.contains(to) || flat.contains(to)).map(name).collect())
-        };
-        let below = dead.union(flat).map(below).collect();
-        Arc::new(Refs { below, flat: flat.iter().map(name).collect() })
+        let spared = |to: &usize| dead.contains(to) || flat.contains(to);
+        let wanted = |at: &usize| owner.is_none_or(|owner| self.nodes[*at].owner == owner);
+        let own = flat.iter().copied().filter(wanted);
+        let own = own.filter(|at| self.nodes[*at].refs.iter().any(spared));
+        let mut queue: Vec<usize> = own.collect();
+        let things = queue.iter().map(|at| self.nodes[*at].id.clone()).collect();
+        let mut seen: HashSet<usize> = queue.iter().copied().collect();
+        let mut below = Vec::new();
+        while let Some(at) = queue.pop() {
+            below.push(self.named_refs(at, spared));
+            let next = self.nodes[at].refs.iter().copied().filter(|to| spared(to));
+            queue.extend(next.filter(|to| seen.insert(*to)));
+        }
+        Flat { things, below }
+    }
+
+    fn named_refs(&self, at: usize, wanted: impl Fn(&usize) -> bool) -> (Id, Vec<Id>) {
+        let refs = self.nodes[at].refs.iter().filter(|to| wanted(to));
+        (self.nodes[at].id.clone(), refs.map(|to| self.nodes[*to].id.clone()).collect())
     }
 
     /// Whether a thing is dead.

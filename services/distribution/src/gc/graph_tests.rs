@@ -1,7 +1,7 @@
 use berth_ids::Namespace;
 
 use super::super::condition::Condition;
-use super::super::node::{CONTENT, IMAGES};
+use super::super::id::{CONTENT, IMAGES};
 use super::*;
 
 fn id(kind: &str, key: &str) -> Id {
@@ -157,8 +157,11 @@ fn what_flat_things_refer_to_is_known() {
     ]]);
     let marks = graph.mark(&[]);
     assert_eq!(names(&graph, &marks.dead), ["c", "d"]);
-    let refs = graph.refs(&marks);
-    assert_eq!(refs.flat, [id(CONTENT, "a"), id(CONTENT, "b")].into());
-    assert_eq!(refs.below[&id(CONTENT, "a")], [id(CONTENT, "b"), id(CONTENT, "c")]);
-    assert_eq!(refs.below[&id(CONTENT, "b")], [id(CONTENT, "d")]);
+    let mut flat = graph.flat(&marks, Some(0));
+    flat.things.sort();
+    assert_eq!(flat.things, [id(CONTENT, "a"), id(CONTENT, "b")]);
+    let below: HashMap<Id, Vec<Id>> = flat.below.into_iter().collect();
+    assert_eq!(below[&id(CONTENT, "a")], [id(CONTENT, "b"), id(CONTENT, "c")]);
+    assert_eq!(below[&id(CONTENT, "b")], [id(CONTENT, "d")]);
+    assert_eq!((below.len(), graph.flat(&marks, Some(1))), (4, Flat::default()));
 }

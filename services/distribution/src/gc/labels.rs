@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::condition::Condition;
-use super::node::{CONTAINERS, CONTENT, IMAGES, Id, MOUNTS, Node, SNAPSHOTS};
+use super::id::{CONTAINERS, CONTENT, IMAGES, Id, MOUNTS, SNAPSHOTS, STREAMS};
+use super::node::Node;
 
 const ROOT: &str = "containerd.io/gc.root";
 const EXPIRE: &str = "containerd.io/gc.expire";
@@ -91,6 +92,7 @@ fn forward(name: &str) -> Option<&'static str> {
         "content" => Some(CONTENT),
         "image" => Some(IMAGES),
         "mount" => Some(MOUNTS),
+        "stream" => Some(STREAMS),
         _ => None,
     }
 }
@@ -124,12 +126,15 @@ mod tests {
                 ("containerd.io/gc.ref.contents", "no"),
                 ("containerd.io/gc.ref.snapshot.overlayfs/why", "s"),
                 ("containerd.io/gc.ref.image", "i"),
+                ("containerd.io/gc.ref.stream.x", "stream"),
                 ("containerd.io/gc.bref.content", "back"),
             ]),
         );
         let mut names: Vec<_> = found.iter().map(|id| format!("{} {}", id.kind, id.key)).collect();
         names.sort();
-        assert_eq!(names, ["content a", "content b", "images i", "snapshots/overlayfs s"]);
+        let expected =
+            ["content a", "content b", "images i", "snapshots/overlayfs s", "streams stream"];
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -144,6 +149,7 @@ mod tests {
             ("containerd.io/gc.bref.content/1", "b"),
             ("containerd.io/gc.bref.image.x", "i"),
             ("containerd.io/gc.bref.mount", "no"),
+            ("containerd.io/gc.bref.stream", "no"),
             ("containerd.io/gc.bref.snapshot.y/z", "s"),
             ("containerd.io/gc.ref.container", "no"),
         ]);

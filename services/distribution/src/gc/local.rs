@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use berth_ids::{Digest, Namespace};
 
 use super::epoch::Epoch;
-use super::graph::Refs;
+use super::graph::Below;
+use super::id::{CONTENT, IMAGES, INGESTS, Id, LEASES, STREAMS};
 use super::labels;
-use super::node::{CONTENT, IMAGES, INGESTS, Id, LEASES, Node};
+use super::node::Node;
 use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -20,7 +21,7 @@ use crate::shared::Shared;
 /// Whether a kind is one of this service's.
 #[must_use]
 pub fn owns(kind: &str) -> bool {
-    matches!(kind, CONTENT | INGESTS | IMAGES | LEASES)
+    matches!(kind, CONTENT | INGESTS | IMAGES | LEASES | STREAMS)
 }
 
 /// All nodes, from one consistent read.
@@ -78,11 +79,12 @@ fn read(shared: &Shared, txn: &berth_store::Read) -> Result<Vec<Node>> {
         node.kept_by.extend(leases);
         nodes.push(node);
     }
+    nodes.extend(shared.streams.nodes());
     Ok(nodes)
 }
 
 /// Drops a batch of dead nodes, whole: first those that were touched are spared, with what they
-/// refer to in `refs`. Answers what was spared. A failure with one thing leaves none of the others
+/// refer to in `below`. Answers what was spared. A failure with one thing leaves none of the others
 /// half gone.
 ///
 /// # Errors
@@ -91,11 +93,11 @@ pub async fn sweep(
     shared: &Arc<Shared>,
     epoch: &Arc<Epoch>,
     batch: Vec<Id>,
-    refs: Arc<Refs>,
+    below: Arc<Below>,
 ) -> Result<Swept> {
     let guard = epoch.clone();
     let dropped = shared.store.commit("gc.sweep", move |txn| {
-        let spared = spared(&guard, &batch, &refs);
+        let spared = spared(&guard, &batch, &below);
         let mut dropped = Vec::new();
         for id in batch.iter().filter(|id| !spared.contains(*id)) {
             if drop_record(txn, id)? {
@@ -106,6 +108,7 @@ pub async fn sweep(
     });
     let (mut dropped, mut spared) = dropped.await?;
     let (mut failed, mut bytes) = (None, 0);
+    sweep_streams(shared, epoch, &mut dropped, &mut spared);
     note(&mut failed, sweep_ingests(shared, epoch, &mut dropped, &mut spared).await);
     for id in &dropped {
         bytes += note(&mut failed, finish(shared, id).await);
@@ -123,17 +126,27 @@ fn note<T: Default>(first: &mut Option<Error>, done: Result<T>) -> T {
 }
 
 /// Counts a thing as in use, on the writer's thread: a sweep has looked either before, then the thing
-/// is gone for everybody once this is answered, or looks afterwards.
+/// is gone for everybody once this is answered, or looks afterwards. So counts what it keeps alive, if a
+/// flat lease alone had kept it, and the owners of that are told unless the thing is pinned `alone`.
 ///
 /// # Errors
-/// [`Error::Store`].
-pub async fn pin(shared: &Arc<Shared>, id: Id) -> Result<()> {
+/// [`Error::Store`], [`Error::Neighbour`].
+pub async fn pin(shared: &Arc<Shared>, id: Id, alone: bool) -> Result<()> {
     let pinned = shared.clone();
     let pin = move |_: &berth_store::Write| {
-        pinned.epochs.touch(id.clone());
-        Ok(())
+        let whole = pinned.epochs.touch(id.clone());
+        for id in &whole {
+            pinned.epochs.touch(id.clone());
+        }
+        Ok::<_, Error>(whole)
     };
-    shared.store.commit("gc.pin", pin).await
+    let whole = shared.store.commit("gc.pin", pin).await?;
+    if !alone {
+        for id in &whole {
+            shared.pin(id, true).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What a sweep of a batch did.
@@ -147,25 +160,16 @@ pub struct Swept {
     pub bytes: u64,
 }
 
-/// Those that were kept by flat leases alone when they were marked, and have been touched since.
-pub fn touched(refs: &Refs, epoch: &Epoch) -> Vec<Id> {
-    refs.flat.iter().filter(|id| epoch.is_touched(id)).cloned().collect()
-}
-
-/// The touched ones of a batch, and all of it that they refer to or that flat ones refer to which
-/// they or a touch have made whole.
-fn spared(epoch: &Epoch, batch: &[Id], refs: &Refs) -> HashSet<Id> {
+/// The touched ones of a batch, and all of it that they refer to.
+fn spared(epoch: &Epoch, batch: &[Id], below: &Below) -> HashSet<Id> {
     let inside: HashSet<&Id> = batch.iter().collect();
     let mut queue: Vec<Id> = batch.iter().filter(|id| epoch.is_touched(id)).cloned().collect();
-    queue.extend(touched(refs, epoch));
     let mut reached = HashSet::new();
     while let Some(id) = queue.pop() {
-        let next = refs.below.get(&id).into_iter().flatten();
-        let next = next.filter(|id| inside.contains(id) || refs.flat.contains(*id));
+        let next = below.get(&id).into_iter().flatten().filter(|id| inside.contains(id));
         queue.extend(next.filter(|id| !reached.contains(*id)).cloned());
         reached.insert(id);
     }
-    reached.retain(|id| inside.contains(id));
     reached
 }
 
@@ -176,9 +180,24 @@ fn drop_record(txn: &berth_store::Write, id: &Id) -> Result<bool> {
         IMAGES => Ok(txn.delete(&records::IMAGES, &key)?),
         LEASES => records::drop_lease(txn, key.0, key.1),
         // Not in the store.
-        INGESTS => Ok(true),
+        INGESTS | STREAMS => Ok(true),
         _ => Ok(false),
     }
+}
+
+fn sweep_streams(
+    shared: &Arc<Shared>,
+    epoch: &Arc<Epoch>,
+    dropped: &mut Vec<Id>,
+    spared: &mut HashSet<Id>,
+) {
+    dropped.retain(|id| {
+        let goes = id.kind != STREAMS || shared.streams.end(id, || epoch.is_touched(id));
+        if !goes {
+            spared.insert(id.clone());
+        }
+        goes
+    });
 }
 
 async fn sweep_ingests(
@@ -229,20 +248,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_touch_of_what_a_flat_lease_keeps_spares_what_that_refers_to() {
+    fn a_touched_thing_spares_what_it_refers_to() {
         let namespace: Namespace = "n".parse().unwrap();
         let id = |key: &str| Id::new(&namespace, CONTENT, key);
-        let (held, part) = (id("held"), id("part"));
         let below = [
-            (held.clone(), vec![part.clone(), id("child")]),
-            (part.clone(), vec![id("grandchild")]),
-            (id("child"), vec![id("later")]),
+            (id("held"), vec![id("part")]),
+            (id("part"), vec![id("child"), id("later")]),
+            (id("later"), vec![id("other")]),
         ];
-        let refs = Refs { below: below.into(), flat: [held.clone(), part].into() };
-        let batch = [id("child"), id("grandchild"), id("other")];
+        let below = Below::from(below);
+        let batch = [id("held"), id("part"), id("child"), id("other")];
         let epoch = Epochs::default().open(1);
-        assert!(spared(&epoch, &batch, &refs).is_empty());
-        epoch.touch(held);
-        assert_eq!(spared(&epoch, &batch, &refs), [id("child"), id("grandchild")].into());
+        assert!(spared(&epoch, &batch, &below).is_empty());
+        assert!(epoch.touch(id("held")).is_empty());
+        assert_eq!(spared(&epoch, &batch, &below), [id("held"), id("part"), id("child")].into());
     }
 }

@@ -4,7 +4,7 @@ use berth_ids::{Digest, Namespace};
 
 use super::Leases;
 use crate::error::{Error, Result};
-use crate::gc::node::{CONTENT, IMAGES, INGESTS, Id, SNAPSHOTS};
+use crate::gc::id::{CONTENT, IMAGES, INGESTS, Id, SNAPSHOTS};
 use crate::records::{self, HOLDS, Hold};
 use crate::scope::Scope;
 

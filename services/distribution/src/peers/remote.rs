@@ -1,9 +1,11 @@
 //! A neighbour behind a unix socket.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use berth_epochs::Flat;
 use berth_errors::Code;
 use berth_grpc::Channel;
 use berth_grpc::{MAX_MESSAGE, channel, code_of};
@@ -15,8 +17,9 @@ use wire::lease_member_client::LeaseMemberClient;
 use wire::namespace_member_client::NamespaceMemberClient;
 
 use crate::error::{Error, Result};
+use crate::gc::id::{Id, SNAPSHOTS};
 use crate::gc::labels;
-use crate::gc::node::{Id, Node, SNAPSHOTS};
+use crate::gc::node::Node;
 use crate::neighbour::{Answer, LeaseName, Neighbour};
 use crate::records::Hold;
 
@@ -24,6 +27,8 @@ use crate::records::Hold;
 const CALL: Duration = Duration::from_secs(15);
 /// The most that reading or sweeping a neighbour's part of the graph may take.
 const SCAN: Duration = Duration::from_secs(120);
+/// Things that flat leases keep, or that are below such, in one message.
+const AT_ONCE: usize = 1024;
 
 /// One service, by its socket.
 pub struct Remote {
@@ -174,14 +179,10 @@ impl Neighbour for Remote {
     fn sweep(&self, epoch: u64, incarnation: u64, dead: Vec<Id>) -> Answer<'_, Vec<Id>> {
         Box::pin(async move {
             let dead = dead.into_iter().map(key).collect();
-            let request = wire::SweepRequest { epoch, incarnation, dead };
+            let request = wire::SweepRequest { epoch, incarnation, dead, flat: vec![] };
             let mut collector = self.collector();
             let swept = self.ask("sweep", SCAN, collector.sweep(request)).await?.into_inner();
-            let dropped = swept
-                .dropped
-                .into_iter()
-                .map(|found| Ok(Id::new(&found.namespace.parse()?, found.kind, found.key)));
-            dropped.collect()
+            ids(swept.dropped)
         })
     }
 
@@ -201,11 +202,36 @@ impl Neighbour for Remote {
         })
     }
 
-    fn pin<'a>(&'a self, id: &'a Id) -> Answer<'a, ()> {
+    fn watch(&self, epoch: u64, incarnation: u64, flat: Flat<Id>) -> Answer<'_, Vec<Id>> {
+        Box::pin(async move {
+            let kept: HashSet<&Id> = flat.things.iter().collect();
+            let told: Vec<_> = flat
+                .below
+                .iter()
+                .map(|(id, refs)| wire::Flat {
+                    node: Some(key(id.clone())),
+                    refs: refs.iter().cloned().map(key).collect(),
+                    kept: kept.contains(id),
+                })
+                .collect();
+            let mut touched = Vec::new();
+            for part in told.chunks(AT_ONCE) {
+                let (dead, flat) = (vec![], part.to_vec());
+                let request = wire::SweepRequest { epoch, incarnation, dead, flat };
+                let mut collector = self.collector();
+                let told = self.ask("watch flat leases", SCAN, collector.sweep(request)).await?;
+                // Each answers for those before it too.
+                touched = ids(told.into_inner().touched)?;
+            }
+            Ok(touched)
+        })
+    }
+
+    fn pin<'a>(&'a self, id: &'a Id, alone: bool) -> Answer<'a, ()> {
         Box::pin(async move {
             let wire::NodeKey { namespace, kind, key } = key(id.clone());
             let mut collector = self.collector();
-            let pinned = collector.pin(wire::PinRequest { namespace, kind, key });
+            let pinned = collector.pin(wire::PinRequest { namespace, kind, key, alone });
             self.small("pin reference", pinned).await.map(drop)
         })
     }
@@ -219,6 +245,10 @@ fn resource(lease: &LeaseName, hold: &Hold) -> wire::AddLeaseResourceRequest {
         kind: hold.kind.clone(),
         id: hold.id.clone(),
     }
+}
+
+fn ids(keys: Vec<wire::NodeKey>) -> Result<Vec<Id>> {
+    keys.into_iter().map(|key| Ok(Id::new(&key.namespace.parse()?, key.kind, key.key))).collect()
 }
 
 fn key(id: Id) -> wire::NodeKey {

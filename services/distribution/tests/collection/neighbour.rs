@@ -5,12 +5,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use berth_distribution::gc::collect::Collector;
-use berth_distribution::gc::node::{Id, Node};
+use berth_distribution::gc::id::Id;
+use berth_distribution::gc::node::Node;
 use berth_distribution::neighbour::{Answer, LeaseName, Neighbour};
 use berth_distribution::records::Hold;
 use berth_distribution::{Error, Result};
+use berth_epochs::Flat;
 use berth_errors::Code;
 use berth_ids::Namespace;
+use futures::future::BoxFuture;
 
 pub const KIND: &str = "snapshots/x";
 
@@ -29,6 +32,8 @@ struct State {
     failing: bool,
     /// It restarts at this moment, and refers to this afterwards.
     restart: Option<(Moment, Id)>,
+    /// What happens while a sweep with something in it is on its way.
+    meanwhile: Option<BoxFuture<'static, ()>>,
 }
 
 /// A moment of a collection.
@@ -63,6 +68,11 @@ impl Snapshots {
     /// Restarts in the next collection and refers to `to` then.
     pub fn restart_at(&self, moment: Moment, to: Id) {
         self.state().restart = Some((moment, to));
+    }
+
+    /// Something happens while the next sweep that drops anything is on its way.
+    pub fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.state().meanwhile = Some(Box::pin(work));
     }
 
     /// Has restarted when it was to.
@@ -177,6 +187,13 @@ impl Neighbour for Snapshots {
 
     fn sweep(&self, epoch: u64, incarnation: u64, dead: Vec<Id>) -> Answer<'_, Vec<Id>> {
         let mut state = self.state();
+        if let Some(work) = state.meanwhile.take_if(|_| !dead.is_empty()) {
+            drop(state);
+            return Box::pin(async move {
+                work.await;
+                self.sweep(epoch, incarnation, dead).await
+            });
+        }
         if state.open != Some(epoch) || state.incarnation != incarnation {
             return done(Err(refused("sweep")));
         }
@@ -192,10 +209,20 @@ impl Neighbour for Snapshots {
         state.restart();
         drop(state);
         Box::pin(async move {
-            collector.pin(to.clone()).await?;
+            collector.pin(to.clone(), false).await?;
             self.state().refer(to);
             Ok(dropped)
         })
+    }
+
+    fn watch(&self, epoch: u64, incarnation: u64, flat: Flat<Id>) -> Answer<'_, Vec<Id>> {
+        let state = self.state();
+        if state.open != Some(epoch) || state.incarnation != incarnation {
+            return done(Err(refused("watch flat leases")));
+        }
+        let touched = flat.things.into_iter().filter(|id| state.touched.contains(id)).collect();
+        drop(state);
+        done(Ok(touched))
     }
 
     fn clear(&self) -> Answer<'_, ()> {
@@ -212,7 +239,7 @@ impl Neighbour for Snapshots {
         done(Ok(()))
     }
 
-    fn pin<'a>(&'a self, id: &'a Id) -> Answer<'a, ()> {
+    fn pin<'a>(&'a self, id: &'a Id, _: bool) -> Answer<'a, ()> {
         let mut state = self.state();
         if state.failing {
             return done(Err(refused("pin reference")));

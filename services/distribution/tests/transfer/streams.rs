@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use berth_grpc::with_lease;
+use berth_proto::containerd::services::content::v1::DeleteContentRequest;
+use berth_proto::containerd::services::leases::v1::DeleteRequest;
 use berth_proto::containerd::services::streaming::v1::StreamInit;
 use berth_proto::containerd::services::streaming::v1::streaming_client::StreamingClient;
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::{pack, unpack};
 use berth_testkit::{Image, Layer, Registry};
+use futures::FutureExt;
 use prost_types::Any;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::kit::{Kit, registry, store};
 use crate::support::{NAMESPACE, on};
@@ -19,13 +23,24 @@ use crate::support::{NAMESPACE, on};
 /// How long anything may take.
 const SOON: Duration = Duration::from_secs(30);
 
+type Opened = (mpsc::Sender<Any>, Streaming<Any>);
+
 /// Opens a stream that may be refused.
-async fn try_open(kit: &Kit, first: Any) -> Result<(mpsc::Sender<Any>, Streaming<Any>), Status> {
+async fn try_open(kit: &Kit, first: Any) -> Result<Opened, Status> {
+    open_by(kit, first, |request| request).await
+}
+
+/// The same, with a request as `with` makes it.
+async fn open_by(
+    kit: &Kit,
+    first: Any,
+    with: impl FnOnce(Request<ReceiverStream<Any>>) -> Request<ReceiverStream<Any>>,
+) -> Result<Opened, Status> {
     let (to, outbound) = mpsc::channel(64);
     to.send(first).await.unwrap();
     let mut client = StreamingClient::new(kit.channel.clone());
-    let mut inbound =
-        client.stream(on(NAMESPACE, ReceiverStream::new(outbound))).await?.into_inner();
+    let request = with(on(NAMESPACE, ReceiverStream::new(outbound)));
+    let mut inbound = client.stream(request).await?.into_inner();
     inbound.message().await?;
     Ok((to, inbound))
 }
@@ -133,6 +148,68 @@ async fn streams_end_with_their_call() {
         tokio::time::timeout(SOON, ends).await.unwrap_or_else(|_| panic!("{id} goes on"));
         drop(client);
     }
+}
+
+async fn open_under(kit: &Kit, lease: &str, id: &str) -> Opened {
+    open_by(kit, named(id), |request| with_lease(request, lease).unwrap()).await.unwrap()
+}
+
+/// Deletes a lease, and what it alone has kept is gone.
+async fn end_lease(kit: &Kit, id: &str) {
+    let request = DeleteRequest { id: id.into(), sync: true };
+    kit.clients.leases.clone().delete(on(NAMESPACE, request)).await.unwrap();
+}
+
+async fn ends(stream: &mut Streaming<Any>) {
+    let end = async { while let Ok(Some(_)) = stream.message().await {} };
+    tokio::time::timeout(SOON, end).await.expect("the stream goes on");
+}
+
+/// A stream lives as long as the lease that it was opened under, or what names it by a label.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leased_stream_ends_with_what_keeps_it() {
+    let kit = Kit::start().await;
+    let lease = kit.lease("l").await;
+    let (_free, mut unleased) = try_open(&kit, named("free")).await.unwrap();
+    let (_leased, mut leased) = open_under(&kit, &lease, "leased").await;
+    let (_labelled, mut labelled) = open_under(&kit, &lease, "labelled").await;
+    let label = ("containerd.io/gc.ref.stream/x", "labelled");
+    let root = ("containerd.io/gc.root", "1");
+    let mut clients = kit.clients.clone();
+    let blob = clients.put("", b"names a stream", &[label, root]).await.unwrap();
+    let other = kit.lease("other").await;
+    end_lease(&kit, &other).await;
+    assert!(leased.message().now_or_never().is_none(), "its lease is there");
+    end_lease(&kit, &lease).await;
+    ends(&mut leased).await;
+    assert!(labelled.message().now_or_never().is_none(), "a blob names it");
+    assert!(unleased.message().now_or_never().is_none(), "no lease was asked for");
+    let import = types::ImageImportStream { stream: "leased".into(), ..Default::default() };
+    let (mut client, request) = kit.silent(pack(&import), store("h/x:1"));
+    assert_eq!(client.transfer(request).await.unwrap_err().code(), Code::NotFound);
+    let delete = DeleteContentRequest { digest: blob };
+    clients.content.delete(on(NAMESPACE, delete)).await.unwrap();
+    let again = kit.lease("again").await;
+    end_lease(&kit, &again).await;
+    ends(&mut labelled).await;
+    assert!(unleased.message().now_or_never().is_none(), "no lease was asked for");
+}
+
+/// As containerd has it: what a lease keeps ends with it also while it is used.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_in_use_ends_with_its_lease() {
+    let kit = Kit::start().await;
+    let lease = kit.lease("l").await;
+    let (_client, mut bytes) = open_under(&kit, &lease, "import").await;
+    let import = types::ImageImportStream { stream: "import".into(), ..Default::default() };
+    let (mut calls, request) = kit.silent(pack(&import), store("h/x:1"));
+    let call = kit.tasks.spawn("import", async move { calls.transfer(request).await });
+    let first = tokio::time::timeout(SOON, bytes.message()).await.unwrap().unwrap();
+    assert!(first.is_some(), "it asks for bytes");
+    end_lease(&kit, &lease).await;
+    ends(&mut bytes).await;
+    let refused = tokio::time::timeout(SOON, call).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Cancelled, "{refused}");
 }
 
 /// A client that sends more than it may is held back by the connection; nothing is lost.

@@ -118,7 +118,8 @@ impl Neighbours for Services {
             };
             let answer = twice(|| async {
                 let (kind, key) = (to.kind.clone(), to.key.clone());
-                let request = wire::PinRequest { namespace: namespace.to_string(), kind, key };
+                let namespace = namespace.to_string();
+                let request = wire::PinRequest { namespace, kind, key, alone: false };
                 CollectorClient::new(owner.clone()).pin(request).await
             });
             answer.await.map(drop).map_err(refused("announce reference"))
