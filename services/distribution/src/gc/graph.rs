@@ -199,7 +199,7 @@ impl Graph {
         let mut below = Vec::new();
         while let Some(at) = queue.pop() {
             below.push(self.named_refs(at, spared));
-            let next = self.nodes[at].refs.iter().copied().filter(|to| spared(to));
+            let next = self.nodes[at].refs.iter().copied().filter(spared);
             queue.extend(next.filter(|to| seen.insert(*to)));
         }
         Flat { things, below }
