@@ -95,13 +95,14 @@ impl Call {
     /// The connection ended while the call was under way.
     pub(super) fn broken_off(&self, source: h2::Error) -> Error {
         let (service, method) = (self.peer.service.clone(), self.method.to_string());
-        let advice = self.peer.advice.clone();
-        Error::BrokenOff { service, method, advice, source }
+        let (path, advice) = (self.peer.connection.path().to_owned(), self.peer.advice.clone());
+        Error::BrokenOff { service, path, method, advice, source }
     }
 
     /// The caller's deadline passed.
     pub(super) fn late(&self) -> Error {
-        Error::Late { service: self.peer.service.clone(), method: self.method.to_string() }
+        let (service, method) = (self.peer.service.clone(), self.method.to_string());
+        Error::Late { service, path: self.peer.connection.path().to_owned(), method }
     }
 }
 

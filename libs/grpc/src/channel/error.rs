@@ -23,19 +23,22 @@ pub(super) enum Error {
         source: io::Error,
     },
     #[error(
-        "service {service} broke off {method}: it may have been carried out or not, look before trying again; {advice}: unavailable"
+        "service {service} broke off {method} on {}: it may have been carried out or not, look before trying again; {advice}: unavailable",
+        path.display()
     )]
     BrokenOff {
         service: String,
+        path: PathBuf,
         method: String,
         advice: String,
         #[source]
         source: h2::Error,
     },
     #[error(
-        "service {service} did not end {method} before the caller's deadline: context deadline exceeded"
+        "service {service} did not end {method} on {} before the caller's deadline: context deadline exceeded",
+        path.display()
     )]
-    Late { service: String, method: String },
+    Late { service: String, path: PathBuf, method: String },
 }
 
 impl Coded for Error {
