@@ -1,8 +1,9 @@
-//! Snapshotters that are processes of others. The other process is Debian's containerd, whose own
-//! Snapshots service is what berth calls: a real snapshotter that has others' snapshots too. Needs
-//! root: it mounts.
+//! Parts of the engine that are processes of others. Here snapshotters: the other process is Debian's
+//! containerd, whose own Snapshots service is what berth calls: a real snapshotter that has others'
+//! snapshots too. Needs root: it mounts.
 
 mod client;
+mod differs;
 
 use std::time::{Duration, Instant};
 

@@ -16,7 +16,7 @@ mod units;
 pub use args::{Args, Overrides};
 pub use error::Error;
 pub use paths::Service;
-pub use proxies::ProxyPlugin;
+pub use proxies::{ProxyKind, ProxyPlugin};
 pub use sections::{
     Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs,
     Registry, Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
@@ -125,6 +125,7 @@ impl Config {
         }
         self.proxy_plugins.iter().try_for_each(|(name, plugin)| plugin.check(name))?;
         self.bundle.check()?;
+        proxies::check_differs(&self.bundle.differs, &self.proxy_plugins)?;
         self.distribution.check()
     }
 }

@@ -160,6 +160,8 @@ pub struct Gc {
 pub struct Bundle {
     /// The default snapshotter. Not set: overlayfs where the file system allows it, else native.
     pub snapshotter: Option<String>,
+    /// Who applies and makes layers: each is asked in turn until one does not answer UNIMPLEMENTED.
+    pub differs: Vec<String>,
     /// Layers that are extracted at once; 0: one per core.
     pub max_concurrent_unpacks: usize,
     /// The most that a layer may be, uncompressed.
@@ -328,6 +330,7 @@ impl Default for Bundle {
     fn default() -> Self {
         Self {
             snapshotter: None,
+            differs: vec!["walking".into()],
             max_concurrent_unpacks: 0,
             max_layer_size: ByteSize(512 << 30),
             max_layer_entries: 4_000_000,

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use berth_config::{Args, Config, Error, Overrides, Service};
+use berth_config::{Args, Config, Error, Overrides, ProxyKind, Service};
 use serde_json::Value;
 
 const SHIPPED: &str = include_str!("../../../deploy/berth.toml");
@@ -226,20 +227,53 @@ fn what_cannot_work_is_refused() {
     }
 }
 
-/// A table that is no default: its example is taken as it is, and its keys have an owner too.
+/// Tables that are no defaults: the examples are taken as they are, and their keys have owners too.
 #[test]
 fn proxies_are_documented_and_read() {
-    let (_, example) = SHIPPED.split_once("# [proxy_plugins.stargz]").unwrap();
-    let lines: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+    let (_, examples) = SHIPPED.split_once("# [proxy_plugins.stargz]").unwrap();
+    let lines: Vec<_> = examples.lines().filter_map(|line| line.strip_prefix("# ")).collect();
     let text = format!("[proxy_plugins.stargz]\n{}", lines.join("\n"));
     let config = Config::parse(&text, Path::new("example")).unwrap();
     let plugin = &config.proxy_plugins["stargz"];
-    assert!(plugin.is_snapshotter() && plugin.capabilities == ["remap-ids"]);
-    let keys = serde_json::to_value(plugin).unwrap();
-    assert_eq!(keys.as_object().unwrap().len(), lines.len(), "{text}");
-    let owner = source(&owner("bundle"));
-    for field in ["platform", "exports", "capabilities", "snapshotter", "timeout"] {
-        assert!(reads(&owner, field), "{field} has no effect");
+    assert!(
+        plugin.serves() == Some(ProxyKind::Snapshotter) && plugin.capabilities == ["remap-ids"]
+    );
+    for key in serde_json::to_value(plugin).unwrap().as_object().unwrap().keys() {
+        let shown = |line: &&str| line.trim_start().starts_with(&format!("{key} = "));
+        assert!(lines.iter().any(|line| shown(&line)), "{key} is not documented");
+    }
+    for (service, kind, fields) in [
+        ("bundle", "Snapshotter", &["snapshotter"][..]),
+        ("bundle", "Differ", &[]),
+        ("runtime", "SandboxController", &["sandboxer"]),
+    ] {
+        let owner = source(&owner(service));
+        assert!(owner.contains(&format!("ProxyKind::{kind}")), "{kind} has no effect");
+        assert!(fields.iter().all(|field| reads(&owner, field)), "{fields:?} of {kind}");
+        for read in [".platform", ".capabilities", ".told()", ".timeout()"] {
+            assert!(owner.contains(read), "{read} of {kind} has no effect");
+        }
+    }
+    assert!(source(&owner("bundle")).contains("bundle.differs"));
+}
+
+#[test]
+fn differs_that_are_not_there_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    let load = |differs: &str| {
+        let plugins = "[proxy_plugins.theirs]\ntype = \"diff\"\naddress = \"/d.sock\"\n\
+                       [proxy_plugins.other]\ntype = \"snapshot\"\naddress = \"/s.sock\"\n";
+        std::fs::write(&path, format!("[bundle]\ndiffers = {differs}\n{plugins}")).unwrap();
+        Config::load(Some(&path), Overrides::default())
+    };
+    let config = load("[\"theirs\", \"walking\"]").unwrap();
+    assert_eq!(config.bundle.differs, ["theirs", "walking"]);
+    assert_eq!(config.proxy_plugins["theirs"].timeout(), Duration::from_secs(900));
+    assert_eq!(config.proxy_plugins["other"].timeout(), Duration::from_secs(60));
+    for differs in ["[]", "[\"walking\", \"other\"]", "[\"none\"]"] {
+        let error = load(differs).unwrap_err().to_string();
+        assert!(error.starts_with("bundle.differs is "), "{error}");
     }
 }
 
@@ -258,6 +292,8 @@ fn proxies_that_cannot_be_used_are_refused() {
         ("nydus", "content", "/n.sock", "type is \"content\": it must be \"snapshot\""),
         ("nydus", "snapshot", "n.sock", "address is \"n.sock\""),
         ("overlayfs", "snapshot", "/n.sock", "berth's own"),
+        ("walking", "diff", "/n.sock", "berth's own"),
+        ("shim", "sandbox", "/n.sock", "berth's own"),
         ("'a/b'", "snapshot", "/n.sock", "letters, digits"),
     ] {
         let error = load(name, kind, address).unwrap_err().to_string();

@@ -8,6 +8,7 @@
 pub mod kind;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use berth_filters::{Adaptor, Filter};
 use berth_grpc::status;
@@ -26,6 +27,21 @@ pub fn plugin(kind: &str, id: &str, requires: &[&str]) -> Plugin {
         requires: requires.iter().map(|kind| (*kind).to_owned()).collect(),
         ..Default::default()
     }
+}
+
+/// A plugin that is a process of somebody else, as it is configured.
+#[must_use]
+pub fn proxy(
+    kind: &str,
+    id: &str,
+    platform: &str,
+    exports: &BTreeMap<String, String>,
+    capabilities: &[String],
+) -> Plugin {
+    let mut found = plugin(kind, id, &[]).on(platform);
+    found.exports = exports.clone().into_iter().collect();
+    found.capabilities = capabilities.to_vec();
+    found
 }
 
 /// What more can be said of a plugin.

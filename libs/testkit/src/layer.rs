@@ -130,7 +130,11 @@ impl Layer {
         tar::Archive::new(self.finish()?.as_slice()).unpack(folder).context("unpack a layer")
     }
 
-    pub(crate) fn finish(self) -> Result<Vec<u8>> {
+    /// The tar.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn finish(self) -> Result<Vec<u8>> {
         self.0.into_inner().context("finish the layer's tar")
     }
 }

@@ -170,6 +170,14 @@ pub enum Error {
         /// Its message.
         message: String,
     },
+    /// A differ in a process of its own refused, did not answer, or answered what cannot be.
+    #[error("{message}")]
+    Differ {
+        /// Its code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
     /// A snapshotter had in place of what was to be prepared what it stands for.
     #[error("target snapshot {name:?} from snapshotter: already exists")]
     ExistsThere {
@@ -278,7 +286,7 @@ impl Coded for Error {
             }
             Error::Exists { .. } | Error::ExistsThere { .. } => Code::AlreadyExists,
             Error::NotLoaded(_) => Code::InvalidArgument,
-            Error::Snapshotter { code, .. } => *code,
+            Error::Snapshotter { code, .. } | Error::Differ { code, .. } => *code,
             Error::Epoch(_) => Code::Aborted,
             Error::State { .. } => Code::FailedPrecondition,
             Error::Argument { .. } => Code::InvalidArgument,

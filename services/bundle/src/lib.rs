@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod diff;
+pub mod differs;
 mod error;
 pub mod gc;
 mod input;
@@ -19,6 +20,8 @@ pub mod processors;
 mod serve;
 pub mod snapshots;
 pub mod sweep;
+pub mod turns;
+pub mod walking;
 
 pub use error::Error;
 pub use serve::serve;

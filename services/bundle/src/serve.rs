@@ -3,21 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_config::{Config, ProxyPlugin, Service};
+use berth_config::{Config, ProxyKind, ProxyPlugin, Service};
 use berth_events::Ring;
 use berth_lifecycle::Tasks;
 use berth_store::{Options, Store};
-use tokio::sync::Semaphore;
 
 use crate::Error;
 use crate::api::{Context, listener, routes};
+use crate::differs::{self, Differs};
 use crate::layer::Limits;
 use crate::mounts::{self, Activations};
-use crate::peers::{Distribution, Snapshotter};
+use crate::peers::{Differ, Distribution, Snapshotter};
 use crate::processors::Processors;
 use crate::snapshots::{
     BlockfileSettings, BtrfsSettings, OverlaySettings, Proxy, Settings, Snapshots,
 };
+use crate::turns::Turns;
+use crate::walking::{self, Walking};
 
 /// The version of the store's tables.
 const SCHEMA: u32 = 1;
@@ -47,15 +49,15 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         Distribution::new(&config.socket(Service::Distribution), &config.fd_socket());
     let owners = Arc::new(distribution.clone());
     let listener = listener(ring.clone());
-    let settings = settings(config, &mounts);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let turns = Turns::new(match config.bundle.max_concurrent_unpacks {
+        0 => cores.max(LEAST_UNPACKS),
+        configured => configured,
+    });
+    let settings = settings(config, &mounts, &turns);
     let snapshots =
         Snapshots::open_with(&root, store.clone(), default, listener, owners, settings)?;
     snapshots.start_reaping(tasks);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let unpacks = match config.bundle.max_concurrent_unpacks {
-        0 => cores.max(LEAST_UNPACKS),
-        configured => configured,
-    };
     let targets = config.service_state(Service::Bundle).join("activations");
     make_private(&targets)?;
     let roots = vec![config.root.clone()];
@@ -65,19 +67,28 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     tasks.spawn("report changes", async move {
         stop.run_until_cancelled(reporter.report(changed.news())).await
     });
+    let processors = Processors::new(&config.stream_processors);
+    let limits = Limits {
+        bytes: config.bundle.max_layer_size.bytes(),
+        entries: config.bundle.max_layer_entries,
+        ..Limits::default()
+    };
+    let walking = Walking {
+        distribution: distribution.clone(),
+        processors: processors.clone(),
+        limits: limits.clone(),
+        turns,
+        temporary: mounts,
+        roots: activations.roots(),
+    };
     let context = Context {
         activations,
         snapshots,
         distribution,
         ring,
-        processors: Processors::new(&config.stream_processors),
-        limits: Limits {
-            bytes: config.bundle.max_layer_size.bytes(),
-            entries: config.bundle.max_layer_entries,
-            ..Limits::default()
-        },
-        unpacks: Arc::new(Semaphore::new(unpacks)),
-        mounts,
+        processors,
+        limits,
+        differs: differs(config, walking),
         tasks: tasks.clone(),
     };
     let path = config.socket(Service::Bundle);
@@ -85,7 +96,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     Ok(store)
 }
 
-fn settings(config: &Config, mounts: &Path) -> Settings {
+fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {
     let berth_config::Bundle { overlayfs, btrfs, blockfile, .. } = &config.bundle;
     let overlay = OverlaySettings {
         mount_options: overlayfs.mount_options.clone(),
@@ -99,30 +110,55 @@ fn settings(config: &Config, mounts: &Path) -> Settings {
         mount_options: blockfile.mount_options.clone(),
         recreate_scratch: blockfile.recreate_scratch,
     };
-    Settings { proxies: proxies(config), temporary: mounts.to_owned(), overlay, btrfs, blockfile }
+    let (proxies, temporary) = (proxies(config), mounts.to_owned());
+    Settings { proxies, temporary, overlay, btrfs, blockfile, turns: turns.clone() }
 }
 
 /// The snapshotters that are processes of their own. Each is connected to when it is needed.
 fn proxies(config: &Config) -> Vec<Proxy> {
-    let plugins = config.proxy_plugins.iter().filter(|(_, plugin)| plugin.is_snapshotter());
+    let plugins = configured(config, ProxyKind::Snapshotter);
     let proxy = |(name, plugin): (&String, &ProxyPlugin)| {
         let own = match &*plugin.snapshotter {
             "" => name,
             snapshotter => snapshotter,
         };
-        let backend = Snapshotter::new(name, own, &plugin.socket(), plugin.timeout.0);
-        let mut exports = plugin.exports.clone();
-        exports.insert("address".to_owned(), plugin.address.clone());
+        let backend = Snapshotter::new(name, own, &plugin.socket(), plugin.timeout());
         Proxy {
             // As long-lived as the process: names are compared and passed on everywhere.
             name: name.clone().leak(),
-            exports,
+            exports: plugin.told(),
             capabilities: plugin.capabilities.clone(),
             platform: plugin.platform.clone(),
             backend: Arc::new(backend),
         }
     };
     plugins.map(proxy).collect()
+}
+
+/// The differs, in their order.
+fn differs(config: &Config, walking: Walking) -> Differs {
+    let walking: Arc<dyn differs::Differ> = Arc::new(walking);
+    let differ = |name: &String| match &**name {
+        walking::NAME => Some(walking.clone()),
+        // The configuration has only those that are there.
+        theirs => config.proxy_plugins.get(theirs).map(|plugin| {
+            let differ = Differ::new(theirs, &plugin.socket(), plugin.timeout());
+            Arc::new(differ) as Arc<dyn differs::Differ>
+        }),
+    };
+    let proxy = |(name, plugin): (&String, &ProxyPlugin)| differs::Proxy {
+        name: name.clone(),
+        exports: plugin.told(),
+        capabilities: plugin.capabilities.clone(),
+        platform: plugin.platform.clone(),
+    };
+    let order = config.bundle.differs.iter().filter_map(differ).collect();
+    Differs::new(order, configured(config, ProxyKind::Differ).map(proxy).collect())
+}
+
+/// The plugins of a kind, by name.
+fn configured(config: &Config, kind: ProxyKind) -> impl Iterator<Item = (&String, &ProxyPlugin)> {
+    config.proxy_plugins.iter().filter(move |(_, plugin)| plugin.serves() == Some(kind))
 }
 
 fn make_private(path: &Path) -> Result<(), Error> {

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth_bundle::Error;
-use berth_bundle::snapshots::{Backend, Info, Kind, Proxy, Settings, Snapshots, Usage, Work};
+use berth_bundle::snapshots::{
+    Backend, Info, Kind, NATIVE, Proxy, Settings, Snapshots, Usage, Work,
+};
+use berth_bundle::turns::Turns;
 use berth_errors::{Code, Coded};
 use berth_ids::{Labels, Namespace};
 use berth_mount::Mount;
@@ -102,6 +105,10 @@ impl Backend for Odd {
 }
 
 fn open(odd: &Arc<Odd>) -> (tempfile::TempDir, Snapshots) {
+    open_with(odd, Turns::default())
+}
+
+fn open_with(odd: &Arc<Odd>, turns: Turns) -> (tempfile::TempDir, Snapshots) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("b.redb"), Options::default()).unwrap();
     let proxy = Proxy {
@@ -111,8 +118,8 @@ fn open(odd: &Arc<Odd>) -> (tempfile::TempDir, Snapshots) {
         platform: String::new(),
         backend: odd.clone(),
     };
-    let settings =
-        Settings { proxies: vec![proxy], temporary: dir.path().to_owned(), ..Settings::default() };
+    let (proxies, temporary) = (vec![proxy], dir.path().to_owned());
+    let settings = Settings { proxies, temporary, turns, ..Settings::default() };
     let listener = Arc::new(|_: &Namespace, _: &str, _| {});
     let pins = Arc::new(Pins::default());
     let s = Snapshots::open_with(dir.path(), store, None, listener, pins, settings).unwrap();
@@ -134,6 +141,29 @@ async fn a_collection_begins_while_a_snapshotter_hangs() {
     let (created, begun) = tokio::join!(creating, collecting);
     begun.expect("the collection waited for the snapshotter");
     created.unwrap();
+}
+
+#[tokio::test]
+async fn layers_are_extracted_while_a_snapshotter_hangs() {
+    if !support::is_root() {
+        return;
+    }
+    let odd = Arc::new(Odd { hangs: Some(Default::default()), ..Odd::default() });
+    let (_dir, s) = open_with(&odd, Turns::new(1));
+    let (asked, answer) = odd.hangs.as_ref().unwrap();
+    let layer = || support::Tar::default().file("a", "b").end();
+    let hanging = support::stage(&s, NAME, "there", "", layer());
+    let extracting = async {
+        asked.notified().await;
+        let layer = support::stage(&s, NATIVE, "here", "", layer());
+        let extracted = tokio::time::timeout(Duration::from_secs(10), layer).await;
+        answer.notify_one();
+        extracted
+    };
+    let (there, here) = tokio::join!(hanging, extracting);
+    here.expect("the layer waited for the snapshotter").unwrap();
+    // It has answered with no mounts.
+    assert_eq!(there.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

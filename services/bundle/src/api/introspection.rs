@@ -4,12 +4,13 @@ use berth_grpc::status;
 use berth_introspection::kind::{
     DIFFER, GRPC, METADATA, MOUNT_HANDLER, MOUNT_MANAGER, SERVICE, SNAPSHOTTER,
 };
-use berth_introspection::{Described, plugin};
+use berth_introspection::{Described, plugin, proxy};
 use berth_proto::containerd::services::introspection::v1 as wire;
 use tonic::{Request, Response, Status};
 use wire::introspection_server::Introspection;
 
 use super::Context;
+use crate::walking;
 
 #[tonic::async_trait]
 impl Introspection for Context {
@@ -50,21 +51,25 @@ impl Context {
             let capabilities = self.snapshots.capabilities(name).map_err(status)?;
             plugins.push(found.can(&capabilities));
         }
-        for proxy in self.snapshots.proxies() {
-            let mut found = plugin(SNAPSHOTTER, proxy.name, &[]).on(&proxy.platform);
-            found.exports = proxy.exports.clone().into_iter().collect();
-            if proxy.name == default {
+        for theirs in self.snapshots.proxies() {
+            let (exports, capabilities) = (&theirs.exports, &theirs.capabilities);
+            let mut found =
+                proxy(SNAPSHOTTER, theirs.name, &theirs.platform, exports, capabilities);
+            if theirs.name == default {
                 found = found.exports("default", true);
             }
-            found.capabilities.clone_from(&proxy.capabilities);
             plugins.push(found);
         }
         for absent in self.snapshots.absent() {
             let absent = plugin(SNAPSHOTTER, absent.name, &[]).failed(&status(&absent.why));
             plugins.push(absent.on_host());
         }
+        for differ in self.differs.proxies() {
+            let (exports, capabilities) = (&differ.exports, &differ.capabilities);
+            plugins.push(proxy(DIFFER, &differ.name, &differ.platform, exports, capabilities));
+        }
         plugins.extend([
-            plugin(DIFFER, "walking", &[METADATA, MOUNT_MANAGER]).on_host(),
+            plugin(DIFFER, walking::NAME, &[METADATA, MOUNT_MANAGER]).on_host(),
             plugin(MOUNT_MANAGER, "bolt", &[METADATA, MOUNT_HANDLER]),
             plugin(SERVICE, "diff-service", &[DIFFER]),
             plugin(SERVICE, "snapshots-service", &[METADATA]),

@@ -25,7 +25,6 @@ impl Layers for Context {
         // Before the wait: the token is good for 30 seconds.
         let claimed = self.distribution.claim(&r.token).await;
         let input = claimed.map_err(|error| status(error.of_layer(&name)))?;
-        let _permit = self.unpacks.acquire().await.map_err(|_| closing())?;
         let layer = StagedLayer {
             caller,
             snapshotter: r.snapshotter,

@@ -13,18 +13,15 @@ mod snapshots;
 
 pub use events::listener;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use berth_events::Ring;
 use berth_grpc::{MAX_MESSAGE, lease, namespace, status};
 use berth_lifecycle::Tasks;
 use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::services as containerd;
-use tokio::sync::Semaphore;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Request, Status};
 
+use crate::differs::Differs;
 use crate::layer::Limits;
 use crate::mounts::Activations;
 use crate::peers::Distribution;
@@ -46,10 +43,8 @@ pub struct Context {
     pub processors: Processors,
     /// What a layer may ask for.
     pub limits: Limits,
-    /// How many layers are extracted or made at once.
-    pub unpacks: Arc<Semaphore>,
-    /// Where temporary mounts are made.
-    pub mounts: PathBuf,
+    /// Who applies and makes layers for clients.
+    pub differs: Differs,
     /// The process's tasks: streams without an end of their own end with them.
     pub tasks: Tasks,
 }

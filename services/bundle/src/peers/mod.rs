@@ -1,13 +1,15 @@
-//! Calls to distribution, the only service that bundle calls, and to snapshotters in processes of
-//! their own.
+//! Calls to distribution, the only service that bundle calls, and to snapshotters and differs in
+//! processes of their own.
 //!
 //! Owns: what was asked once and is remembered: namespaces that are registered. Must not know:
 //! snapshots or layers.
 
 mod content;
+mod differ;
 mod snapshotter;
 
 pub use content::{ContentWriter, Finished};
+pub use differ::Differ;
 pub use snapshotter::Snapshotter;
 
 use std::collections::HashSet;
@@ -34,6 +36,10 @@ use crate::gc::{NodeKey, Owners};
 
 /// How long one small call may take, a restart of distribution included.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a call waits for a process of others that is away. Whoever runs it starts it again, or
+/// does not.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// Distribution, as bundle sees it. Clones share what is remembered.
 #[derive(Clone)]

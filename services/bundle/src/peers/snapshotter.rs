@@ -14,11 +14,9 @@ use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status};
 use wire::snapshots_client::SnapshotsClient;
 
+use super::WAIT;
 use crate::Error;
 use crate::snapshots::{Backend, Info, Kind, Usage, Work};
-
-/// How long a call waits for a process that is away. Whoever runs it starts it again, or does not.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// Most snapshots of one list.
 const MOST_LISTED: usize = 65_536;

@@ -51,6 +51,7 @@ use tokio_util::task::TaskTracker;
 use crate::Error;
 use crate::gc::{self, Change as Entered, Epochs, NodeKey, Owners};
 use crate::namespaces::Fences;
+use crate::turns::Turns;
 use driver::Driver;
 use proxied::Proxied;
 
@@ -106,6 +107,8 @@ pub struct Settings {
     pub btrfs: BtrfsSettings,
     /// Of blockfile.
     pub blockfile: BlockfileSettings,
+    /// For layers that are extracted.
+    pub turns: Turns,
 }
 
 /// All snapshotters of the node.
@@ -127,6 +130,7 @@ pub(crate) struct Shared {
     next_id: AtomicU64,
     staged: Mutex<HashMap<staging::Key, staging::Staged>>,
     proxied: Vec<Proxied>,
+    turns: Turns,
     /// Held while directories without records are looked for, and by those that make one.
     making: tokio::sync::RwLock<()>,
     /// Directories of snapshots that are gone, until they are deleted.
@@ -164,7 +168,7 @@ impl Snapshots {
         settings: Settings,
     ) -> Result<Self, Error> {
         let (drivers, absent) = Driver::open_all(root, &settings)?;
-        let Settings { proxies, temporary, .. } = settings;
+        let Settings { proxies, temporary, turns, .. } = settings;
         let proxied: Vec<_> =
             proxies.into_iter().map(|proxy| Proxied::new(proxy, temporary.clone())).collect();
         let proxy = |name: &str| Some(proxied.iter().find(|p| p.name() == name)?.name());
@@ -189,6 +193,7 @@ impl Snapshots {
             next_id: AtomicU64::new(next_id),
             staged: Mutex::default(),
             proxied,
+            turns,
             making: tokio::sync::RwLock::default(),
             deletions: TaskTracker::new(),
         };

@@ -97,9 +97,14 @@ impl Snapshots {
             return self.stage_there(proxied, layer, input, limits, claim).await;
         }
         let shared = Arc::clone(&self.shared);
-        // The claim goes along: a caller that gives up does not free the name while the
-        // directory is still being written.
-        blocking("extract layer", move || shared.extract(&layer, input, &limits, claim)).await
+        let turn = self.shared.turns.take().await;
+        // Claim and turn go along: a caller that gives up frees neither while the directory is
+        // still being written.
+        let work = move || {
+            let _turn = turn;
+            shared.extract(&layer, input, &limits, claim)
+        };
+        blocking("extract layer", work).await
     }
 
     async fn stage_there(

@@ -66,9 +66,11 @@ impl Snapshots {
             limits,
         };
         let extracted = Extracted { name, _busy: busy };
+        // Not before: the backend takes the time that it takes.
+        let turn = self.shared.turns.take().await;
         blocking("apply layer", move || {
             // All of them here, also when it fails.
-            let (extracted, finish) = (extracted, finish);
+            let (extracted, finish, _turn) = (extracted, finish, turn);
             let applied = extract(&apply, input)?;
             finish(extracted);
             Ok(applied)
