@@ -33,7 +33,7 @@ use tonic::service::Routes;
 
 use crate::containers::Containers;
 use crate::gate::Gate;
-use crate::sandboxes::{Controller, Sandboxes};
+use crate::sandboxes::{Controller, Sandboxers, Sandboxes};
 use crate::shims::Launcher;
 use crate::tasks::Tasks;
 
@@ -48,6 +48,8 @@ pub struct Domain {
     pub sandboxes: Sandboxes,
     /// Sandboxes that run.
     pub controller: Controller,
+    /// All who run sandboxes.
+    pub sandboxers: Sandboxers,
     /// Fences and epochs.
     pub gate: Arc<Gate>,
     /// Events.
@@ -70,8 +72,9 @@ pub fn routes(domain: &Domain) -> Routes {
                 .max_encoding_message_size(MAX_MESSAGE)
         };
     }
-    let Domain { containers, tasks, sandboxes, controller, gate, ring, recovered, launcher, stop } =
-        domain.clone();
+    let Domain { containers, tasks, sandboxes, controller, sandboxers, .. } = domain.clone();
+    let Domain { gate, ring, recovered, launcher, stop, .. } = domain.clone();
+    let described = introspection::Service { launcher, sandboxers: sandboxers.clone() };
     let counted = namespaces::Service {
         gate: gate.clone(),
         containers: containers.clone(),
@@ -91,9 +94,9 @@ pub fn routes(domain: &Domain) -> Routes {
     Routes::new(service!(ContainersServer, containers::Service(containers)))
         .add_service(service!(TasksServer, tasks::Service(tasks)))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes)))
-        .add_service(service!(ControllerServer, sandbox_controller::Service(controller)))
+        .add_service(service!(ControllerServer, sandbox_controller::Service(sandboxers)))
         .add_service(service!(EventsServer, events::Service(ring)))
-        .add_service(service!(IntrospectionServer, introspection::Service(launcher)))
+        .add_service(service!(IntrospectionServer, described))
         .add_service(service!(NamespaceMemberServer, counted))
         .add_service(service!(LeaseMemberServer, leases::Service))
         .add_service(service!(CollectorServer, collected))

@@ -69,6 +69,14 @@ pub enum Error {
     /// Nobody of that name runs sandboxes.
     #[error("failed to get sandbox controller by {0}: not found")]
     NoSandboxer(String),
+    /// A sandbox controller in a process of its own refused or did not answer.
+    #[error("{message}")]
+    Sandboxer {
+        /// Its code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
     /// A step of a greater one failed; the text names the greater one.
     #[error("{step}")]
     Within {
@@ -208,7 +216,7 @@ impl Coded for Error {
             Error::Bundle { source, .. } => code_of_io(source),
             Error::Unmount { source, .. } => source.code(),
             Error::Store(error) => error.code(),
-            Error::Peer { code, .. } => *code,
+            Error::Peer { code, .. } | Error::Sandboxer { code, .. } => *code,
             Error::Unimplemented(_) => Code::Unimplemented,
         }
     }

@@ -4,6 +4,7 @@
 mod blobs;
 mod options;
 mod sandbox;
+mod sandboxer;
 mod services;
 mod shim;
 mod starter;
@@ -12,6 +13,7 @@ mod transport;
 pub(crate) use options::encoded;
 pub use options::{TaskOptions, task_options};
 pub use sandbox::SandboxClient;
+pub use sandboxer::RemoteSandboxer;
 pub use services::Services;
 pub use shim::{ShimClient, deleted};
 pub use starter::Starter;

@@ -1,6 +1,9 @@
-//! Sandboxes: records of groups of containers, and in [`controller`] those that run.
+//! Sandboxes: records of groups of containers, and those who run them: in [`controller`] by shims, in
+//! [`proxied`] as processes of others do.
 
 mod controller;
+mod proxied;
+mod sandboxer;
 mod terms;
 
 use std::borrow::Cow;
@@ -16,7 +19,9 @@ use crate::gate::{Gate, Pass};
 use crate::records::{SANDBOXES, Sandbox};
 
 pub use controller::{Controller, Parts};
-pub use terms::{Measured, Platform, Report, Setup, Started};
+pub use proxied::{Proxied, Terms};
+pub use sandboxer::{SHIM, Sandboxer, Sandboxers, Work};
+pub use terms::{Endpoint, Measured, Platform, Report, Setup, Started};
 
 /// The sandboxes of the node.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use berth_config::{Config, Service};
+use berth_config::{Config, ProxyKind, ProxyPlugin, Service};
 use berth_events::Ring;
 use berth_lifecycle::Tasks as Jobs;
 use berth_store::{Options, Store};
@@ -15,9 +15,9 @@ use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
 use crate::events::Events;
 use crate::gate::{Gate, Neighbours};
-use crate::peers::{Services, Starter};
+use crate::peers::{RemoteSandboxer, Services, Starter};
 use crate::restart::Monitor;
-use crate::sandboxes::{self, Controller, Sandboxes};
+use crate::sandboxes::{self, Controller, Proxied, Sandboxers, Sandboxes, Terms};
 use crate::shims::{Launcher, Settings};
 use crate::tasks::{Parts, Tasks};
 
@@ -68,11 +68,14 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         binary: binary.clone(),
     });
     let checkpoints = config.service_root(Service::Runtime).join("checkpoints");
+    let proxied = proxied(config, &sandboxes, &events, jobs);
+    let sandboxers = Sandboxers::new(controller.clone(), proxied);
     let tasks = Tasks::new(Parts {
         containers: containers.clone(),
         launcher: launcher.clone(),
         starter,
         controller: controller.clone(),
+        sandboxers: sandboxers.clone(),
         neighbours: neighbours.clone(),
         checkpoints: Checkpoints::new(checkpoints, Arc::new(services)),
         events,
@@ -81,6 +84,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         binary,
     });
     let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
+    sandboxers.proxied().try_for_each(Proxied::recover)?;
     let (pods, recovered) = (controller.recover().await?, tasks.recover().await?);
     if recovered + pods > 0 {
         tracing::info!(tasks = recovered, sandboxes = pods, "took over those of an earlier run");
@@ -91,10 +95,45 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let stop = jobs.token();
     let recovered = recovered + pods > 0;
-    let domain =
-        Domain { containers, tasks, sandboxes, controller, gate, ring, recovered, launcher, stop };
+    let domain = Domain {
+        containers,
+        tasks,
+        sandboxes,
+        controller,
+        sandboxers,
+        gate,
+        ring,
+        recovered,
+        launcher,
+        stop,
+    };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(store)
+}
+
+/// The sandbox controllers that are processes of others. Each is connected to when it is needed.
+fn proxied(config: &Config, records: &Sandboxes, events: &Events, jobs: &Jobs) -> Vec<Proxied> {
+    let is_controller = |(_, plugin): &(&String, &ProxyPlugin)| {
+        plugin.serves() == Some(ProxyKind::SandboxController)
+    };
+    let proxied = |(name, plugin): (&String, &ProxyPlugin)| {
+        let own = match &*plugin.sandboxer {
+            "" => name,
+            sandboxer => sandboxer,
+        };
+        let there = RemoteSandboxer::new(name, own, &plugin.socket(), plugin.timeout());
+        Proxied::new(Terms {
+            name: name.clone(),
+            exports: plugin.told(),
+            capabilities: plugin.capabilities.clone(),
+            platform: plugin.platform.clone(),
+            there: Arc::new(there),
+            records: records.clone(),
+            events: events.clone(),
+            jobs: jobs.clone(),
+        })
+    };
+    config.proxy_plugins.iter().filter(is_controller).map(proxied).collect()
 }
 
 fn serve_shims(path: &Path, forwarder: Forwarder, jobs: &Jobs) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ use crate::events::Events;
 use crate::gate::Neighbours;
 use crate::peers::{ShimClient, Starter};
 use crate::register::{Key, Link, Register};
-use crate::sandboxes::Controller;
+use crate::sandboxes::{Controller, Sandboxers};
 use crate::shims::Launcher;
 use life::Life;
 
@@ -62,6 +62,8 @@ pub struct Parts {
     pub starter: Starter,
     /// Whose shims the containers of sandboxes join.
     pub controller: Controller,
+    /// All who run sandboxes.
+    pub sandboxers: Sandboxers,
     /// Where events go.
     pub events: Events,
     /// Whom it asks for mounts that are not a shim's to make.

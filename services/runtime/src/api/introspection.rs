@@ -5,7 +5,7 @@ use berth_introspection::kind::{
     CONTAINER_MONITOR, EVENT, GRPC, METADATA, MOUNT_MANAGER, RUNTIME, SANDBOX_CONTROLLER,
     SANDBOX_STORE, SERVICE, SHIM, TTRPC, WARNING,
 };
-use berth_introspection::{Described, plugin};
+use berth_introspection::{Described, plugin, proxy};
 use berth_proto::containerd::services::introspection::v1 as wire;
 use berth_proto::containerd::types::{RuntimeInfo, RuntimeRequest};
 use berth_proto::{pack, unpack};
@@ -13,10 +13,14 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
+use crate::sandboxes::{SHIM as SHIM_SANDBOXER, Sandboxers};
 use crate::shims::Launcher;
 
 /// Serves plugins.
-pub(super) struct Service(pub(super) Launcher);
+pub(super) struct Service {
+    pub(super) launcher: Launcher,
+    pub(super) sandboxers: Sandboxers,
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -27,7 +31,7 @@ impl wire::introspection_server::Introspection for Service {
         request: Request<wire::PluginsRequest>,
     ) -> Answer<wire::PluginsResponse> {
         let filters = request.into_inner().filters;
-        let plugins = berth_introspection::matching(plugins(), &filters)?;
+        let plugins = berth_introspection::matching(self.plugins_here(), &filters)?;
         Ok(Response::new(wire::PluginsResponse { plugins }))
     }
 
@@ -36,7 +40,7 @@ impl wire::introspection_server::Introspection for Service {
         request: Request<wire::PluginInfoRequest>,
     ) -> Answer<wire::PluginInfoResponse> {
         let asked = request.into_inner();
-        let plugin = berth_introspection::find(plugins(), &asked)?;
+        let plugin = berth_introspection::find(self.plugins_here(), &asked)?;
         let options = asked.options.as_ref();
         let Some(request) =
             options.and_then(unpack::<RuntimeRequest>).filter(|_| plugin.r#type == RUNTIME)
@@ -55,10 +59,19 @@ impl wire::introspection_server::Introspection for Service {
 }
 
 impl Service {
+    fn plugins_here(&self) -> Vec<wire::Plugin> {
+        let theirs = self.sandboxers.proxied().map(|theirs| {
+            let (id, terms) = (theirs.name(), theirs.terms());
+            let (exports, capabilities) = (&terms.exports, &terms.capabilities);
+            proxy(SANDBOX_CONTROLLER, id, &terms.platform, exports, capabilities)
+        });
+        plugins().into_iter().chain(theirs).collect()
+    }
+
     async fn runtime(&self, request: &RuntimeRequest) -> Result<RuntimeInfo, Error> {
         let options = request.options.as_ref().map(Message::encode_to_vec).unwrap_or_default();
-        let program = self.0.resolve(&request.runtime_path)?;
-        let printed = self.0.ask(&program, "-info", &options).await?;
+        let program = self.launcher.resolve(&request.runtime_path)?;
+        let printed = self.launcher.ask(&program, "-info", &options).await?;
         RuntimeInfo::decode(printed)
             .map_err(|e| Error::Invalid(format!("decode runtime information: {e}")))
     }
@@ -71,7 +84,7 @@ fn plugins() -> Vec<wire::Plugin> {
             .exports("log-uri-schemes", "fifo,binary,binary-v2,file"),
         plugin(SHIM, "manager", &[EVENT, METADATA]),
         plugin(SANDBOX_STORE, "local", &[METADATA]),
-        plugin(SANDBOX_CONTROLLER, "shim", &[SHIM, EVENT]),
+        plugin(SANDBOX_CONTROLLER, SHIM_SANDBOXER, &[SHIM, EVENT]),
         plugin(CONTAINER_MONITOR, "restart", &[EVENT, SERVICE]).can(&[
             "no",
             "always",

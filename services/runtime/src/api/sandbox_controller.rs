@@ -1,4 +1,4 @@
-//! `containerd.services.sandbox.v1.Controller`: the sandboxer `shim`, whose sandboxes are run by shims.
+//! `containerd.services.sandbox.v1.Controller`: each call goes to the sandboxer that it names.
 
 use std::time::SystemTime;
 
@@ -12,14 +12,10 @@ use super::sandboxes::from_wire;
 use super::wire::{any, mount, time, wire_any};
 use crate::error::Error;
 use crate::records::{Runtime, Sandbox};
-use crate::sandboxes::{Controller, Measured, Setup};
-use crate::shims::Bootstrap;
-
-/// The name of this controller.
-const SANDBOXER: &str = "shim";
+use crate::sandboxes::{Endpoint, Measured, Sandboxer, Sandboxers, Setup};
 
 /// Serves sandboxes that run.
-pub(super) struct Service(pub(super) Controller);
+pub(super) struct Service(pub(super) Sandboxers);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -31,11 +27,11 @@ impl Api for Service {
     ) -> Answer<wire::ControllerCreateResponse> {
         let ns = namespace(&request)?;
         let request = request.into_inner();
-        known(&request.sandboxer)?;
+        let sandboxer = self.named(&request.sandboxer)?;
         let sandbox_id = request.sandbox_id;
         let sandbox = match request.sandbox {
             Some(sandbox) => from_wire(Some(sandbox))?,
-            None => unrecorded(sandbox_id.clone()),
+            None => unrecorded(sandbox_id.clone(), request.sandboxer),
         };
         let setup = Setup {
             rootfs: request.rootfs.into_iter().map(mount).collect(),
@@ -43,7 +39,7 @@ impl Api for Service {
             netns_path: request.netns_path,
             annotations: request.annotations.into_iter().collect(),
         };
-        self.0.create(ns, sandbox, setup).await.map_err(status)?;
+        sandboxer.create(&ns, sandbox, setup).await.map_err(status)?;
         Ok(Response::new(wire::ControllerCreateResponse { sandbox_id }))
     }
 
@@ -53,9 +49,8 @@ impl Api for Service {
     ) -> Answer<wire::ControllerStartResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerStartRequest { sandbox_id, sandboxer } = request.into_inner();
-        known(&sandboxer)?;
-        let (started, shim) = self.0.start(&ns, &sandbox_id).await.map_err(status)?;
-        let (address, version) = endpoint(shim);
+        let started = self.named(&sandboxer)?.start(&ns, &sandbox_id).await;
+        let (started, Endpoint { address, version }) = started.map_err(status)?;
         Ok(Response::new(wire::ControllerStartResponse {
             sandbox_id,
             pid: started.pid,
@@ -63,7 +58,7 @@ impl Api for Service {
             address,
             version,
             spec: started.spec.as_ref().map(wire_any),
-            ..Default::default()
+            labels: started.labels.into_iter().collect(),
         }))
     }
 
@@ -73,8 +68,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerPlatformResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerPlatformRequest { sandbox_id, sandboxer } = request.into_inner();
-        known(&sandboxer)?;
-        let found = self.0.platform(&ns, &sandbox_id).await.map_err(status)?;
+        let found = self.named(&sandboxer)?.platform(&ns, &sandbox_id).await.map_err(status)?;
         let (os, architecture, variant) = (found.os, found.architecture, found.variant);
         let platform = types::Platform { os, architecture, variant, ..Default::default() };
         Ok(Response::new(wire::ControllerPlatformResponse { platform: Some(platform) }))
@@ -87,8 +81,7 @@ impl Api for Service {
         let ns = namespace(&request)?;
         let wire::ControllerStopRequest { sandbox_id, timeout_secs, sandboxer } =
             request.into_inner();
-        known(&sandboxer)?;
-        self.0.stop(&ns, &sandbox_id, timeout_secs).await.map_err(status)?;
+        self.named(&sandboxer)?.stop(&ns, &sandbox_id, timeout_secs).await.map_err(status)?;
         Ok(Response::new(wire::ControllerStopResponse {}))
     }
 
@@ -98,8 +91,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerWaitResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerWaitRequest { sandbox_id, sandboxer } = request.into_inner();
-        known(&sandboxer)?;
-        let exit = self.0.wait(&ns, &sandbox_id).await.map_err(status)?;
+        let exit = self.named(&sandboxer)?.wait(&ns, &sandbox_id).await.map_err(status)?;
         let (exit_status, exited_at) = (exit.status, time(exit.at));
         Ok(Response::new(wire::ControllerWaitResponse { exit_status, exited_at }))
     }
@@ -110,9 +102,8 @@ impl Api for Service {
     ) -> Answer<wire::ControllerStatusResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerStatusRequest { sandbox_id, verbose, sandboxer } = request.into_inner();
-        known(&sandboxer)?;
-        let (report, shim) = self.0.status(&ns, &sandbox_id, verbose).await.map_err(status)?;
-        let (address, version) = endpoint(shim);
+        let found = self.named(&sandboxer)?.status(&ns, &sandbox_id, verbose).await;
+        let (report, Endpoint { address, version }) = found.map_err(status)?;
         Ok(Response::new(wire::ControllerStatusResponse {
             sandbox_id: report.id,
             pid: report.pid,
@@ -132,8 +123,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerShutdownResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerShutdownRequest { sandbox_id, sandboxer } = request.into_inner();
-        known(&sandboxer)?;
-        self.0.shutdown(&ns, &sandbox_id).await.map_err(status)?;
+        self.named(&sandboxer)?.shutdown(&ns, &sandbox_id).await.map_err(status)?;
         Ok(Response::new(wire::ControllerShutdownResponse {}))
     }
 
@@ -143,8 +133,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerMetricsResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerMetricsRequest { sandbox_id, sandboxer } = request.into_inner();
-        known(&sandboxer)?;
-        let measured = self.0.metrics(&ns, &sandbox_id).await.map_err(status)?;
+        let measured = self.named(&sandboxer)?.metrics(&ns, &sandbox_id).await.map_err(status)?;
         let metric = |Measured { at, id, data }| types::Metric {
             timestamp: at.and_then(time),
             id,
@@ -153,44 +142,40 @@ impl Api for Service {
         Ok(Response::new(wire::ControllerMetricsResponse { metrics: measured.map(metric) }))
     }
 
-    /// Shims have no call for it: containerd's controller of them takes it and does nothing.
     async fn update(
         &self,
         request: Request<wire::ControllerUpdateRequest>,
     ) -> Answer<wire::ControllerUpdateResponse> {
-        namespace(&request)?;
-        let wire::ControllerUpdateRequest { sandboxer, sandbox, .. } = request.into_inner();
-        known(&sandboxer)?;
+        let ns = namespace(&request)?;
+        let wire::ControllerUpdateRequest { sandbox_id, sandboxer, sandbox, fields } =
+            request.into_inner();
+        let sandboxer = self.named(&sandboxer)?;
         if sandbox.is_none() {
             return Err(status(Error::Invalid("sandbox can not be nil".into())));
         }
+        let sandbox = from_wire(sandbox)?;
+        sandboxer.update(&ns, &sandbox_id, sandbox, fields).await.map_err(status)?;
         Ok(Response::new(wire::ControllerUpdateResponse {}))
     }
 }
 
-#[allow(clippy::result_large_err, reason = "handlers return Status")]
-fn known(sandboxer: &str) -> Result<(), Status> {
-    match sandboxer {
-        SANDBOXER => Ok(()),
-        "" => Err(status(Error::Invalid("sandbox controller name can not be empty".into()))),
-        other => Err(status(Error::NoSandboxer(other.to_owned()))),
+impl Service {
+    #[allow(clippy::result_large_err, reason = "handlers return Status")]
+    fn named(&self, sandboxer: &str) -> Result<&dyn Sandboxer, Status> {
+        self.0.named(sandboxer).map_err(status)
     }
 }
 
 /// A sandbox whose record is not given along.
-fn unrecorded(id: String) -> Sandbox {
+fn unrecorded(id: String, sandboxer: String) -> Sandbox {
     Sandbox {
         id,
         runtime: Runtime::default(),
         spec: None,
         labels: berth_ids::Labels::new(),
         extensions: std::collections::BTreeMap::new(),
-        sandboxer: SANDBOXER.to_owned(),
+        sandboxer,
         created: SystemTime::UNIX_EPOCH,
         updated: SystemTime::UNIX_EPOCH,
     }
-}
-
-fn endpoint(shim: Option<Bootstrap>) -> (String, u32) {
-    shim.map(|shim| (shim.endpoint(), shim.version)).unwrap_or_default()
 }

@@ -73,6 +73,7 @@ impl SandboxClient {
         Ok(Started {
             pid: answer.pid,
             created: berth_grpc::time::from_wire(answer.created_at.as_ref()),
+            labels: berth_ids::Labels::new(),
             spec: answer.spec.map(domain),
         })
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use berth_ids::Labels;
 use berth_mount::Mount;
 
 use crate::records::Any;
+use crate::shims::Bootstrap;
 
 /// What a sandbox is made with, beside its record.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +29,27 @@ pub struct Started {
     pub pid: u32,
     /// When it was made.
     pub created: Option<SystemTime>,
+    /// What its controller has to say besides.
+    pub labels: Labels,
     /// Its specification, if its shim has one.
     pub spec: Option<Any>,
+}
+
+/// Where a sandbox's shim answers, as its controller says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `PROTOCOL+unix://PATH`; empty: nobody can join it.
+    pub address: String,
+    /// The version of the task service there.
+    pub version: u32,
+}
+
+impl Endpoint {
+    /// That of a shim which is known here.
+    #[allow(clippy::needless_pass_by_value, reason = "for Option::map")]
+    pub(crate) fn of(shim: Bootstrap) -> Self {
+        Self { address: shim.endpoint(), version: shim.version }
+    }
 }
 
 /// What the containers of a sandbox run on.

@@ -64,7 +64,7 @@ impl Tasks {
             "" => container.runtime.name.as_str(),
             path => path,
         };
-        let joined = self.shim_to_join(ns, &container, &create)?;
+        let joined = self.shim_to_join(ns, &container, &create).await?;
         let program = match self.0.parts.launcher.resolve(runtime) {
             // Its program would only be wanted to clean up.
             Err(_) if joined.is_some() => PathBuf::new(),

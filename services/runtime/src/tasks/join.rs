@@ -4,7 +4,7 @@ use berth_ids::Namespace;
 
 use super::{Create, Tasks};
 use crate::error::{Error, Result};
-use crate::records::Container;
+use crate::records::{Container, Sandbox};
 use crate::shims::Bootstrap;
 
 /// The version of the task service since which shims serve sandboxes. Programs of older ones are
@@ -13,9 +13,9 @@ const SANDBOXES: u32 = 3;
 
 impl Tasks {
     /// The shim of the container's sandbox, if it has one that several containers can share: the
-    /// one that the caller names, that of the controller, or that of the container which bears the
+    /// one that the caller names, that of its controller, or that of the container which bears the
     /// sandbox's name.
-    pub(super) fn shim_to_join(
+    pub(super) async fn shim_to_join(
         &self,
         ns: &Namespace,
         container: &Container,
@@ -25,7 +25,7 @@ impl Tasks {
         if sandbox.is_empty() {
             return Ok(None);
         }
-        match controller.records().get(ns, sandbox) {
+        let recorded = match controller.records().get(ns, sandbox) {
             Err(error) if error.is_not_found() => {
                 tracing::warn!(id = container.id, sandbox, "its sandbox has no record");
                 return Ok(None);
@@ -34,13 +34,31 @@ impl Tasks {
         };
         let shim = if create.shim_address.is_empty() {
             let of_task = || self.0.there.get(ns, sandbox)?.bundle.bootstrap();
-            let found = controller.shim_of(ns, sandbox).or_else(of_task);
-            found.ok_or_else(|| Error::NoSandboxShim(sandbox.to_owned()))
+            match controller.shim_of(ns, sandbox).or_else(of_task) {
+                Some(found) => Ok(found),
+                None => self.shim_there(ns, &recorded).await,
+            }
         } else {
             let named = Bootstrap::of_endpoint(&create.shim_address, create.shim_version);
             named.map_err(Error::Invalid)
         };
         let shim = shim.map_err(Error::within("failed to start shim"))?;
         Ok(Some(shim).filter(|shim| shim.version >= SANDBOXES))
+    }
+
+    /// The shim of a sandbox that a process of others runs, as that says.
+    async fn shim_there(&self, ns: &Namespace, sandbox: &Sandbox) -> Result<Bootstrap> {
+        let none = || Error::NoSandboxShim(sandbox.id.clone());
+        let sandboxers = &self.0.parts.sandboxers;
+        let is_there = sandboxers.proxied().any(|theirs| theirs.name() == sandbox.sandboxer);
+        if !is_there {
+            return Err(none());
+        }
+        let asked = sandboxers.named(&sandbox.sandboxer)?.status(ns, &sandbox.id, false).await;
+        let (_, endpoint) = asked.map_err(Error::within(none().to_string()))?;
+        if endpoint.address.is_empty() {
+            return Err(none());
+        }
+        Bootstrap::of_endpoint(&endpoint.address, endpoint.version).map_err(Error::Invalid)
     }
 }

@@ -176,6 +176,11 @@ impl Node {
         TasksClient::new(self.channel.clone())
     }
 
+    /// Sends the service a signal.
+    pub fn signal(&self, number: i32) {
+        signal(i32::try_from(self.process.id().unwrap()).unwrap(), number);
+    }
+
     /// Kills the service with SIGKILL.
     pub async fn kill(&mut self) {
         self.process.kill().await.unwrap();
