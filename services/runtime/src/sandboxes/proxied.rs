@@ -32,6 +32,9 @@ use crate::work::to_the_end;
 /// Between two waits at a controller that is away, at first and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(128), Duration::from_secs(4)];
 
+/// How long a controller may take to tell how a sandbox ended that it has shut down.
+const LEAVING: Duration = Duration::from_secs(5);
+
 type Key = (Namespace, String);
 
 /// How a wait ended: an exit, or a code and a message.
@@ -233,10 +236,12 @@ impl Sandboxer for Proxied {
         let (this, ns, id) = (self.clone(), ns.clone(), id.to_owned());
         Box::pin(self.told("sandbox-shutdown", async move {
             this.there().shutdown(&ns, &id).await?;
-            // The wait that is under way tells of the end first.
             let key = (ns, id);
-            let ended = this.ends().get(&key).is_some_and(|end| end.borrow().is_some());
-            if ended {
+            let end = this.ends().get(&key).cloned();
+            if let Some(mut end) = end {
+                // It tells of the end first. One that does not come to it goes on alone.
+                let told = end.wait_for(Option::is_some);
+                let _ = tokio::time::timeout(LEAVING, told).await;
                 this.ends().remove(&key);
             }
             Ok(())
