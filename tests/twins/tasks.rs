@@ -40,12 +40,23 @@ fn a_life() -> Result<()> {
     twins.refused("containers rm @box")?;
     twins.refused("tasks start @box")?;
 
+    twins.refused("tasks resume @box")?;
     twins.same("tasks pause @box")?;
     assert!(twins.same("tasks ls")?.contains("PAUSED"));
+    twins.refused("tasks pause @box")?;
+    twins.refused("tasks exec --exec-id e6 @box true")?;
     twins.same("tasks resume @box")?;
     twins.same("tasks kill -s SIGKILL --all @box")?;
     becomes(&twins, "STOPPED")?;
     twins.refused("tasks kill @box")?;
+    for verb in ["pause", "resume"] {
+        twins.refused(&format!("tasks {verb} @box"))?;
+    }
+    twins.refused("tasks exec --exec-id e7 @box true")?;
+    // What it used is told until it is deleted.
+    let (ours, stock) = twins.each("tasks metrics --format json @box")?;
+    let both = [fields(&ours), fields(&stock)];
+    assert!(both.iter().all(|fields| fields.contains(&"memory")), "{both:?}");
     twins.same("tasks rm @box")?;
     twins.refused("tasks rm @box")?;
 

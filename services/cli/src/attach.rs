@@ -223,7 +223,9 @@ async fn feed(client: &Client, program: &Program, pipe: Option<pipe::Sender>) ->
 
 fn is_gone(status: &tonic::Status) -> bool {
     use tonic::Code;
+    // Shims give what a state does not allow no code of its own.
     matches!(status.code(), Code::NotFound | Code::FailedPrecondition)
+        || status.message().contains("cannot resize a stopped container")
 }
 
 /// The signals that are passed on, and the one that tells of the terminal's size.

@@ -48,9 +48,6 @@ pub enum Error {
     /// The container has a task already, or one is being made.
     #[error("task {0}: already exists")]
     TaskExists(String),
-    /// The task's process is running.
-    #[error("failed to delete task: cannot delete a running process: failed precondition")]
-    Running,
     /// The namespace is being deleted.
     #[error("namespace {0:?} is being deleted, try again later: unavailable")]
     Fenced(String),
@@ -206,7 +203,6 @@ impl Coded for Error {
             Error::Name { source, .. } => source.code(),
             Error::Invalid(_) => Code::InvalidArgument,
             Error::Filter(error) => error.code(),
-            Error::Running => Code::FailedPrecondition,
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
             Error::Epoch(_) => Code::Aborted,
             // As containerd has it.

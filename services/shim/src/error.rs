@@ -39,6 +39,10 @@ pub enum Error {
     /// The state of the process does not allow this.
     #[error("{0}: failed precondition")]
     State(&'static str),
+    /// A verb of the task service that the state of the process does not allow. As containerd's
+    /// shim has it, which gives these no code.
+    #[error("{0}: unknown")]
+    Transition(&'static str),
     /// The container has no process of that identifier yet.
     #[error("container {0} init process is not running: failed precondition")]
     InitExited(String),
@@ -119,7 +123,7 @@ impl Coded for Error {
             Error::State(_) | Error::InitExited(_) | Error::NoRuntime(_) => {
                 Code::FailedPrecondition
             }
-            Error::Runtime { .. } => Code::Unknown,
+            Error::Runtime { .. } | Error::Transition(_) => Code::Unknown,
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::Io { source, .. } => berth_errors::code_of_io(source),

@@ -18,6 +18,12 @@ async fn running(node: &Node, id: &str, spec: &serde_json::Value) -> Shim {
     shim
 }
 
+/// The words and the code of containerd's shim for what a state does not allow.
+fn refused<T: std::fmt::Debug>(answer: Result<T, berth_ttrpc::Error>, why: &str) {
+    let error = answer.unwrap_err();
+    assert_eq!((error.code(), error.to_string()), (Code::Unknown, format!("{why}: unknown")));
+}
+
 /// Current count, limit and memory in use, of either hierarchy.
 async fn stats(shim: &Shim) -> (u64, u64, u64) {
     let request = wire::StatsRequest { id: shim.id.clone() };
@@ -41,13 +47,28 @@ async fn pausing_holds_and_resuming_lets_go() {
     let _: () = shim.call("Pause", &wire::PauseRequest { id: "p1".into() }).await.unwrap();
     assert_eq!(shim.state("").await.status(), Status::Paused);
     let again = shim.call::<()>("Pause", &wire::PauseRequest { id: "p1".into() }).await;
-    assert_eq!(again.unwrap_err().code(), Code::FailedPrecondition);
-    let exec = shim.exec("e", &["sh"], Io::default()).await.unwrap_err();
-    assert_eq!(exec.code(), Code::FailedPrecondition);
+    refused(again, "cannot pause a paused container");
+    refused(shim.exec("e", &["sh"], Io::default()).await, "cannot exec in a paused state");
+    refused(shim.start("").await, "cannot start a paused process");
+    refused(shim.delete("").await, "cannot delete a paused process");
     let _: () = shim.call("Resume", &wire::ResumeRequest { id: "p1".into() }).await.unwrap();
     assert_eq!(shim.state("").await.status(), Status::Running);
+    let again = shim.call::<()>("Resume", &wire::ResumeRequest { id: "p1".into() }).await;
+    refused(again, "cannot resume a running process");
+    refused(shim.start("").await, "cannot start a running process");
+    refused(shim.delete("").await, "cannot delete a running process");
     shim.kill("", 9, true).await.unwrap();
     assert_eq!(shim.wait("").await, 137);
+    let stopped = shim.call::<()>("Pause", &wire::PauseRequest { id: "p1".into() }).await;
+    refused(stopped, "cannot pause a stopped container");
+    let stopped = shim.call::<()>("Resume", &wire::ResumeRequest { id: "p1".into() }).await;
+    refused(stopped, "cannot resume a stopped container");
+    let update = wire::UpdateTaskRequest { id: "p1".into(), ..Default::default() };
+    refused(shim.call::<()>("Update", &update).await, "cannot update a stopped container");
+    refused(shim.exec("e", &["sh"], Io::default()).await, "cannot exec in a stopped state");
+    refused(shim.start("").await, "cannot start a stopped process");
+    // What it used is there until it is deleted.
+    stats(&shim).await;
     shim.finish().await;
     let topics = node.events.topics();
     assert_eq!(topics[2..4], ["/tasks/paused", "/tasks/resumed"]);

@@ -52,7 +52,7 @@ impl Transport {
         request: impl Message + 'static,
         deadline: Duration,
     ) -> Result<M, Error> {
-        match self {
+        let answered = match self {
             Self::Ttrpc(client) => client.call(service, method, &request, deadline).await,
             Self::Grpc(channel, ns) => {
                 let call = format!("{service}/{method}");
@@ -66,7 +66,8 @@ impl Transport {
                     Err(_) => Err(Error::Deadline { call, after: deadline }),
                 }
             }
-        }
+        };
+        answered.map_err(worded)
     }
 
     /// Returns when the connection has ended.
@@ -76,6 +77,19 @@ impl Transport {
             Self::Grpc(channel, _) => channel.ended().await,
         }
     }
+}
+
+/// As containerd hands on what a shim says: it ends in the words of its code, which Go shims leave
+/// to their callers.
+fn worded(error: Error) -> Error {
+    let Error::Remote { code, message } = error else { return error };
+    let words = code.words();
+    let message = match message.strip_suffix(words) {
+        Some(rest) if rest.is_empty() || rest.ends_with(": ") => message,
+        _ if message.is_empty() => words.to_owned(),
+        _ => format!("{message}: {words}"),
+    };
+    Error::Remote { code, message }
 }
 
 async fn unary<Q: Message + 'static, A: Message + Default + 'static>(

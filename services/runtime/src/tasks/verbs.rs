@@ -10,7 +10,7 @@ use berth_ids::{Namespace, validate_identifier};
 use super::life::Step;
 use super::{Task, Tasks, rootfs};
 use crate::error::{Error, Result};
-use crate::process::{Exit, Io, Pid, Status};
+use crate::process::{Exit, Io, Pid};
 use crate::records::Any;
 use crate::work::in_folder;
 
@@ -37,7 +37,7 @@ impl Tasks {
     /// Deletes a task that has ended, with its shim and its folder.
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`]; [`Error::Running`]; what the shim says.
+    /// [`Error::TaskNotFound`], what the shim says.
     pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<Exit> {
         let (task, tasks) = (self.settled(ns, id).await?, self.clone());
         self.to_the_end("task-delete", async move { tasks.delete_task(task).await }).await
@@ -55,17 +55,10 @@ impl Tasks {
                 self.abandon(&task, &client).await;
                 return task.life.exit_of("").ok_or(error);
             }
-            Err(error) => {
-                let state = client.state("").await;
-                let running = |s: Status| matches!(s, Status::Running | Status::Paused);
-                return Err(match (state, error) {
-                    (Ok(state), _) if running(state.status) => Error::Running,
-                    (_, Error::Shim { source, .. }) => {
-                        Error::Shim { step: "failed to delete task: ", source }
-                    }
-                    (_, other) => other,
-                });
+            Err(Error::Shim { source, .. }) => {
+                return Err(Error::Shim { step: "failed to delete task: ", source });
             }
+            Err(other) => return Err(other),
         };
         task.leaving.store(true, Ordering::Release);
         task.life.note(SystemTime::now(), Step::Deleted { exit });

@@ -8,8 +8,7 @@ use std::time::Duration;
 use berth_proto::containerd::events::TaskCheckpointed;
 use berth_proto::containerd::runc::v1::CheckpointOptions;
 
-use super::container::Inner;
-use super::process::Phase;
+use super::container::State;
 use super::{Container, Shim};
 use crate::Error;
 
@@ -34,7 +33,12 @@ impl Shim {
     ) -> Result<(), Error> {
         let container = self.container(&id)?;
         let _changing = container.changing.lock().await;
-        running(&container.inner())?;
+        let refused = |why| Err(Error::Transition(why));
+        match container.inner().state() {
+            State::Running | State::Paused => {}
+            State::Created => return refused("cannot checkpoint a task in created state"),
+            State::Stopped => return refused("cannot checkpoint a stopped container"),
+        }
         let own = checkpoint.options.work_path.is_empty();
         let work = match own {
             true => container.bundle.join("criu-work"),
@@ -54,16 +58,6 @@ impl Shim {
             checkpoint: checkpoint.path.to_string_lossy().into_owned(),
         });
         Ok(())
-    }
-}
-
-fn running(inner: &Inner) -> Result<(), Error> {
-    match inner.init.phase {
-        Phase::Running if inner.init_exit.is_none() => Ok(()),
-        Phase::Created => Err(Error::State("cannot checkpoint a task in created state")),
-        Phase::Running | Phase::Stopped => {
-            Err(Error::State("cannot checkpoint a stopped container"))
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use super::process::{Process, View};
+use super::process::{Phase, Process, View};
 use super::restore::Restore;
 use crate::Error;
 use crate::cgroup::{Cgroup, Memory};
@@ -48,6 +48,15 @@ pub(crate) struct Inner {
     pub killing: bool,
 }
 
+/// What may be done to a container depends on this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
 impl Inner {
     pub(crate) fn new(init: Process) -> Inner {
         Inner {
@@ -57,6 +66,16 @@ impl Inner {
             pausing: false,
             init_exit: None,
             killing: false,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.init.phase {
+            Phase::Stopped => State::Stopped,
+            _ if self.init_exit.is_some() => State::Stopped,
+            _ if self.paused => State::Paused,
+            Phase::Created => State::Created,
+            Phase::Running => State::Running,
         }
     }
 

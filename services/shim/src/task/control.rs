@@ -6,9 +6,10 @@ use berth_proto::containerd::events::{TaskPaused, TaskResumed};
 use prost_types::Any;
 
 use super::Shim;
-use super::container::Inner;
+use super::container::State;
 use super::process::Phase;
 use crate::Error;
+use crate::cgroup::Cgroup;
 
 impl Shim {
     /// Sends a signal to a process, or to all of a container.
@@ -50,15 +51,12 @@ impl Shim {
         let _changing = container.changing.lock().await;
         {
             let mut inner = container.inner();
-            match running(&inner) {
-                Err(Error::State(_)) => {
-                    return Err(Error::State("cannot pause a stopped container"));
-                }
-                _ if inner.paused => return Err(Error::State("cannot pause a paused container")),
-                _ if inner.init.phase == Phase::Created => {
-                    return Err(Error::State("cannot pause task in created state"));
-                }
-                _ => inner.pausing = true,
+            let refused = |why| Err(Error::Transition(why));
+            match inner.state() {
+                State::Running => inner.pausing = true,
+                State::Created => return refused("cannot pause task in created state"),
+                State::Paused => return refused("cannot pause a paused container"),
+                State::Stopped => return refused("cannot pause a stopped container"),
             }
         }
         let what = "OCI runtime pause failed";
@@ -74,8 +72,12 @@ impl Shim {
     pub(crate) async fn resume(self: Arc<Self>, id: String) -> Result<(), Error> {
         let container = self.container(&id)?;
         let _changing = container.changing.lock().await;
-        if !container.inner().paused {
-            return Err(Error::State("cannot resume a container that is not paused"));
+        let refused = |why| Err(Error::Transition(why));
+        match container.inner().state() {
+            State::Paused => {}
+            State::Created => return refused("cannot resume task in created state"),
+            State::Running => return refused("cannot resume a running process"),
+            State::Stopped => return refused("cannot resume a stopped container"),
         }
         let what = "OCI runtime resume failed";
         container.runc.run(what, &["resume", &container.id], &[]).await?;
@@ -88,7 +90,9 @@ impl Shim {
     pub(crate) async fn update(self: Arc<Self>, id: String, resources: Any) -> Result<(), Error> {
         let container = self.container(&id)?;
         let _changing = container.changing.lock().await;
-        running(&container.inner())?;
+        if container.inner().state() == State::Stopped {
+            return Err(Error::Transition("cannot update a stopped container"));
+        }
         let args = ["update", "--resources", "-", &container.id];
         container.runc.run("OCI runtime update failed", &args, &resources.value).await.map(drop)
     }
@@ -102,7 +106,11 @@ impl Shim {
     ) -> Result<(), Error> {
         let container = self.container(id)?;
         let mut inner = container.inner();
-        let streams = inner.process(exec)?.streams.as_ref();
+        let process = inner.process(exec)?;
+        if !exec.is_empty() && process.phase == Phase::Stopped {
+            return Err(Error::Transition("cannot resize a stopped container"));
+        }
+        let streams = process.streams.as_ref();
         let Some(console) = streams.and_then(|streams| streams.console()) else { return Ok(()) };
         let cells = |count: u32| u16::try_from(count).map_err(Error::invalid("terminal size"));
         console.resize(cells(width)?, cells(height)?).map_err(Error::io("resize terminal"))
@@ -116,11 +124,10 @@ impl Shim {
         Ok(())
     }
 
-    /// What the container uses.
+    /// What the container uses, or has used: its cgroup is there until runc deletes it.
     pub(crate) fn metrics(&self, id: &str) -> Result<Any, Error> {
         let container = self.container(id)?;
-        let cgroup = container.cgroup.get().filter(|_| container.running());
-        cgroup.map(|cgroup| cgroup.metrics()).ok_or(Error::Finished)
+        container.cgroup.get().map(Cgroup::metrics).ok_or(Error::Finished)
     }
 
     /// The processes in the container, each with the exec that it is.
@@ -138,13 +145,6 @@ impl Shim {
         };
         Ok(pids.into_iter().map(|pid| (pid, exec_of(pid))).collect())
     }
-}
-
-fn running(inner: &Inner) -> Result<(), Error> {
-    if inner.init.phase == Phase::Stopped || inner.init_exit.is_some() {
-        return Err(Error::State("the container is stopped"));
-    }
-    Ok(())
 }
 
 /// Sends a signal to a child that has not been reaped, so that the number is still its own.

@@ -36,9 +36,9 @@ impl Shim {
             let mut inner = container.inner();
             match inner.init.phase {
                 Phase::Running if inner.paused => {
-                    return Err(Error::State("cannot delete a paused process"));
+                    return Err(Error::Transition("cannot delete a paused process"));
                 }
-                Phase::Running => return Err(Error::State("cannot delete a running process")),
+                Phase::Running => return Err(Error::Transition("cannot delete a running process")),
                 Phase::Created | Phase::Stopped => {}
             }
             (inner.init.phase, inner.init.streams.take())
@@ -107,8 +107,10 @@ async fn delete_exec(container: &Container, exec: &str) -> Result<Ended, Error> 
         let mut inner = container.inner();
         let process = inner.process(exec)?;
         match process.phase {
-            _ if process.starting => return Err(Error::State("cannot delete a running process")),
-            Phase::Running => return Err(Error::State("cannot delete a running process")),
+            _ if process.starting => {
+                return Err(Error::Transition("cannot delete a running process"));
+            }
+            Phase::Running => return Err(Error::Transition("cannot delete a running process")),
             Phase::Created | Phase::Stopped => {}
         }
         let exit = process.exit().unwrap_or(Exit { status: 0, at: SystemTime::UNIX_EPOCH });

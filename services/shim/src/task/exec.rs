@@ -6,7 +6,8 @@ use berth_proto::containerd::events::TaskExecAdded;
 use serde_json::Value;
 
 use super::Shim;
-use super::process::{Phase, Process};
+use super::container::State;
+use super::process::Process;
 use crate::Error;
 use crate::io::Stdio;
 
@@ -36,11 +37,10 @@ impl Shim {
         }
         let container = self.container(&addition.id)?;
         let mut inner = container.inner();
-        if inner.init.phase == Phase::Stopped {
-            return Err(Error::State("cannot exec in a stopped container"));
-        }
-        if inner.paused {
-            return Err(Error::State("cannot exec in a paused container"));
+        match inner.state() {
+            State::Created | State::Running => {}
+            State::Paused => return Err(Error::Transition("cannot exec in a paused state")),
+            State::Stopped => return Err(Error::Transition("cannot exec in a stopped state")),
         }
         match inner.execs.entry(addition.exec.clone()) {
             Entry::Occupied(_) => return Err(Error::Exists(addition.exec)),

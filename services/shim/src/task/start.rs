@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use berth_proto::containerd::events::{TaskExecStarted, TaskStart};
 
+use super::container::State;
 use super::process::Phase;
 use super::{Container, Shim, process_file};
 use crate::Error;
@@ -30,10 +31,11 @@ impl Shim {
         let _changing = container.changing.lock().await;
         let pid = {
             let mut inner = container.inner();
-            match inner.init.phase {
-                Phase::Created if inner.init_exit.is_none() => {}
-                Phase::Running => return Err(Error::State("cannot start a running process")),
-                _ => return Err(Error::State("cannot start a stopped process")),
+            match inner.state() {
+                State::Created => {}
+                State::Running => return Err(Error::Transition("cannot start a running process")),
+                State::Paused => return Err(Error::Transition("cannot start a paused process")),
+                State::Stopped => return Err(Error::Transition("cannot start a stopped process")),
             }
             inner.init.starting = true;
             inner.init.pid
@@ -84,8 +86,10 @@ impl Shim {
                 return Err(Error::InitExited(container.id.clone()));
             }
             let process = inner.process(exec)?;
-            if process.starting || process.phase != Phase::Created {
-                return Err(Error::State("cannot start a running process"));
+            match process.phase {
+                Phase::Created if !process.starting => {}
+                Phase::Stopped => return Err(Error::Transition("cannot start a stopped process")),
+                _ => return Err(Error::Transition("cannot start a running process")),
             }
             process.starting = true;
             (process.stdio.clone(), std::mem::take(&mut process.spec))
