@@ -59,6 +59,28 @@ async fn a_program_reads_both_outputs() {
     assert_eq!(std::fs::read_to_string(log).unwrap(), "out\nerr\ntest/o3 k v\n");
 }
 
+/// The second version of the way says that it is ready; one that ends is not taken for that.
+#[tokio::test]
+async fn a_program_that_has_to_say_that_it_is_ready_is_believed_only_then() {
+    let node = Node::new();
+    let (program, log) = (node.path("logger"), node.path("log"));
+    let text = |ready: &str| {
+        format!("#!/bin/sh\n{ready}exec 5>&-\n(cat <&3; cat <&4) >{}\n", log.display())
+    };
+    let address = format!("binary-v2://{}", program.display());
+    script(&program, &text("printf r >&5\n"));
+    run(&node, "o5", "echo out; echo err >&2", address.clone()).await;
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
+    for silent in [text(""), "#!/bin/sh\nexit 0\n".to_owned()] {
+        script(&program, &silent);
+        let shim = node.shim("o6", &shell("true")).await;
+        let stdout = address.clone();
+        let refused = shim.try_create(Io { stdout, ..Io::default() }).await.unwrap_err();
+        assert!(refused.to_string().contains("ended before it was ready"), "{refused}");
+        shim.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn much_output_is_whole() {
     let node = Node::new();
