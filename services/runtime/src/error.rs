@@ -170,6 +170,13 @@ impl Error {
         self.code() == Code::NotFound
     }
 
+    /// Whether a shim said no; of others nobody knows whether it has done what it was asked to.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let said = matches!(self, Error::Shim { source: berth_ttrpc::Error::Remote { .. }, .. });
+        said && !matches!(self.code(), Code::DeadlineExceeded | Code::Cancelled)
+    }
+
     /// Whether the connection to the shim has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {

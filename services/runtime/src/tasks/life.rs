@@ -75,14 +75,53 @@ impl Life {
     /// Tells a step, and before it what is missing.
     pub(super) fn note(&self, at: SystemTime, step: Step) {
         let mut told = self.told();
+        if told.is_in_question(&step) {
+            told.held.get_or_insert((at, step));
+            return;
+        }
+        if let Step::Deleted { .. } = step
+            && let Some((at, exit)) = told.held.take()
+        {
+            self.tell_on(&mut told, at, exit);
+        }
+        self.tell_on(&mut told, at, step);
+    }
+
+    /// Keeps that the first process is about to be started. Its end waits for the answer, which
+    /// [`Life::answered`] brings.
+    pub(super) fn starting(&self) {
+        let mut told = self.told();
+        told.asked += 1;
+        if told.first().stage < Stage::Started {
+            self.tell(&mut told, SystemTime::now(), Step::Starting);
+        }
+    }
+
+    /// The start of the first process was answered; where it was not `refused`, and nobody told of
+    /// it, it may have run.
+    pub(super) fn answered(&self, refused: bool) {
+        let mut told = self.told();
+        told.asked = told.asked.saturating_sub(1);
+        if told.asked > 0 {
+            return;
+        }
+        if refused && told.first().stage < Stage::Started {
+            self.tell(&mut told, SystemTime::now(), Step::Refused);
+        }
+        if let Some((at, exit)) = told.held.take() {
+            self.tell_on(&mut told, at, exit);
+        }
+    }
+
+    fn tell_on(&self, told: &mut Told, at: SystemTime, step: Step) {
         let known = told.processes.get(step.process()).cloned().unwrap_or_default();
         if known.stage >= step.stage() || known.is_of_earlier(&step) {
             return;
         }
         for missing in missing(&known, &step) {
-            self.tell(&mut told, at, missing);
+            self.tell(told, at, missing);
         }
-        self.tell(&mut told, at, step);
+        self.tell(told, at, step);
     }
 
     /// Tells that a process was added at the request of a client: the name may have been that of
@@ -130,7 +169,7 @@ impl Life {
                 Event::Exited { process: id.clone(), id, exit }
             }
             Step::Exited { exec, exit } => Event::Exited { id, process: exec, exit },
-            Step::Dropped { .. } => return None,
+            Step::Starting | Step::Refused | Step::Dropped { .. } => return None,
             Step::Deleted { exit } => Event::TaskDeleted { id, exit },
         })
     }
@@ -252,6 +291,7 @@ mod tests {
         first.note(at, Step::Created { pid: 7 });
         first.note(at, exited("e"));
         assert_eq!(heard.told(), ["create", "add e", "start e", "exit e 3"]);
+        first.starting();
         let (second, heard) = life(folder.path());
         assert_eq!(second.exit_of("e"), Some(exit(3)));
         for step in [exited("e"), exited(""), Step::Started { exec: String::new(), pid: 7 }] {
@@ -273,7 +313,9 @@ mod tests {
         first.note(at, Step::Created { pid: 7 });
         first.note(at, exited("e"));
         first.note(at, Step::Dropped { exec: "e".into() });
+        first.starting();
         first.note(at, exited(""));
+        first.answered(false);
         let (_, heard) = life(folder.path());
         assert_eq!(heard.told(), Vec::<String>::new());
         let told = told.told.lock().unwrap();
@@ -305,12 +347,72 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_never_started_is_deleted_without_a_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let (life, heard) = life(folder.path());
-        life.note(SystemTime::now(), Step::Created { pid: 7 });
-        life.note(SystemTime::now(), Step::Deleted { exit: exit(137) });
-        assert_eq!(heard.told(), ["create", "delete"]);
+    fn a_task_that_never_started_ends_and_is_deleted_without_a_start() {
+        let at = SystemTime::now();
+        for deleted_at_once in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let (life, heard) = life(folder.path());
+            life.note(at, Step::Created { pid: 7 });
+            if !deleted_at_once {
+                life.note(at, exited(""));
+            }
+            life.note(at, Step::Deleted { exit: exit(3) });
+            life.note(at, exited(""));
+            assert_eq!(heard.told(), ["create", "exit c 3", "delete"]);
+        }
+    }
+
+    #[test]
+    fn an_end_waits_for_the_answer_to_a_start() {
+        let at = SystemTime::now();
+        let started = Step::Started { exec: String::new(), pid: 7 };
+        for (answer, told) in [
+            (Ok(()), vec!["create", "start", "exit c 3"]),
+            // The shim said no.
+            (Err(true), vec!["create", "exit c 3"]),
+            // It said nothing: it may have done it.
+            (Err(false), vec!["create", "start", "exit c 3"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (life, heard) = life(folder.path());
+            life.note(at, Step::Created { pid: 7 });
+            life.starting();
+            life.note(at, exited(""));
+            assert_eq!((heard.told(), life.exit_of("")), (vec!["create".to_owned()], None));
+            if answer.is_ok() {
+                life.note(at, started.clone());
+            }
+            // Some shims tell twice.
+            life.note(at, exited(""));
+            life.answered(answer == Err(true));
+            assert_eq!(heard.told(), told, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_waits_for_no_answer_and_a_second_start_that_is_refused_changes_nothing() {
+        let (folder, at) = (tempfile::tempdir().unwrap(), SystemTime::now());
+        let (first, heard) = life(folder.path());
+        first.note(at, Step::Created { pid: 7 });
+        first.starting();
+        first.starting();
+        first.answered(true);
+        first.note(at, exited(""));
+        first.note(at, Step::Deleted { exit: exit(3) });
+        first.answered(false);
+        assert_eq!(heard.told(), ["create", "start", "exit c 3", "delete"]);
+    }
+
+    #[test]
+    fn a_start_that_was_refused_is_none_for_a_later_run_either() {
+        let (folder, at) = (tempfile::tempdir().unwrap(), SystemTime::now());
+        let (first, _) = life(folder.path());
+        first.note(at, Step::Created { pid: 7 });
+        first.starting();
+        first.answered(true);
+        let (second, heard) = life(folder.path());
+        second.note(at, exited(""));
+        assert_eq!(heard.told(), ["exit c 3"]);
     }
 
     #[test]

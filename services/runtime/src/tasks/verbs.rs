@@ -22,11 +22,8 @@ impl Tasks {
     pub async fn start(&self, ns: &Namespace, id: &str, exec: &str) -> Result<u32> {
         let (task, exec, tasks) = (self.find(ns, id)?, exec.to_owned(), self.clone());
         let work = async move {
-            let pid = task.client()?.start(&exec).await?;
-            let first = exec.is_empty();
-            // Not left to the shim's own event, which may come after what the caller does next.
-            task.life.note(SystemTime::now(), Step::Started { exec, pid });
-            if first {
+            let pid = task.start(&exec).await?;
+            if exec.is_empty() {
                 tasks.restored(&task).await;
             }
             Ok(pid)
@@ -203,6 +200,25 @@ impl Tasks {
         annotations: HashMap<String, String>,
     ) -> Result<()> {
         self.find(ns, id)?.client()?.update(resources.as_ref(), annotations).await
+    }
+}
+
+impl Task {
+    /// Has the shim start a process, and tells that it did.
+    async fn start(&self, exec: &str) -> Result<u32> {
+        let (client, first) = (self.client()?, exec.is_empty());
+        if first {
+            self.life.starting();
+        }
+        let started = client.start(exec).await;
+        if let Ok(pid) = started {
+            // Not left to the shim's own event, which may come after what the caller does next.
+            self.life.note(SystemTime::now(), Step::Started { exec: exec.to_owned(), pid });
+        }
+        if first {
+            self.life.answered(started.as_ref().is_err_and(Error::is_refusal));
+        }
+        started
     }
 }
 

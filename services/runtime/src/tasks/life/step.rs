@@ -17,6 +17,11 @@ pub enum Step {
         /// Its name.
         exec: String,
     },
+    /// The first process is about to be started, so that an end has a start before it even if
+    /// nobody tells. Nobody is told.
+    Starting,
+    /// It was not, after all. Nobody is told.
+    Refused,
     /// A process runs.
     Started {
         /// Its name.
@@ -46,7 +51,7 @@ pub enum Step {
 impl Step {
     pub(super) fn process(&self) -> &str {
         match self {
-            Step::Created { .. } | Step::Deleted { .. } => "",
+            Step::Created { .. } | Step::Starting | Step::Refused | Step::Deleted { .. } => "",
             Step::Added { exec }
             | Step::Started { exec, .. }
             | Step::Exited { exec, .. }
@@ -56,7 +61,9 @@ impl Step {
 
     pub(super) fn stage(&self) -> Stage {
         match self {
-            Step::Created { .. } | Step::Added { .. } => Stage::Created,
+            Step::Created { .. } | Step::Added { .. } | Step::Starting | Step::Refused => {
+                Stage::Created
+            }
             Step::Started { .. } => Stage::Started,
             Step::Exited { .. } => Stage::Exited,
             Step::Dropped { .. } | Step::Deleted { .. } => Stage::Deleted,
@@ -68,7 +75,7 @@ impl Step {
         let pid = match self {
             Step::Created { pid } | Step::Started { pid, .. } => *pid,
             Step::Exited { exit, .. } | Step::Deleted { exit } => exit.pid,
-            Step::Added { .. } | Step::Dropped { .. } => 0,
+            Step::Added { .. } | Step::Starting | Step::Refused | Step::Dropped { .. } => 0,
         };
         (pid != 0).then_some(pid)
     }

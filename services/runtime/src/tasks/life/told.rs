@@ -1,6 +1,7 @@
 //! What was told of a task, as a new run of the service reads it again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::SystemTime;
 
 use berth_mount::Mount;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub(super) struct Process {
     pub(super) stage: Stage,
     pub(super) pid: u32,
     pub(super) exit: Option<Exit>,
+    /// Its start was asked for, and was not refused.
+    starting: bool,
     /// Numbers of earlier processes of this name.
     earlier: Vec<u32>,
 }
@@ -38,6 +41,10 @@ pub(super) struct Told {
     /// Added processes that were deleted, oldest first.
     dropped: VecDeque<String>,
     pub(super) made: Made,
+    /// Starts of the first process that are not answered yet.
+    pub(super) asked: usize,
+    /// Its end, if that was heard of meanwhile: whether it has a start before it is in question.
+    pub(super) held: Option<(SystemTime, Step)>,
 }
 
 /// What a task is made with, as far as the event of its making says it.
@@ -52,11 +59,30 @@ pub struct Made {
 }
 
 impl Told {
+    /// What is known of the first process.
+    pub(super) fn first(&self) -> Process {
+        self.processes.get("").cloned().unwrap_or_default()
+    }
+
+    /// Whether it depends on the answer to a start what is to be told before this.
+    pub(super) fn is_in_question(&self, step: &Step) -> bool {
+        let (ends, first) = (step.stage() == Stage::Exited, self.first());
+        self.asked > 0
+            && ends
+            && step.process().is_empty()
+            && first.stage < Stage::Started
+            && !first.is_of_earlier(step)
+    }
+
     pub(super) fn advance(&mut self, step: &Step) {
         let process = self.processes.entry(step.process().to_owned()).or_default();
-        process.stage = step.stage();
+        if !matches!(step, Step::Starting | Step::Refused) {
+            process.stage = step.stage();
+        }
         match step {
             Step::Created { pid } | Step::Started { pid, .. } => process.pid = *pid,
+            Step::Starting => process.starting = true,
+            Step::Refused => process.starting = false,
             // In a journal: the name was given again.
             Step::Added { .. } => (process.pid, process.exit) = (0, None),
             Step::Exited { exit, .. } => {
@@ -103,7 +129,11 @@ impl Told {
 pub(super) fn missing(known: &Process, step: &Step) -> Vec<Step> {
     let exec = step.process().to_owned();
     let (pid, exit) = match step {
-        Step::Created { .. } | Step::Added { .. } | Step::Dropped { .. } => return Vec::new(),
+        Step::Created { .. }
+        | Step::Added { .. }
+        | Step::Starting
+        | Step::Refused
+        | Step::Dropped { .. } => return Vec::new(),
         Step::Started { pid, .. } => (*pid, None),
         Step::Exited { exit, .. } => (exit.pid, None),
         Step::Deleted { exit } => (exit.pid, Some(*exit)),
@@ -115,12 +145,13 @@ pub(super) fn missing(known: &Process, step: &Step) -> Vec<Step> {
             false => Step::Added { exec: exec.clone() },
         });
     }
-    // A task that was made and never started has no start, however it ends.
-    let ran = known.stage == Stage::Started || step.stage() == Stage::Exited;
+    // A first process is there before it is started, and may end so; an added one is not.
+    let ran = known.starting || known.stage == Stage::Started || !exec.is_empty();
     if known.stage < Stage::Started && step.stage() > Stage::Started && ran && pid != 0 {
         steps.push(Step::Started { exec: exec.clone(), pid });
     }
-    if let Some(exit) = exit.filter(|_| known.stage == Stage::Started) {
+    let exists = ran || pid != 0;
+    if let Some(exit) = exit.filter(|_| known.stage < Stage::Exited && exists) {
         steps.push(Step::Exited { exec, exit });
     }
     steps
