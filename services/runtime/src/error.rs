@@ -83,6 +83,9 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// The OCI runtime does not do what a specification asks for, or does not say so.
+    #[error("failed to validate OCI runtime features: {0}")]
+    Features(String),
     /// The runtime's name leads to no shim.
     #[error("failed to resolve runtime path: {0}")]
     NoRuntime(String),
@@ -213,7 +216,7 @@ impl Coded for Error {
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
             Error::Epoch(_) => Code::Aborted,
             // As containerd has it.
-            Error::ShimProgram { .. } | Error::NoRuntime(_) => Code::Unknown,
+            Error::ShimProgram { .. } | Error::NoRuntime(_) | Error::Features(_) => Code::Unknown,
             Error::Child { source, .. } => source.code(),
             Error::Shim { source, .. } => source.code(),
             Error::Bundle { source, .. } => code_of_io(source),

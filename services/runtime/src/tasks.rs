@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod create;
+mod features;
 mod join;
 mod life;
 mod list;

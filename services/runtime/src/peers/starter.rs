@@ -21,6 +21,8 @@ use crate::shims::{Bootstrap, Known, Launcher, STARTING};
 const OURS: &str = "(berth)";
 /// Under this annotation a shim names the types of mounts that it makes by itself.
 const ALLOWED_MOUNTS: &str = "containerd.io/runtime-allow-mounts";
+/// Under this name a shim passes on what its OCI runtime prints as its features.
+const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 /// containerd's own shim, and the version of it that began to read parameters.
 const RUNC: &str = "io.containerd.runc.v2";
 const FIRST_WITH_PARAMETERS: (u32, u32) = (2, 3);
@@ -88,6 +90,24 @@ impl Starter {
     /// [`Error::Child`], [`Error::NoRuntime`].
     pub async fn own_mounts(&self, program: &Path) -> Result<Vec<String>> {
         Ok(self.fact(program).await?.mounts)
+    }
+
+    /// What the OCI runtime that a program runs with these options says of itself, which is JSON;
+    /// nothing if that is not of runc's kind.
+    ///
+    /// # Errors
+    /// [`Error::Child`], [`Error::ShimProgram`], also of a program that does not describe itself.
+    pub async fn features(&self, program: &Path, options: &TaskOptions) -> Result<Option<Bytes>> {
+        let input = options.create.as_ref().map(|any| wire(any).encode_to_vec());
+        let printed = self.launcher.ask(program, "-info", &input.unwrap_or_default()).await?;
+        let unsaid = |why: String| Error::ShimProgram {
+            step: "unmarshal runtime features",
+            program: program.to_owned(),
+            why,
+        };
+        let info = RuntimeInfo::decode(printed).map_err(|error| unsaid(error.to_string()))?;
+        let features = info.features.ok_or_else(|| unsaid("it tells none".into()))?;
+        Ok((features.type_url == FEATURES).then(|| features.value.into()))
     }
 
     async fn fact(&self, program: &Path) -> Result<Fact> {

@@ -77,6 +77,8 @@ impl Tasks {
         if !create.checkpoint.is_empty() {
             options.checkpoint.clone_from(&create.checkpoint);
         }
+        let spec = container.spec.as_ref().map(|spec| &*spec.value).unwrap_or_default();
+        self.check_features(&program, &options, spec).await?;
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
         let system = self.activate(ns, &create, &program).await?;
         let activated = system.is_some();
