@@ -30,7 +30,7 @@ fn tools() -> Result<()> {
 const GONE: [(&str, &str); 5] = [
     ("io.containerd.internal.v1 opt", "ctr installs into the folder that it is told"),
     ("io.containerd.internal.v1 restart", "of type io.containerd.monitor.container.v1 since 2.0"),
-    ("io.containerd.monitor.v1 cgroups", "metrics are still to come"),
+    ("io.containerd.monitor.v1 cgroups", "shims measure, and watch memory"),
     ("io.containerd.runtime.v1 linux", "gone since 2.0"),
     ("io.containerd.service.v1 leases-service", "of type io.containerd.lease.v1 since 1.7"),
 ];

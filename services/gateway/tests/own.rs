@@ -65,14 +65,19 @@ async fn whoever_has_a_plugin_tells_of_it() {
 }
 
 #[tokio::test]
-async fn the_server_has_the_uuid_that_distribution_keeps() {
-    let node = Node::new("10s");
+async fn the_server_has_the_uuid_that_distribution_keeps_and_what_runtime_noticed() {
+    let node = Node::new("100ms");
     let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));
     let mut client = IntrospectionClient::new(node.channel.clone());
     let server = client.server(()).await.unwrap().into_inner();
     assert_eq!(server.uuid, "uuid-of-distribution");
+    assert!(server.deprecations.is_empty(), "{:?}", server.deprecations);
     assert_eq!(server.pid, u64::from(std::process::id()));
     assert_ne!(server.pidns, 0);
+    let _runtime = node.start(Service::Runtime, fakes::parts("runtime"));
+    let server = client.server(()).await.unwrap().into_inner();
+    let told: Vec<_> = server.deprecations.iter().map(|told| told.id.as_str()).collect();
+    assert_eq!(told, ["deprecation-of-runtime"]);
 }
 
 async fn subscribe(

@@ -36,6 +36,7 @@ use crate::gate::Gate;
 use crate::sandboxes::{Controller, Sandboxers, Sandboxes};
 use crate::shims::Launcher;
 use crate::tasks::Tasks;
+use crate::warnings::Warnings;
 
 /// What the services are made of.
 #[derive(Clone)]
@@ -74,7 +75,12 @@ pub fn routes(domain: &Domain) -> Routes {
     }
     let Domain { containers, tasks, sandboxes, controller, sandboxers, .. } = domain.clone();
     let Domain { gate, ring, recovered, launcher, stop, .. } = domain.clone();
-    let described = introspection::Service { launcher, sandboxers: sandboxers.clone() };
+    let warnings = Warnings::of_machine();
+    let described = introspection::Service {
+        launcher,
+        sandboxers: sandboxers.clone(),
+        warnings: warnings.clone(),
+    };
     let counted = namespaces::Service {
         gate: gate.clone(),
         containers: containers.clone(),
@@ -92,7 +98,7 @@ pub fn routes(domain: &Domain) -> Routes {
         false => berth_node_events::service(ring.clone(), stop),
     };
     Routes::new(service!(ContainersServer, containers::Service(containers)))
-        .add_service(service!(TasksServer, tasks::Service(tasks)))
+        .add_service(service!(TasksServer, tasks::Service(tasks, warnings.clone())))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes)))
         .add_service(service!(ControllerServer, sandbox_controller::Service(sandboxers)))
         .add_service(service!(EventsServer, events::Service(ring)))

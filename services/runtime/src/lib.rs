@@ -25,6 +25,7 @@ pub mod shims;
 pub mod tasks;
 
 mod serve;
+pub mod warnings;
 mod work;
 
 pub use error::{Error, Result};

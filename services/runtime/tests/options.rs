@@ -8,6 +8,7 @@ use std::path::Path;
 
 use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::services::containers::v1 as containers;
+use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
 use berth_proto::pack;
 use serde_json::{Value, json};
 use support::{GRPC_SHIM, Node, container, ns, shims};
@@ -132,4 +133,33 @@ async fn a_shim_lives_in_the_control_group_that_is_asked_for() {
         support::until("the group is empty", || std::fs::remove_dir(&folder).is_ok()).await;
         node.finish().await;
     }
+}
+
+/// Parameters of sandboxes do not belong into runc's options any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_go_is_noticed() {
+    let node = Node::start().await;
+    let told = async || {
+        let mut client = IntrospectionClient::new(node.channel.clone());
+        let server = client.server(()).await.unwrap().into_inner();
+        assert!(server.deprecations.iter().all(|told| told.last_occurrence.is_some()));
+        let ids = server.deprecations.into_iter().map(|told| told.id);
+        ids.map(|id| id.replace("io.containerd.deprecation/", "")).collect::<Vec<_>>()
+    };
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let machine = if unified { Vec::new() } else { vec!["cgroup-v1".to_owned()] };
+    assert_eq!(told().await, machine);
+    record(&node, &shims()[0], "old", |_| ()).await;
+    let options = Options { task_api_version: 3, ..Options::default() };
+    let options = Some(pack(&options));
+    let asked = node.create_with("old", |request| {
+        (request.options, request.task_api_version) = (options.clone(), 3);
+    });
+    asked.await.unwrap();
+    assert_eq!(told().await, machine, "the request says it as well");
+    node.delete("old").await.unwrap();
+    node.create_with("old", |request| request.options = options.clone()).await.unwrap();
+    assert_eq!(told().await, [machine, vec!["runc-options-task-api-version".into()]].concat());
+    node.delete("old").await.unwrap();
+    node.finish().await;
 }

@@ -70,6 +70,7 @@ impl Context {
         }
         plugins.extend([
             plugin(DIFFER, walking::NAME, &[METADATA, MOUNT_MANAGER]).on_host(),
+            plugin(MOUNT_HANDLER, "erofs", &[]),
             plugin(MOUNT_MANAGER, "bolt", &[METADATA, MOUNT_HANDLER]),
             plugin(SERVICE, "diff-service", &[DIFFER]),
             plugin(SERVICE, "snapshots-service", &[METADATA]),

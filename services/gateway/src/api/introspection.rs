@@ -7,7 +7,7 @@ use berth_proto::containerd::services::introspection::v1::{
     Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
     introspection_server,
 };
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tonic::{Code, Request, Response, Status};
 
 use crate::upstreams::Upstreams;
@@ -50,9 +50,13 @@ impl introspection_server::Introspection for Introspection {
     }
 
     async fn server(&self, _: Request<()>) -> Result<Response<ServerResponse>, Status> {
-        let uuid = peers::uuid(self.upstreams.of(Service::Distribution).clone()).await?;
+        let (uuid, deprecations) = join(
+            peers::uuid(self.upstreams.of(Service::Distribution).clone()),
+            peers::deprecations(self.upstreams.of(Service::Runtime).clone()),
+        )
+        .await;
         let (pid, pidns) = (u64::from(std::process::id()), self.pidns);
-        Ok(Response::new(ServerResponse { uuid, pid, pidns, deprecations: Vec::new() }))
+        Ok(Response::new(ServerResponse { uuid: uuid?, pid, pidns, deprecations }))
     }
 
     /// Whoever knows the plugin answers; one that does not answer may know it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use berth_grpc::MAX_MESSAGE;
 use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
 use berth_proto::containerd::services::introspection::v1::{
-    Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest,
+    DeprecationWarning, Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest,
 };
 use berth_proto::google::rpc;
 use tokio::time::timeout;
@@ -48,6 +48,18 @@ pub async fn parts(upstream: Upstream) -> Vec<Plugin> {
 pub async fn uuid(upstream: Upstream) -> Result<String, Status> {
     let mut client = IntrospectionClient::new(upstream.calls().clone());
     in_time(client.server(())).await.map(|server| server.uuid)
+}
+
+/// What a service has noticed of uses that are to go; nothing while it is away.
+pub async fn deprecations(upstream: Upstream) -> Vec<DeprecationWarning> {
+    let mut client = IntrospectionClient::new(upstream.calls().clone());
+    match in_time(client.server(())).await {
+        Ok(server) => server.deprecations,
+        Err(status) => {
+            tracing::warn!(service = upstream.name(), %status, "ask for deprecations");
+            Vec::new()
+        }
+    }
 }
 
 /// What a service tells of one plugin. A program that it asks may take its time.

@@ -127,7 +127,10 @@ impl introspection::introspection_server::Introspection for Parts {
         _: Request<()>,
     ) -> Result<Response<introspection::ServerResponse>, Status> {
         let uuid = format!("uuid-of-{}", self.0);
-        Ok(Response::new(introspection::ServerResponse { uuid, ..Default::default() }))
+        let id = format!("deprecation-of-{}", self.0);
+        let deprecations = vec![introspection::DeprecationWarning { id, ..Default::default() }];
+        let server = introspection::ServerResponse { uuid, deprecations, ..Default::default() };
+        Ok(Response::new(server))
     }
 
     async fn plugin_info(

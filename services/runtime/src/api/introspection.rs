@@ -6,20 +6,25 @@ use berth_introspection::kind::{
     SANDBOX_STORE, SERVICE, SHIM, TTRPC, WARNING,
 };
 use berth_introspection::{Described, plugin, proxy};
+use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::services::introspection::v1 as wire;
+use berth_proto::containerd::services::tasks::v1::CreateTaskRequest;
 use berth_proto::containerd::types::{RuntimeInfo, RuntimeRequest};
 use berth_proto::{pack, unpack};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
+use super::wire::time;
 use crate::error::Error;
 use crate::sandboxes::{SHIM as SHIM_SANDBOXER, Sandboxers};
 use crate::shims::Launcher;
+use crate::warnings::{Deprecation, Warnings};
 
-/// Serves plugins.
+/// Serves plugins and deprecations.
 pub(super) struct Service {
     pub(super) launcher: Launcher,
     pub(super) sandboxers: Sandboxers,
+    pub(super) warnings: Warnings,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -53,8 +58,15 @@ impl wire::introspection_server::Introspection for Service {
         Ok(Response::new(wire::PluginInfoResponse { plugin: Some(plugin), extra }))
     }
 
+    /// This service's part of it, which the gateway adds to the rest.
     async fn server(&self, _request: Request<()>) -> Answer<wire::ServerResponse> {
-        Err(status(Error::Unimplemented("server information of one service, ask the gateway")))
+        let told = self.warnings.all().into_iter().map(|(used, at)| wire::DeprecationWarning {
+            id: used.id().into(),
+            message: used.message().into(),
+            last_occurrence: time(at),
+        });
+        let deprecations = told.collect();
+        Ok(Response::new(wire::ServerResponse { deprecations, ..Default::default() }))
     }
 }
 
@@ -75,6 +87,17 @@ impl Service {
         RuntimeInfo::decode(printed)
             .map_err(|e| Error::Invalid(format!("decode runtime information: {e}")))
     }
+}
+
+/// What a creation uses that is to go: parameters of sandboxes among runc's, where they count.
+pub(super) fn deprecated(create: &CreateTaskRequest) -> impl Iterator<Item = Deprecation> {
+    let options = create.options.as_ref().and_then(unpack::<Options>);
+    // What cannot be read is refused by whoever needs it.
+    let options = options.and_then(Result::ok).unwrap_or_default();
+    let address = create.task_api_address.is_empty() && !options.task_api_address.is_empty();
+    let version = create.task_api_version == 0 && options.task_api_version != 0;
+    let address = address.then_some(Deprecation::TaskApiAddress);
+    address.into_iter().chain(version.then_some(Deprecation::TaskApiVersion))
 }
 
 fn plugins() -> Vec<wire::Plugin> {

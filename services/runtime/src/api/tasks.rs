@@ -11,14 +11,15 @@ use berth_proto::unpack;
 use tonic::{Request, Response, Status};
 use wire::tasks_server::Tasks as Api;
 
-use super::checkpoint;
 use super::wire::{any, mount, time, wire_any};
+use super::{checkpoint, introspection};
 use crate::error::Error;
 use crate::process::{self, Exit, Io, Pid, State};
 use crate::tasks::{Create, Dump, Tasks};
+use crate::warnings::Warnings;
 
 /// Serves tasks.
-pub(super) struct Service(pub(super) Tasks);
+pub(super) struct Service(pub(super) Tasks, pub(super) Warnings);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -29,7 +30,9 @@ impl Api for Service {
         request: Request<wire::CreateTaskRequest>,
     ) -> Answer<wire::CreateTaskResponse> {
         let ns = namespace(&request)?;
-        let create = create_of(request.into_inner())?;
+        let request = request.into_inner();
+        introspection::deprecated(&request).for_each(|used| self.1.tell(used));
+        let create = create_of(request)?;
         let container_id = create.id.clone();
         let pid = self.0.create(ns, create).await.map_err(status)?;
         Ok(Response::new(wire::CreateTaskResponse { container_id, pid }))
