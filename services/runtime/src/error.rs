@@ -36,6 +36,9 @@ pub enum Error {
         /// Why not.
         source: berth_ids::Error,
     },
+    /// A part of a name is not allowed.
+    #[error(transparent)]
+    Identifier(berth_ids::Error),
     /// A field that must be set is not, or one that must not change would.
     #[error("{0}: invalid argument")]
     Invalid(String),
@@ -210,7 +213,7 @@ impl Coded for Error {
             | Error::SandboxRuns(_)
             | Error::TaskExists(_) => Code::AlreadyExists,
             Error::Within { source, .. } => source.code(),
-            Error::Name { source, .. } => source.code(),
+            Error::Name { source, .. } | Error::Identifier(source) => source.code(),
             Error::Invalid(_) => Code::InvalidArgument,
             Error::Filter(error) => error.code(),
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,

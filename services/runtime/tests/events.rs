@@ -3,9 +3,11 @@
 
 mod support;
 
+use api::events_client::EventsClient;
 use berth_proto::berth::node::v1 as wire;
-use berth_proto::containerd::events::TaskExit;
+use berth_proto::containerd::events::{TaskDelete, TaskExit, TaskStart};
 use berth_proto::containerd::services::events::ttrpc::v1::ForwardRequest;
+use berth_proto::containerd::services::events::v1 as api;
 use berth_proto::containerd::types::Envelope;
 use support::{Node, SOON, shims, until};
 use wire::node_events_client::NodeEventsClient;
@@ -150,8 +152,8 @@ fn from_start() -> wire::NodeSubscribeRequest {
     wire::NodeSubscribeRequest { from_start: true, ..Default::default() }
 }
 
-/// Brings the news of an added process as its shim does.
-async fn forward_exit(node: &Node, id: &str) {
+/// The end of an added process, as its shim tells it.
+fn exit_of(id: &str) -> Envelope {
     let exit = TaskExit {
         container_id: id.into(),
         id: "added".into(),
@@ -159,33 +161,101 @@ async fn forward_exit(node: &Node, id: &str) {
         exit_status: 3,
         exited_at: None,
     };
-    let envelope = Envelope {
-        timestamp: None,
+    envelope("/tasks/exit", berth_proto::pack(&exit))
+}
+
+fn envelope(topic: &str, event: prost_types::Any) -> Envelope {
+    Envelope {
+        timestamp: Some(berth_grpc::time::to_wire(std::time::SystemTime::now())),
         namespace: "test".into(),
-        topic: "/tasks/exit".into(),
-        event: Some(berth_proto::pack(&exit)),
-    };
+        topic: topic.into(),
+        event: Some(event),
+    }
+}
+
+/// Brings news as shims do.
+async fn forward(node: &Node, envelope: Envelope) -> Result<(), berth_ttrpc::Error> {
     let socket = node.folder.path().join("run/berth.sock.ttrpc");
     until("the service listens to shims", || socket.exists()).await;
     let client = berth_ttrpc::Client::connect(&socket, SOON).await.unwrap();
     let service = "containerd.services.events.ttrpc.v1.Events";
     let request = ForwardRequest { envelope: Some(envelope) };
-    client.call::<()>(service, "Forward", &request, SOON).await.unwrap();
+    client.call::<()>(service, "Forward", &request, SOON).await
 }
 
 /// Tasks may be somebody else's, whose shim has this service publish its events.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_process_of_an_unknown_task_is_passed_on_but_not_one_of_a_task_that_ended() {
     let node = Node::start().await;
-    forward_exit(&node, "elsewhere").await;
+    forward(&node, exit_of("elsewhere")).await.unwrap();
     assert_eq!(node.events("elsewhere").await, ["exit added 3"]);
 
     let shim = shims().remove(0);
     node.run(&shim, "ended", "exit 0").await;
     node.wait("ended", "").await.unwrap();
     node.delete("ended").await.unwrap();
-    forward_exit(&node, "ended").await;
+    forward(&node, exit_of("ended")).await.unwrap();
     let told = node.events_until("ended", "delete 0").await;
     assert_eq!(told, ["create", "start", "exit ended 0", "delete 0"]);
+    node.finish().await;
+}
+
+/// Some shims have a program publish for them, others are told by clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_of_a_task_is_not_told_again_whoever_publishes_it() {
+    let node = Node::start().await;
+    let pid = node.run(&shims()[0], "own", "exit 0").await;
+    node.wait("own", "").await.unwrap();
+    let told = node.events_until("own", "exit own 0").await;
+    let mut client = EventsClient::new(node.channel.clone());
+    let start = |id: &str, pid| berth_proto::pack(&TaskStart { container_id: id.into(), pid });
+    let publish = |event| {
+        let topic = "/tasks/start".to_owned();
+        support::ns(api::PublishRequest { topic, event: Some(event) })
+    };
+    let forwarded = |event| {
+        let envelope = Some(envelope("/tasks/start", event));
+        support::ns(api::ForwardRequest { envelope })
+    };
+    client.publish(publish(start("own", pid))).await.unwrap();
+    client.forward(forwarded(start("own", pid))).await.unwrap();
+    client.publish(publish(start("another", 1))).await.unwrap();
+    client.forward(forwarded(start("another", 2))).await.unwrap();
+    assert_eq!(node.events("another").await, ["start", "start"]);
+    assert_eq!(node.events("own").await, told);
+
+    // A deletion is not believed while the shim has the task.
+    let deleted = TaskDelete { container_id: "own".into(), pid, ..TaskDelete::default() };
+    let topic = "/tasks/delete".to_owned();
+    let event = Some(berth_proto::pack(&deleted));
+    client.publish(support::ns(api::PublishRequest { topic, event })).await.unwrap();
+    assert_eq!(node.list().await.len(), 1);
+    assert_eq!(node.delete("own").await.unwrap(), 0);
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_forwarded_says_whose_it_is_what_and_when() {
+    let node = Node::start().await;
+    let whole = exit_of("x");
+    let topic = |topic: &str| Envelope { topic: topic.into(), ..whole.clone() };
+    for (refused, why) in [
+        (Envelope { timestamp: None, ..whole.clone() }, "timestamp must be set on forwarded event"),
+        (
+            Envelope { namespace: "a b".into(), ..whole.clone() },
+            "has invalid namespace: identifier",
+        ),
+        (topic(""), "envelope topic \"\": must not be empty"),
+        (topic("a"), "envelope topic \"a\": must start with '/'"),
+        (topic("/"), "envelope topic \"/\": must have at least one component"),
+        (topic("/a//b"), "failed validation on component \"\": identifier must not be empty"),
+    ] {
+        let request = api::ForwardRequest { envelope: Some(refused.clone()) };
+        let by_grpc = EventsClient::new(node.channel.clone()).forward(request).await.unwrap_err();
+        let by_ttrpc = forward(&node, refused).await.unwrap_err();
+        assert_eq!(by_grpc.code(), tonic::Code::InvalidArgument, "{by_grpc}");
+        assert_eq!(by_grpc.message(), by_ttrpc.to_string());
+        assert!(by_grpc.message().contains(why), "{by_grpc}");
+    }
     node.finish().await;
 }

@@ -180,7 +180,8 @@ fn step(event: &prost_types::Any) -> Option<(String, Step)> {
     None
 }
 
-/// Takes events from shims.
+/// Takes events from shims, and from whoever publishes for them.
+#[derive(Clone)]
 pub struct Forwarder {
     /// The tasks that they are about.
     pub tasks: Tasks,
@@ -191,19 +192,32 @@ pub struct Forwarder {
 impl Forwarder {
     fn forward(&self, envelope: Option<Envelope>) -> Result<(), Error> {
         let missing = || Error::Invalid("envelope must be set".into());
-        let envelope = envelope.ok_or_else(missing)?;
-        let ns = envelope.namespace.parse::<Namespace>();
-        let ns = ns.map_err(|source| Error::Name { what: "envelope.namespace", source })?;
-        let event = envelope.event.ok_or_else(|| Error::Invalid("event must be set".into()))?;
-        let at = from_wire(envelope.timestamp.as_ref()).unwrap_or_else(SystemTime::now);
+        let Envelope { timestamp, namespace, topic, event } = envelope.ok_or_else(missing)?;
+        let ns = namespace.parse::<Namespace>();
+        let what = "event envelope has invalid namespace";
+        let ns = ns.map_err(|source| Error::Name { what, source })?;
+        validate_topic(&topic)?;
+        let untimed = || Error::Invalid("timestamp must be set on forwarded event".into());
+        let at = from_wire(timestamp.as_ref()).ok_or_else(untimed)?;
+        self.tell(at, &ns, topic, event)
+    }
+
+    /// Tells of an event; one of a task of ours only if that was not told yet.
+    fn tell(
+        &self,
+        at: SystemTime,
+        ns: &Namespace,
+        topic: String,
+        event: Option<prost_types::Any>,
+    ) -> Result<(), Error> {
+        let event = event.ok_or_else(|| Error::Invalid("event must be set".into()))?;
         if let Some((id, step)) = step(&event)
-            && self.tasks.note(at, &ns, &id, step)
+            && self.tasks.note(at, ns, &id, step)
         {
             return Ok(());
         }
-        validate_topic(&envelope.topic)?;
-        let event = Event::Foreign { topic: envelope.topic, event: any(event) };
-        RingSink(self.ring.clone()).publish_at(at, &ns, event);
+        let event = Event::Foreign { topic, event: any(event) };
+        RingSink(self.ring.clone()).publish_at(at, ns, event);
         Ok(())
     }
 }
@@ -226,7 +240,7 @@ impl berth_ttrpc::Handler for Forwarder {
 }
 
 /// Serves events over gRPC.
-pub(super) struct Service(pub(super) Ring);
+pub(super) struct Service(pub(super) Forwarder);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -235,16 +249,14 @@ impl api::events_server::Events for Service {
     async fn publish(&self, request: Request<api::PublishRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
         let api::PublishRequest { topic, event } = request.into_inner();
-        self.tell(SystemTime::now(), &ns, topic, event)
+        validate_topic(&topic).map_err(status)?;
+        self.0.tell(SystemTime::now(), &ns, topic, event).map_err(status)?;
+        Ok(Response::new(()))
     }
 
     async fn forward(&self, request: Request<api::ForwardRequest>) -> Answer<()> {
-        let missing = || status(Error::Invalid("envelope must be set".into()));
-        let envelope = request.into_inner().envelope.ok_or_else(missing)?;
-        let ns = envelope.namespace.parse::<Namespace>();
-        let named = |source| status(Error::Name { what: "envelope.namespace", source });
-        let at = from_wire(envelope.timestamp.as_ref()).unwrap_or_else(SystemTime::now);
-        self.tell(at, &ns.map_err(named)?, envelope.topic, envelope.event)
+        self.0.forward(request.into_inner().envelope).map_err(status)?;
+        Ok(Response::new(()))
     }
 
     type SubscribeStream = BoxStream<'static, Result<Envelope, Status>>;
@@ -258,35 +270,21 @@ impl api::events_server::Events for Service {
     }
 }
 
-impl Service {
-    #[allow(clippy::result_large_err, reason = "handlers return Status")]
-    fn tell(
-        &self,
-        at: SystemTime,
-        ns: &Namespace,
-        topic: String,
-        event: Option<prost_types::Any>,
-    ) -> Answer<()> {
-        validate_topic(&topic).map_err(status)?;
-        let missing = || status(Error::Invalid("event must be set".into()));
-        let event = any(event.ok_or_else(missing)?);
-        RingSink(self.0.clone()).publish_at(at, ns, Event::Foreign { topic, event });
-        Ok(Response::new(()))
-    }
-}
-
 /// containerd's rule: `/a/b`, each part an identifier.
 fn validate_topic(topic: &str) -> Result<(), Error> {
-    let invalid = |why: &str| Err(Error::Invalid(format!("topic {topic:?} {why}")));
+    let invalid = |why: &str| Err(Error::Invalid(format!("envelope topic {topic:?}: {why}")));
     match topic.strip_prefix('/') {
+        None if topic.is_empty() => invalid("must not be empty"),
         None => invalid("must start with '/'"),
         Some("") => invalid("must have at least one component"),
         Some(rest) => {
-            let parts = rest.split('/');
-            if parts.map(berth_ids::validate_identifier).all(|part| part.is_ok()) {
-                return Ok(());
+            for part in rest.split('/') {
+                berth_ids::validate_identifier(part).map_err(|source| {
+                    let step = format!("envelope topic {topic:?}: failed validation on component");
+                    Error::within(format!("{step} {part:?}"))(Error::Identifier(source))
+                })?;
             }
-            invalid("has a component that is no identifier")
+            Ok(())
         }
     }
 }

@@ -92,12 +92,14 @@ impl Tasks {
 
     /// Takes away what is left of a task that its shim does not have, unless somebody is at it: an
     /// earlier run of this service was killed before the task was made, or had it deleted and was
-    /// killed before it did the rest.
+    /// killed before it did the rest. The shim is asked, whoever tells of it.
     pub(super) fn finish_deletion(&self, task: Arc<Task>) {
         let tasks = self.clone();
         self.0.parts.jobs.spawn("task-left", async move {
             let _deleting = task.deleting.lock().await;
-            if let Ok(client) = task.client() {
+            if let Ok(client) = task.client()
+                && client.state_at_last("").await.is_err_and(|error| error.is_not_found())
+            {
                 tasks.abandon(&task, &client).await;
             }
         });
