@@ -66,8 +66,15 @@ async fn updates_touch_what_the_mask_names() {
     assert_eq!((masked.labels["a.b"].as_str(), masked.image.as_str()), ("2", ""));
     let whole = node.containers().update(update(&[], &new)).await.unwrap().into_inner();
     assert_eq!(whole.container.unwrap().image, "docker.io/library/x:1");
-    let fixed = node.containers().update(update(&["runtime"], &new)).await.unwrap_err();
-    assert_eq!(fixed.message(), "cannot update \"runtime\" field on \"u\": invalid argument");
+    for path in ["runtime", "snapshot_key"] {
+        let fixed = node.containers().update(update(&[path], &new)).await.unwrap_err();
+        let text = format!("cannot update {path:?} field on \"u\": invalid argument");
+        assert_eq!(fixed.message(), text);
+    }
+    new.snapshot_key = "moved".into();
+    let moved = node.containers().update(update(&["snapshotkey"], &new)).await.unwrap_err();
+    assert!(moved.message().contains("container.Snapshotter must be set"), "{moved}");
+    new.snapshot_key.clear();
     let mut bare = new.clone();
     bare.spec = None;
     let bare = node.containers().update(update(&["spec"], &bare)).await.unwrap_err();
@@ -76,6 +83,34 @@ async fn updates_touch_what_the_mask_names() {
     new.snapshotter = "native".into();
     let fixed = node.containers().update(update(&[], &new)).await.unwrap_err();
     assert_eq!(fixed.message(), "container.Snapshotter field is immutable: invalid argument");
+    node.finish().await;
+}
+
+/// Nobody here knows their types.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_and_extensions_come_back_as_they_were_given() {
+    let mut node = Node::start().await;
+    let any = |type_url: &str, value: &[u8]| prost_types::Any {
+        type_url: type_url.into(),
+        value: value.to_vec(),
+    };
+    let mut given = container("io.containerd.other.v1", "any", "true");
+    given.runtime.as_mut().unwrap().options = Some(any("other.v1.Options", &[0xff, 0, 1]));
+    given.extensions = [
+        ("x.one".to_owned(), any("types.example.com/One", b"{}")),
+        ("x.two".to_owned(), any("type.googleapis.com/two.Two", &[0; 4096])),
+        ("x.none".to_owned(), any("", &[])),
+    ]
+    .into();
+    node.containers().create(create(given.clone())).await.unwrap();
+    for killed in [false, true] {
+        if killed {
+            node.kill_and_restart().await;
+        }
+        let got = node.containers().get(get("any")).await.unwrap().into_inner().container.unwrap();
+        assert_eq!((&got.runtime, &got.extensions), (&given.runtime, &given.extensions));
+        assert_eq!(got.spec, given.spec);
+    }
     node.finish().await;
 }
 

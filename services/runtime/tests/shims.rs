@@ -54,6 +54,22 @@ async fn a_program_is_asked_once_what_it_understands() {
     }
 }
 
+/// A socket's path has 107 bytes at most, and the name of one has many of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_of_shims_are_elsewhere_if_the_state_folder_is_too_long() {
+    let long = "a-folder-with-a-name-that-is-much-too-long-for-sockets-";
+    let node = Node::start_in(tempfile::Builder::new().prefix(long).tempdir().unwrap()).await;
+    for (id, shim) in ["e1", "e2", "e3"].into_iter().zip(support::shims()) {
+        if shim.ends_with(support::GRPC_SHIM) {
+            continue;
+        }
+        let bootstrap = whole_life(&node, &shim, id).await;
+        let address = bootstrap["address"].as_str().unwrap();
+        assert!(address.starts_with("unix:///run/containerd/s/"), "{shim}: {address}");
+    }
+    node.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shim_over_grpc_is_spoken_to_in_grpc() {
     let node = Node::start().await;

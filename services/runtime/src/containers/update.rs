@@ -60,7 +60,7 @@ impl Update {
             "spec" => current.spec.clone_from(&new.spec),
             "extensions" => current.extensions.clone_from(&new.extensions),
             "image" => current.image.clone_from(&new.image),
-            "snapshotkey" | "snapshot_key" => current.snapshot_key.clone_from(&new.snapshot_key),
+            "snapshotkey" => current.snapshot_key.clone_from(&new.snapshot_key),
             _ => {
                 let text = format!("cannot update {path:?} field on {:?}", current.id);
                 return Err(Error::Invalid(text));

@@ -145,7 +145,11 @@ impl Drop for Node {
 
 impl Node {
     pub async fn start() -> Node {
-        let folder = tempfile::tempdir().unwrap();
+        Node::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Starts it in a folder of a certain name.
+    pub async fn start_in(folder: tempfile::TempDir) -> Node {
         std::fs::create_dir_all(folder.path().join("run")).unwrap();
         let (jobs, neighbours) = (Jobs::new(), Neighbours::default());
         for name in ["distribution", "bundle"] {
