@@ -57,6 +57,47 @@ fn every_step_of_a_process_is_told_once_and_in_order() -> Result<()> {
     Ok(())
 }
 
+/// Each topic that the other stories have no need of.
+#[test]
+fn records_of_every_kind_are_told_of() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let events = Session::start(stage.node.ctr("events"))?;
+    let mut number = 0;
+    until("events arrive", Duration::from_secs(20), || {
+        number += 1;
+        let labelled = stage.ctr(&format!("namespaces label default n={number}")).is_ok();
+        labelled && events.printed().contains("/namespaces/update")
+    })?;
+    let image = stage.image.as_str();
+    stage.ctr("namespaces create events-ns a=b")?;
+    stage.ctr("namespaces rm events-ns")?;
+    stage.ctr(&format!("images label {image} told=yes"))?;
+    stage.ctr(&format!("containers create {image} events-record true"))?;
+    stage.ctr("containers label events-record told=yes")?;
+    stage.ctr("snapshots prepare events-active")?;
+    stage.ctr("snapshots commit events-done events-active")?;
+    stage.ctr("snapshots rm events-done")?;
+    stage.ctr("containers rm events-record")?;
+    events.expect("/containers/delete")?;
+    let printed = events.printed();
+    let image = image.to_owned();
+    for (topic, named) in [
+        ("/namespaces/create", "events-ns"),
+        ("/namespaces/delete", "events-ns"),
+        ("/images/update", image.as_str()),
+        ("/containers/create", "events-record"),
+        ("/containers/update", "events-record"),
+        ("/snapshot/prepare", "events-active"),
+        ("/snapshot/commit", "events-done"),
+        ("/snapshot/remove", "events-done"),
+        ("/containers/delete", "events-record"),
+    ] {
+        let told = printed.lines().filter(|line| line.contains(topic) && line.contains(named));
+        assert_eq!(told.count(), 1, "{topic} of {named} in {printed}");
+    }
+    Ok(())
+}
+
 #[test]
 fn filters_choose_what_is_told() -> Result<()> {
     let stage = Stage::pulled()?;
