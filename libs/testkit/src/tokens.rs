@@ -28,6 +28,8 @@ pub struct Asked {
     pub scopes: Vec<String>,
     /// Whether somebody known asked.
     pub known: bool,
+    /// The head of the request.
+    pub head: String,
 }
 
 /// A running server. Everybody may pull; the one user that it knows may push too.
@@ -112,7 +114,7 @@ impl Issuer {
             || one("refresh_token") == self.refresh
             || (one("username"), one("password")) == (self.user.clone(), self.password.clone());
         let anonymous = given.is_none() && form.is_empty();
-        let asked = Asked { method, scopes: scopes.clone(), known };
+        let asked = Asked { method, scopes: scopes.clone(), known, head: head.0.clone() };
         log.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         if !known && !anonymous {
             let error = json!({"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]});

@@ -87,7 +87,8 @@ impl Repository {
                 request = request.headers(self.headers.clone());
             }
             if let Some(value) = &authorization {
-                request = request.header(AUTHORIZATION, value.clone());
+                // In the place of one that is configured.
+                request = request.headers([(AUTHORIZATION, value.clone())].into_iter().collect());
             }
             let response = match self.once(call, finish(request)).await {
                 Ok(response) => response,

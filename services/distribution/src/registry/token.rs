@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_credentials::Credential;
 use http::header::AUTHORIZATION;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
@@ -13,6 +13,7 @@ use super::answer::{answer_of, read_bounded, words};
 use super::asked::Asked;
 use super::credentials::header_of;
 use super::dump;
+use super::endpoint::Endpoint;
 
 /// How long a token is good that does not say so (distribution's specification).
 const DEFAULT_LIFETIME: u64 = 60;
@@ -85,11 +86,15 @@ pub(super) async fn fetch(
 }
 
 fn build(asked: &Asked<'_>, request: &Request<'_>, realm: &Url, post: bool) -> RequestBuilder {
-    let scopes = request.scopes;
+    let (scopes, mut headers) = (request.scopes, headers(asked.endpoint, realm));
     if !post {
         let mut query: Vec<_> = request.service.map(|s| ("service", s)).into_iter().collect();
         query.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
         let builder = asked.client.get(realm.clone()).query(&query);
+        if request.credential.is_some() {
+            headers.remove(AUTHORIZATION);
+        }
+        let builder = builder.headers(headers);
         return match request.credential {
             Some(Credential::Refresh(secret)) => builder.basic_auth("", Some(secret)),
             Some(credential) => match header_of(credential) {
@@ -111,7 +116,17 @@ fn build(asked: &Asked<'_>, request: &Request<'_>, realm: &Url, post: bool) -> R
         }
         Some(Credential::Header(_)) | None => {}
     }
-    asked.client.post(realm.clone()).form(&form)
+    asked.client.post(realm.clone()).headers(headers).form(&form)
+}
+
+/// The headers that are configured for the host, for the server of tokens that it names: a host that
+/// gets them anyhow is trusted with them. They do not go out in clear where the host gets them over
+/// TLS.
+fn headers(endpoint: &Endpoint, realm: &Url) -> HeaderMap {
+    match realm.scheme() == "http" && endpoint.scheme() == "https" {
+        true => HeaderMap::new(),
+        false => endpoint.headers.clone(),
+    }
 }
 
 async fn send(asked: &Asked<'_>, request: RequestBuilder) -> Result<Response, Error> {
@@ -121,5 +136,23 @@ async fn send(asked: &Asked<'_>, request: RequestBuilder) -> Result<Response, Er
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(Error::Connection { step, host, source: error.without_url() }),
         Err(_) => Err(Error::Stalled { step, host, seconds: DEADLINE.as_secs() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::Scheme;
+    use super::*;
+
+    #[test]
+    fn configured_headers_do_not_go_out_in_clear() {
+        let sent = |scheme, realm: &str| {
+            let mut endpoint = Endpoint::new(scheme, "r.example");
+            endpoint.headers.insert("x-key", HeaderValue::from_static("secret"));
+            headers(&endpoint, &realm.parse().unwrap()).len()
+        };
+        assert_eq!(sent(Scheme::Https, "https://tokens.example/"), 1);
+        assert_eq!(sent(Scheme::Http, "http://r.example/"), 1);
+        assert_eq!(sent(Scheme::Https, "http://r.example/"), 0);
     }
 }

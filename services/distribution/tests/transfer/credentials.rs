@@ -84,6 +84,33 @@ async fn a_token_is_asked_for_by_what_is_known_and_for_what_is_done() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn configured_headers_go_to_the_server_of_tokens_too() {
+    let (hub, image) = (Registry::start().unwrap(), image(1));
+    image.push(&hub, "x:1").unwrap();
+    let tokens = TokenServer::start("me", "secret", "refresh").unwrap();
+    let guarded = tokens.guard(&hub).unwrap();
+    let (kit, from) = (Kit::start().await, guarded.reference("x:1"));
+    let headers = "header = { x-key = [\"one\", \"two\"], authorization = \"Basic bm86bm8=\" }";
+    let host = format!("[host.\"http://{}\"]\n{headers}\n", guarded.host());
+    kit.hosts(&guarded.host(), &host);
+    let wrong = kit.pull(&from).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::Unauthenticated, "{wrong}");
+    for config in [
+        login(&guarded.host(), "secret"),
+        json!({"auths": {guarded.host(): {"identitytoken": "refresh"}}}),
+    ] {
+        kit.docker_config(&config);
+        kit.pull(&from).await.unwrap_or_else(|status| panic!("{config}: {status}"));
+    }
+    let asked = tokens.asked();
+    assert_eq!(asked.iter().map(|asked| asked.known).collect::<Vec<_>>(), [false, true, true]);
+    for asked in &asked {
+        assert_eq!(asked.head.to_ascii_lowercase().matches("x-key: ").count(), 2, "{asked:?}");
+    }
+    assert_eq!(asked[1].head.to_ascii_lowercase().matches("authorization: ").count(), 1);
+}
+
 fn program(folder: &Path, name: &str, script: &str) {
     let path = folder.join(format!("docker-credential-{name}"));
     fs_err::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
