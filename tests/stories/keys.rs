@@ -135,3 +135,31 @@ fn logs_are_objects_when_that_is_set() -> Result<()> {
     assert_eq!(serves["fields"]["message"], "serves");
     Ok(())
 }
+
+#[test]
+fn overlays_are_kept_told_and_mounted_as_is_set() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let folder = tempfile::tempdir()?;
+    let place = folder.path().join("overlays");
+    let node = Node::start_with(&format!(
+        "[bundle.overlayfs]\nroot_path = {place:?}\nupperdir_label = true\nsync_remove = true\n\
+         mount_options = [\"volatile\"]\n"
+    ))?;
+    node.berth(&format!("pull -q {image}")).output()?.ok()?;
+    node.berth(&format!("run -d --name keys-overlay {image} sleep 600")).output()?.ok()?;
+    let label = "containerd.io/snapshot/overlay.upperdir";
+    let told = node.ctr("snapshots info keys-overlay").output()?.ok()?;
+    let told: Value = serde_json::from_str(&told)?;
+    let upper = told["Labels"][label].as_str().with_context(|| format!("{told}"))?.to_owned();
+    assert!(Path::new(&upper).starts_with(&place), "{upper}");
+    node.berth("exec keys-overlay touch /written").output()?.ok()?;
+    assert!(Path::new(&upper).join("written").exists());
+    let table = fs_err::read_to_string("/proc/self/mountinfo")?;
+    let mounted = table.lines().find(|line| line.contains(&format!("upperdir={upper}")));
+    assert!(mounted.is_some_and(|line| line.contains("volatile")), "{mounted:?}");
+    node.berth("rm -f keys-overlay").output()?.ok()?;
+    assert!(!Path::new(&upper).exists());
+    assert!(!node.path("root/bundle/overlayfs").exists());
+    Ok(())
+}

@@ -184,6 +184,12 @@ pub struct Bundle {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overlayfs {
+    /// Where its snapshots are. Not set: below the node's root.
+    pub root_path: Option<PathBuf>,
+    /// Snapshots tell in a label where their own files are.
+    pub upperdir_label: bool,
+    /// A removal waits until the files are deleted.
+    pub sync_remove: bool,
     /// Options of each overlay's mount.
     pub mount_options: Vec<String>,
     /// Clients may copy an image with other owners where the kernel cannot show them as others.

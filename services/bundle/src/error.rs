@@ -132,6 +132,9 @@ pub enum Error {
     /// A name is not allowed.
     #[error(transparent)]
     Name(#[from] berth_ids::Error),
+    /// A snapshot's labels are not allowed.
+    #[error("info.Labels: {0}")]
+    Labels(#[source] berth_ids::Error),
     /// Nothing is called so.
     #[error("{kind} {name:?}: not found")]
     NotFound {
@@ -280,7 +283,7 @@ impl Coded for Error {
             Error::Claim(error) => error.code(),
             Error::Socket(error) => error.code(),
             Error::Lifecycle(error) => error.code(),
-            Error::Name(error) => error.code(),
+            Error::Name(error) | Error::Labels(error) => error.code(),
             Error::NotFound { .. } | Error::Missing { .. } | Error::NoTarget { .. } => {
                 Code::NotFound
             }

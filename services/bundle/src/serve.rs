@@ -60,7 +60,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     snapshots.start_reaping(tasks);
     let targets = config.service_state(Service::Bundle).join("activations");
     make_private(&targets)?;
-    let roots = vec![config.root.clone()];
+    let mut roots = vec![config.root.clone()];
+    roots.extend(config.bundle.overlayfs.root_path.clone());
     let activations = Activations::open(&snapshots, targets, roots, tasks).await?;
     let (reporter, changed) = (distribution.clone(), snapshots.clone());
     let stop = tasks.token();
@@ -99,6 +100,9 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
 fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {
     let berth_config::Bundle { overlayfs, btrfs, blockfile, .. } = &config.bundle;
     let overlay = OverlaySettings {
+        root: overlayfs.root_path.clone(),
+        upperdir_label: overlayfs.upperdir_label,
+        sync_remove: overlayfs.sync_remove,
         mount_options: overlayfs.mount_options.clone(),
         slow_chown: overlayfs.slow_chown,
     };

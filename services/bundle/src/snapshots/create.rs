@@ -202,7 +202,7 @@ pub(super) fn adopt_child(
 
 /// Labels that are allowed, without those that have no value.
 pub(super) fn checked_labels(mut labels: Labels) -> Result<Labels, Error> {
-    validate_labels(&labels)?;
+    validate_labels(&labels).map_err(Error::Labels)?;
     labels.retain(|_, value| !value.is_empty());
     Ok(labels)
 }

@@ -6,6 +6,8 @@ use berth_ids::{Labels, validate_labels};
 use berth_mount::Mount;
 use berth_store::Read;
 
+use super::create::validate_key;
+use super::driver::Driver;
 use super::records::{Moment, Record, SNAPSHOTS};
 use super::{Caller, Info, Kind, Snapshots, Usage, blocking, node_kind};
 use crate::Error;
@@ -58,6 +60,18 @@ impl LabelChange {
     }
 }
 
+impl Driver {
+    /// What callers see of a snapshot. A label of its own goes before what the snapshotter tells.
+    fn info(&self, record: Record, key: String) -> Info {
+        let label = self.label(record.id);
+        let mut info = record.info(key);
+        if let Some((label, value)) = label {
+            info.labels.entry(label.to_owned()).or_insert(value);
+        }
+        info
+    }
+}
+
 impl Snapshots {
     pub(super) fn find(
         &self,
@@ -81,7 +95,8 @@ impl Snapshots {
         }
         let namespace = caller.namespace.as_str();
         self.shared.epochs.touch((namespace.to_owned(), node_kind(snapshotter), key.to_owned()));
-        Ok(self.find(namespace, snapshotter, key)?.info(key.to_owned()))
+        let record = self.find(namespace, snapshotter, key)?;
+        Ok(self.shared.driver(snapshotter)?.info(record, key.to_owned()))
     }
 
     /// All snapshots that `wanted` accepts, by key.
@@ -100,11 +115,12 @@ impl Snapshots {
             found.retain(wanted);
             return Ok(found);
         }
+        let driver = self.shared.driver(snapshotter)?;
         self.shared.store.read(|txn| {
             let mut found = Vec::new();
             for row in txn.range(&SNAPSHOTS, (caller.namespace.as_str(), snapshotter))? {
                 let ((_, _, key), record) = row?;
-                let info = record.info(key);
+                let info = driver.info(record, key);
                 if wanted(&info) {
                     found.push(info);
                 }
@@ -185,7 +201,7 @@ impl Snapshots {
     /// Changes labels; with no changes named, all of them.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Name`].
+    /// [`Error::Missing`], [`Error::Argument`] for an empty key, [`Error::Labels`].
     pub async fn update(
         &self,
         caller: &Caller,
@@ -194,6 +210,7 @@ impl Snapshots {
         labels: Labels,
         changes: Vec<LabelChange>,
     ) -> Result<Info, Error> {
+        validate_key(key)?;
         let snapshotter = self.resolve(snapshotter)?;
         if let Some(proxied) = self.shared.proxied(snapshotter) {
             return self.update_proxied(proxied, caller, key, labels, changes).await;
@@ -209,10 +226,10 @@ impl Snapshots {
             let mut record = txn.get(&SNAPSHOTS, &place)?.ok_or_else(missing)?;
             shared.epochs.touch((namespace.clone(), node_kind(snapshotter), key.clone()));
             apply_labels(&mut record.labels, &labels, &changes);
-            validate_labels(&record.labels)?;
+            validate_labels(&record.labels).map_err(Error::Labels)?;
             record.updated = Moment::now();
             txn.put(&SNAPSHOTS, &place, &record)?;
-            Ok(record.info(key.clone()))
+            Ok(shared.driver(snapshotter)?.info(record, key.clone()))
         };
         self.shared.store.commit("update snapshot", update).await
     }

@@ -17,6 +17,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     let proxied = store.read(super::proxied::highest)?;
     let none = HashSet::new();
     for driver in drivers {
+        is_here(store, driver)?;
         let known = known.get(driver.name()).unwrap_or(&none);
         trash_unknown(driver, known)?;
         empty(driver.deletion(), &driver.root().join("staging"))?;
@@ -38,6 +39,27 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     remake_missing(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
     Ok(highest.max(proxied) + 1)
+}
+
+/// Whether snapshots that are committed, which no crash takes away, are where they are looked for: a
+/// folder that is configured may have been another before.
+fn is_here(store: &Store, driver: &Driver) -> Result<(), Error> {
+    let committed: Vec<u64> = store.read(|txn| {
+        let mut committed = Vec::new();
+        for row in txn.range(&SNAPSHOTS, ())? {
+            let ((_, snapshotter, _), record) = row?;
+            if snapshotter == driver.name() && record.kind == Kind::Committed {
+                committed.push(record.id);
+            }
+        }
+        Ok::<_, Error>(committed)
+    })?;
+    if committed.is_empty() || committed.iter().any(|id| driver.directory(*id).exists()) {
+        return Ok(());
+    }
+    let (what, name) = ("folder of snapshots", driver.root().display().to_string());
+    let reason = "none of those that are recorded is there, correct root_path";
+    Err(Error::State { what, name, reason })
 }
 
 /// A power cut may take the directory of a snapshot that was recorded but never written to, since

@@ -44,7 +44,11 @@ impl Snapshots {
         };
         let id = self.shared.store.commit("remove snapshot", delete).await?;
         self.shared.news.deleted();
-        self.gone(namespace, snapshotter, key.to_owned(), id)
+        self.gone(namespace, snapshotter, key.to_owned(), id)?;
+        if self.shared.driver(snapshotter).is_ok_and(Driver::is_sync) {
+            self.cleared().await;
+        }
+        Ok(())
     }
 
     /// Clears away what snapshots whose records a sweep has deleted leave behind.

@@ -121,7 +121,11 @@ impl Driver {
         settings: &Settings,
     ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
-        let layout = Layout::open(root.join(OVERLAYFS))?;
+        if let Some(configured) = &settings.root {
+            overlay::claim(configured, root)?;
+        }
+        let at = settings.root.clone().unwrap_or_else(|| root.join(OVERLAYFS));
+        let layout = Layout::open(at)?;
         let (mut drivers, mut absent) = (Vec::new(), Vec::new());
         match refuses_overlays(&layout)? {
             None => drivers.push(Driver::Overlay(Overlay::new(layout, settings.overlay.clone()))),
@@ -194,6 +198,16 @@ impl Driver {
     /// Where deleted directories wait for their removal.
     pub(super) fn trash(&self) -> PathBuf {
         self.layout().root.join("trash")
+    }
+
+    /// The label that snapshot `id` has of itself, and its value.
+    pub(super) fn label(&self, id: u64) -> Option<(&'static str, String)> {
+        if let Driver::Overlay(overlay) = self { overlay.label(id) } else { None }
+    }
+
+    /// Whether a removal waits until the files are deleted.
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self, Driver::Overlay(overlay) if overlay.settings.sync_remove)
     }
 
     /// Makes the directory of a new snapshot at `path`, its parents topmost first.

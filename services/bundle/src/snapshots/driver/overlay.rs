@@ -1,5 +1,7 @@
 //! overlayfs: a snapshot is a layer, stacked by the kernel on its parents.
 
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use berth_ids::Labels;
@@ -12,6 +14,13 @@ use crate::snapshots::mapping;
 
 /// The snapshotter's name, as containerd has it.
 pub const OVERLAYFS: &str = "overlayfs";
+
+/// The label that tells where a snapshot's own files are.
+const UPPERDIR_LABEL: &str = "containerd.io/snapshot/overlay.upperdir";
+/// Says whose snapshots are in a folder that is configured.
+const OWNER: &str = "owner";
+/// What containerd's own snapshotter keeps its records in.
+const FOREIGN: &str = "metadata.db";
 
 /// Layers below `layout`.
 pub(crate) struct Overlay {
@@ -27,6 +36,12 @@ pub(crate) struct Overlay {
 /// What is configured.
 #[derive(Clone, Debug, Default)]
 pub struct OverlaySettings {
+    /// Where its snapshots are, unless that is below bundle's own root.
+    pub root: Option<PathBuf>,
+    /// Snapshots tell where their own files are.
+    pub upperdir_label: bool,
+    /// A removal waits until the files are deleted.
+    pub sync_remove: bool,
     /// Options of each mount, such as `volatile`.
     pub mount_options: Vec<String>,
     /// Clients may change the owners of copies where the kernel cannot show them as others.
@@ -43,6 +58,12 @@ impl Overlay {
 
     fn upper(&self, id: u64) -> PathBuf {
         self.layout.path("snapshots", id).join("fs")
+    }
+
+    /// The label that a snapshot has of itself, if it is to have one.
+    pub(super) fn label(&self, id: u64) -> Option<(&'static str, String)> {
+        let value = || self.upper(id).display().to_string();
+        self.settings.upperdir_label.then(|| (UPPERDIR_LABEL, value()))
     }
 
     pub(super) fn create(&self, path: &Path, kind: Kind, parents: &[u64]) -> Result<(), Error> {
@@ -110,16 +131,56 @@ fn options(configured: &[String], in_user_namespace: bool) -> Vec<String> {
     }
     let parameter =
         |name: &str| fs_err::read_to_string(format!("/sys/module/overlay/parameters/{name}")).ok();
-    if parameter("index").is_some() && !is_set("index", &options) {
-        options.push("index=off".to_owned());
-    }
-    for name in ["metacopy", "redirect_dir"] {
-        let is_on = parameter(name).is_some_and(|value| value.trim() == "Y");
-        if is_on && !is_set(name, &options) {
+    turn_off(&mut options, parameter);
+    options
+}
+
+/// Turns off what the kernel's module would do by default, as far as nothing is configured of it.
+fn turn_off(options: &mut Vec<String>, parameter: impl Fn(&str) -> Option<String>) {
+    for name in ["index", "metacopy", "redirect_dir"] {
+        let value = parameter(name);
+        let wanted = match name {
+            // Also where it is off: containerd's option is there wherever the kernel knows it.
+            "index" => value.is_some(),
+            _ => value.is_some_and(|value| value.trim() == "Y"),
+        };
+        let is_set = options.iter().any(|option| option.split('=').next() == Some(name));
+        if wanted && !is_set {
             options.push(format!("{name}=off"));
         }
     }
-    options
+}
+
+/// Takes a folder that is configured for the node of which bundle's folder is `node`: what is there
+/// and has no record would be deleted, so that nobody else's snapshots may be there.
+///
+/// # Errors
+/// [`Error::State`] for a folder of others, [`Error::File`].
+pub(super) fn claim(root: &Path, node: &Path) -> Result<(), Error> {
+    let file = root.join(OWNER);
+    let failed = |step| {
+        let path = file.clone();
+        move |source| Error::File { step, path, source }
+    };
+    let refused = |reason| {
+        Err(Error::State {
+            what: "root_path of overlayfs",
+            name: root.display().to_string(),
+            reason,
+        })
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed("make"))?;
+    if root.join(FOREIGN).exists() {
+        return refused("it is of a snapshotter of containerd, name another folder");
+    }
+    match fs_err::read(&file) {
+        Ok(owner) if owner == node.as_os_str().as_bytes() => Ok(()),
+        Ok(_) => refused("its file `owner` names another node, name another folder"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs_err::write(&file, node.as_os_str().as_bytes()).map_err(failed("write"))
+        }
+        Err(error) => Err(failed("read")(error)),
+    }
 }
 
 /// Whether the kernel shows owners of an overlay's lower directories as others: it makes one and
@@ -209,4 +270,43 @@ pub(super) fn is_supported(root: &Path) -> Result<(), Error> {
     let mounted = TempMount::new(&[overlay], &probe, "merged").map(drop);
     clear()?;
     Ok(mounted?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(options: &[&str]) -> Vec<String> {
+        options.iter().map(|option| (*option).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_would_do_by_default_is_turned_off() {
+        let with = |configured: &[&str], known: &[(&str, &str)]| {
+            let mut options = owned(configured);
+            turn_off(&mut options, |name| {
+                let found = known.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| format!("{value}\n"))
+            });
+            options
+        };
+        assert_eq!(with(&[], &[]), owned(&[]), "a kernel that knows none of them");
+        let off = [("index", "N"), ("metacopy", "N"), ("redirect_dir", "N")];
+        assert_eq!(with(&["volatile"], &off), owned(&["volatile", "index=off"]));
+        let on = [("index", "Y"), ("metacopy", "Y"), ("redirect_dir", "Y")];
+        let all = owned(&["index=off", "metacopy=off", "redirect_dir=off"]);
+        assert_eq!(with(&[], &on), all);
+        let configured = ["index=on", "metacopy=on", "redirect_dir=follow"];
+        assert_eq!(with(&configured, &on), owned(&configured), "what is configured counts");
+    }
+
+    #[test]
+    fn attributes_are_users_in_a_user_namespace() {
+        let has = |configured: &[&str], inside| {
+            let options = options(&owned(configured), inside);
+            options.iter().filter(|option| *option == "userxattr").count()
+        };
+        assert_eq!((has(&[], false), has(&[], true)), (0, 1));
+        assert_eq!((has(&["userxattr"], false), has(&["userxattr"], true)), (1, 1));
+    }
 }

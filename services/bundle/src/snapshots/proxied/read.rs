@@ -98,7 +98,7 @@ impl Snapshots {
         let (record, name) = self.found(caller, proxied.name(), key)?;
         let mut labels = record.labels;
         apply_labels(&mut labels, &new, &changes);
-        validate_labels(&labels)?;
+        validate_labels(&labels).map_err(Error::Labels)?;
         let paths = changes.iter().map(LabelChange::path).collect();
         // The backend first: what it refuses is not recorded.
         let passed = inherited(&labels);
