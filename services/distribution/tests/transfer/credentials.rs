@@ -92,7 +92,7 @@ async fn configured_headers_go_to_the_server_of_tokens_too() {
     let guarded = tokens.guard(&hub).unwrap();
     let (kit, from) = (Kit::start().await, guarded.reference("x:1"));
     let headers = "header = { x-key = [\"one\", \"two\"], authorization = \"Basic bm86bm8=\" }";
-    let host = format!("[host.\"http://{}\"]\n{headers}\n", guarded.host());
+    let host = format!("server = \"http://{}\"\n{headers}\n", guarded.host());
     kit.hosts(&guarded.host(), &host);
     let wrong = kit.pull(&from).await.unwrap_err();
     assert_eq!(wrong.code(), Code::Unauthenticated, "{wrong}");
