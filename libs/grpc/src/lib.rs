@@ -20,7 +20,8 @@ mod tuning;
 pub use channel::{Answer, Channel, PEER_WAIT, Settings, broke_off, channel};
 pub use error::Error;
 pub use metadata::{
-    LEASE_HEADER, NAMESPACE_HEADER, lease, namespace, namespace_of, with_lease, with_namespace,
+    LEASE_HEADER, MEDIA_TYPE_HEADER, NAMESPACE_HEADER, lease, media_type, namespace, namespace_of,
+    with_lease, with_media_type, with_namespace,
 };
 pub use refusals::{Refusable, Refusals, Refusing};
 pub use socket::Socket;

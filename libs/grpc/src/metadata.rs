@@ -10,6 +10,9 @@ use crate::{Error, status};
 pub const NAMESPACE_HEADER: &str = "containerd-namespace";
 /// The header that names the lease under which a call creates things.
 pub const LEASE_HEADER: &str = "containerd-lease";
+/// The header that says of what media type the blob is that a `Content.Write` of ours writes:
+/// containerd's message has no field for it.
+pub const MEDIA_TYPE_HEADER: &str = "berth-media-type";
 
 /// The namespace that a call names.
 ///
@@ -38,6 +41,24 @@ pub fn namespace_of(metadata: &MetadataMap) -> Result<Namespace, Error> {
 pub fn lease<T>(request: &Request<T>) -> Option<String> {
     let value = request.metadata().get(LEASE_HEADER)?.to_str().ok()?;
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// What a service that writes a blob says of it in [`MEDIA_TYPE_HEADER`]; empty if it says nothing.
+#[must_use]
+pub fn media_type<T>(request: &Request<T>) -> String {
+    let value = request.metadata().get(MEDIA_TYPE_HEADER).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}
+
+/// The request, saying of what media type the blob is that it writes.
+///
+/// # Errors
+/// [`Error::Header`] when the media type is not printable ASCII.
+pub fn with_media_type<T>(mut request: Request<T>, media_type: &str) -> Result<Request<T>, Error> {
+    let value = media_type.parse::<MetadataValue<Ascii>>();
+    let value = value.map_err(|_| Error::Header(MEDIA_TYPE_HEADER))?;
+    request.metadata_mut().insert(MEDIA_TYPE_HEADER, value);
+    Ok(request)
 }
 
 /// A request that names `namespace`.

@@ -75,6 +75,8 @@ impl Walking {
         let own = asked.reference.is_empty();
         let reference =
             if own { format!("diff-{}", temporary_name()) } else { asked.reference.clone() };
+        let media_type =
+            if asked.media_type.is_empty() { diff::DEFAULT } else { &asked.media_type };
         let making = Making {
             left: asked.left.clone(),
             right: asked.right.clone(),
@@ -94,7 +96,7 @@ impl Walking {
             Ok::<_, Error>(made)
         };
         let writer = self.distribution.writer(&asked.namespace, asked.lease.clone());
-        let write = writer.write(reference.clone(), receiver, told);
+        let write = writer.write(reference.clone(), media_type, receiver, told);
         let (made, written) = tokio::join!(make, write);
         if own && (made.is_err() || written.is_err()) {
             writer.abort(reference).await;

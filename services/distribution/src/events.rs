@@ -13,6 +13,8 @@ pub enum Event {
         digest: Digest,
         /// Its size.
         size: u64,
+        /// What its writer said that it is; often nothing.
+        media_type: String,
     },
     /// A namespace lost a blob.
     ContentDeleted {

@@ -14,7 +14,7 @@ use crate::layer::Compression;
 const CHUNK: usize = 1 << 20;
 
 /// The media type that is made when none is asked for.
-pub(super) const DEFAULT: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const DEFAULT: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// How a media type wants a layer compressed.
 pub(super) fn of_media_type(media_type: &str) -> Result<Compression, Error> {

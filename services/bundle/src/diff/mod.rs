@@ -15,5 +15,6 @@ mod walk;
 
 pub use apply::{Apply, apply};
 pub(crate) use apply::{extract, temporary_name};
+pub(crate) use compress::DEFAULT;
 pub(crate) use make::UNCOMPRESSED;
 pub use make::{Made, Making, make};

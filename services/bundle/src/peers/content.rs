@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use berth_grpc::Channel;
-use berth_grpc::{MAX_MESSAGE, with_lease, with_namespace};
+use berth_grpc::{MAX_MESSAGE, with_lease, with_media_type, with_namespace};
 use berth_ids::{Digest, Labels, Namespace};
 use berth_proto::containerd::services::content::v1 as wire;
 use bytes::Bytes;
@@ -52,6 +52,7 @@ impl ContentWriter {
     pub async fn write(
         &self,
         reference: String,
+        media_type: &str,
         mut chunks: mpsc::Receiver<Bytes>,
         finished: oneshot::Receiver<Finished>,
     ) -> Result<(), Error> {
@@ -61,6 +62,10 @@ impl ContentWriter {
             request = with_lease(request, lease)
                 .map_err(|_| Error::NotFound { kind: "lease", name: lease.clone() })?;
         }
+        request = with_media_type(request, media_type).map_err(|_| {
+            let reason = "it has other characters than those of media types";
+            Error::Argument { what: "media type", value: media_type.to_owned(), reason }
+        })?;
         let mut client = self.client();
         let mut known = None;
         let send = async {

@@ -101,8 +101,9 @@ impl wire::content_server::Content for Service {
         &self,
         request: Request<Streaming<wire::WriteContentRequest>>,
     ) -> Answer<Self::WriteStream> {
-        let scope = scope(&request)?;
-        let answers = content_write::session(self.0.clone(), scope, request.into_inner());
+        let (scope, media_type) = (scope(&request)?, berth_grpc::media_type(&request));
+        let messages = request.into_inner();
+        let answers = content_write::session(self.0.clone(), scope, messages, media_type);
         Ok(Response::new(Box::pin(answers)))
     }
 

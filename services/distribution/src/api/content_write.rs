@@ -18,8 +18,10 @@ pub fn session(
     content: Content,
     scope: Scope,
     messages: Streaming<WriteContentRequest>,
+    media_type: String,
 ) -> impl Stream<Item = Result<WriteContentResponse, Status>> {
-    let begun = Session { content, scope, messages, writer: None, expected: Expected::default() };
+    let expected = Expected { media_type, ..Expected::default() };
+    let begun = Session { content, scope, messages, writer: None, expected };
     stream::unfold(Some(begun), |session| async {
         let mut session = session?;
         match session.next().await {

@@ -36,13 +36,9 @@ impl Sink for Journal {
     fn publish(&self, namespace: &Namespace, event: &Event) {
         let name = || namespace.to_string();
         match event.clone() {
-            Event::ContentCreated { digest, size } => {
-                // The media type is the descriptor's; a blob does not know it.
-                let message = wire::ContentCreate {
-                    digest: digest.to_string(),
-                    size: to_size(size),
-                    ..Default::default()
-                };
+            Event::ContentCreated { digest, size, media_type } => {
+                let (digest, size) = (digest.to_string(), to_size(size));
+                let message = wire::ContentCreate { digest, size, media_type };
                 self.put(namespace, "/content/create", &message);
             }
             Event::ContentDeleted { digest } => {

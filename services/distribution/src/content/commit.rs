@@ -42,7 +42,11 @@ pub(super) async fn commit(
     }
     content.discard(ingest).await?;
     recorded?;
-    let created = Event::ContentCreated { digest: info.digest.clone(), size: info.size };
+    let created = Event::ContentCreated {
+        digest: info.digest.clone(),
+        size: info.size,
+        media_type: ingest.status().expected.media_type,
+    };
     shared.tell(scope, &created);
     shared.demand.changed();
     Ok(info)

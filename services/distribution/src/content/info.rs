@@ -27,6 +27,9 @@ pub struct Expected {
     pub digest: Option<Digest>,
     /// Its size; 0 when unknown.
     pub size: u64,
+    /// What the event of its commit says that it is; empty when unknown.
+    #[serde(default)]
+    pub media_type: String,
 }
 
 impl Expected {
@@ -35,6 +38,9 @@ impl Expected {
         let another = self.size > 0 && new.size > 0 && self.size != new.size;
         if new.size > 0 {
             self.size = new.size;
+        }
+        if !new.media_type.is_empty() {
+            self.media_type.clone_from(&new.media_type);
         }
         if new.digest.is_some() {
             self.digest.clone_from(&new.digest);

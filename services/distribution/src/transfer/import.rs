@@ -208,7 +208,7 @@ impl Blobs for Stored {
     fn store(&mut self, name: &str, size: u64, reader: &mut dyn Read) -> Result<Descriptor> {
         // Two archives may have different files of one name on their way at once.
         let key = format!("import-{}-{name}", uuid::Uuid::new_v4().simple());
-        let expected = Expected { digest: None, size };
+        let expected = Expected { size, ..Expected::default() };
         let writer = self.handle.block_on(self.store.writer_by(&key, expected))?;
         let mut writer = writer.ok_or(Error::Worker { step: "open an ingest" })?;
         let mut left = size;

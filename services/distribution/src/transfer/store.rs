@@ -164,7 +164,11 @@ impl Store {
 
     /// A writer for the blob, `None` when the namespace has it. Waits for whoever writes it now.
     pub(super) async fn writer(&self, descriptor: &Descriptor) -> Result<Option<Writer>> {
-        let expected = Expected { digest: Some(descriptor.digest.clone()), size: descriptor.size };
+        let expected = Expected {
+            digest: Some(descriptor.digest.clone()),
+            size: descriptor.size,
+            media_type: descriptor.media_type.clone(),
+        };
         self.writer_by(&ingest_key(descriptor), expected).await
     }
 

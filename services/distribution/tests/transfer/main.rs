@@ -4,6 +4,7 @@
 
 mod archives;
 mod credentials;
+mod events;
 mod faults;
 mod hostile;
 mod hosts;
