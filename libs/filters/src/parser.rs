@@ -141,7 +141,29 @@ impl<'a> Parser<'a> {
 }
 
 fn regex(value: String) -> Result<Regex, Error> {
-    Regex::new(&value).map_err(|error| Error::Regex { value, message: error.to_string() })
+    Regex::new(&unquoted(&value))
+        .map_err(|error| Error::Regex { value, message: error.to_string() })
+}
+
+/// The same expression without `\Q…\E`, which Go's have: what is between stands for itself.
+fn unquoted(value: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(value.len()), value);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        if let Some(quoted) = escape.strip_prefix("\\Q") {
+            let (text, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
+            out.push_str(&regex_lite::escape(text));
+            rest = after;
+        } else {
+            // With what it escapes: of `\\Q` the Q is a letter.
+            let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
+            out.push_str(&escape[..length]);
+            rest = &escape[length..];
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 fn is_field(c: char) -> bool {

@@ -108,6 +108,22 @@ fn errors_point_at_the_place_in_containerds_words() {
 }
 
 #[test]
+fn go_quotes_parts_of_expressions() {
+    for (expression, text, fits) in [
+        (r"^\Qa.b\E.$", "a.bc", true),
+        (r"^\Qa.b\E.$", "axbc", false),
+        (r"\Q[", "x[", true),
+        (r"a\\Qb", r"a\Qb", true),
+        (r"\\\Qx.\E", r"\x.", true),
+        (r"a\.b", "axb", false),
+    ] {
+        let quoted = expression.replace('\\', r"\\");
+        let filter = Filter::parse(&format!("name~=\"{quoted}\"")).unwrap();
+        assert_eq!(filter.matches(&entry(text, "", &[])), fits, "{expression} {text}");
+    }
+}
+
+#[test]
 fn any_of_several_filters_may_match() {
     let filter = Filter::parse_any(&["name==baz", "other==abc"]).unwrap();
     let entries = entries();

@@ -68,7 +68,7 @@ impl Mask {
 }
 
 fn key_below<'a>(path: &'a str, map: &str) -> Option<&'a str> {
-    path.strip_prefix(map)?.strip_prefix('.').filter(|key| !key.is_empty())
+    path.strip_prefix(map)?.strip_prefix('.')
 }
 
 #[cfg(test)]
@@ -94,6 +94,16 @@ mod tests {
     }
 
     #[test]
+    fn a_path_without_a_key_is_of_the_label_without_one() {
+        let mask = mask(&["labels."]).unwrap();
+        let mut current = labels(&[("", "old"), ("kept", "1")]);
+        mask.merge("labels", &mut current, &labels(&[("", "new"), ("kept", "2")]));
+        assert_eq!(current, labels(&[("", "new"), ("kept", "1")]));
+        mask.merge("labels", &mut current, &labels(&[]));
+        assert_eq!(current, labels(&[("kept", "1")]));
+    }
+
+    #[test]
     fn no_mask_replaces_everything() {
         let mask = Mask::new(None, &["target"], &["labels"], String::new).unwrap();
         let mut current = labels(&[("old", "1")]);
@@ -109,6 +119,6 @@ mod tests {
             error.to_string(),
             "cannot update \"name\" field on image \"x\": invalid argument"
         );
-        assert!(mask(&["labels."]).is_err());
+        assert!(mask(&["labels"]).is_ok() && mask(&["labelsx"]).is_err());
     }
 }

@@ -35,8 +35,8 @@ struct View<'a>(&'a Sandbox);
 impl Adaptor for View<'_> {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         match path {
-            ["id"] => Some(Cow::Borrowed(&self.0.id)),
-            ["runtime", "name"] => Some(Cow::Borrowed(&self.0.runtime.name)),
+            ["id", ..] => Some(Cow::Borrowed(&self.0.id)),
+            ["runtime", "name", ..] => Some(Cow::Borrowed(&self.0.runtime.name)),
             ["labels", rest @ ..] => label(&self.0.labels, rest),
             _ => None,
         }

@@ -96,7 +96,7 @@ struct Fields<'a>(&'a Activation);
 impl Adaptor for Fields<'_> {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         match path {
-            ["name"] => Some(Cow::Borrowed(&self.0.name)),
+            ["name", ..] => Some(Cow::Borrowed(&self.0.name)),
             ["labels", rest @ ..] => label(&self.0.labels, rest),
             _ => None,
         }

@@ -171,13 +171,13 @@ struct Fields<'a>(&'a Info);
 impl Adaptor for Fields<'_> {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         match path {
-            ["kind"] => Some(Cow::Borrowed(match self.0.kind {
+            ["kind", ..] => Some(Cow::Borrowed(match self.0.kind {
                 Kind::View => "view",
                 Kind::Active => "active",
                 Kind::Committed => "committed",
             })),
-            ["name"] => Some(Cow::Borrowed(&self.0.name)),
-            ["parent"] => Some(Cow::Borrowed(&self.0.parent)),
+            ["name", ..] => Some(Cow::Borrowed(&self.0.name)),
+            ["parent", ..] => Some(Cow::Borrowed(&self.0.parent)),
             ["labels", rest @ ..] => label(&self.0.labels, rest),
             _ => None,
         }

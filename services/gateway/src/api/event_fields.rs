@@ -21,8 +21,8 @@ impl Adaptor for Fields<'_> {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         let Fields(envelope) = self;
         let text = match path {
-            ["namespace"] => Cow::Borrowed(envelope.namespace.as_str()),
-            ["topic"] => Cow::Borrowed(envelope.topic.as_str()),
+            ["namespace", ..] => Cow::Borrowed(envelope.namespace.as_str()),
+            ["topic", ..] => Cow::Borrowed(envelope.topic.as_str()),
             ["event", rest @ ..] => Cow::Owned(in_payload(envelope.event.as_ref()?, rest)?),
             _ => return None,
         };
@@ -41,15 +41,15 @@ fn in_payload(event: &prost_types::Any, path: &[&str]) -> Option<String> {
 fn in_message(message: &DynamicMessage, path: &[&str]) -> Option<String> {
     let (name, rest) = path.split_first()?;
     match (message.get_field_by_name(name)?.as_ref(), rest) {
-        (Value::String(text), []) => Some(text.clone()),
-        (Value::Bool(value), []) => Some(value.to_string()),
-        (Value::I32(value), []) => Some(value.to_string()),
-        (Value::I64(value), []) => Some(value.to_string()),
-        (Value::U32(value), []) => Some(value.to_string()),
-        (Value::U64(value), []) => Some(value.to_string()),
+        (Value::String(text), _) => Some(text.clone()),
+        (Value::Bool(value), _) => Some(value.to_string()),
+        (Value::I32(value), _) => Some(value.to_string()),
+        (Value::I64(value), _) => Some(value.to_string()),
+        (Value::U32(value), _) => Some(value.to_string()),
+        (Value::U64(value), _) => Some(value.to_string()),
         (Value::Message(inner), [_, ..]) => in_message(inner, rest),
         // A key with dots comes in one part or in several.
-        (Value::Map(labels), [_, ..]) => {
+        (Value::Map(labels), _) => {
             Some(labels.get(&MapKey::String(rest.join(".")))?.as_str()?.to_owned())
         }
         _ => None,
@@ -82,6 +82,9 @@ mod tests {
             "namespace==default,topic~=tasks",
             "event.container_id==one",
             "event.pid==7",
+            // What comes behind a field that is no map is not looked at, as in containerd.
+            "topic.x==\"/tasks/exit\",namespace.y",
+            "event.container_id.x==one",
         ] {
             assert!(matches(filter, exit.clone()), "{filter}");
         }

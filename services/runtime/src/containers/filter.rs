@@ -14,9 +14,9 @@ impl Adaptor for View<'_> {
         let container = self.0;
         let text = |text: &'_ str| (!text.is_empty()).then(|| Cow::Owned(text.to_owned()));
         match path {
-            ["id"] => text(&container.id),
-            ["runtime", "name"] => text(&container.runtime.name),
-            ["image"] => text(&container.image),
+            ["id", ..] => text(&container.id),
+            ["runtime", "name", ..] => text(&container.runtime.name),
+            ["image", ..] => text(&container.image),
             ["labels", rest @ ..] => label(&container.labels, rest),
             _ => None,
         }
