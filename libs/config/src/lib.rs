@@ -7,6 +7,7 @@
 //! are refused before anything is bound or made.
 
 mod args;
+mod decoders;
 mod error;
 mod paths;
 mod proxies;
@@ -119,6 +120,9 @@ impl Config {
         }
         if self.root == self.state {
             return Err(Error::SameFolder(self.root.clone()));
+        }
+        for (id, processor) in decoders::defaults() {
+            self.stream_processors.entry(id).or_insert(processor);
         }
         for (id, processor) in &self.stream_processors {
             processor.check(id)?;

@@ -161,6 +161,19 @@ fn a_stream_processor_is_whole_or_refused() {
         let error = load(keys).unwrap_err();
         assert!(error.starts_with(expected), "{error}");
     }
+    // containerd's own are there beside others, unless others have their IDs.
+    let id = "io.containerd.ocicrypt.decoder.v1.tar.gzip";
+    let decoder = &known.stream_processors[id];
+    assert_eq!(decoder.accepts, ["application/vnd.oci.image.layer.v1.tar+gzip+encrypted"]);
+    assert_eq!(decoder.returns, "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert_eq!(decoder.path, Path::new("ctd-decoder"));
+    assert_eq!(known.stream_processors.len(), 3);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    std::fs::write(&path, format!("[stream_processors.{id:?}]\n{whole}")).unwrap();
+    let other = Config::load(Some(&path), Overrides::default()).unwrap();
+    assert_eq!(other.stream_processors[id].path, Path::new("cat"));
+    assert_eq!(other.stream_processors.len(), 2);
     let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services/bundle/src");
     let text = source(&services);
     for field in ["accepts", "returns", "path", "args", "env"] {

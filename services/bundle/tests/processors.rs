@@ -193,3 +193,21 @@ async fn a_program_that_hangs_ends_with_the_call() {
     let error = folder.apply(&stays, "x/y", Payloads::new(), &blob).await.unwrap_err();
     assert!(error.to_string().contains("it goes on 10 s after"), "{error}");
 }
+
+/// The programs of containerd's own configuration, which are installed nowhere here.
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named_with_its_id() {
+    let folder = Folder::new();
+    let missing = StreamProcessor { path: "no-such-decoder".into(), ..shell(ENCRYPTED, GZIP, "") };
+    let processors = processors(vec![("a.decoder", missing)]);
+    let blob = folder.blob(&layer(), "gzip -n");
+    let refused = folder.apply(&processors, ENCRYPTED, Payloads::new(), &blob).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unknown, "{refused}");
+    for word in ["a.decoder", "no-such-decoder", "No such file"] {
+        assert!(refused.to_string().contains(word), "{word}: {refused}");
+    }
+    // Layers that nobody has encrypted need none of it.
+    if is_root() {
+        folder.apply(&processors, GZIP, Payloads::new(), &blob).await.unwrap();
+    }
+}
