@@ -2,16 +2,22 @@
 
 use anyhow::{Context, Result, bail};
 use berth_ids::Digest;
-use berth_proto::containerd::services::content::v1::ReadContentRequest;
+use berth_proto::containerd::services::content::v1::{
+    Info, InfoRequest, ReadContentRequest, UpdateRequest,
+};
 use berth_proto::containerd::services::images::v1::{
     DeleteImageRequest, GetImageRequest, Image, ListImagesRequest,
 };
 use berth_runtime_spec::ImageConfig;
 
+use prost_types::FieldMask;
+
 use crate::client::{Client, Step};
 use crate::manifest::{self, Descriptor, Manifest, Platform};
 use crate::reference;
 
+/// What labels begin with that keep a manifest's layers.
+const LAYERS: &str = "containerd.io/gc.ref.content.l.";
 /// The most that a manifest or config may have.
 const MAX_BLOB: i64 = 8 << 20;
 
@@ -92,6 +98,30 @@ pub async fn listed(client: &Client, image: &Image) -> Result<Vec<String>> {
     };
     let index = parse(&target.digest, &read(client, &target.digest).await?)?;
     Ok(index.manifests.into_iter().map(|of| of.digest).collect())
+}
+
+/// Takes from the image's manifests the labels that keep their packed layers; what else refers to
+/// these keeps them.
+pub async fn release_layers(client: &Client, image: &Image) -> Result<()> {
+    let target = image.target.as_ref().map(|of| of.digest.clone());
+    for digest in target.into_iter().chain(listed(client, image).await?) {
+        let step = || format!("let layers of {digest} go");
+        let request = client.request(InfoRequest { digest: digest.clone() });
+        // Manifests for other machines are not here.
+        let Some(found) = client.content().info(request).await.optional().step(step)? else {
+            continue;
+        };
+        let labels = found.into_inner().info.unwrap_or_default().labels;
+        let layers = labels.into_keys().filter(|key| key.starts_with(LAYERS));
+        let paths: Vec<_> = layers.map(|key| format!("labels.{key}")).collect();
+        if paths.is_empty() {
+            continue;
+        }
+        let info = Some(Info { digest: digest.clone(), ..Default::default() });
+        let update = UpdateRequest { info, update_mask: Some(FieldMask { paths }) };
+        client.content().update(client.request(update)).await.step(step)?;
+    }
+    Ok(())
 }
 
 /// Follows an image record to the manifest and config for `platform`.

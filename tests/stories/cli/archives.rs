@@ -212,3 +212,24 @@ fn an_import_names_and_unpacks_as_is_asked_for() -> Result<()> {
     assert_eq!(stage.berth(&run)?, "unnamed\n");
     Ok(())
 }
+
+/// As `ctr images import --discard-unpacked-layers` of containerd 2: the client lets the layers go.
+#[test]
+fn an_import_may_keep_the_snapshots_alone() -> Result<()> {
+    let stage = Stage::new()?;
+    let image = saying(&stage, "discarded")?;
+    let archive = stage.node.path("discarded.tar");
+    stage.node.berth("export").args([&archive]).args([&image]).output()?.ok()?;
+    forget(&stage, &[&image])?;
+    let both = "import --no-unpack --discard-unpacked-layers";
+    stage.node.berth(both).args([&archive]).output()?.fails(2)?;
+    let import = stage.node.berth("import --discard-unpacked-layers").args([&archive]);
+    assert_eq!(import.output()?.ok()?, format!("{image}\n"));
+    stage.berth("gc")?;
+    // The manifest and the configuration; the archive's index goes as well.
+    assert_eq!(stage.ctr("content ls -q")?.lines().count(), 2);
+    assert_eq!(stage.ctr("snapshots ls")?.lines().count(), 3, "a line of names, two layers");
+    let run = "run --rm --name discarded-layers --pull never";
+    assert_eq!(stage.berth(&format!("{run} {image}"))?, "discarded");
+    Ok(())
+}

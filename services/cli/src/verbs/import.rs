@@ -24,6 +24,9 @@ pub struct Args {
     /// Only read in, do not unpack.
     #[arg(long)]
     no_unpack: bool,
+    /// Let the packed layers go once they are unpacked: a push or an export has to fetch them again.
+    #[arg(long, conflicts_with = "no_unpack")]
+    discard_unpacked_layers: bool,
     /// Keep all platforms, not only this machine's.
     #[arg(long)]
     all_platforms: bool,
@@ -63,6 +66,11 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     let mut made = image::list(&client, Vec::new()).await?;
     made.retain(|image| before.get(&image.name) != Some(&image.updated_at));
     forget_archives_index(&client, &base, &mut made).await?;
+    if args.discard_unpacked_layers {
+        for image in &made {
+            image::release_layers(&client, image).await?;
+        }
+    }
     let mut names: Vec<_> = made.into_iter().map(|image| image.name).collect();
     names.sort();
     if global.json {
