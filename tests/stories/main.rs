@@ -3,6 +3,7 @@
 //! Container names differ between stories: nodes on one machine share its cgroups, and a container's
 //! cgroup is named by namespace and id alone, as with containerd.
 
+mod asked;
 mod bad_input;
 mod checkpoints;
 mod cli;

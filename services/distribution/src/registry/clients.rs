@@ -121,3 +121,35 @@ fn build(key: &Key) -> Result<Client, String> {
 fn named(file: &Path, error: &reqwest::Error) -> String {
     format!("{}: {}", file.display(), berth_errors::chain(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
+
+    use super::super::endpoint::Scheme;
+    use super::*;
+
+    /// A host that takes no more connections, and does not say so: its queue is full.
+    fn deaf() -> (TcpListener, Vec<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let (address, wait) = (listener.local_addr().unwrap(), Duration::from_millis(200));
+        let connect = || TcpStream::connect_timeout(&address, wait).ok();
+        let queued = std::iter::from_fn(connect).collect();
+        (listener, queued)
+    }
+
+    #[tokio::test]
+    async fn a_hosts_own_dial_timeout_counts() {
+        let (listener, _queued) = deaf();
+        let mut endpoint = Endpoint::new(Scheme::Http, &listener.local_addr().unwrap().to_string());
+        endpoint.dial_timeout = Some(Duration::from_millis(300));
+        let client = Clients::default().client(&endpoint, Duration::from_secs(60)).unwrap();
+        let begun = Instant::now();
+        let late = client.get(format!("http://{}/", endpoint.host)).send().await.unwrap_err();
+        assert!(late.is_connect() && late.is_timeout(), "{late:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(300));
+        assert!(begun.elapsed() < Duration::from_secs(30), "the usual one counts");
+    }
+}

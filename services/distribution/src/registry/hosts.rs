@@ -87,4 +87,37 @@ mod tests {
         assert_eq!(found[0].tls.ca, [folder.join("ca.crt")]);
         assert_eq!(found[0].tls.client, [(folder.join("me.cert"), Some(folder.join("me.key")))]);
     }
+
+    #[test]
+    fn the_first_folder_that_knows_the_registry_decides() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let put = |root: &Path, name: &str, host: &str| {
+            fs_err::create_dir_all(root.join(name)).unwrap();
+            let text = format!("[host.\"https://{host}\"]\n");
+            fs_err::write(root.join(name).join("hosts.toml"), text).unwrap();
+        };
+        let missing = one.path().join("missing");
+        let first = |registry: &str| {
+            let roots = [missing.clone(), one.path().to_owned(), two.path().to_owned()];
+            endpoints(registry, &roots, None).unwrap()[0].host.clone()
+        };
+        assert_eq!(first("r.example"), "r.example");
+        put(two.path(), "r.example", "of-two");
+        assert_eq!(first("r.example"), "of-two");
+        put(two.path(), "_default", "default-of-two");
+        assert_eq!(
+            (first("r.example"), first("other:1")),
+            ("of-two".into(), "default-of-two".into())
+        );
+        // A default of an earlier folder goes before a registry's own of a later one.
+        put(one.path(), "_default", "default-of-one");
+        assert_eq!(
+            (first("r.example"), first("other:1")),
+            ("default-of-one".into(), "default-of-one".into())
+        );
+        put(one.path(), "other:1", "of-one");
+        assert_eq!(first("other:1"), "of-one");
+        put(one.path(), "other_1_", "flat-of-one");
+        assert_eq!(first("other:1"), "flat-of-one");
+    }
 }

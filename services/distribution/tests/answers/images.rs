@@ -110,6 +110,30 @@ async fn an_update_of_an_image_follows_its_mask() {
 }
 
 #[tokio::test]
+async fn images_are_found_by_the_annotations_of_their_targets() {
+    let served = Served::start().await;
+    let mut clients = served.clients();
+    for (name, value) in [("a", "1"), ("b", "2"), ("c", "")] {
+        let mut image = image(name, &digest(b"blob"));
+        image.target.as_mut().unwrap().annotations = pairs(&[("org.example/k", value)]);
+        create(&mut clients, image).await.unwrap();
+    }
+    for (filter, expected) in [
+        ("annotations.\"org.example/k\"==1", &["a"][..]),
+        ("annotations.\"org.example/k\"", &["a", "b"]),
+        ("annotations.\"org.example/k\"~=/^2$/", &["b"]),
+        ("annotations.other", &[]),
+        ("labels.\"org.example/k\"", &[]),
+    ] {
+        let request = images::ListImagesRequest { filters: vec![filter.to_owned()] };
+        let found = clients.images.list(on(NAMESPACE, request)).await.unwrap().into_inner();
+        let names: Vec<_> = found.images.into_iter().map(|image| image.name).collect();
+        assert_eq!(names, expected, "{filter}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn an_image_is_deleted_only_while_it_names_what_is_expected() {
     let served = Served::start().await;
     let mut clients = served.clients();
