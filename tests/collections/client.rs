@@ -11,13 +11,10 @@ use berth_ids::Namespace;
 use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::content::v1 as content;
-use berth_proto::containerd::services::images::v1 as images;
 use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::snapshots::v1 as snapshots;
-use berth_proto::containerd::types::Descriptor;
 use containers::containers_client::ContainersClient;
 use content::content_client::ContentClient;
-use images::images_client::ImagesClient;
 use leases::leases_client::LeasesClient;
 use node::collection_client::CollectionClient;
 use snapshots::snapshots_client::SnapshotsClient;
@@ -31,11 +28,11 @@ const BACK: Duration = Duration::from_secs(60);
 
 pub const SNAPSHOTTER: &str = "overlayfs";
 
-type Answer<T> = std::result::Result<T, Status>;
-type Labels = BTreeMap<String, String>;
+pub type Answer<T> = std::result::Result<T, Status>;
+pub type Labels = BTreeMap<String, String>;
 
 pub struct Client {
-    channel: Channel,
+    pub channel: Channel,
     namespace: Namespace,
 }
 
@@ -52,11 +49,11 @@ impl Client {
         Ok(Self { channel: berth_grpc::channel(address), namespace: "default".parse()? })
     }
 
-    fn on<T>(&self, message: T) -> Request<T> {
+    pub fn on<T>(&self, message: T) -> Request<T> {
         with_namespace(message, &self.namespace)
     }
 
-    fn under<T>(&self, lease: &str, message: T) -> Answer<Request<T>> {
+    pub fn under<T>(&self, lease: &str, message: T) -> Answer<Request<T>> {
         with_lease(self.on(message), lease).map_err(|error| Status::internal(error.to_string()))
     }
 
@@ -70,7 +67,8 @@ impl Client {
             let stored = all(self.snapshots().list(self.on(request)).await?.into_inner()).await?;
             let blobs = blobs.into_iter().flat_map(|chunk| chunk.info).map(Listed::blob);
             let stored = stored.into_iter().flat_map(|chunk| chunk.info).map(Listed::snapshot);
-            Ok(blobs.chain(stored).collect())
+            let expired = self.expired().await?.into_iter();
+            Ok(blobs.chain(stored).chain(expired).collect())
         })
         .await
     }
@@ -78,15 +76,6 @@ impl Client {
     /// The names of all blobs and snapshots.
     pub async fn there(&self) -> Result<BTreeSet<Thing>> {
         Ok(self.list().await?.into_iter().map(|listed| listed.thing).collect())
-    }
-
-    pub async fn images(&self) -> Result<BTreeSet<String>> {
-        ask("list images", async || {
-            let request = self.on(images::ListImagesRequest::default());
-            let found = self.image_store().list(request).await?.into_inner().images;
-            Ok(found.into_iter().map(|image| image.name).collect())
-        })
-        .await
     }
 
     pub async fn containers(&self) -> Result<BTreeSet<String>> {
@@ -186,32 +175,6 @@ impl Client {
         .await
     }
 
-    /// Records an image that names a manifest.
-    pub async fn create_image(&self, name: &str, manifest: &str) -> Result<()> {
-        make("create image", async || {
-            let target = Descriptor {
-                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
-                digest: manifest.to_owned(),
-                size: 1,
-                ..Default::default()
-            };
-            let image =
-                images::Image { name: name.to_owned(), target: Some(target), ..Default::default() };
-            let request = images::CreateImageRequest { image: Some(image), ..Default::default() };
-            self.image_store().create(self.on(request)).await
-        })
-        .await
-    }
-
-    pub async fn delete_image(&self, name: &str, sync: bool) -> Result<()> {
-        there("delete image", async || {
-            let request = images::DeleteImageRequest { name: name.to_owned(), sync, target: None };
-            self.image_store().delete(self.on(request)).await
-        })
-        .await
-        .map(drop)
-    }
-
     pub async fn create_container(&self, id: &str, snapshot: &str, labels: &Labels) -> Result<()> {
         make("create container", async || {
             let container = Some(container(id, snapshot, labels));
@@ -287,16 +250,12 @@ impl Client {
         .await
     }
 
-    fn blobs(&self) -> ContentClient<Channel> {
+    pub fn blobs(&self) -> ContentClient<Channel> {
         ContentClient::new(self.channel.clone())
     }
 
-    fn snapshots(&self) -> SnapshotsClient<Channel> {
+    pub fn snapshots(&self) -> SnapshotsClient<Channel> {
         SnapshotsClient::new(self.channel.clone())
-    }
-
-    fn image_store(&self) -> ImagesClient<Channel> {
-        ImagesClient::new(self.channel.clone())
     }
 
     fn container_store(&self) -> ContainersClient<Channel> {
@@ -338,11 +297,12 @@ fn resource(thing: &Thing) -> leases::Resource {
     let (kind, id) = match thing {
         Thing::Blob(digest) => ("content".to_owned(), digest),
         Thing::Snapshot(key) => (format!("snapshots/{SNAPSHOTTER}"), key),
+        Thing::Image(name) => ("images".to_owned(), name),
     };
     leases::Resource { id: id.clone(), r#type: kind }
 }
 
-fn wire(labels: &Labels) -> HashMap<String, String> {
+pub fn wire(labels: &Labels) -> HashMap<String, String> {
     labels.clone().into_iter().collect()
 }
 
@@ -359,12 +319,12 @@ async fn all<T>(mut stream: Streaming<T>) -> Answer<Vec<T>> {
 }
 
 /// Asks until there is an answer.
-async fn ask<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<T> {
+pub async fn ask<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<T> {
     definite(what, call).await?.with_context(|| what.to_owned())
 }
 
 /// Makes something, which an earlier try may have made.
-async fn make<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<()> {
+pub async fn make<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<()> {
     match definite(what, call).await? {
         Err(status) if status.code() != Code::AlreadyExists => Err(status).context(what.to_owned()),
         _ => Ok(()),
@@ -373,7 +333,7 @@ async fn make<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<()>
 
 /// Does something to what may not be there, or not any more after an earlier try. Answers whether
 /// it was.
-async fn there<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<bool> {
+pub async fn there<T>(what: &str, call: impl AsyncFnMut() -> Answer<T>) -> Result<bool> {
     match definite(what, call).await? {
         Err(status) if status.code() == Code::NotFound => Ok(false),
         Err(status) if status.code() != Code::AlreadyExists => Err(status).context(what.to_owned()),

@@ -6,10 +6,12 @@
 
 mod client;
 mod disturbance;
+mod images;
 mod model;
 mod operation;
 #[path = "../kills/random.rs"]
 mod random;
+mod sandboxes;
 mod setting;
 
 use std::collections::BTreeSet;
@@ -118,6 +120,8 @@ impl Story {
         ensure!(self.client.images().await? == images, "images are not {images:?}");
         let containers: BTreeSet<_> = self.model.containers.keys().cloned().collect();
         ensure!(self.client.containers().await? == containers, "containers: not {containers:?}");
+        let sandboxes: BTreeSet<_> = self.model.sandboxes.keys().cloned().collect();
+        ensure!(self.client.sandboxes().await? == sandboxes, "sandboxes are not {sandboxes:?}");
         let leases: BTreeSet<_> = self.model.leases.keys().cloned().collect();
         ensure!(self.client.leases().await? == leases, "leases are not {leases:?}");
         Ok(())
@@ -130,6 +134,9 @@ impl Story {
         }
         for id in std::mem::take(&mut self.model.containers).into_keys() {
             self.client.delete_container(&id).await?;
+        }
+        for id in std::mem::take(&mut self.model.sandboxes).into_keys() {
+            self.client.delete_sandbox(&id).await?;
         }
         for id in std::mem::take(&mut self.model.leases).into_keys() {
             self.client.delete_lease(&id, false).await?;

@@ -9,13 +9,15 @@ pub enum Thing {
     Blob(String),
     /// By its key.
     Snapshot(String),
+    /// One whose time is over, by its name: it stays while something refers to it.
+    Image(String),
 }
 
 impl Thing {
     /// Its digest or key.
     pub fn name(&self) -> &str {
         match self {
-            Self::Blob(name) | Self::Snapshot(name) => name,
+            Self::Blob(name) | Self::Snapshot(name) | Self::Image(name) => name,
         }
     }
 }
@@ -48,6 +50,8 @@ pub struct Model {
     pub images: BTreeMap<String, Thing>,
     /// What each refers to.
     pub containers: BTreeMap<String, BTreeSet<Thing>>,
+    /// What each refers to.
+    pub sandboxes: BTreeMap<String, BTreeSet<Thing>>,
     /// What each holds.
     pub leases: BTreeMap<String, BTreeSet<Thing>>,
     /// The leases that hold things without what these refer to, but for parents.
@@ -55,7 +59,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// All that images, containers and leases lead to, and what flat leases hold.
+    /// All that images, containers, sandboxes and leases lead to, and what flat leases hold.
     pub fn reachable(&self) -> BTreeSet<Thing> {
         let mut reached = self.whole();
         for lease in &self.flat {
@@ -94,6 +98,7 @@ impl Model {
                 .collect(),
             images: self.images.clone(),
             containers: self.containers.clone(),
+            sandboxes: self.sandboxes.clone(),
             leases: self.leases.clone(),
             flat: self.flat.clone(),
         };
@@ -104,16 +109,16 @@ impl Model {
     fn roots(&self) -> impl Iterator<Item = &Thing> {
         let leases = self.leases.iter().filter(|(id, _)| !self.flat.contains(*id));
         let leases = leases.map(|(_, held)| held);
-        let held = self.containers.values().chain(leases).flatten();
-        self.images.values().chain(held)
+        let named = self.containers.values().chain(self.sandboxes.values());
+        self.images.values().chain(named.chain(leases).flatten())
     }
 
     /// Whether a reference would make a circle through both kinds: no service could drop it whole,
     /// and so none does (docs/adr/0002-garbage-collection.md).
     pub fn is_circle(&self, from: &Thing, to: &Thing) -> bool {
         let reached = self.reached_from([to]);
-        let blob = |thing: &Thing| matches!(thing, Thing::Blob(_));
-        reached.contains(from) && reached.iter().any(|thing| blob(thing) != blob(from))
+        let snapshot = |thing: &Thing| matches!(thing, Thing::Snapshot(_));
+        reached.contains(from) && reached.iter().any(|thing| snapshot(thing) != snapshot(from))
     }
 
     fn reached_from<'a>(&'a self, things: impl IntoIterator<Item = &'a Thing>) -> BTreeSet<Thing> {
@@ -136,7 +141,7 @@ impl Model {
         self.reached_from(things).contains(to)
     }
 
-    /// It was collected.
+    /// It was collected, or removed.
     pub fn gone(&mut self, thing: &Thing) {
         self.made.remove(thing);
     }

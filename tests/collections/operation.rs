@@ -28,6 +28,11 @@ pub enum Operation {
     CreateContainer { id: String, refs: BTreeSet<Thing> },
     UpdateContainer { id: String, refs: BTreeSet<Thing> },
     DeleteContainer { id: String },
+    CreateSandbox { id: String, refs: BTreeSet<Thing> },
+    UpdateSandbox { id: String, refs: BTreeSet<Thing> },
+    DeleteSandbox { id: String },
+    Remove { thing: Thing },
+    Expire { lease: String, name: String, manifest: Thing },
     CreateLease { id: String, flat: bool },
     DeleteLease { id: String, sync: bool },
     Hold { lease: String, thing: Thing },
@@ -39,7 +44,7 @@ impl Story {
     pub fn choose(&mut self) -> Operation {
         let number = self.next;
         self.next += 1;
-        let kind = self.random.below(20);
+        let kind = self.random.below(26);
         self.operation(kind, number).unwrap_or(Operation::Nothing)
     }
 
@@ -73,7 +78,9 @@ impl Story {
             },
             10 => {
                 let made = &self.model.made;
-                let own = self.reached.iter().filter(|thing| made[*thing].own).cloned();
+                let labelled = |thing: &&Thing| !matches!(thing, Thing::Image(_));
+                let own = self.reached.iter().filter(labelled);
+                let own = own.filter(|thing| made[*thing].own).cloned();
                 let thing = self.any(own.collect())?;
                 let mut refs = self.references(2);
                 refs.retain(|to| !self.model.is_circle(&thing, to));
@@ -89,6 +96,19 @@ impl Story {
                 CreateLease { id: format!("lease-{number}"), flat }
             }
             15 | 16 => DeleteLease { id: self.lease()?, sync: self.random.below(4) == 0 },
+            20 => CreateSandbox { id: format!("sandbox-{number}"), refs: self.references(3) },
+            21 => UpdateSandbox { id: self.sandbox()?, refs: self.references(3) },
+            22 => DeleteSandbox { id: self.sandbox()? },
+            24 | 25 => {
+                let all: Vec<_> = self.setting.images.iter().map(|i| i.manifest.clone()).collect();
+                let (lease, name) = (self.lease()?, format!("expired-{number}"));
+                Expire { lease, name, manifest: self.any(all)? }
+            }
+            // Whatever refers to it, also if nothing does and it may be gone.
+            23 => {
+                let own = self.model.made.iter().filter(|(_, made)| made.own);
+                Remove { thing: self.any(own.map(|(thing, _)| thing.clone()).collect())? }
+            }
             17 | 18 => Hold { lease: self.lease()?, thing: self.thing()? },
             _ => {
                 let lease = self.lease()?;
@@ -139,6 +159,7 @@ impl Story {
                 let there = match &thing {
                     Thing::Blob(digest) => self.client.label_blob(digest, &labels(&refs)).await?,
                     Thing::Snapshot(key) => self.client.label_snapshot(key, &labels(&refs)).await?,
+                    Thing::Image(_) => false,
                 };
                 ensure!(there, "it was lost");
                 if let Some(made) = self.model.made.get_mut(&thing) {
@@ -147,6 +168,24 @@ impl Story {
                 }
                 referred = refs;
             }
+            Operation::Expire { lease, name, manifest } => {
+                self.client.create_expired(&lease, &name, manifest.name()).await?;
+                referred.insert(manifest);
+                self.made(&lease, Thing::Image(name), None, &referred);
+            }
+            Operation::Remove { thing } => {
+                self.client.remove(&thing).await?;
+                self.model.gone(&thing);
+            }
+            owner => return self.perform_with_owner(owner).await,
+        }
+        Ok(referred)
+    }
+
+    /// The same with what refers to things and is none itself.
+    async fn perform_with_owner(&mut self, operation: Operation) -> Result<BTreeSet<Thing>> {
+        let mut referred = BTreeSet::new();
+        match operation {
             Operation::CreateContainer { id, refs } => {
                 let (snapshot, named) = rootfs(&refs);
                 self.client.create_container(&id, snapshot, &labels(&named)).await?;
@@ -162,6 +201,20 @@ impl Story {
             Operation::DeleteContainer { id } => {
                 self.client.delete_container(&id).await?;
                 self.model.containers.remove(&id);
+            }
+            Operation::CreateSandbox { id, refs } => {
+                self.client.create_sandbox(&id, &labels(&refs)).await?;
+                self.model.sandboxes.insert(id, refs.clone());
+                referred = refs;
+            }
+            Operation::UpdateSandbox { id, refs } => {
+                self.client.update_sandbox(&id, &labels(&refs)).await?;
+                self.model.sandboxes.insert(id, refs.clone());
+                referred = refs;
+            }
+            Operation::DeleteSandbox { id } => {
+                self.client.delete_sandbox(&id).await?;
+                self.model.sandboxes.remove(&id);
             }
             Operation::CreateLease { id, flat } => {
                 self.client.create_lease(&id, flat).await?;
@@ -181,7 +234,7 @@ impl Story {
                 self.client.release(&lease, &thing).await?;
                 self.model.leases.entry(lease).or_default().remove(&thing);
             }
-            Operation::Nothing => {}
+            _ => {}
         }
         Ok(referred)
     }
@@ -220,6 +273,10 @@ impl Story {
 
     fn lease(&mut self) -> Option<String> {
         self.any(self.model.leases.keys().cloned().collect())
+    }
+
+    fn sandbox(&mut self) -> Option<String> {
+        self.any(self.model.sandboxes.keys().cloned().collect())
     }
 
     fn container(&mut self) -> Option<String> {
@@ -266,6 +323,7 @@ fn labelled(how: &str, things: &BTreeSet<Thing>) -> BTreeMap<String, String> {
         let kind = match thing {
             Thing::Blob(_) => format!("content.{number}"),
             Thing::Snapshot(_) => format!("snapshot.{SNAPSHOTTER}/{number}"),
+            Thing::Image(_) => format!("image/{number}"),
         };
         (format!("containerd.io/gc.{how}.{kind}"), thing.name().to_owned())
     };
