@@ -136,7 +136,7 @@ fn sandboxes_and_snapshots_are_found_and_refused_as_containerd_does() -> Result<
         let (code, said) = told(deleted);
         assert_eq!(code, Code::FailedPrecondition);
         assert!(said.contains(&format!("namespace {NAMESPACE:?} must be empty")), "{said}");
-        assert!(said.contains("snapshots on native snapshotter"), "{said}");
+        assert!(said.contains("snapshots on \"native\" snapshotter"), "{said}");
         Ok(())
     })
 }
