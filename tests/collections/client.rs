@@ -157,6 +157,21 @@ impl Client {
         .await
     }
 
+    /// Commits an active snapshot under a lease.
+    pub async fn commit(&self, lease: &str, key: &str, name: &str, labels: &Labels) -> Result<()> {
+        make("commit snapshot", async || {
+            let request = snapshots::CommitSnapshotRequest {
+                snapshotter: SNAPSHOTTER.to_owned(),
+                key: key.to_owned(),
+                name: name.to_owned(),
+                labels: wire(labels),
+                ..Default::default()
+            };
+            self.snapshots().commit(self.under(lease, request)?).await
+        })
+        .await
+    }
+
     /// Replaces a snapshot's labels; false if it is not there.
     pub async fn label_snapshot(&self, key: &str, labels: &Labels) -> Result<bool> {
         there("label snapshot", async || {

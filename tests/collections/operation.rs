@@ -24,6 +24,7 @@ pub enum Operation {
     RemoveImage { name: String, sync: bool },
     Write { lease: String, text: String, refs: BTreeSet<Thing>, keepers: BTreeSet<Thing> },
     Prepare { lease: String, key: String, parent: Option<Thing>, refs: BTreeSet<Thing> },
+    Commit { lease: String, key: Thing, name: String, refs: BTreeSet<Thing> },
     Relabel { thing: Thing, refs: BTreeSet<Thing> },
     CreateContainer { id: String, refs: BTreeSet<Thing> },
     UpdateContainer { id: String, refs: BTreeSet<Thing> },
@@ -44,7 +45,7 @@ impl Story {
     pub fn choose(&mut self) -> Operation {
         let number = self.next;
         self.next += 1;
-        let kind = self.random.below(26);
+        let kind = self.random.below(27);
         self.operation(kind, number).unwrap_or(Operation::Nothing)
     }
 
@@ -104,9 +105,18 @@ impl Story {
                 let (lease, name) = (self.lease()?, format!("expired-{number}"));
                 Expire { lease, name, manifest: self.any(all)? }
             }
+            26 => {
+                let open = |thing: &&Thing| {
+                    let made = &self.model.made[*thing];
+                    matches!(thing, Thing::Snapshot(_)) && made.own && !made.committed
+                };
+                let open = self.reached.iter().filter(open).cloned().collect();
+                let (lease, key) = (self.lease()?, self.any(open)?);
+                Commit { lease, key, name: format!("committed-{number}"), refs: self.references(1) }
+            }
             // Whatever refers to it, also if nothing does and it may be gone.
             23 => {
-                let own = self.model.made.iter().filter(|(_, made)| made.own);
+                let own = self.model.made.iter().filter(|(_, made)| made.own && !made.committed);
                 Remove { thing: self.any(own.map(|(thing, _)| thing.clone()).collect())? }
             }
             17 | 18 => Hold { lease: self.lease()?, thing: self.thing()? },
@@ -154,6 +164,11 @@ impl Story {
                     ensure!(gone.is_some(), "the parent of {key} was lost");
                     gone.into_iter().for_each(|parent| self.model.gone(parent));
                 }
+            }
+            Operation::Commit { lease, key, name, refs } => {
+                self.client.commit(&lease, key.name(), &name, &labels(&refs)).await?;
+                self.committed(&lease, &key, Thing::Snapshot(name), &refs);
+                referred = refs;
             }
             Operation::Relabel { thing, refs } => {
                 let there = match &thing {
@@ -264,6 +279,16 @@ impl Story {
         let made = Made { parent, refs: refs.clone(), own: true, ..Made::default() };
         self.model.made.insert(thing.clone(), made);
         self.model.leases.entry(lease.to_owned()).or_default().insert(thing);
+    }
+
+    /// A snapshot has another name, and can be a parent.
+    fn committed(&mut self, lease: &str, key: &Thing, name: Thing, refs: &BTreeSet<Thing>) {
+        let parent = self.model.made.get(key).and_then(|made| made.parent.clone());
+        self.model.gone(key);
+        self.made(lease, name.clone(), parent, refs);
+        if let Some(made) = self.model.made.get_mut(&name) {
+            made.committed = true;
+        }
     }
 
     fn any<T>(&mut self, mut all: Vec<T>) -> Option<T> {
