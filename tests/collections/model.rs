@@ -46,6 +46,8 @@ impl Made {
 #[derive(Default)]
 pub struct Model {
     pub made: BTreeMap<Thing, Made>,
+    /// What pulls bring back whenever it is gone.
+    pub pulled: BTreeMap<Thing, Made>,
     /// What each names.
     pub images: BTreeMap<String, Thing>,
     /// What each refers to.
@@ -96,6 +98,7 @@ impl Model {
                 .into_iter()
                 .map(|(thing, made)| (thing, made.alone()))
                 .collect(),
+            pulled: BTreeMap::new(),
             images: self.images.clone(),
             containers: self.containers.clone(),
             sandboxes: self.sandboxes.clone(),
@@ -116,17 +119,27 @@ impl Model {
     /// Whether a reference would make a circle through both kinds: no service could drop it whole,
     /// and so none does (docs/adr/0002-garbage-collection.md).
     pub fn is_circle(&self, from: &Thing, to: &Thing) -> bool {
-        let reached = self.reached_from([to]);
+        let reached = self.follow([to], &self.pulled);
         let snapshot = |thing: &Thing| matches!(thing, Thing::Snapshot(_));
         reached.contains(from) && reached.iter().any(|thing| snapshot(thing) != snapshot(from))
     }
 
     fn reached_from<'a>(&'a self, things: impl IntoIterator<Item = &'a Thing>) -> BTreeSet<Thing> {
+        static NONE: BTreeMap<Thing, Made> = BTreeMap::new();
+        self.follow(things, &NONE)
+    }
+
+    /// What things lead to, those that are there and those of `others`.
+    fn follow<'a>(
+        &'a self,
+        things: impl IntoIterator<Item = &'a Thing>,
+        others: &'a BTreeMap<Thing, Made>,
+    ) -> BTreeSet<Thing> {
         let mut queue: Vec<&Thing> = things.into_iter().collect();
         let mut reached = BTreeSet::new();
         while let Some(thing) = queue.pop() {
             // A name of what is not there leads nowhere.
-            let Some(made) = self.made.get(thing) else { continue };
+            let Some(made) = self.made.get(thing).or_else(|| others.get(thing)) else { continue };
             if reached.insert(thing.clone()) {
                 queue.extend(made.refs.iter().chain(&made.parent));
                 let kept = self.made.iter().filter(|(_, made)| made.keepers.contains(thing));
@@ -138,7 +151,7 @@ impl Model {
 
     /// Whether one of these leads to it, so that it cannot keep what refers to them.
     pub fn leads_to(&self, things: &BTreeSet<Thing>, to: &Thing) -> bool {
-        self.reached_from(things).contains(to)
+        self.follow(things, &self.pulled).contains(to)
     }
 
     /// It was collected, or removed.

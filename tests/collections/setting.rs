@@ -56,6 +56,7 @@ impl Setting {
         }
         let all: BTreeSet<_> = model.made.keys().cloned().collect();
         ensure!(model.reachable() == all, "a pull leaves what it does not need");
+        model.pulled.clone_from(&model.made);
         Ok(Self { images, _registry: registry })
     }
 
