@@ -121,10 +121,10 @@ impl Driver {
         settings: &Settings,
     ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
-        if let Some(configured) = &settings.root {
+        if let Some(configured) = &settings.overlay.root {
             overlay::claim(configured, root)?;
         }
-        let at = settings.root.clone().unwrap_or_else(|| root.join(OVERLAYFS));
+        let at = settings.overlay.root.clone().unwrap_or_else(|| root.join(OVERLAYFS));
         let layout = Layout::open(at)?;
         let (mut drivers, mut absent) = (Vec::new(), Vec::new());
         match refuses_overlays(&layout)? {
