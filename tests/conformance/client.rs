@@ -1,7 +1,6 @@
 //! containerd's snapshots service as its clients call it, each answer an object or a code.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use berth_grpc::{Channel, with_lease, with_namespace};
@@ -11,6 +10,8 @@ use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::snapshots::v1 as wire;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
+
+use crate::sockets::Sockets;
 
 pub type Labels = BTreeMap<String, String>;
 pub type Answer<T> = std::result::Result<T, Code>;
@@ -25,18 +26,13 @@ pub struct Client {
 
 const LEASE: &str = "conformance";
 
-/// The service at a socket.
-pub fn connect(address: &Path) -> Channel {
-    berth_grpc::channel(address)
-}
-
 impl Client {
-    pub async fn new(channel: Channel, snapshotter: &str, namespace: &str) -> Result<Self> {
+    pub async fn new(sockets: &Sockets, snapshotter: &str, namespace: &str) -> Result<Self> {
         let namespace: Namespace = namespace.parse().context("parse the namespace")?;
         let lease = leases::CreateRequest { id: LEASE.to_owned(), ..Default::default() };
-        let mut client = leases::leases_client::LeasesClient::new(channel.clone());
+        let mut client = leases::leases_client::LeasesClient::new(sockets.distribution());
         client.create(with_namespace(lease, &namespace)).await.context("create the lease")?;
-        let snapshots = wire::snapshots_client::SnapshotsClient::new(channel);
+        let snapshots = wire::snapshots_client::SnapshotsClient::new(sockets.bundle());
         Ok(Self { snapshots, namespace, snapshotter: snapshotter.to_owned() })
     }
 

@@ -1,6 +1,7 @@
 //! What a snapshotter must do, as random sequences of calls compared with a model of what they
 //! mean. Written against containerd's API alone, so that it is run on any implementation: on
-//! Debian's containerd first, which is the reference, then on a node. Needs root: it mounts.
+//! Debian's containerd first, which is the reference, then on a node: through its gateway, and on
+//! the services' own sockets. Needs root: it mounts.
 //!
 //! The sequences are the same in every run; `BERTH_SEED=NUMBER` tries others, `BERTH_CASES` how
 //! many. A failure names the shortest sequence that shows it.
@@ -12,34 +13,48 @@ mod leases;
 mod metadata;
 mod model;
 mod operation;
+mod sockets;
 mod suite;
 
 use anyhow::Result;
 use berth_testkit::{Containerd, Disk, Node, is_root, scratch};
+use sockets::Sockets;
 use suite::Subject;
 
 #[test]
 fn containerd_overlayfs() -> Result<()> {
     let containerd = Containerd::start()?;
-    suite::run(Subject::Containerd, &containerd.address(), "overlayfs")
+    suite::run(Subject::Containerd, &Sockets::of_containerd(&containerd), "overlayfs")
 }
 
 #[test]
 fn containerd_native() -> Result<()> {
     let containerd = Containerd::start()?;
-    suite::run(Subject::Containerd, &containerd.address(), "native")
+    suite::run(Subject::Containerd, &Sockets::of_containerd(&containerd), "native")
 }
 
 #[test]
 fn berth_overlayfs() -> Result<()> {
     let node = Node::start()?;
-    suite::run(Subject::Berth, &node.address(), "overlayfs")
+    suite::run(Subject::Berth, &Sockets::of_gateway(&node), "overlayfs")
 }
 
 #[test]
 fn berth_native() -> Result<()> {
     let node = Node::start()?;
-    suite::run(Subject::Berth, &node.address(), "native")
+    suite::run(Subject::Berth, &Sockets::of_gateway(&node), "native")
+}
+
+#[test]
+fn bundle_overlayfs() -> Result<()> {
+    let node = Node::start()?;
+    suite::run(Subject::Berth, &Sockets::of_services(&node), "overlayfs")
+}
+
+#[test]
+fn bundle_native() -> Result<()> {
+    let node = Node::start()?;
+    suite::run(Subject::Berth, &Sockets::of_services(&node), "native")
 }
 
 #[test]
@@ -90,7 +105,7 @@ fn berth_proxied(snapshotter: &str) -> Result<()> {
         containerd.address()
     );
     let node = Node::start_with(&config)?;
-    suite::run(Subject::Berth, &node.address(), "theirs")
+    suite::run(Subject::Berth, &Sockets::of_gateway(&node), "theirs")
 }
 
 #[test]

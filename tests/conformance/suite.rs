@@ -10,9 +10,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use tokio::runtime::Runtime;
 use tonic::Code;
 
-use crate::client::{Client, connect};
+use crate::client::Client;
 use crate::model::{Kind, Model, Snapshot};
 use crate::operation::{Operation, sequence};
+use crate::sockets::Sockets;
 
 const CASES: u32 = 30;
 
@@ -25,13 +26,12 @@ pub enum Subject {
     Berth,
 }
 
-/// Runs the suite on the service at `address`.
-pub fn run(subject: Subject, address: &Path, snapshotter: &str) -> Result<()> {
+/// Runs the suite on the service at these sockets.
+pub fn run(subject: Subject, sockets: &Sockets, snapshotter: &str) -> Result<()> {
     if !berth_testkit::is_root() {
         return Ok(());
     }
     let runtime = Runtime::new().context("start a runtime")?;
-    let channel = runtime.block_on(async { connect(address) });
     let cases = number("BERTH_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(CASES);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut seed = [7; 32];
@@ -44,7 +44,7 @@ pub fn run(subject: Subject, address: &Path, snapshotter: &str) -> Result<()> {
         let work = async {
             let mut side_by_side = SideBySide {
                 subject,
-                client: Client::new(channel.clone(), snapshotter, &namespace).await?,
+                client: Client::new(sockets, snapshotter, &namespace).await?,
                 model: Model::default(),
                 shares: snapshotter == "btrfs",
                 folder: tempfile::tempdir().context("make a folder")?,
@@ -57,7 +57,7 @@ pub fn run(subject: Subject, address: &Path, snapshotter: &str) -> Result<()> {
         let failed = |error: anyhow::Error| TestCaseError::fail(format!("{error:#}"));
         runtime.block_on(work).map_err(failed)
     });
-    outcome.map_err(|error| anyhow::anyhow!("{snapshotter} at {}: {error}", address.display()))
+    outcome.map_err(|error| anyhow::anyhow!("{snapshotter} at {sockets:?}: {error}"))
 }
 
 fn number(variable: &str) -> Option<u64> {

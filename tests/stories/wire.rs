@@ -212,7 +212,7 @@ fn each_service_counts_what_a_late_subscriber_lost() -> Result<()> {
             publisher(&channel).publish(within("late", published("/test/late", 1))?).await?;
         }
         for service in ["distribution", "bundle", "runtime"] {
-            late(&node.path("state").join(format!("{service}.sock")), 4).await?;
+            late(&node.socket(service), 4).await?;
         }
         Ok(())
     })

@@ -105,6 +105,12 @@ impl Node {
         self.path("berth.sock")
     }
 
+    /// The socket of a service (`runtime`), which the gateway and the other services call.
+    #[must_use]
+    pub fn socket(&self, service: &str) -> PathBuf {
+        self.path("state").join(format!("{service}.sock"))
+    }
+
     /// One of this workspace's binaries.
     ///
     /// # Errors

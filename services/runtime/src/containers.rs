@@ -130,7 +130,7 @@ impl Containers {
     /// Changes a container.
     ///
     /// # Errors
-    /// [`Error::ContainerNotFound`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
+    /// [`Error::NoContainer`], [`Error::Name`], [`Error::Invalid`], [`Error::Fenced`].
     pub async fn update(&self, ns: &Namespace, update: Update) -> Result<Container> {
         let (this, ns) = (self.clone(), ns.clone());
         let work = async move { this.change(&ns, update).await };
@@ -146,7 +146,8 @@ impl Containers {
         let work = move |txn: &berth_store::Write| {
             // Until this commit is done, whoever waits for it.
             let _entered = &pass;
-            let current = txn.get(&CONTAINERS, &key)?.ok_or_else(|| not_found(&key.0, &key.1))?;
+            let current = txn.get(&CONTAINERS, &key)?;
+            let current = current.ok_or_else(|| Error::NoContainer(key.1.clone()))?;
             let mut updated = update.apply(current)?;
             validate(&updated).map_err(Error::within("update failed validation"))?;
             updated.updated = SystemTime::now();
@@ -163,7 +164,7 @@ impl Containers {
     /// Forgets a container.
     ///
     /// # Errors
-    /// [`Error::ContainerNotFound`].
+    /// [`Error::NoContainerToDelete`].
     pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<()> {
         let (this, ns, id) = (self.clone(), ns.clone(), id.to_owned());
         let work = async move { this.forget(&ns, &id).await };
@@ -176,7 +177,7 @@ impl Containers {
             if txn.delete(&CONTAINERS, &key)? {
                 return Ok(());
             }
-            Err(not_found(&key.0, &key.1))
+            Err(Error::NoContainerToDelete(key.1.clone()))
         };
         self.store.commit("containers.delete", work).await?;
         // A collection is due: its snapshot may have nobody else.

@@ -19,6 +19,12 @@ pub enum Error {
         /// Where it was looked for.
         namespace: String,
     },
+    /// No container to change.
+    #[error("container {0:?}: not found")]
+    NoContainer(String),
+    /// No container to delete.
+    #[error("container {0}: not found")]
+    NoContainerToDelete(String),
     /// The name of a container is taken.
     #[error("container {0:?}: already exists")]
     ContainerExists(String),
@@ -203,6 +209,8 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Error::ContainerNotFound { .. }
+            | Error::NoContainer(_)
+            | Error::NoContainerToDelete(_)
             | Error::SandboxNotFound(_)
             | Error::NoSandbox(_)
             | Error::NoSandboxShim(_)

@@ -15,6 +15,7 @@ use tokio_stream::StreamExt;
 use tonic::{Request, Status};
 
 use crate::client::{Client as Snapshots, Labels};
+use crate::sockets::Sockets;
 
 pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -29,11 +30,11 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn new(channel: Channel, snapshotter: &str, namespace: &str) -> Result<Self> {
-        let snapshots = Snapshots::new(channel.clone(), snapshotter, namespace).await?;
+    pub async fn new(sockets: &Sockets, snapshotter: &str, namespace: &str) -> Result<Self> {
+        let snapshots = Snapshots::new(sockets, snapshotter, namespace).await?;
         Ok(Self {
-            diff: DiffClient::new(channel.clone()),
-            content: ContentClient::new(channel),
+            diff: DiffClient::new(sockets.bundle()),
+            content: ContentClient::new(sockets.distribution()),
             snapshots,
             namespace: namespace.parse().context("parse the namespace")?,
         })

@@ -16,7 +16,7 @@ use berth_testkit::Node;
 use tonic::Code;
 
 use crate::Containerd;
-use crate::client::connect;
+use crate::sockets::Sockets;
 use cases::{CASES, Case, LAYERS};
 use client::{Client, GZIP, TAR, ZSTD};
 use tree::tree;
@@ -44,8 +44,8 @@ struct Suite {
     folder: tempfile::TempDir,
 }
 
-async fn run(address: &Path, snapshotter: &str, exceptions: &'static [Exception]) -> Result<()> {
-    let client = Client::new(connect(address), snapshotter, "differ").await?;
+async fn run(sockets: &Sockets, snapshotter: &str, exceptions: &'static [Exception]) -> Result<()> {
+    let client = Client::new(sockets, snapshotter, "differ").await?;
     let mut suite = Suite { client, exceptions, folder: tempfile::tempdir()? };
     for case in CASES {
         suite.on_directories(case).await.with_context(|| format!("{}, directories", case.name))?;
@@ -214,7 +214,7 @@ async fn containerd_applies_what_it_tells_apart() -> Result<()> {
         return Ok(());
     }
     let containerd = Containerd::start()?;
-    run(&containerd.address(), "overlayfs", CONTAINERD).await
+    run(&Sockets::of_containerd(&containerd), "overlayfs", CONTAINERD).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +223,16 @@ async fn berth_applies_what_it_tells_apart() -> Result<()> {
         return Ok(());
     }
     let node = Node::start()?;
-    run(&node.address(), "overlayfs", &[]).await
+    run(&Sockets::of_gateway(&node), &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundle_applies_what_it_tells_apart() -> Result<()> {
+    if !berth_testkit::is_root() {
+        return Ok(());
+    }
+    let node = Node::start()?;
+    run(&Sockets::of_services(&node), "overlayfs", &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +264,7 @@ async fn berth_gives_layers_and_payloads_to_stream_processors() -> Result<()> {
         "[stream_processors.\"test.base64\"]\naccepts = [\"x/base64\"]\nreturns = {TAR:?}\n\
          path = \"sh\"\nargs = [\"-c\", {script:?}]\n"
     ))?;
-    let mut client = Client::new(connect(&node.address()), "overlayfs", "differ").await?;
+    let mut client = Client::new(&Sockets::of_gateway(&node), "overlayfs", "differ").await?;
     let folder = tempfile::tempdir()?;
     let (layer, root) = (folder.path().join("layer"), folder.path().join("root"));
     fs_err::create_dir(&layer)?;

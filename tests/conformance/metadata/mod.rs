@@ -1,12 +1,13 @@
-//! What content, images, leases and namespaces answer, and what collections take, stated once in
-//! containerd's codes and texts and run on every implementation: on Debian's containerd, on a node's
-//! gateway and on its distribution service.
+//! What content, images, containers, leases and namespaces answer, and what collections take, stated
+//! once in containerd's codes and texts and run on every implementation: on Debian's containerd, on a
+//! node's gateway and on its services' own sockets.
 //!
 //! Debian's containerd is version 1.6.20. Where 2.x answers otherwise the suite states 2.x's answer,
 //! and 1.6's is an exception; so is what a node does otherwise on purpose. An exception that is none
 //! any more is a failure.
 
 mod collections;
+mod containers;
 mod content;
 mod images;
 mod leases;
@@ -14,24 +15,24 @@ mod namespaces;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::path::Path;
 
 use anyhow::{Result, bail};
 use berth_grpc::{Channel, with_lease, with_namespace};
 use berth_ids::Namespace;
+use berth_proto::containerd::services::containers::v1::containers_client::ContainersClient;
 use berth_proto::containerd::services::content::v1 as wire;
 use berth_proto::containerd::services::images::v1::images_client::ImagesClient;
 use berth_proto::containerd::services::leases::v1::leases_client::LeasesClient;
 use berth_proto::containerd::services::namespaces::v1::namespaces_client::NamespacesClient;
 use berth_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
-use berth_testkit::{Node, sha256};
+use berth_testkit::{Containerd, Node, sha256};
 use prost_types::FieldMask;
 use tonic::{Code, Request, Status};
 use wire::content_client::ContentClient;
 use wire::{WriteAction, WriteContentRequest, WriteContentResponse};
 
+use crate::sockets::Sockets;
 use crate::suite::Subject;
-use berth_testkit::Containerd;
 
 /// What a subject is known to do otherwise, and why.
 const EXCEPTIONS: &[(Subject, &str, &str)] = &[
@@ -39,6 +40,11 @@ const EXCEPTIONS: &[(Subject, &str, &str)] = &[
     (Subject::Containerd, "an update to a long label", LENGTH),
     (Subject::Containerd, "an image with a long label", LENGTH),
     (Subject::Containerd, "a namespace with a long label", LENGTH),
+    (Subject::Containerd, "a container with a long label", LENGTH),
+    (Subject::Containerd, "an update to a long label of a container", LENGTH),
+    (Subject::Containerd, "an update of a container without a name", REQUIRED),
+    (Subject::Containerd, "a container's fields as wholes", EXTENSIONS),
+    (Subject::Containerd, "a container without a mask", EXTENSIONS),
     (Subject::Containerd, "an update to a long label of a namespace", UNCODED),
     (Subject::Containerd, "a commit by SHA-512", SHA),
     (Subject::Containerd, "its digest", SHA),
@@ -68,7 +74,12 @@ const EXCEPTIONS: &[(Subject, &str, &str)] = &[
     (Subject::Berth, "l lets go of snapshots/ \"x\"", NAMELESS),
 ];
 
+/// Collections only when they are asked for.
+const QUIET: &str = "[distribution.gc]\nstartup_delay = \"1h\"\n";
+
 const LENGTH: &str = "1.6 does not say how long the label is";
+const REQUIRED: &str = "1.6 names the field";
+const EXTENSIONS: &str = "1.6 and 2.x keep extensions that are replaced by fewer";
 const UNCODED: &str = "1.6 and 2.x answer UNKNOWN to a label that is too long";
 const SHA: &str = "1.6 commits by SHA-256 alone";
 const CAPITAL: &str = "1.6 writes the field's name with a capital";
@@ -86,7 +97,7 @@ async fn containerd_answers_so() -> Result<()> {
         return Ok(());
     }
     let containerd = Containerd::start()?;
-    run(Subject::Containerd, &containerd.address()).await
+    run(Subject::Containerd, &Sockets::of_containerd(&containerd)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,13 +105,24 @@ async fn a_node_answers_so() -> Result<()> {
     if !berth_testkit::is_root() {
         return Ok(());
     }
-    let node = Node::start_with("[distribution.gc]\nstartup_delay = \"1h\"\n")?;
-    run(Subject::Berth, &node.address()).await
+    let node = Node::start_with(QUIET)?;
+    run(Subject::Berth, &Sockets::of_gateway(&node)).await
 }
 
-async fn run(subject: Subject, address: &Path) -> Result<()> {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nodes_services_answer_so() -> Result<()> {
+    if !berth_testkit::is_root() {
+        return Ok(());
+    }
+    let node = Node::start_with(QUIET)?;
+    run(Subject::Berth, &Sockets::of_services(&node)).await
+}
+
+async fn run(subject: Subject, sockets: &Sockets) -> Result<()> {
     let mut suite = Suite {
-        channel: berth_grpc::channel(address),
+        distribution: sockets.distribution(),
+        bundle: sockets.bundle(),
+        runtime: sockets.runtime(),
         namespace: "metadata".parse()?,
         subject,
         wrong: Vec::new(),
@@ -108,6 +130,7 @@ async fn run(subject: Subject, address: &Path) -> Result<()> {
     };
     content::run(&mut suite).await?;
     images::run(&mut suite).await?;
+    containers::run(&mut suite).await?;
     leases::run(&mut suite).await?;
     namespaces::run(&mut suite).await?;
     collections::run(&mut suite).await?;
@@ -116,7 +139,9 @@ async fn run(subject: Subject, address: &Path) -> Result<()> {
 
 /// A service under test, and what it has answered wrongly so far.
 pub struct Suite {
-    channel: Channel,
+    distribution: Channel,
+    bundle: Channel,
+    runtime: Channel,
     namespace: Namespace,
     subject: Subject,
     wrong: Vec<String>,
@@ -189,23 +214,27 @@ impl Suite {
     }
 
     fn content(&self) -> ContentClient<Channel> {
-        ContentClient::new(self.channel.clone())
+        ContentClient::new(self.distribution.clone())
+    }
+
+    fn containers(&self) -> ContainersClient<Channel> {
+        ContainersClient::new(self.runtime.clone())
     }
 
     fn images(&self) -> ImagesClient<Channel> {
-        ImagesClient::new(self.channel.clone())
+        ImagesClient::new(self.distribution.clone())
     }
 
     fn leases(&self) -> LeasesClient<Channel> {
-        LeasesClient::new(self.channel.clone())
+        LeasesClient::new(self.distribution.clone())
     }
 
     fn namespaces(&self) -> NamespacesClient<Channel> {
-        NamespacesClient::new(self.channel.clone())
+        NamespacesClient::new(self.distribution.clone())
     }
 
     fn snapshots(&self) -> SnapshotsClient<Channel> {
-        SnapshotsClient::new(self.channel.clone())
+        SnapshotsClient::new(self.bundle.clone())
     }
 
     /// One session of Content.Write: the answers to the messages, and how it ended. containerd sends

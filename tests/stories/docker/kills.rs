@@ -63,7 +63,7 @@ fn containers_outlive_the_bundle_and_dockerd_finds_it_again() -> Result<()> {
 fn asked(stage: &Stage, id: &str) -> Result<Status> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let channel = berth_grpc::channel(&stage.node.path("state").join("runtime.sock"));
+        let channel = berth_grpc::channel(&stage.node.socket("runtime"));
         let request = GetRequest { container_id: id.to_owned(), ..GetRequest::default() };
         let request = with_namespace(request, &"moby".parse()?);
         let task = TasksClient::new(channel).get(request).await?.into_inner().process;
