@@ -15,12 +15,15 @@ fn blobs() -> Result<()> {
     assert_eq!(twins.same(&format!("content get {blob}"))?, "a blob of our own");
     let size = "--expected-size 17";
     twins.same_reading(&format!("content ingest {size} --expected-digest {blob} again"), "")?;
+    let wrong = "content ingest --expected-size 18 wrong";
+    twins.refused_reading(wrong, "a blob of our own")?;
     twins.same(&format!("content label {blob} kind=test more=x"))?;
     twins.same(&format!("content label {blob} more="))?;
     assert!(twins.same("content ls")?.contains("kind=test"));
     assert!(!twins.same("content ls labels.kind!=test")?.contains("sha256"));
     assert!(twins.same("content ls labels.kind==test")?.contains(blob));
     twins.same("content active")?;
+    twins.same("content active --timeout 3s --root %none again")?;
     twins.refused(&format!("content label {NOTHING} a=b"))?;
     twins.refused(&format!("content get {NOTHING}"))?;
     twins.refused("content get sha256:00")?;
@@ -31,7 +34,9 @@ fn blobs() -> Result<()> {
     let editor = twins.ours.path("editor");
     fs_err::write(&editor, "#!/bin/sh\nprintf %s \"$(sed s/own/neighbour/ $1)\" >$1\n")?;
     berth_testkit::program("chmod").args(["+x"]).args([&editor]).output()?.ok()?;
-    let edited = twins.same(&format!("content edit --editor {} {blob}", editor.display()))?;
+    let editor = editor.display();
+    twins.refused(&format!("content edit --validate --editor {editor} {blob}"))?;
+    let edited = twins.same(&format!("content edit --editor {editor} {blob}"))?;
     assert_eq!(twins.same(&format!("content get {}", edited.trim()))?, "a blob of our neighbour");
     twins.same(&format!("content rm {blob} {}", edited.trim()))?;
     assert_eq!(twins.same("content ls -q")?, "");
@@ -57,7 +62,7 @@ fn objects_of_registries() -> Result<()> {
     twins.same(&format!("{words} {to} {digest} application/octet-stream"))?;
     twins.same("content prune references --dry")?;
     twins.same("content ls -q")?;
-    twins.same("content prune references")?;
+    twins.same("content prune references --async")?;
     assert!(!twins.same("content ls")?.contains("gc.ref.content.l"));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `ctr images`, but for archives.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use berth_testkit::{Authority, Registry};
 
 use crate::twins::Twins;
@@ -62,7 +62,16 @@ fn pushed() -> Result<()> {
     twins.same(&format!("images push --plain-http {host}/@copy:1 {image}"))?;
     twins
         .same(&format!("images push --plain-http --platform linux/amd64 {host}/@one:1 {image}"))?;
-    twins.same(&format!("images pull --plain-http {host}/@one:1"))?;
+    let push = "images push --max-concurrent-uploaded-layers 1 --allow-non-distributable-blobs";
+    twins.same(&format!("{push} --plain-http {host}/@two:1 {image}"))?;
+    let digest = twins.same(&format!("images ls name=={image}"))?;
+    let digest = digest.split_whitespace().find(|word| word.starts_with("sha256:"));
+    let digest = digest.context("no digest")?;
+    let index = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let push = format!("images push --plain-http --manifest {digest} --manifest-type {index}");
+    // One that the registry has: of others ctr does not say how long they are.
+    twins.same(&format!("{push} {host}/@copy:1"))?;
+    twins.same(&format!("images pull --plain-http --max-concurrent-downloads 1 {host}/@one:1"))?;
     twins.refused(&format!("images push --plain-http {host}/@none:1 none"))?;
     Ok(())
 }
@@ -75,11 +84,16 @@ fn from_registries_that_ask_for_something() -> Result<()> {
     authority.issue("client")?;
     let open = || Registry::setup().storage_of(&twins.registry);
     let guarded = open().password("me", "secret")?.start()?;
-    let pull = "images pull --plain-http";
-    twins.same(&format!("{pull} --user me:secret {}", guarded.reference("multi:1")))?;
-    twins.refused(&format!("{pull} --user me:wrong {}", guarded.reference("multi:1")))?;
-    twins.refused(&format!("{pull} {}", guarded.reference("multi:1")))?;
-    twins.refused(&format!("{pull} {}", twins.registry.reference("none:1")))?;
+    twins.same(&format!(
+        "images pull --plain-http --user me:secret {}",
+        guarded.reference("multi:1")
+    ))?;
+    twins.refused(&format!(
+        "images pull --plain-http --user me:wrong {}",
+        guarded.reference("multi:1")
+    ))?;
+    twins.refused(&format!("images pull --plain-http {}", guarded.reference("multi:1")))?;
+    twins.refused(&format!("images pull --plain-http {}", twins.registry.reference("none:1")))?;
 
     let tls = open().tls(&authority, true).start()?;
     let name = tls.reference("multi:1");
@@ -93,6 +107,25 @@ fn from_registries_that_ask_for_something() -> Result<()> {
     );
     fs_err::write(hosts.join(tls.host()).join("hosts.toml"), text)?;
     twins.same(&format!("images pull --hosts-dir {} {name}", hosts.display()))?;
+    let [ca, cert, key] = [&ca, &cert, &key].map(|path| path.display());
+    // By a name: what is on loopback it takes for a registry without TLS.
+    let name = tls.reference("multi:1").replace("127.0.0.1", "registry.test");
+    let hosts = authority.path("etc-hosts");
+    fs_err::write(&hosts, "127.0.0.1 registry.test\n")?;
+    let known = format!("mount --bind {} /etc/hosts", hosts.display());
+    let pull = format!("images pull --tlscacert {ca} --tlscert {cert} --tlskey {key}");
+    twins.same_after(&known, &format!("{pull} {name}"))?;
+    let pull = format!("images pull --skip-verify --tlscert {cert} --tlskey {key}");
+    twins.same_after(&known, &format!("{pull} {name}"))?;
+    let pull = format!("images pull --tlscert {cert} --tlskey {key}");
+    twins.refused_after(&known, &format!("{pull} {name}"))?;
+    // It is asked for only where there are tokens.
+    twins.same(&format!("images pull --plain-http --refresh token {}", twins.image))?;
+    let traced = twins
+        .each(&format!("images pull --plain-http --http-dump --http-trace {}", twins.image))?;
+    for said in [traced.0, traced.1] {
+        assert!(said.contains("elapsed"), "{said}");
+    }
     Ok(())
 }
 

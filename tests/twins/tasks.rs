@@ -36,6 +36,16 @@ fn a_life() -> Result<()> {
     })?;
     twins.ends("tasks rm --exec-id e5 @box", &[], 137)?;
     twins.refused("tasks rm --exec-id e5 @box")?;
+    twins.same("tasks exec --exec-id e6 --fifo-dir %pipes @box echo piped")?;
+    twins.same_with(
+        "tasks exec -d --exec-id e7 --log-uri file://%e7.log @box sh -c",
+        &["echo logged"],
+    )?;
+    for log in [twins.ours.path("e7.log"), twins.stock.path("e7.log")] {
+        until("it is logged", Duration::from_secs(20), || {
+            fs_err::read_to_string(&log).is_ok_and(|text| text == "logged\n")
+        })?;
+    }
     twins.refused("tasks rm @box")?;
     twins.refused("containers rm @box")?;
     twins.refused("tasks start @box")?;
@@ -60,6 +70,11 @@ fn a_life() -> Result<()> {
     twins.same("tasks rm @box")?;
     twins.refused("tasks rm @box")?;
 
+    twins.same("tasks start -d --fifo-dir %pipes --pid-file %pid2 @box")?;
+    for pid in [twins.ours.path("pid2"), twins.stock.path("pid2")] {
+        assert!(fs_err::read_to_string(pid)?.parse::<u32>().is_ok());
+    }
+    twins.same("tasks rm -f @box")?;
     twins.same("tasks start -d --null-io @box")?;
     twins.same("tasks rm -f @box")?;
     twins.same("tasks start -d --log-uri file://%log @box")?;

@@ -10,7 +10,10 @@ use crate::twins::Twins;
 fn tools() -> Result<()> {
     let twins = Twins::new()?;
     twins.same("oci spec")?;
-    twins.refused("shim --id none state")?;
+    for line in ["shim --id none state", "shim --id none delete", "shim --id none start"] {
+        twins.refused(line)?;
+    }
+    twins.refused("shim --id none exec --spec %none one")?;
     let tools = Layer::default().dir("bin")?.file("bin/tool", 0o755, b"a tool")?;
     let image = Image::build(vec![tools], json!({}))?.push(&twins.registry, "tools:1")?;
     twins.same(&format!("images pull --plain-http {image}"))?;
@@ -47,6 +50,9 @@ fn plugins_of_the_same_kinds() -> Result<()> {
         kinds.sort();
         kinds
     };
+    for answer in twins.each("plugins ls -q").map(|(ours, stock)| [ours, stock])? {
+        assert!(answer.contains("overlayfs") && !answer.contains("TYPE"), "{answer}");
+    }
     let (ours, stock) = twins.each("plugins ls")?;
     let (ours, stock) = (kinds(ours), kinds(stock));
     let here = |kind: &&String| ours.contains(*kind) || GONE.iter().any(|(gone, _)| gone == *kind);

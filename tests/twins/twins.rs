@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use berth_testkit::{Containerd, Family, Image, Layer, Node, Output, Recipe, Registry, Run};
+use berth_testkit::{
+    Containerd, Family, Image, Layer, Node, Output, Recipe, Registry, Run, program,
+};
 use serde_json::json;
 
 use crate::words::plain;
@@ -73,10 +75,19 @@ impl Twins {
 
     /// The same with something to read.
     pub fn same_reading(&self, line: &str, input: &str) -> Result<String> {
+        self.agree(self.read_by(line, input)?, 0)
+    }
+
+    /// Gives both a command with something to read that has to fail in the same words.
+    pub fn refused_reading(&self, line: &str, input: &str) -> Result<String> {
+        self.agree(self.read_by(line, input)?, 1)
+    }
+
+    fn read_by(&self, line: &str, input: &str) -> Result<Answers> {
         let read = |run: Run| run.output_with(input.as_bytes());
         let ours = read(self.ours.ctr(&self.of_ours(line)))?;
         let stock = read(self.stock.ctr(&self.of_stock(line)))?;
-        self.agree(Answers { ours, stock }, 0)
+        Ok(Answers { ours, stock })
     }
 
     /// Gives both the command; answers what both printed when both ended with this code.
@@ -106,6 +117,34 @@ impl Twins {
         let [own, other] = [&answers.ours, &answers.stock].map(|out| self.told(out));
         ensure!(own != other, "they no longer differ ({reason}): {}", answers.ours);
         Ok(())
+    }
+
+    /// As [`Twins::same`], by a ctr that sees what a script has mounted for it.
+    pub fn same_after(&self, script: &str, line: &str) -> Result<String> {
+        self.agree(self.ask_after(script, line)?, 0)
+    }
+
+    /// As [`Twins::refused`], by a ctr that sees what a script has mounted for it.
+    pub fn refused_after(&self, script: &str, line: &str) -> Result<String> {
+        self.agree(self.ask_after(script, line)?, 1)
+    }
+
+    /// As [`Twins::each`], by a ctr that sees what a script has mounted for it.
+    pub fn each_after(&self, script: &str, line: &str) -> Result<(String, String)> {
+        let Answers { ours, stock } = self.ask_after(script, line)?;
+        Ok((ours.ok()?, stock.ok()?))
+    }
+
+    fn ask_after(&self, script: &str, line: &str) -> Result<Answers> {
+        let ask = |address: PathBuf, script: String, line: String| {
+            let script = format!("{script} && exec ctr --address \"$@\"");
+            let shell = program("unshare").args(["--mount", "sh", "-c", &script, "ctr"]);
+            shell.args([address]).args(line.split_whitespace()).output()
+        };
+        Ok(Answers {
+            ours: ask(self.ours.address(), self.of_ours(script), self.of_ours(line))?,
+            stock: ask(self.stock.address(), self.of_stock(script), self.of_stock(line))?,
+        })
     }
 
     fn ask(&self, line: &str, args: &[&str]) -> Result<Answers> {

@@ -22,7 +22,7 @@ subjectKeyIdentifier = hash
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth, clientAuth
-subjectAltName = IP:127.0.0.1, DNS:localhost
+subjectAltName = IP:127.0.0.1, DNS:localhost, DNS:registry.test
 ";
 
 /// An authority whose certificate nobody knows, in a folder of its own: `ca.pem`, `ca.key`.
@@ -41,7 +41,8 @@ impl Authority {
         Ok(own)
     }
 
-    /// Issues `NAME.pem` and `NAME.key`, good for servers and clients on loopback.
+    /// Issues `NAME.pem` and `NAME.key`, good for servers and clients on loopback, and for
+    /// `registry.test`.
     ///
     /// # Errors
     /// openssl's own words.
