@@ -5,10 +5,12 @@
 mod client;
 mod messages;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use berth_grpc::Channel;
 use berth_testkit::{Containerd, Node};
-use prost_reflect::{DescriptorPool, MessageDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use tonic::Code;
 
 /// `SERVICE/METHOD`, the code that an empty message gets, and that of Debian's containerd if it is
@@ -50,6 +52,23 @@ async fn unharmed(node: &Node, channel: &Channel, pids_before: &[u32]) -> Result
     let panicked: Vec<_> = log.lines().filter(|line| line.contains("panicked")).collect();
     ensure!(panicked.is_empty(), "{panicked:#?}");
     ensure!(pids(node)? == pids_before, "a service was started again\n{log}");
+    Ok(())
+}
+
+#[test]
+fn the_table_names_each_method_that_clients_can_call() -> Result<()> {
+    let pool = DescriptorPool::decode(berth_proto::FILE_DESCRIPTOR_SET)?;
+    let for_clients = |name: &str| {
+        name == "grpc.health.v1.Health"
+            || name.starts_with("containerd.services.") && !name.contains(".ttrpc.")
+    };
+    let mut there = BTreeSet::new();
+    for service in pool.services().filter(|service| for_clients(service.full_name())) {
+        let name = |method: MethodDescriptor| format!("{}/{}", service.full_name(), method.name());
+        there.extend(service.methods().map(name));
+    }
+    let named: BTreeSet<_> = methods().map(|(method, ..)| method.to_owned()).collect();
+    assert_eq!(named, there);
     Ok(())
 }
 
