@@ -3,6 +3,7 @@
 
 mod content;
 mod load;
+mod others;
 mod records;
 mod stage;
 mod streams;

@@ -13,11 +13,11 @@ use prost_types::FieldMask;
 
 use crate::stage::{Client, NAMESPACE, Stage, refused};
 
-fn paths(paths: &[&str]) -> Option<FieldMask> {
+pub fn paths(paths: &[&str]) -> Option<FieldMask> {
     Some(FieldMask { paths: paths.iter().map(ToString::to_string).collect() })
 }
 
-fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+pub fn labels(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
