@@ -13,6 +13,7 @@ pub async fn run(suite: &mut Suite) -> Result<()> {
     suite.begin("containers")?;
     checks(suite).await;
     records(suite).await?;
+    refusals(suite).await;
     updates(suite).await?;
     lists(suite).await?;
     deletions(suite).await;
@@ -130,7 +131,7 @@ async fn records(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-async fn updates(suite: &mut Suite) -> Result<()> {
+async fn refusals(suite: &mut Suite) {
     let nameless = update(suite, wire::Container::default(), &["image"]).await;
     let text = "must specify a container id: invalid argument";
     suite.refused("an update of a container without a name", nameless, Code::InvalidArgument, text);
@@ -178,7 +179,9 @@ async fn updates(suite: &mut Suite) -> Result<()> {
         Code::InvalidArgument,
         &text,
     );
+}
 
+async fn updates(suite: &mut Suite) -> Result<()> {
     let before = get(suite, "first").await?;
     let mut new = container("first");
     (new.image, new.snapshot_key, new.spec) = ("image:2".into(), "other".into(), Some(any("new")));
