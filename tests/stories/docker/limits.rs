@@ -18,6 +18,14 @@ fn limits_hold_are_changed_and_are_measured() -> Result<()> {
     let stats = stage.docker("stats --no-stream --format {{.MemUsage}} box")?;
     assert!(stats.trim().ends_with("B / 64MiB"), "{stats}");
 
+    stage.docker("update --cpu-quota 20000 --cpu-period 50000 --pids-limit 77 box")?;
+    let quota = cgroup(&group, ("cpu", "cpu.cfs_quota_us"), "cpu.max")?;
+    assert!(quota.starts_with("20000"), "{quota}");
+    assert_eq!(cgroup(&group, ("pids", "pids.max"), "pids.max")?, "77");
+    assert_eq!(stage.docker("stats --no-stream --format {{.PIDs}} box")?, "1\n");
+    let refused = stage.refused("update --memory 1k box", 1)?;
+    assert!(refused.contains("Minimum memory limit"), "{refused}");
+
     stage.docker("pause box")?;
     let refused = stage.refused("exec box true", 1)?;
     assert!(refused.contains("Container box is paused"), "{refused}");

@@ -51,13 +51,3 @@ fn an_attached_client_types_and_hears_the_end() -> Result<()> {
     assert_eq!(stage.docker("wait listens")?, "6\n");
     stage.clear()
 }
-
-#[test]
-fn a_policy_starts_what_fails_so_many_times() -> Result<()> {
-    let stage = Stage::new()?;
-    stage.run("-d --restart on-failure:2 --name fails", "echo try; exit 4").output()?.ok()?;
-    let values = "{{.RestartCount}} {{.State.ExitCode}} {{.State.Status}}";
-    stage.becomes("fails", values, "2 4 exited")?;
-    assert_eq!(stage.docker("logs fails")?, "try\ntry\ntry\n");
-    stage.clear()
-}

@@ -8,4 +8,6 @@ mod kills;
 mod limits;
 mod lives;
 mod many;
+mod restarts;
 mod stage;
+mod told;
