@@ -35,9 +35,14 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new() -> Result<Self> {
+        Self::with("").await
+    }
+
+    /// The same with a configuration of the node's.
+    pub async fn with(config: &str) -> Result<Self> {
         let registry = Registry::start()?;
         let image = Image::busybox()?.push(&registry, "busybox:1")?;
-        let node = Node::start()?;
+        let node = Node::start_with(config)?;
         node.berth(&format!("--namespace {NAMESPACE} pull -q {image}")).output()?.ok()?;
         let plugins = node.ctr("plugins ls").output()?.ok()?;
         let works = |name: &str| {

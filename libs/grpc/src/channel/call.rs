@@ -96,7 +96,7 @@ impl Call {
     pub(super) fn broken_off(&self, source: h2::Error) -> Error {
         let (service, method) = (self.peer.service.clone(), self.method.to_string());
         let (path, advice) = (self.peer.connection.path().to_owned(), self.peer.advice.clone());
-        Error::BrokenOff { service, path, method, advice, source }
+        Error::BrokenOff { service, path, method, advice, source: Box::new(source) }
     }
 
     /// The caller's deadline passed.

@@ -32,7 +32,7 @@ pub(super) enum Error {
         method: String,
         advice: String,
         #[source]
-        source: h2::Error,
+        source: Box<h2::Error>,
     },
     #[error(
         "service {service} did not end {method} on {} before the caller's deadline: context deadline exceeded",
