@@ -66,7 +66,7 @@ fn containerd_btrfs() -> Result<()> {
         let at = folder.join("root/io.containerd.snapshotter.v1.btrfs");
         Disk::btrfs(&folder.join("disk.img"), &at).map(Disk::leave)
     })?;
-    suite::run(Subject::Containerd, &containerd.address(), "btrfs")
+    suite::run(Subject::Containerd, &Sockets::of_containerd(&containerd), "btrfs")
 }
 
 /// A node whose bundle has a btrfs.
@@ -81,7 +81,7 @@ fn berth_btrfs() -> Result<()> {
     if !is_root() {
         return Ok(());
     }
-    suite::run(Subject::Berth, &with_btrfs()?.address(), "btrfs")
+    suite::run(Subject::Berth, &Sockets::of_gateway(&with_btrfs()?), "btrfs")
 }
 
 /// A node whose block files are of this size.
@@ -94,7 +94,7 @@ fn berth_blockfile() -> Result<()> {
     if !is_root() {
         return Ok(());
     }
-    suite::run(Subject::Berth, &with_blockfile(8 << 20)?.address(), "blockfile")
+    suite::run(Subject::Berth, &Sockets::of_gateway(&with_blockfile(8 << 20)?), "blockfile")
 }
 
 /// A node whose snapshotter is containerd's, behind containerd's socket.

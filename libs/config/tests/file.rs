@@ -253,7 +253,7 @@ fn proxies_are_documented_and_read() {
     );
     for key in serde_json::to_value(plugin).unwrap().as_object().unwrap().keys() {
         let shown = |line: &&str| line.trim_start().starts_with(&format!("{key} = "));
-        assert!(lines.iter().any(|line| shown(&line)), "{key} is not documented");
+        assert!(lines.iter().any(shown), "{key} is not documented");
     }
     for (service, kind, fields) in [
         ("bundle", "Snapshotter", &["snapshotter"][..]),

@@ -7,6 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use berth_grpc::Channel;
+use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::introspection::v1 as introspection;
 use berth_proto::containerd::services::sandbox::v1 as wire;
@@ -220,7 +221,7 @@ async fn a_wait_outlives_the_death_of_the_controller() {
     here.make().await;
     here.start().await.unwrap();
     let waiting = Pod::ours(&ours, "psb4");
-    let waiting = tokio::spawn(async move { waiting.wait().await });
+    let waiting = Tasks::new().spawn("wait", async move { waiting.wait().await });
     theirs.kill().await;
     let away = here.status().await.unwrap_err();
     assert_eq!(away.code(), Code::Unavailable, "{away}");

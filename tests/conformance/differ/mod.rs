@@ -223,7 +223,7 @@ async fn berth_applies_what_it_tells_apart() -> Result<()> {
         return Ok(());
     }
     let node = Node::start()?;
-    run(&Sockets::of_gateway(&node), &[]).await
+    run(&Sockets::of_gateway(&node), "overlayfs", &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +240,7 @@ async fn berth_applies_it_on_btrfs() -> Result<()> {
     if !berth_testkit::is_root() {
         return Ok(());
     }
-    run(&crate::with_btrfs()?.address(), "btrfs", &[]).await
+    run(&Sockets::of_gateway(&crate::with_btrfs()?), "btrfs", &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +248,7 @@ async fn berth_applies_it_in_block_files() -> Result<()> {
     if !berth_testkit::is_root() {
         return Ok(());
     }
-    run(&crate::with_blockfile(64 << 20)?.address(), "blockfile", &[]).await
+    run(&Sockets::of_gateway(&crate::with_blockfile(64 << 20)?), "blockfile", &[]).await
 }
 
 /// A program of the configuration, with the payload that a client has for it.
