@@ -1,13 +1,16 @@
 //! containerd's snapshots service as its clients call it, each answer an object or a code.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use berth_grpc::{Channel, with_lease, with_namespace};
 use berth_ids::Namespace;
-use berth_mount::Mount;
+use berth_mount::{Mount, TempMount};
 use berth_proto::containerd::services::leases::v1 as leases;
+use berth_proto::containerd::services::mounts::v1 as mounts;
 use berth_proto::containerd::services::snapshots::v1 as wire;
+use berth_proto::containerd::types;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 
@@ -20,6 +23,7 @@ pub type Answer<T> = std::result::Result<T, Code>;
 /// part in the test.
 pub struct Client {
     snapshots: wire::snapshots_client::SnapshotsClient<Channel>,
+    mounts: mounts::mounts_client::MountsClient<Channel>,
     namespace: Namespace,
     snapshotter: String,
 }
@@ -32,8 +36,9 @@ impl Client {
         let lease = leases::CreateRequest { id: LEASE.to_owned(), ..Default::default() };
         let mut client = leases::leases_client::LeasesClient::new(sockets.distribution());
         client.create(with_namespace(lease, &namespace)).await.context("create the lease")?;
+        let mounts = mounts::mounts_client::MountsClient::new(sockets.bundle());
         let snapshots = wire::snapshots_client::SnapshotsClient::new(sockets.bundle());
-        Ok(Self { snapshots, namespace, snapshotter: snapshotter.to_owned() })
+        Ok(Self { snapshots, mounts, namespace, snapshotter: snapshotter.to_owned() })
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -127,14 +132,63 @@ impl Client {
     pub async fn mounts(&mut self, key: &str) -> Answer<Vec<Mount>> {
         let request = wire::MountsRequest { snapshotter: self.name(), key: key.to_owned() };
         let found = answer(self.snapshots.mounts(self.request(request)).await)?;
-        let mount = |m: berth_proto::containerd::types::Mount| Mount {
-            kind: m.r#type,
-            source: m.source,
-            target: m.target,
-            options: m.options,
-        };
-        Ok(found.mounts.into_iter().map(mount).collect())
+        Ok(found.mounts.into_iter().map(here).collect())
     }
+
+    /// Mounts what a snapshot's mounts say below `folder`, those that are not the client's by an
+    /// activation called `name`.
+    pub async fn show(&mut self, mounts: &[Mount], folder: &Path, name: &str) -> Result<Shown> {
+        // Images and templates.
+        let activated = |mount: &Mount| mount.kind == "erofs" || mount.kind.contains('/');
+        if !mounts.iter().any(activated) {
+            return Ok(Shown { top: TempMount::new(mounts, folder, name)?, activation: None });
+        }
+        let there = |mount: &Mount| types::Mount {
+            r#type: mount.kind.clone(),
+            source: mount.source.clone(),
+            target: mount.target.clone(),
+            options: mount.options.clone(),
+        };
+        let request = mounts::ActivateRequest {
+            name: name.to_owned(),
+            mounts: mounts.iter().map(there).collect(),
+            temporary: true,
+            ..Default::default()
+        };
+        let request = self.request(request);
+        let made = self.mounts.activate(request).await.context("activate")?.into_inner();
+        let left: Vec<_> = made.info.context("info")?.system.into_iter().map(here).collect();
+        let top = TempMount::new(&left, folder, name)?;
+        Ok(Shown { top, activation: Some(name.to_owned()) })
+    }
+
+    /// Undoes it.
+    pub async fn hide(&mut self, shown: Shown) -> Result<()> {
+        let Shown { top, activation } = shown;
+        drop(top);
+        if let Some(name) = activation {
+            let request = self.request(mounts::DeactivateRequest { name });
+            self.mounts.deactivate(request).await.context("deactivate")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is mounted of a snapshot.
+pub struct Shown {
+    top: TempMount,
+    activation: Option<String>,
+}
+
+impl Shown {
+    pub fn path(&self) -> &Path {
+        self.top.path()
+    }
+}
+
+fn here(mount: types::Mount) -> Mount {
+    let types::Mount { r#type: kind, source, target, options } = mount;
+    Mount { kind, source, target, options }
 }
 
 fn answer<T>(result: std::result::Result<tonic::Response<T>, Status>) -> Answer<T> {

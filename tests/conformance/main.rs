@@ -97,6 +97,19 @@ fn berth_blockfile() -> Result<()> {
     suite::run(Subject::Berth, &Sockets::of_gateway(&with_blockfile(8 << 20)?), "blockfile")
 }
 
+#[test]
+fn berth_erofs() -> Result<()> {
+    let node = Node::start()?;
+    suite::run(Subject::Berth, &Sockets::of_gateway(&node), "erofs")
+}
+
+/// Writable layers that are file systems of a size.
+#[test]
+fn berth_erofs_in_blocks() -> Result<()> {
+    let node = Node::start_with("[bundle.erofs]\ndefault_size = \"16MiB\"\n")?;
+    suite::run(Subject::Berth, &Sockets::of_gateway(&node), "erofs")
+}
+
 /// A node whose snapshotter is containerd's, behind containerd's socket.
 fn berth_proxied(snapshotter: &str) -> Result<()> {
     let containerd = Containerd::start()?;

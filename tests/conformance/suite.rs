@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use berth_mount::TempMount;
 use berth_proto::containerd::services::snapshots::v1::{Info, Kind as WireKind};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tokio::runtime::Runtime;
@@ -128,7 +127,7 @@ impl SideBySide {
             Operation::Usage { key } => self.usage(key).await,
             Operation::Mounts { key } => {
                 let found = self.client.mounts(key).await.map(|mounts| mounts.len());
-                agree(&found, &self.model.mounts(key).map(|_| 1))
+                agree(&found.map(|count| count > 0), &self.model.mounts(key).map(|_| true))
             }
             Operation::Write { key, file, text } => self.change(key, file, Some(text)).await,
             Operation::Delete { key, file } => self.change(key, file, None).await,
@@ -168,7 +167,7 @@ impl SideBySide {
             return Ok(());
         };
         let mounts = self.client.mounts(key).await.map_err(code("mounts"))?;
-        let mounted = TempMount::new(&mounts, self.folder.path(), "change")?;
+        let mounted = self.client.show(&mounts, self.folder.path(), "change").await?;
         let path = mounted.path().join(file);
         match text {
             Some(text) => {
@@ -181,7 +180,7 @@ impl SideBySide {
                 ensure!(fs_err::remove_file(&path).is_ok() == was_there, "{file} is there");
             }
         }
-        Ok(())
+        self.client.hide(mounted).await
     }
 
     /// Compares the files of an active snapshot or view.
@@ -191,7 +190,8 @@ impl SideBySide {
             (Err(expected), found) => return agree(&found.as_ref().err(), &Some(&expected)),
             (Ok(snapshot), _) => snapshot,
         };
-        let mounted = TempMount::new(&mounts.map_err(code("mounts"))?, self.folder.path(), "look")?;
+        let mounts = mounts.map_err(code("mounts"))?;
+        let mounted = self.client.show(&mounts, self.folder.path(), "look").await?;
         let mut found = BTreeMap::new();
         files(mounted.path(), mounted.path(), &mut found)?;
         agree(&found, &snapshot.files)?;
@@ -202,7 +202,7 @@ impl SideBySide {
         } else if !snapshot.files.contains_key("f") {
             fs_err::remove_file(mounted.path().join("f"))?;
         }
-        Ok(())
+        self.client.hide(mounted).await
     }
 }
 

@@ -7,6 +7,7 @@
 //! are refused before anything is bound or made.
 
 mod args;
+mod bundle;
 mod decoders;
 mod error;
 mod paths;
@@ -15,12 +16,13 @@ mod sections;
 mod units;
 
 pub use args::{Args, Overrides};
+pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
 pub use error::Error;
 pub use paths::Service;
 pub use proxies::{ProxyKind, ProxyPlugin};
 pub use sections::{
-    Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs,
-    Registry, Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
+    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime, Sharing,
+    StreamProcessor, Telemetry, Timeouts,
 };
 pub use units::{ByteSize, HumanDuration};
 

@@ -53,6 +53,9 @@ pub trait Described {
     /// machine's if that is none.
     #[must_use]
     fn on(self, platform: &str) -> Self;
+    /// It works on this machine's platform with a feature of the OS that images ask for, too.
+    #[must_use]
+    fn takes(self, feature: &str) -> Self;
     /// It is found or set up like this.
     #[must_use]
     fn exports(self, name: &str, value: impl ToString) -> Self;
@@ -79,6 +82,11 @@ impl Described for Plugin {
             }
             _ => vec![host()],
         };
+        self
+    }
+
+    fn takes(mut self, feature: &str) -> Self {
+        self.platforms.push(Platform { os_features: vec![feature.to_owned()], ..host() });
         self
     }
 

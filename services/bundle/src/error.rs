@@ -44,6 +44,26 @@ pub enum Error {
         /// Of what.
         what: &'static str,
     },
+    /// What should be an EROFS image is none that can be used.
+    #[error("layer {layer}: {reason}: invalid argument")]
+    Image {
+        /// The layer's digest or name.
+        layer: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A compression of images that nobody makes.
+    #[error("unsupported erofs layer suffix: {0}")]
+    ImageSuffix(String),
+    /// The bytes of a layer stopped coming, or cannot be inflated.
+    #[error("layer {layer}: read it")]
+    Input {
+        /// The layer's digest or name.
+        layer: String,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
     /// A system call on behalf of a layer's entry failed.
     #[error("layer {layer}: entry {entry:?}: {step}")]
     Entry {
@@ -251,6 +271,8 @@ impl Error {
             Error::Hostile { .. }
             | Error::Malformed { .. }
             | Error::Bound { .. }
+            | Error::Image { .. }
+            | Error::Input { .. }
             | Error::Entry { .. }
             | Error::MediaType { .. }
             | Error::Processor { .. }
@@ -263,19 +285,24 @@ impl Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Error::Malformed { failure: Failure::Read(source), .. } => match code_of_io(source) {
+            Error::Malformed { failure: Failure::Read(source), .. }
+            | Error::Input { source, .. } => match code_of_io(source) {
                 // A decoder's complaint about the bytes themselves.
                 Code::Internal if source.raw_os_error().is_none() => Code::InvalidArgument,
                 code => code,
             },
             Error::Malformed { failure, .. } if failure.is_bound() => Code::ResourceExhausted,
             Error::Hostile { .. } | Error::Malformed { .. } => Code::InvalidArgument,
+            Error::Image { .. } => Code::InvalidArgument,
             Error::Bound { .. } => Code::ResourceExhausted,
             Error::Entry { source, .. } | Error::File { source, .. } => code_of_io(source),
             Error::Unsupported { .. } => Code::Unimplemented,
             Error::Layer { source, .. } => source.code(),
             // As containerd's own errors without a code.
-            Error::MediaType { .. } | Error::Processor { .. } | Error::Skipped(_) => Code::Unknown,
+            Error::MediaType { .. }
+            | Error::Processor { .. }
+            | Error::ImageSuffix(_)
+            | Error::Skipped(_) => Code::Unknown,
             Error::DiffType(_) => Code::Unimplemented,
             Error::Mount(error) => error.code(),
             Error::Store(error) => error.code(),

@@ -9,6 +9,8 @@
 pub mod api;
 pub mod diff;
 pub mod differs;
+mod durable;
+pub mod erofs;
 mod error;
 pub mod gc;
 mod input;

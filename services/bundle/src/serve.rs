@@ -16,7 +16,7 @@ use crate::mounts::{self, Activations};
 use crate::peers::{Differ, Distribution, Snapshotter};
 use crate::processors::Processors;
 use crate::snapshots::{
-    BlockfileSettings, BtrfsSettings, OverlaySettings, Proxy, Settings, Snapshots,
+    BlockfileSettings, BtrfsSettings, ErofsSettings, OverlaySettings, Proxy, Settings, Snapshots,
 };
 use crate::turns::Turns;
 use crate::walking::{self, Walking};
@@ -62,6 +62,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     make_private(&targets)?;
     let mut roots = vec![config.root.clone()];
     roots.extend(config.bundle.overlayfs.root_path.clone());
+    roots.extend(config.bundle.erofs.root_path.clone());
     let activations = Activations::open(&snapshots, targets, roots, tasks).await?;
     let (reporter, changed) = (distribution.clone(), snapshots.clone());
     let stop = tasks.token();
@@ -115,7 +116,27 @@ fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {
         recreate_scratch: blockfile.recreate_scratch,
     };
     let (proxies, temporary) = (proxies(config), mounts.to_owned());
-    Settings { proxies, temporary, overlay, btrfs, blockfile, turns: turns.clone() }
+    Settings {
+        proxies,
+        temporary,
+        overlay,
+        btrfs,
+        blockfile,
+        erofs: erofs(config),
+        turns: turns.clone(),
+    }
+}
+
+fn erofs(config: &Config) -> ErofsSettings {
+    let configured = &config.bundle.erofs;
+    ErofsSettings {
+        root: configured.root_path.clone(),
+        mount_options: configured.ovl_mount_options.clone(),
+        mkfs_options: configured.mkfs_options.clone(),
+        fsverity: configured.enable_fsverity,
+        immutable: configured.set_immutable,
+        writable: configured.default_size.map_or(0, |size| size.bytes()),
+    }
 }
 
 /// The snapshotters that are processes of their own. Each is connected to when it is needed.

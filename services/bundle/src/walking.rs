@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::diff::{self, Making, temporary_name};
 use crate::differs::{Apply, Compare, Descriptor, Differ, Work};
+use crate::erofs::{LAYER, Packing};
 use crate::layer::{Limits, TAR};
 use crate::peers::{Distribution, Finished};
 use crate::processors::Processors;
@@ -49,7 +50,10 @@ impl Walking {
     async fn apply_layer(&self, asked: &Apply) -> Result<Descriptor, Error> {
         let (layer, name) = (&asked.layer, asked.layer.digest.to_string());
         let input = self.distribution.open(&asked.namespace, &layer.digest).await?;
-        let chain = self.processors.chain(&name, &layer.media_type)?;
+        let packing = Packing::of(&layer.media_type)?;
+        let chain = || self.processors.chain(&name, &layer.media_type);
+        // What no program makes a layer of is told before there is a wait.
+        let chain = packing.is_none().then(chain).transpose()?.unwrap_or_default();
         let _turn = self.turns.take().await;
         // Whether or not `sync_fs` asks for it: what is applied is durable.
         let apply = diff::Apply {
@@ -59,10 +63,13 @@ impl Walking {
             roots: self.roots.clone(),
             limits: self.limits.clone(),
         };
-        let applied = diff::apply(apply, chain, asked.payloads.clone(), input).await;
+        let (applied, media_type) = match packing {
+            Some(packing) => (diff::apply_image(apply, packing, input).await, LAYER),
+            None => (diff::apply(apply, chain, asked.payloads.clone(), input).await, TAR),
+        };
         let applied = applied.map_err(|error| error.of_layer(&name))?;
         Ok(Descriptor {
-            media_type: TAR.to_owned(),
+            media_type: media_type.to_owned(),
             digest: applied.diff_id,
             size: i64::try_from(applied.size).unwrap_or(i64::MAX),
             annotations: Default::default(),

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_bundle::layer::Limits;
-use berth_bundle::snapshots::{Snapshots, StagedLayer};
+use berth_bundle::snapshots::{EROFS, Snapshots, StagedLayer};
 use berth_store::{Options, Store};
 use berth_testkit::{program, until};
 use support::{
-    ALL, Pins, Tar, caller, commit, directories, furnish, is_root, prepare, put, settings, space,
+    ALL, Pins, Shown, Tar, caller, commit, directories, furnish, is_root, prepare, put, settings,
+    space,
 };
 
 /// Where a child works, and the snapshotter.
@@ -155,11 +156,48 @@ async fn what_was_recorded_is_whole_and_nothing_else_is_there() {
             assert_eq!(directories(root, name, "staging"), 0, "{name} {failpoint}");
             if there.contains(&"layer") {
                 let mounts = prepare(&s, name, "look", "layer").await.unwrap();
-                let mounted = berth_mount::TempMount::new(&mounts, root, "m").unwrap();
+                let mounted = Shown::new(&mounts, root);
                 let last = std::fs::read(mounted.path().join("d/last")).unwrap();
                 assert_eq!(last.len(), 1 << 20);
             }
             store.close().await;
         }
+    }
+}
+
+/// What a commit has made of a snapshot before it was cut off is no part of it: what is written
+/// later counts. Of one that was committed nothing is left but its image.
+#[tokio::test]
+async fn an_image_that_has_no_record_is_made_anew() {
+    if !is_root() {
+        return;
+    }
+    for point in ["before", "after"] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        run_until(EROFS, root, &format!("commit snapshot.{point}-commit"));
+        let snapshots = std::fs::read_dir(root.join(EROFS).join("snapshots")).unwrap();
+        let mut paths = snapshots.map(|entry| entry.unwrap().path());
+        let cut_off = paths.find(|path| path.join(".converting").exists()).unwrap();
+        let at = |name: &str| cut_off.join(name);
+        assert!(at("layer.erofs").exists());
+        std::fs::write(at("layer.erofs.1-1"), "half").unwrap();
+        let (store, s) = open(root);
+        assert!(!at(".converting").exists());
+        if point == "before" {
+            assert!(!at("layer.erofs").exists() && !at("layer.erofs.1-1").exists());
+            let mounts = s.mounts(&caller(), EROFS, "active").await.unwrap();
+            std::fs::write(Shown::new(&mounts, root).path().join("later"), "1").unwrap();
+            commit(&s, EROFS, "committed", "active").await.unwrap();
+            s.cleared().await;
+        }
+        assert_eq!(std::fs::read_dir(at("fs")).unwrap().count(), 0);
+        assert!(!at("work").exists() && !at(".erofslayer").exists(), "{point}");
+        let mounts = prepare(&s, EROFS, "look", "committed").await.unwrap();
+        let shown = Shown::new(&mounts, root);
+        assert_eq!(shown.path().join("later").exists(), point == "before");
+        assert!(shown.path().join("d/last").exists());
+        drop(shown);
+        store.close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The same layers look the same whoever extracts them: overlayfs, native, GNU tar. Needs root.
+//! The same layers look the same whoever extracts them: overlayfs, native, erofs, GNU tar. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers may")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use berth_bundle::snapshots::{Kind, NATIVE, OVERLAYFS};
+use berth_bundle::snapshots::{EROFS, Kind, NATIVE, OVERLAYFS};
 use berth_ids::Labels;
 use support::{Node, Tar, caller, is_root, put, stage, tree};
 
@@ -113,16 +113,18 @@ fn assert_same(a: &[String], b: &[String], what: &str) {
 }
 
 #[tokio::test]
-async fn layers_look_the_same_in_both_snapshotters() {
+async fn layers_look_the_same_in_all_snapshotters() {
     if !is_root() {
         return;
     }
     let layers = [base(), second(), third()];
     let overlay = shown_by(OVERLAYFS, &layers).await;
-    let native = shown_by(NATIVE, &layers).await;
-    for (n, (overlay, native)) in overlay.iter().zip(&native).enumerate() {
-        assert!(overlay.len() > 20);
-        assert_same(overlay, native, &format!("overlayfs and native, after {n}"));
+    for name in [NATIVE, EROFS] {
+        let other = shown_by(name, &layers).await;
+        for (n, (overlay, other)) in overlay.iter().zip(&other).enumerate() {
+            assert!(overlay.len() > 20);
+            assert_same(overlay, other, &format!("overlayfs and {name}, after {n}"));
+        }
     }
 }
 
@@ -146,7 +148,7 @@ async fn a_plain_layer_is_what_gnu_tar_extracts() {
         .ok()
         .unwrap();
     let expected = tree(&out);
-    for name in [OVERLAYFS, NATIVE] {
+    for name in [OVERLAYFS, NATIVE, EROFS] {
         for shown in shown_by(name, &[base()]).await {
             assert_same(&shown, &expected, &format!("{name} and GNU tar"));
         }

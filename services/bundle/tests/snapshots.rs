@@ -11,7 +11,7 @@ use std::fs;
 use berth_bundle::layer::Limits;
 use berth_bundle::mounts::Activations;
 use berth_bundle::snapshots::{
-    BLOCKFILE, Caller, Kind, LabelChange, NATIVE, OVERLAYFS, Snapshots, StagedLayer,
+    BLOCKFILE, Caller, EROFS, Kind, LabelChange, NATIVE, OVERLAYFS, Snapshots, StagedLayer,
 };
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
@@ -61,7 +61,7 @@ async fn children_see_their_parents_and_not_each_other(node: &Node, s: &Snapshot
     let view = node.mount(&view.await.unwrap());
     assert!(!view.path().join("d/b").exists() && view.path().join("new").exists());
     assert!(fs::write(view.path().join("other"), "x").is_err());
-    assert_eq!(s.mounts(&caller(), name, "view").await.unwrap().len(), 1);
+    assert!(!s.mounts(&caller(), name, "view").await.unwrap().is_empty());
 }
 
 async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
@@ -99,7 +99,7 @@ async fn names_and_states_are_checked(node: &Node, s: &Snapshots, name: &str) {
 }
 
 async fn a_committed_snapshot_may_get_its_parent_late(node: &Node, s: &Snapshots, name: &str) {
-    if name != OVERLAYFS {
+    if ![OVERLAYFS, EROFS].contains(&name) {
         return;
     }
     let base = stack(node, s, name, &[&[("base", "1")]]).await;
@@ -130,8 +130,8 @@ async fn labels_are_set_listed_and_changed(node: &Node, s: &Snapshots, name: &st
     let other = Caller { namespace: "other".parse().unwrap(), lease: None };
     assert!(s.list(&other, name, |_| true).await.unwrap().is_empty());
     let usage = s.usage(&me, name, "layer0-1").await.unwrap();
-    // The file, and the directory that it is in; a block file is one.
-    let inodes = if name == BLOCKFILE { 1 } else { 2 };
+    // The file, and the directory that it is in; a block file is one, an image too.
+    let inodes = if [BLOCKFILE, EROFS].contains(&name) { 1 } else { 2 };
     assert!(usage.inodes == inodes && usage.size >= 4096, "{name} {usage:?}");
 }
 
@@ -349,7 +349,7 @@ async fn owners_are_mapped_in_several_ranges(node: &Node, s: &Snapshots, name: &
 /// with the labels.
 async fn a_copy_with_mapped_owners_is_not_mapped_again(node: &Node, s: &Snapshots, name: &str) {
     use std::os::unix::fs::{MetadataExt, chown};
-    if name == OVERLAYFS {
+    if [OVERLAYFS, EROFS].contains(&name) {
         return;
     }
     let copy = node.mount(&prepare(s, name, "remap", "").await.unwrap());

@@ -28,6 +28,10 @@ pub async fn look<T>(
             look(&view.with_context(doing)?)
         }
         Some(_) => {
+            let mounts = untouched(mounts);
+            if mounts.is_empty() {
+                return look(&RootView::of_layers([]).with_context(doing)?);
+            }
             // What holds the mounts: with it they go, whatever becomes of this process.
             let lease = hold(client).await?;
             let found = look_mounted(&client.under(&lease), &lease, mounts, look).await;
@@ -43,11 +47,10 @@ pub async fn look<T>(
 async fn look_mounted<T>(
     client: &Client,
     name: &str,
-    mounts: &[Mount],
+    mounts: Vec<Mount>,
     look: impl FnOnce(&RootView) -> Result<T>,
 ) -> Result<T> {
     let name = format!("look-{name}");
-    let mounts = mounts.iter().cloned().map(read_only).collect();
     let activate =
         ActivateRequest { name: name.clone(), mounts, temporary: true, ..Default::default() };
     let made = client.mounts().activate(client.request(activate)).await;
@@ -62,6 +65,36 @@ async fn look_mounted<T>(
     let found = found?;
     undo.step(|| "unmount it".to_owned())?;
     Ok(found)
+}
+
+/// Mounts that show the same with nothing written by them.
+///
+/// A container may have what is written in use: a second overlay would clear away what the first
+/// works with, so the upper directory on EROFS images is one more lower one; a second mount would
+/// destroy a file system that `mkfs/` makes, so what is written there is not seen.
+fn untouched(mounts: &[Mount]) -> Vec<Mount> {
+    let mut shown: Vec<Mount> =
+        mounts.iter().filter(|mount| mount.r#type == "erofs").cloned().collect();
+    let lower = match shown.len() {
+        0 if mounts.iter().any(|mount| mount.r#type.starts_with("mkfs/")) => return Vec::new(),
+        0 => return mounts.iter().cloned().map(read_only).collect(),
+        1 => "{{ mount 0 }}".to_owned(),
+        several => format!("{{{{ overlay 0 {} }}}}", several - 1),
+    };
+    let options = mounts.last().map_or(&[][..], |mount| &mount.options);
+    let upper = options.iter().find_map(|option| option.strip_prefix("upperdir="));
+    let lower = match (upper.filter(|upper| !upper.contains("{{")), shown.len()) {
+        (None, 1) => return shown,
+        (None, _) => lower,
+        (Some(upper), _) => format!("{upper}:{lower}"),
+    };
+    shown.push(Mount {
+        r#type: "format/overlay".to_owned(),
+        source: "overlay".to_owned(),
+        options: vec!["ro".to_owned(), format!("lowerdir={lower}")],
+        ..Default::default()
+    });
+    shown
 }
 
 fn read_only(mut mount: Mount) -> Mount {

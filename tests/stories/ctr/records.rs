@@ -9,7 +9,8 @@ const PLUGINS: &str = "content.v1 content, metadata.v1 bolt, gc.v1 scheduler, le
     event.v1 exchange, differ.v1 walking, mount-manager.v1 bolt, runtime.v2 task, shim.v1 manager, \
     sandbox.store.v1 local, monitor.container.v1 restart, image-verifier.v1 bindir, \
     transfer.v1 local, streaming.v1 manager, warning.v1 deprecations, snapshotter.v1 native, \
-    snapshotter.v1 btrfs, snapshotter.v1 blockfile, snapshotter.v1 overlayfs, service.v1 introspection-service, service.v1 containers-service, \
+    snapshotter.v1 btrfs, snapshotter.v1 blockfile, snapshotter.v1 erofs, differ.v1 erofs, \
+    snapshotter.v1 overlayfs, service.v1 introspection-service, service.v1 containers-service, \
     service.v1 content-service, service.v1 diff-service, service.v1 images-service, \
     service.v1 namespaces-service, service.v1 snapshots-service, service.v1 tasks-service, \
     grpc.v1 containers, grpc.v1 content, grpc.v1 diff, grpc.v1 events, grpc.v1 healthcheck, \

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use wire::introspection_server::Introspection;
 
 use super::Context;
+use crate::snapshots::EROFS;
 use crate::walking;
 
 #[tonic::async_trait]
@@ -68,6 +69,13 @@ impl Context {
             let (exports, capabilities) = (&differ.exports, &differ.capabilities);
             plugins.push(proxy(DIFFER, &differ.name, &differ.platform, exports, capabilities));
         }
+        // The snapshotter takes layers that are images, and has its own way with others.
+        let differ = plugin(DIFFER, EROFS, &[METADATA]).on_host();
+        let absent = self.snapshots.absent().iter().find(|absent| absent.name == EROFS);
+        plugins.push(match absent {
+            Some(absent) => differ.failed(&status(&absent.why)),
+            None => differ.takes("erofs"),
+        });
         plugins.extend([
             plugin(DIFFER, walking::NAME, &[METADATA, MOUNT_MANAGER]).on_host(),
             plugin(MOUNT_HANDLER, "erofs", &[]),

@@ -9,6 +9,7 @@ use wire::layers_server::Layers;
 
 use super::Context;
 use super::convert::labels_in;
+use crate::erofs::Packing;
 use crate::input::Patient;
 use crate::processors::{Payloads, through};
 use crate::snapshots::{Caller, Proxy, StagedLayer};
@@ -32,9 +33,17 @@ impl Layers for Context {
             layer: r.digest,
             parent: r.parent,
         };
-        let chain = self.processors.chain(&name, &r.media_type).map_err(status)?;
-        let stage = |input| self.snapshots.stage(layer, Patient::new(input), self.limits.clone());
-        let applied = through(chain, &Payloads::new(), File::from(input), stage).await;
+        let (input, limits) = (File::from(input), self.limits.clone());
+        let applied = match Packing::of(&r.media_type).map_err(status)? {
+            Some(packing) => {
+                self.snapshots.stage_image(layer, packing, Patient::new(input), limits).await
+            }
+            None => {
+                let chain = self.processors.chain(&name, &r.media_type).map_err(status)?;
+                let stage = |input| self.snapshots.stage(layer, Patient::new(input), limits);
+                through(chain, &Payloads::new(), input, stage).await
+            }
+        };
         let applied = applied.map_err(status)?;
         Ok(Response::new(wire::ApplyLayerResponse {
             diff_id: applied.diff_id.to_string(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use berth_mount::{Mount, TempMount};
 
 use crate::Error;
+use crate::erofs::{self, Packing};
 use crate::layer::{self, Applied, Limits, Target, Whiteouts, implied};
 use crate::mounts::Transient;
 use crate::processors::{Chain, Payloads, through};
@@ -48,6 +49,19 @@ pub async fn apply(
     through(chain, &payloads, input, work).await
 }
 
+/// Puts a layer that is an EROFS image into the active snapshot of erofs that the mounts are of.
+///
+/// # Errors
+/// What is wrong with the image; [`Error::Unsupported`] for other mounts.
+pub async fn apply_image(apply: Apply, packing: Packing, input: File) -> Result<Applied, Error> {
+    let input = crate::input::Patient::new(input);
+    blocking("apply layer", move || {
+        let Apply { layer, mounts, roots, limits, .. } = &apply;
+        erofs::receive(input, packing, mounts, roots, layer, limits)
+    })
+    .await
+}
+
 /// The same, at once, of what is a layer.
 pub(crate) fn extract(apply: &Apply, input: impl Read + Send) -> Result<Applied, Error> {
     let into = |root: &Path, whiteouts| {
@@ -72,7 +86,15 @@ pub(crate) fn extract(apply: &Apply, input: impl Read + Send) -> Result<Applied,
                 return Ok(applied);
             }
             if let Some(source) = writable_bind(mount) {
-                return into(source, Whiteouts::Merged);
+                // Of a snapshot of erofs what is gone is kept: it may get its parent late.
+                let image = source.parent().is_some_and(erofs::is_layer_directory);
+                return into(
+                    source,
+                    match image {
+                        true => Whiteouts::Overlay { userxattr: false },
+                        false => Whiteouts::Merged,
+                    },
+                );
             }
         }
         [] => {

@@ -60,6 +60,12 @@ pub async fn make(making: Making, chunks: Sender<Bytes>) -> Result<Made, Error> 
     let media_type =
         if making.media_type.is_empty() { DEFAULT } else { &*making.media_type }.to_owned();
     let compression = of_media_type(&media_type)?;
+    if making.left.iter().chain(&making.right).any(|mount| mount.kind.starts_with("mkfs/")) {
+        // Mounted twice it would be destroyed.
+        let (what, name) = ("mounts", "mkfs/".to_owned());
+        let reason = "a container may have the writable layer's file system in use";
+        return Err(Error::Unsupported { what, name, reason });
+    }
     blocking("make layer", move || {
         let digests = write(&making, compression, chunks)?;
         let mut labels = making.labels;
@@ -147,17 +153,11 @@ impl Shown {
 
 /// The upper directory of `right` if it lies on exactly what `left` shows.
 fn upper_over<'a>(left: &[Mount], right: &'a [Mount]) -> Option<&'a Path> {
-    let ([left], [right]) = (left, right) else { return None };
-    let (upper, lowers) = overlay(right)?;
-    // A renamed directory or a file of metadata only is no whole entry of the upper directory.
-    let renames = |name: &str| {
-        fs_err::read_to_string(format!("/sys/module/overlay/parameters/{name}"))
-            .is_ok_and(|value| value.trim() == "Y")
-    };
-    let asked = |name: &str| right.option(name).is_some_and(|value| value != "off");
-    if ["redirect_dir", "metacopy"].iter().any(|name| renames(name) || asked(name)) {
+    if is_changed_by_attributes(right.last()?) {
         return None;
     }
+    let ([left], [right]) = (left, right) else { return upper_over_images(left, right) };
+    let (upper, lowers) = overlay(right)?;
     let same = match &*left.kind {
         "bind" => lowers == [Path::new(&left.source)],
         "overlay" => {
@@ -166,4 +166,35 @@ fn upper_over<'a>(left: &[Mount], right: &'a [Mount]) -> Option<&'a Path> {
         _ => false,
     };
     same.then_some(upper)
+}
+
+/// The same of an overlay on EROFS images, which it names by their numbers in the list.
+fn upper_over_images<'a>(left: &[Mount], right: &'a [Mount]) -> Option<&'a Path> {
+    let (top, images) = right.split_last()?;
+    let upper = top.option("upperdir").filter(|upper| !upper.contains("{{"))?;
+    let all = match images.len() {
+        0 => return None,
+        1 => "{{ mount 0 }}".to_owned(),
+        several => format!("{{{{ overlay 0 {} }}}}", several - 1),
+    };
+    let is_over = |mount: &Mount| {
+        mount.kind == "format/mkdir/overlay" && mount.option("lowerdir") == Some(all.as_str())
+    };
+    let shown = match left.split_last()? {
+        (top, images) if is_over(top) && top.option("upperdir").is_none() => images,
+        _ => left,
+    };
+    let same = is_over(top) && images == shown && images.iter().all(|image| image.kind == "erofs");
+    same.then_some(Path::new(upper))
+}
+
+/// Whether the upper directory of this overlay may have entries that are not whole.
+fn is_changed_by_attributes(right: &Mount) -> bool {
+    // A renamed directory or a file of metadata only is no whole entry of the upper directory.
+    let renames = |name: &str| {
+        fs_err::read_to_string(format!("/sys/module/overlay/parameters/{name}"))
+            .is_ok_and(|value| value.trim() == "Y")
+    };
+    let asked = |name: &str| right.option(name).is_some_and(|value| value != "off");
+    ["redirect_dir", "metacopy"].iter().any(|name| renames(name) || asked(name))
 }

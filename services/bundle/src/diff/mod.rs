@@ -13,7 +13,7 @@ mod same;
 mod upper;
 mod walk;
 
-pub use apply::{Apply, apply};
+pub use apply::{Apply, apply, apply_image};
 pub(crate) use apply::{extract, temporary_name};
 pub(crate) use compress::DEFAULT;
 pub(crate) use make::UNCOMPRESSED;

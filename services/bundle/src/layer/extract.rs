@@ -404,7 +404,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// Gives directories their attributes and makes everything durable.
+    /// Gives directories their attributes.
     pub(super) fn finish(mut self) -> Result<(u64, Vec<Vec<u8>>), Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directories = std::mem::take(&mut self.directories);
@@ -437,9 +437,6 @@ impl<'a> Extraction<'a> {
                 return Err(self.failed(("set the directory's attributes", errno)));
             }
         }
-        let root = self.root.open_at(b"", flags);
-        root.and_then(rustix::fs::syncfs)
-            .map_err(|errno| self.failed(("make the layer durable", errno)))?;
         Ok((self.entries, implied))
     }
 }

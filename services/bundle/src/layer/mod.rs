@@ -41,7 +41,7 @@ use std::path::Path;
 
 use berth_ids::Digest;
 
-use crate::Error;
+use crate::{Error, durable};
 use extract::Extraction;
 
 /// Where and how to apply a layer.
@@ -75,6 +75,16 @@ pub struct Applied {
 /// What is wrong with the layer, or which step failed on which entry. The target then holds a part
 /// of the layer and is to be thrown away.
 pub fn apply(input: impl Read + Send, target: &Target<'_>) -> Result<Applied, Error> {
+    let applied = extract(input, target)?;
+    durable::file_system(target.root)?;
+    Ok(applied)
+}
+
+/// The same without making it durable, for what is to become something else.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn extract(input: impl Read + Send, target: &Target<'_>) -> Result<Applied, Error> {
     let limits = target.limits;
     std::thread::scope(|scope| {
         let (chunks, feeder) = stream::start(scope, input, limits.bytes).map_err(|source| {

@@ -24,7 +24,7 @@ mod transient;
 
 pub(crate) use collect::{drop_dead, node_now};
 pub use records::{Activation, Active};
-pub(crate) use transient::Transient;
+pub use transient::Transient;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

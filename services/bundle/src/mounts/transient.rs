@@ -12,7 +12,7 @@ use crate::Error;
 
 /// What was made of a list, undone on drop.
 #[derive(Debug)]
-pub(crate) struct Transient {
+pub struct Transient {
     target: Option<PathBuf>,
     left: Vec<Mount>,
 }
@@ -22,7 +22,7 @@ impl Transient {
     ///
     /// # Errors
     /// What a mount answers; nothing is left then.
-    pub(crate) fn new(mounts: &[Mount], target: PathBuf, roots: &[PathBuf]) -> Result<Self, Error> {
+    pub fn new(mounts: &[Mount], target: PathBuf, roots: &[PathBuf]) -> Result<Self, Error> {
         let name = target.display().to_string();
         let plan = match Plan::new(&name, mounts.to_vec(), false) {
             Ok(plan) => plan,
@@ -46,7 +46,8 @@ impl Transient {
     }
 
     /// What is left to be mounted.
-    pub(crate) fn left(&self) -> &[Mount] {
+    #[must_use]
+    pub fn left(&self) -> &[Mount] {
         &self.left
     }
 }

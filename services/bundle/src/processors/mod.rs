@@ -48,7 +48,7 @@ struct Step {
 }
 
 /// What a layer goes through until it can be extracted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
     layer: String,
     steps: Vec<Step>,

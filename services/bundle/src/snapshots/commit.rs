@@ -1,9 +1,11 @@
 //! Commit: an active snapshot, or a layer that was staged, becomes a parent for others.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_ids::Labels;
 use berth_store::Write;
+use tokio::sync::OwnedMutexGuard;
 
 use super::create::{adopt_child, checked_labels, validate_key};
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
@@ -71,18 +73,20 @@ impl Snapshots {
             self.shared.store.commit("hold snapshot", hold).await?;
             return Err(taken());
         }
+        let id = self.find(namespace.as_str(), snapshotter, key)?.id;
+        let alone = self.shared.committing.lock(id).await;
+        // As it is now, with nobody else at it.
         let active = self.find(namespace.as_str(), snapshotter, key)?;
         // The committed one may get a directory of its own.
         let _making = self.shared.making.read().await;
-        let (sealed, usage) = self.seal(snapshotter, key, &active).await?;
-        let finish = move |txn: &Write| shared.finish(txn, &naming, &from, sealed, Some(usage));
-        let committed = self.shared.store.commit("commit snapshot", finish).await;
-        if sealed != active.id {
-            let over = if matches!(committed, Ok(true)) { active.id } else { sealed };
-            let directory = self.shared.driver(snapshotter)?.directory(over);
-            self.shared.discard(snapshotter, directory);
-        }
-        if !committed? {
+        let (sealed, usage, alone) = self.seal(snapshotter, key, &active, alone).await?;
+        let finish = move |txn: &Write| {
+            let _until_committed = &alone;
+            shared.finish(txn, &naming, &from, sealed, Some(usage))
+        };
+        let finished = self.shared.store.commit("commit snapshot", finish).await;
+        self.end_commit(snapshotter, (active.id, sealed), matches!(finished, Ok(true))).await;
+        if !finished? {
             return Err(taken());
         }
         let change = Change::Committed { key: key.to_owned(), name: name.to_owned() };
@@ -91,22 +95,61 @@ impl Snapshots {
     }
 
     /// Makes an active snapshot durable and counts what it takes. Answers the number that the
-    /// committed one has.
+    /// committed one has. Who gives up lets others at it when that is done.
     async fn seal(
         &self,
         snapshotter: &'static str,
         key: &str,
         record: &Record,
-    ) -> Result<(u64, Usage), Error> {
+        alone: Alone,
+    ) -> Result<(u64, Usage, Alone), Error> {
         if record.kind != Kind::Active {
             return Err(not_active(key));
         }
         let (shared, id) = (Arc::clone(&self.shared), record.id);
         blocking("seal snapshot", move || {
             let new_id = || shared.new_id();
-            shared.driver(snapshotter)?.commit(id, new_id)
+            let (sealed, usage) = shared.driver(snapshotter)?.commit(id, new_id)?;
+            Ok((sealed, usage, alone))
         })
         .await
+    }
+
+    /// What comes after a commit that was recorded or not. What fails is done by the next start.
+    async fn end_commit(
+        &self,
+        snapshotter: &'static str,
+        (id, sealed): (u64, u64),
+        is_recorded: bool,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let settled = blocking("settle snapshot", move || {
+            let left = shared.driver(snapshotter)?.end_commit(id, sealed, is_recorded)?;
+            left.into_iter().for_each(|path| shared.discard(snapshotter, path));
+            Ok(())
+        });
+        if let Err(error) = settled.await {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(snapshotter, id, error, "a commit leaves files for now");
+        }
+    }
+}
+
+/// Held by who commits a snapshot.
+type Alone = OwnedMutexGuard<()>;
+
+/// One lock for each number of a snapshot that is being committed.
+#[derive(Default)]
+pub(super) struct Locks(Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    async fn lock(&self, id: u64) -> Alone {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(id).or_default())
+        };
+        lock.lock_owned().await
     }
 }
 

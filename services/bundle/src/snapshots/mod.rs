@@ -10,11 +10,11 @@
 //! - A record with children is not removed: `children` counts them in the same transaction.
 //! - A directory's number is not used twice while the process runs.
 
+mod adopt;
 mod commit;
 mod copy;
 mod create;
 mod driver;
-mod durable;
 mod holds;
 mod mapping;
 mod owners;
@@ -27,7 +27,8 @@ mod staging;
 mod usage;
 
 pub use driver::{
-    Absent, BLOCKFILE, BTRFS, BlockfileSettings, BtrfsSettings, NATIVE, OVERLAYFS, OverlaySettings,
+    Absent, BLOCKFILE, BTRFS, BlockfileSettings, BtrfsSettings, EROFS, ErofsSettings, NATIVE,
+    OVERLAYFS, OverlaySettings,
 };
 pub use holds::Node;
 pub(crate) use holds::{back_references, drop_rows, node_now, references};
@@ -109,6 +110,8 @@ pub struct Settings {
     pub blockfile: BlockfileSettings,
     /// For layers that are extracted.
     pub turns: Turns,
+    /// Of erofs.
+    pub erofs: ErofsSettings,
 }
 
 /// All snapshotters of the node.
@@ -131,6 +134,8 @@ pub(crate) struct Shared {
     staged: Mutex<HashMap<staging::Key, staging::Staged>>,
     proxied: Vec<Proxied>,
     turns: Turns,
+    /// Held by whoever commits the snapshot of a number.
+    committing: commit::Locks,
     /// Held while directories without records are looked for, and by those that make one.
     making: tokio::sync::RwLock<()>,
     /// Directories of snapshots that are gone, until they are deleted.
@@ -194,6 +199,7 @@ impl Snapshots {
             staged: Mutex::default(),
             proxied,
             turns,
+            committing: commit::Locks::default(),
             making: tokio::sync::RwLock::default(),
             deletions: TaskTracker::new(),
         };

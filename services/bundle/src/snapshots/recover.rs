@@ -37,6 +37,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
             })?;
     }
     remake_missing(store, drivers)?;
+    end_commits(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
     Ok(highest.max(proxied) + 1)
 }
@@ -60,6 +61,22 @@ fn is_here(store: &Store, driver: &Driver) -> Result<(), Error> {
     let (what, name) = ("folder of snapshots", driver.root().display().to_string());
     let reason = "none of those that are recorded is there, correct root_path";
     Err(Error::State { what, name, reason })
+}
+
+/// Ends what was cut off of commits. One that cannot be is its snapshot's trouble alone.
+fn end_commits(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
+    store.read(|txn| {
+        for row in txn.range(&SNAPSHOTS, ())? {
+            let ((namespace, snapshotter, key), record) = row?;
+            let driver = drivers.iter().find(|driver| driver.name() == snapshotter);
+            let Some(driver) = driver else { continue };
+            if let Err(error) = driver.recover(&driver.directory(record.id), record.kind) {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(namespace, snapshotter, key, error, "its commit is not ended");
+            }
+        }
+        Ok(())
+    })
 }
 
 /// A power cut may take the directory of a snapshot that was recorded but never written to, since

@@ -231,6 +231,8 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Deletes a tree of directories, following nothing.
 pub(super) fn delete_tree(path: &Path) -> Result<(), Error> {
     use std::os::unix::ffi::OsStrExt;
+    // Of a layer that was kept from being removed by accident.
+    super::driver::thaw(&path.join(crate::erofs::BLOB));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().as_bytes();

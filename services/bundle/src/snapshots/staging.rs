@@ -12,14 +12,16 @@ use std::sync::{Arc, PoisonError};
 use berth_ids::Labels;
 use berth_store::Write;
 
+use super::adopt::{Unrecorded, check_parent};
 use super::commit::Naming;
 use super::create::adopt_child;
 use super::driver::Driver;
 use super::proxied::{Extracted, Proxied};
 use super::records::SNAPSHOTS;
-use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking, durable};
+use super::{Caller, Change, Kind, Shared, Snapshots, Usage, blocking};
 use crate::Error;
-use crate::layer::{self, Applied, Limits, Target, implied};
+use crate::erofs::{self, Packing};
+use crate::layer::{self, Applied, Limits, Target};
 
 /// Namespace, snapshotter, name.
 pub(super) type Key = (String, &'static str, String);
@@ -55,6 +57,15 @@ impl StagedLayer {
     }
 }
 
+/// What a layer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A tar archive.
+    Archive,
+    /// An EROFS image.
+    Image(Packing),
+}
+
 impl Snapshots {
     /// Whether a snapshotter extracts layers before those below them.
     ///
@@ -79,18 +90,42 @@ impl Snapshots {
         limits: Limits,
     ) -> Result<Applied, Error> {
         let name = layer.name().to_owned();
-        self.stage_named(layer, input, limits).await.map_err(|error| error.of_layer(&name))
+        let staged = self.stage_named(layer, Form::Archive, input, limits);
+        staged.await.map_err(|error| error.of_layer(&name))
+    }
+
+    /// The same of a layer that is an EROFS image.
+    ///
+    /// # Errors
+    /// As [`Snapshots::stage`], and [`Error::Unsupported`] of any other snapshotter than erofs.
+    pub async fn stage_image(
+        &self,
+        layer: StagedLayer,
+        packing: Packing,
+        input: impl Read + Send + 'static,
+        limits: Limits,
+    ) -> Result<Applied, Error> {
+        let name = layer.name().to_owned();
+        let staged = self.stage_named(layer, Form::Image(packing), input, limits);
+        staged.await.map_err(|error| error.of_layer(&name))
     }
 
     async fn stage_named(
         &self,
         layer: StagedLayer,
+        form: Form,
         input: impl Read + Send + 'static,
         limits: Limits,
     ) -> Result<Applied, Error> {
         let snapshotter = self.resolve(&layer.snapshotter)?;
         let namespace = layer.caller.namespace.as_str().to_owned();
         self.shared.fences.check(&namespace)?;
+        let takes = |driver: &Driver| driver.erofs().is_some() || form == Form::Archive;
+        if !self.shared.driver(snapshotter).map_or(form == Form::Archive, takes) {
+            let (what, name) = ("layer", layer.name().to_owned());
+            let reason = "it is an EROFS image, which the erofs snapshotter alone takes";
+            return Err(Error::Unsupported { what, name, reason });
+        }
         let key = (namespace, snapshotter, layer.staging.clone());
         let claim = Claim::new(&self.shared, key)?;
         if let Some(proxied) = self.shared.proxied(snapshotter) {
@@ -102,7 +137,7 @@ impl Snapshots {
         // still being written.
         let work = move || {
             let _turn = turn;
-            shared.extract(&layer, input, &limits, claim)
+            shared.extract(&layer, form, input, &limits, claim)
         };
         blocking("extract layer", work).await
     }
@@ -152,20 +187,19 @@ impl Snapshots {
                 return Err(Error::State { what: "staged layer", name: key.2, reason });
             }
         };
-        let committed = match self.put_on(id, implied, under, &naming).await {
-            Err(error) => Err(error),
-            Ok(()) => {
-                let shared = Arc::clone(&self.shared);
-                let insert = move |txn: &Write| shared.insert_staged(txn, &naming, id, usage);
-                self.shared.store.commit("commit layer", insert).await
-            }
+        let unrecorded = Unrecorded::new(&self.shared, snapshotter, id);
+        let (usage, unrecorded) = self.put_on(unrecorded, implied, usage, under, &naming).await?;
+        // One without a record is deleted here, and not on the store's thread.
+        let unrecorded = Arc::new(unrecorded);
+        let (shared, staged) = (Arc::clone(&self.shared), Arc::clone(&unrecorded));
+        let insert = move |txn: &Write| {
+            let inserted = shared.insert_staged(txn, &naming, id, usage)?;
+            staged.keep_if(inserted);
+            Ok(inserted)
         };
-        if !matches!(committed, Ok(true)) {
-            let driver = self.shared.driver(snapshotter)?;
-            self.shared.discard(snapshotter, driver.directory(id));
-            self.shared.discard(snapshotter, driver.staging(id));
-        }
-        if !committed? {
+        let committed = self.shared.store.commit("commit layer", insert).await;
+        let inserted = committed.inspect_err(|_: &Error| unrecorded.keep_if(false))?;
+        if !inserted {
             return Err(Error::Exists { kind: "snapshot", name: name.to_owned() });
         }
         let change = Change::Committed { key: staging.to_owned(), name: name.to_owned() };
@@ -186,23 +220,26 @@ impl Snapshots {
         self.commit_extracted(proxied, naming, staging, extracted).await
     }
 
-    /// Puts the staged layer `id` on its parent: `under` is the one that it was extracted on, if
-    /// it was extracted on one.
+    /// Puts a staged layer on its parent: `under` is the one that it was extracted on, if it was
+    /// extracted on one. Answers what it takes there, which was `usage` before.
     async fn put_on(
         &self,
-        id: u64,
+        unrecorded: Unrecorded,
         implied: Vec<Vec<u8>>,
+        usage: Usage,
         under: Option<String>,
         naming: &Naming,
-    ) -> Result<(), Error> {
+    ) -> Result<(Usage, Unrecorded), Error> {
         let (namespace, snapshotter) = (naming.caller.namespace.as_str(), naming.snapshotter);
         let parents = self
             .shared
             .store
             .read(|txn| super::read::chain(txn, namespace, snapshotter, &naming.parent))?;
         check_parent(under.as_ref(), naming)?;
-        let shared = Arc::clone(&self.shared);
-        let adopt = move || shared.driver(snapshotter)?.adopt(id, &implied, &parents);
+        let adopt = move || {
+            let usage = unrecorded.adopt(usage, &implied, &parents)?;
+            Ok((usage, unrecorded))
+        };
         blocking("move layer", adopt).await
     }
 
@@ -240,6 +277,7 @@ impl Shared {
     fn extract(
         &self,
         layer: &StagedLayer,
+        form: Form,
         input: impl Read + Send,
         limits: &Limits,
         claim: Claim,
@@ -247,7 +285,7 @@ impl Shared {
         let driver = self.driver(claim.key.1)?;
         let id = self.new_id();
         let path = driver.staging(id);
-        let extracted = self.extract_into(driver, &path, layer, input, limits);
+        let extracted = self.extract_into(driver, &path, (layer, form), input, limits);
         match extracted {
             Ok((applied, usage)) => {
                 let parent = (!driver.is_parallel()).then(|| layer.parent.clone());
@@ -266,7 +304,7 @@ impl Shared {
         &self,
         driver: &Driver,
         path: &Path,
-        layer: &StagedLayer,
+        (layer, form): (&StagedLayer, Form),
         input: impl Read + Send,
         limits: &Limits,
     ) -> Result<(Applied, Usage), Error> {
@@ -281,7 +319,14 @@ impl Shared {
         let shown = driver.show(path)?;
         let whiteouts = driver.whiteouts();
         let target = Target { layer: layer.name(), root: shown.path(), whiteouts, limits };
-        let applied = layer::apply(input, &target)?;
+        let applied = match (form, driver.erofs()) {
+            (Form::Image(packing), _) => {
+                erofs::receive_into(input, packing, path, layer.name(), limits)?
+            }
+            // It becomes an image, and that is made durable.
+            (Form::Archive, Some(_)) => layer::extract(input, &target)?,
+            (Form::Archive, None) => layer::apply(input, &target)?,
+        };
         shown.close()?;
         Ok((applied, driver.usage(path)?))
     }
@@ -314,56 +359,6 @@ impl Shared {
         txn.put(&SNAPSHOTS, &(namespace, snapshotter, &*naming.name), &record)?;
         Ok(true)
     }
-}
-
-impl Driver {
-    /// Turns the staged layer `id` into the directory of a snapshot on `parents`, durably.
-    fn adopt(&self, id: u64, implied: &[Vec<u8>], parents: &[u64]) -> Result<(), Error> {
-        let (from, to) = (self.staging(id), self.directory(id));
-        // Where the parent's files are there the implied directories are the parent's.
-        let adopts = self.is_parallel() && !parents.is_empty();
-        let implied = if adopts { implied } else { &[] };
-        let lowers: Vec<_> = parents.iter().map(|id| self.content(&self.directory(*id))).collect();
-        implied::adopt(&self.content(&from), implied, &lowers).map_err(|(path, errno)| {
-            Error::File {
-                step: "copy attributes from the layers below to",
-                path: from.join(String::from_utf8_lossy(&path).into_owned()),
-                source: errno.into(),
-            }
-        })?;
-        fs_err::rename(&from, &to).map_err(|source| Error::File {
-            step: "move the staged layer",
-            path: from.clone(),
-            source,
-        })?;
-        self.seal(&to)?;
-        self.flush_adopted(&to, implied)
-    }
-
-    /// Makes durable what came after the extraction, which ended with a flush of its own: the move
-    /// to `path` and the attributes of implied directories. Of those there is the layer's root and
-    /// no other where archives have the directories above what they change, as those of docker,
-    /// BuildKit and containerd; then the file system is not flushed a second time.
-    fn flush_adopted(&self, path: &Path, implied: &[Vec<u8>]) -> Result<(), Error> {
-        let is_root = |path: &Vec<u8>| path.is_empty();
-        if !implied.iter().all(is_root) {
-            return durable::file_system(path);
-        }
-        if !implied.is_empty() {
-            durable::directory(&self.content(path))?;
-        }
-        durable::directory(path.parent().unwrap_or(path))
-    }
-}
-
-/// A layer that was extracted on a parent has to be committed on it.
-fn check_parent(under: Option<&String>, naming: &Naming) -> Result<(), Error> {
-    if under.is_none_or(|under| *under == naming.parent) {
-        return Ok(());
-    }
-    let (what, value) = ("parent", naming.parent.clone());
-    let reason = "the layer was extracted on top of another snapshot";
-    Err(Error::Argument { what, value, reason })
 }
 
 /// A name in use while its layer is being extracted; free again if that fails.

@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex};
 use berth_bundle::Error;
 use berth_bundle::gc::{NodeKey, Owners};
 use berth_bundle::layer::{Applied, Limits};
-use berth_bundle::mounts::Activations;
+use berth_bundle::mounts::{Activations, Transient};
 use berth_bundle::snapshots::{
-    BLOCKFILE, BTRFS, Caller, Change, Kind, NATIVE, OVERLAYFS, Settings, Snapshots, StagedLayer,
+    BLOCKFILE, BTRFS, Caller, Change, EROFS, Kind, NATIVE, OVERLAYFS, Settings, Snapshots,
+    StagedLayer,
 };
 use berth_ids::{Labels, Namespace};
 use berth_lifecycle::Tasks;
@@ -40,7 +41,7 @@ impl Owners for Pins {
 }
 
 /// All snapshotters of this service's own.
-pub const ALL: [&str; 4] = [OVERLAYFS, NATIVE, BTRFS, BLOCKFILE];
+pub const ALL: [&str; 5] = [OVERLAYFS, NATIVE, BTRFS, BLOCKFILE, EROFS];
 
 /// Where block files are mounted, below a root.
 const MOUNTS: &str = "mounts";
@@ -100,7 +101,7 @@ impl Node {
         self.open_with(self.dir.path(), settings).await
     }
 
-    async fn open_with(&self, root: &Path, settings: Settings) -> Snapshots {
+    pub async fn open_with(&self, root: &Path, settings: Settings) -> Snapshots {
         let earlier = self.store.lock().unwrap().take();
         if let Some(earlier) = earlier {
             earlier.close().await;
@@ -111,18 +112,38 @@ impl Node {
         let listener = Arc::new(move |_: &berth_ids::Namespace, _: &str, change| {
             changes.lock().unwrap().push(change);
         });
-        let pins = self.pins.clone();
-        Snapshots::open_with(root, store, None, listener, pins, settings).unwrap()
+        let owners = self.pins.clone();
+        Snapshots::open_with(root, store, None, listener, owners, settings).unwrap()
     }
 
     pub fn store(&self) -> Store {
         self.store.lock().unwrap().clone().unwrap()
     }
 
-    pub fn mount(&self, mounts: &[Mount]) -> TempMount {
+    pub fn mount(&self, mounts: &[Mount]) -> Shown {
+        Shown::new(mounts, self.dir.path())
+    }
+}
+
+/// What mounts show, until it is dropped: those that a client has activated first, too.
+pub struct Shown {
+    top: TempMount,
+    _below: Transient,
+}
+
+impl Shown {
+    /// Mounts below `folder`, which the snapshotters are in.
+    pub fn new(mounts: &[Mount], folder: &Path) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        TempMount::new(mounts, self.dir.path(), &format!("m{n}")).unwrap()
+        let roots = [folder.to_owned()];
+        let below = Transient::new(mounts, folder.join(format!("b{n}")), &roots).unwrap();
+        let top = TempMount::new(below.left(), folder, &format!("m{n}")).unwrap();
+        Self { top, _below: below }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.top.path()
     }
 }
 

@@ -10,8 +10,8 @@ use berth_mount::{LoopDevice, Mount, TempMount};
 use super::shown::Shown;
 use super::{Kind, Layout, Usage, make};
 use crate::Error;
+use crate::durable;
 use crate::snapshots::copy::copy_file;
-use crate::snapshots::durable;
 
 /// The snapshotter's name, as containerd has it.
 pub const BLOCKFILE: &str = "blockfile";

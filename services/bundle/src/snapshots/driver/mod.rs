@@ -5,29 +5,36 @@
 
 mod blockfile;
 mod btrfs;
+mod erofs;
+mod layout;
 mod native;
 mod overlay;
 mod shown;
 
 pub use blockfile::{BLOCKFILE, BlockfileSettings};
 pub use btrfs::{BTRFS, BtrfsSettings};
+pub(super) use erofs::thaw;
+pub use erofs::{EROFS, ErofsSettings};
 pub use native::NATIVE;
 pub use overlay::{OVERLAYFS, OverlaySettings};
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use berth_ids::Labels;
 use berth_mount::Mount;
 use blockfile::Blockfile;
 use btrfs::Btrfs;
+use erofs::Erofs;
+pub(crate) use layout::Layout;
+pub(super) use layout::make;
+use layout::{make_private, refuses_overlays};
 use native::Native;
-use overlay::{Overlay, is_supported};
+use overlay::Overlay;
 use shown::Shown;
 
-use super::{Kind, Settings, Usage, durable, remove, usage};
-use crate::Error;
+use super::{Kind, Settings, Usage, remove, usage};
 use crate::layer::Whiteouts;
+use crate::{Error, durable};
 
 /// One snapshotter's directories.
 pub(crate) enum Driver {
@@ -35,6 +42,7 @@ pub(crate) enum Driver {
     Native(Native),
     Btrfs(Btrfs),
     Blockfile(Blockfile),
+    Erofs(Erofs),
 }
 
 /// Deletes what is at a path. That nothing is there is no error.
@@ -46,72 +54,6 @@ pub struct Absent {
     pub name: &'static str,
     /// Why it does not.
     pub why: Error,
-}
-
-/// The directories that a driver has below its root.
-#[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    root: PathBuf,
-}
-
-impl Layout {
-    fn open(root: PathBuf) -> Result<Self, Error> {
-        for part in ["snapshots", "staging", "trash"] {
-            let path = root.join(part);
-            fs_err::create_dir_all(&path).map_err(|source| Error::File {
-                step: "make directory",
-                path,
-                source,
-            })?;
-        }
-        Ok(Self { root })
-    }
-
-    fn path(&self, part: &str, id: u64) -> PathBuf {
-        self.root.join(part).join(id.to_string())
-    }
-
-    /// Whether there are snapshots.
-    fn is_used(&self) -> Result<bool, Error> {
-        let path = self.root.join("snapshots");
-        let failed = |source| Error::File { step: "list directory", path: path.clone(), source };
-        Ok(std::fs::read_dir(&path).map_err(failed)?.next().is_some())
-    }
-}
-
-/// Makes one directory of this mode.
-pub(super) fn make(path: &Path, mode: u32) -> Result<(), Error> {
-    std::fs::DirBuilder::new().mode(mode).create(path).map_err(|source| Error::File {
-        step: "make directory",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Makes the root of a snapshotter, which may be anywhere, for nobody else.
-fn make_private(root: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::Permissions::from_mode(0o700);
-    fs_err::create_dir_all(root)
-        .and_then(|()| fs_err::set_permissions(root, mode))
-        .map_err(|source| Error::File { step: "make directory", path: root.to_owned(), source })
-}
-
-/// Why overlayfs does not work there, if it does not. What has snapshots had it before: a disk that
-/// is full by now, with no room to try it, is not to hide them.
-fn refuses_overlays(layout: &Layout) -> Result<Option<Error>, Error> {
-    if layout.is_used()? {
-        return Ok(None);
-    }
-    match is_supported(&layout.root) {
-        Ok(()) => Ok(None),
-        // The kernel's answer; anything else says nothing about overlays.
-        Err(why @ Error::Mount(berth_mount::Error::Mount { .. })) => {
-            tracing::warn!(error = berth_errors::chain(&why), "no overlayfs here");
-            Ok(Some(why))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 impl Driver {
@@ -132,14 +74,20 @@ impl Driver {
             Some(why) => absent.push(Absent { name: OVERLAYFS, why }),
         }
         drivers.push(Driver::Native(native));
-        for (name, opened) in Self::open_special(root, settings) {
+        let overlay = match drivers.first() {
+            Some(Driver::Overlay(overlay)) => Some(overlay),
+            _ => None,
+        };
+        for (name, opened) in Self::open_special(root, settings, overlay) {
             match opened {
                 Ok(driver) => drivers.push(driver),
                 Err(why) => {
                     let error = berth_errors::chain(&why);
                     match why {
                         // Nobody has set it up.
-                        Error::Skipped(_) => tracing::debug!(error, "no {name} here"),
+                        Error::Skipped(_) | Error::Unsupported { .. } => {
+                            tracing::debug!(error, "no {name} here")
+                        }
                         _ => tracing::warn!(error, "no {name} here"),
                     }
                     absent.push(Absent { name, why });
@@ -154,13 +102,19 @@ impl Driver {
     fn open_special(
         root: &Path,
         settings: &Settings,
+        overlay: Option<&Overlay>,
     ) -> Vec<(&'static str, Result<Driver, Error>)> {
         let place =
             |name, configured: &Option<PathBuf>| configured.clone().unwrap_or(root.join(name));
         let btrfs = Btrfs::open(place(BTRFS, &settings.btrfs.root_path));
         let blocks = place(BLOCKFILE, &settings.blockfile.root_path);
         let blockfile = Blockfile::open(blocks, &settings.blockfile, &settings.temporary);
-        vec![(BTRFS, btrfs.map(Driver::Btrfs)), (BLOCKFILE, blockfile.map(Driver::Blockfile))]
+        let erofs = Erofs::open(root, settings.erofs.clone(), overlay);
+        vec![
+            (BTRFS, btrfs.map(Driver::Btrfs)),
+            (BLOCKFILE, blockfile.map(Driver::Blockfile)),
+            (EROFS, erofs.map(Driver::Erofs)),
+        ]
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -169,6 +123,7 @@ impl Driver {
             Driver::Native(_) => NATIVE,
             Driver::Btrfs(_) => BTRFS,
             Driver::Blockfile(_) => BLOCKFILE,
+            Driver::Erofs(_) => EROFS,
         }
     }
 
@@ -178,6 +133,7 @@ impl Driver {
             Driver::Native(native) => &native.layout,
             Driver::Btrfs(btrfs) => &btrfs.layout,
             Driver::Blockfile(blockfile) => &blockfile.layout,
+            Driver::Erofs(erofs) => &erofs.layout,
         }
     }
 
@@ -217,10 +173,14 @@ impl Driver {
             Driver::Native(native) => native.create(path, kind, parents),
             Driver::Btrfs(btrfs) => btrfs.create(path, kind, parents),
             Driver::Blockfile(blockfile) => blockfile.create(path, kind, parents),
+            Driver::Erofs(erofs) => erofs.create(path, kind, parents),
         }
     }
 
     /// The mounts that show a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::State`] for a parent that is not kept as it is configured.
     pub(super) fn mounts(
         &self,
         id: u64,
@@ -233,13 +193,14 @@ impl Driver {
             Driver::Native(native) => Ok(native.mounts(id, kind, parents)),
             Driver::Btrfs(btrfs) => btrfs.mounts(id, kind),
             Driver::Blockfile(blockfile) => Ok(blockfile.mounts(id, kind, parents)),
+            Driver::Erofs(erofs) => erofs.mounts(id, kind, parents, labels),
         }
     }
 
     /// The directory of a snapshot's own files in the snapshot's directory `path`.
     pub(super) fn content(&self, path: &Path) -> PathBuf {
         match self {
-            Driver::Overlay(_) => path.join("fs"),
+            Driver::Overlay(_) | Driver::Erofs(_) => path.join("fs"),
             _ => path.to_owned(),
         }
     }
@@ -266,12 +227,13 @@ impl Driver {
         match self {
             Driver::Btrfs(btrfs) => btrfs.usage(path),
             Driver::Blockfile(blockfile) => blockfile.usage(path),
+            Driver::Erofs(erofs) => erofs.usage(path),
             _ => usage::of(&self.content(path)),
         }
     }
 
-    /// Makes the active snapshot `id` durable, to be committed. Answers the number that the
-    /// committed one has, `id` or a new one, and what it takes.
+    /// Makes the active snapshot `id` what a committed one is, durably; its record follows. Answers
+    /// the number that the committed one has, `id` or a new one, and what it takes. Blocks.
     pub(super) fn commit(
         &self,
         id: u64,
@@ -283,10 +245,37 @@ impl Driver {
                 let new = new_id();
                 return Ok((new, btrfs.commit(id, new)?));
             }
+            Driver::Erofs(erofs) => return Ok((id, erofs.seal(&path)?)),
             Driver::Blockfile(blockfile) => blockfile.flush(&path)?,
             _ => durable::file_system(&path)?,
         }
         Ok((id, self.usage(&path)?))
+    }
+
+    /// What comes after [`Driver::commit`] has made `committed` of `id`, recorded or not: what is
+    /// done only then, or taken back. Answers what is to be deleted.
+    pub(super) fn end_commit(
+        &self,
+        id: u64,
+        committed: u64,
+        is_recorded: bool,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let path = self.directory(id);
+        match (self, is_recorded) {
+            (Driver::Erofs(erofs), true) => erofs.settle(&path),
+            (Driver::Erofs(erofs), false) => erofs.unseal(&path).map(|()| Vec::new()),
+            _ if committed == id => Ok(Vec::new()),
+            (_, true) => Ok(vec![path]),
+            (_, false) => Ok(vec![self.directory(committed)]),
+        }
+    }
+
+    /// Ends what a crash has cut off of a commit in a snapshot's directory.
+    pub(super) fn recover(&self, path: &Path, kind: Kind) -> Result<(), Error> {
+        match self {
+            Driver::Erofs(erofs) => erofs.recover(path, kind),
+            _ => Ok(()),
+        }
     }
 
     /// Makes what was a layer's staging directory a committed snapshot's, at `path`.
@@ -314,29 +303,43 @@ impl Driver {
         }
     }
 
+    /// The snapshotter of images, if it is that.
+    pub(super) fn erofs(&self) -> Option<&Erofs> {
+        if let Driver::Erofs(erofs) = self { Some(erofs) } else { None }
+    }
+
     /// How deletions are kept in a layer.
     pub(super) fn whiteouts(&self) -> Whiteouts {
         match self {
             Driver::Overlay(overlay) => Whiteouts::Overlay { userxattr: overlay.userxattr },
+            Driver::Erofs(_) => Whiteouts::Overlay { userxattr: false },
             _ => Whiteouts::Merged,
         }
     }
 
     /// What clients may rely on, as containerd calls it.
     pub(super) fn capabilities(&self) -> Vec<&'static str> {
-        let Driver::Overlay(overlay) = self else { return Vec::new() };
+        let (only, rebase) = match self {
+            Driver::Overlay(overlay) => (!overlay.settings.slow_chown, !overlay.userxattr),
+            Driver::Erofs(_) => (true, true),
+            _ => return Vec::new(),
+        };
         let capabilities = [
-            ("remap-ids", overlay.maps),
-            ("only-remap-ids", !overlay.settings.slow_chown),
+            ("remap-ids", self.maps()),
+            ("only-remap-ids", only),
             // A snapshot may be put on its parent when it is committed.
-            ("rebase", !overlay.userxattr),
+            ("rebase", rebase),
         ];
         capabilities.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }
 
     /// Whether owners are shown as others when a snapshot is mounted.
     pub(super) fn maps(&self) -> bool {
-        matches!(self, Driver::Overlay(overlay) if overlay.maps)
+        match self {
+            Driver::Overlay(overlay) => overlay.maps,
+            Driver::Erofs(erofs) => erofs.maps,
+            _ => false,
+        }
     }
 
     /// Whether a snapshot has all files of its parents.
@@ -351,7 +354,7 @@ impl Driver {
 
     /// Whether layers can be extracted before those below them.
     pub(super) fn is_parallel(&self) -> bool {
-        matches!(self, Driver::Overlay(_))
+        matches!(self, Driver::Overlay(_) | Driver::Erofs(_))
     }
 }
 
@@ -370,11 +373,9 @@ mod tests {
         let disk = Mount { kind, source, target, options };
         let disk = TempMount::new(&[disk], folder.path(), "disk").unwrap();
         let names = || -> Result<Vec<_>, Error> {
-            Ok(Driver::open_all(disk.path(), &Settings::default())?
-                .0
-                .iter()
-                .map(Driver::name)
-                .collect())
+            let (drivers, _) = Driver::open_all(disk.path(), &Settings::default())?;
+            // Of erofs there are none.
+            Ok(drivers.iter().map(Driver::name).filter(|name| *name != EROFS).collect())
         };
         assert_eq!(names().unwrap(), [OVERLAYFS, NATIVE]);
         let full = (0..).map(|number| fs_err::File::create(disk.path().join(number.to_string())));

@@ -122,7 +122,7 @@ impl Overlay {
 
 /// The options of each mount: what is configured, and what the kernel would do otherwise. Layers
 /// are read from upper directories alone, so that a file must be in one whole and under its name.
-fn options(configured: &[String], in_user_namespace: bool) -> Vec<String> {
+pub(super) fn options(configured: &[String], in_user_namespace: bool) -> Vec<String> {
     let key = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
     let mut options = configured.to_vec();
     let is_set = |wanted: &str, options: &[String]| options.iter().any(|o| key(o) == wanted);
@@ -185,7 +185,7 @@ pub(super) fn claim(root: &Path, node: &Path) -> Result<(), Error> {
 
 /// Whether the kernel shows owners of an overlay's lower directories as others: it makes one and
 /// looks.
-fn is_mapping_supported(root: &Path) -> bool {
+pub(super) fn is_mapping_supported(root: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let probe = |probe: &Path| -> Result<u32, Error> {
         for part in ["", "lower", "upper", "work"] {
@@ -227,7 +227,7 @@ const OVERLAY: &str = "overlay";
 
 /// Whether this process is in a user namespace of its own, where `trusted.` attributes are out of
 /// reach.
-fn in_user_namespace() -> bool {
+pub(super) fn in_user_namespace() -> bool {
     let map = fs_err::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut fields = map.split_ascii_whitespace();
     !map.is_empty() && fields.nth(2) != Some("4294967295")

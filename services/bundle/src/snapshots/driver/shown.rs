@@ -6,7 +6,7 @@ use berth_mount::TempMount;
 
 use super::btrfs;
 use crate::Error;
-use crate::snapshots::durable;
+use crate::durable;
 
 /// Where the files are, until [`Shown::close`].
 pub(in crate::snapshots) enum Shown {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::shown::Shown;
 use super::{Kind, Layout, Usage};
 use crate::Error;
-use crate::snapshots::durable;
+use crate::durable;
 use crate::snapshots::remove::delete_tree;
 
 /// The snapshotter's name, as containerd has it.

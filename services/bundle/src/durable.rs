@@ -8,17 +8,17 @@ use rustix::io::Result;
 use crate::Error;
 
 /// Flushes the file system that the directory `path` is on.
-pub(super) fn file_system(path: &Path) -> std::result::Result<(), Error> {
+pub(crate) fn file_system(path: &Path) -> std::result::Result<(), Error> {
     flush(path, rustix::fs::syncfs)
 }
 
 /// Flushes a directory's own attributes and names, not what is in them.
-pub(super) fn directory(path: &Path) -> std::result::Result<(), Error> {
+pub(crate) fn directory(path: &Path) -> std::result::Result<(), Error> {
     flush(path, rustix::fs::fsync)
 }
 
 /// Flushes a file.
-pub(super) fn file(path: &Path) -> std::result::Result<(), Error> {
+pub(crate) fn file(path: &Path) -> std::result::Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let flushed = rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(rustix::fs::fsync);
     flushed.map_err(failed(path))
