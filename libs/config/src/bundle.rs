@@ -125,6 +125,7 @@ impl Default for Bundle {
 impl Bundle {
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (key, path) in [
+            ("bundle.overlayfs.root_path", &self.overlayfs.root_path),
             ("bundle.btrfs.root_path", &self.btrfs.root_path),
             ("bundle.blockfile.root_path", &self.blockfile.root_path),
             ("bundle.blockfile.scratch_file", &self.blockfile.scratch_file),

@@ -230,9 +230,13 @@ fn what_cannot_work_is_refused() {
     assert!(missing.unwrap_err().to_string().contains("/no/such.toml"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("berth.toml");
-    for (table, key) in
-        [("btrfs", "root_path"), ("blockfile", "root_path"), ("blockfile", "scratch_file")]
-    {
+    for (table, key) in [
+        ("overlayfs", "root_path"),
+        ("btrfs", "root_path"),
+        ("blockfile", "root_path"),
+        ("blockfile", "scratch_file"),
+        ("erofs", "root_path"),
+    ] {
         std::fs::write(&path, format!("[bundle.{table}]\n{key} = \"here\"\n")).unwrap();
         let error = Config::load(Some(&path), Overrides::default()).unwrap_err();
         let expected = format!("bundle.{table}.{key}");

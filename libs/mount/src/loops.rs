@@ -188,6 +188,29 @@ impl LoopDevice {
         Ok(None)
     }
 
+    /// Whether a file system on it is mounted here.
+    ///
+    /// # Errors
+    /// [`Error::Loop`].
+    pub fn is_mounted(&self) -> Result<bool, Error> {
+        let step = |step| move |source| Error::Loop { step, path: self.path.clone(), source };
+        let number =
+            rustix::fs::fstat(&self.device).map_err(failed("look at", &self.path))?.st_rdev;
+        let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo");
+        let mounts = mounts.map_err(step("list mounts to find"))?;
+        Ok(mounts.lines().any(|line| line.split(' ').nth(2) == Some(&number)))
+    }
+
+    /// Makes durable what was written to it.
+    ///
+    /// # Errors
+    /// [`Error::Loop`].
+    pub fn sync(&self) -> Result<(), Error> {
+        let step = |source| Error::Loop { step: "sync", path: self.path.clone(), source };
+        self.device.sync_all().map_err(step)
+    }
+
     /// The device at `path`, if one is attached there that is called `name`.
     ///
     /// # Errors

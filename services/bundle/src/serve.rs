@@ -61,8 +61,10 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let targets = config.service_state(Service::Bundle).join("activations");
     make_private(&targets)?;
     let mut roots = vec![config.root.clone()];
-    roots.extend(config.bundle.overlayfs.root_path.clone());
-    roots.extend(config.bundle.erofs.root_path.clone());
+    let berth_config::Bundle { overlayfs, btrfs, blockfile, erofs, .. } = &config.bundle;
+    let configured =
+        [&overlayfs.root_path, &btrfs.root_path, &blockfile.root_path, &erofs.root_path];
+    roots.extend(configured.into_iter().flatten().cloned());
     let activations = Activations::open(&snapshots, targets, roots, tasks).await?;
     let (reporter, changed) = (distribution.clone(), snapshots.clone());
     let stop = tasks.token();

@@ -172,7 +172,8 @@ impl Snapshots {
         owners: Arc<dyn Owners>,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let (drivers, absent) = Driver::open_all(root, &settings)?;
+        let (drivers, mut absent) = Driver::open_all(root, &settings)?;
+        let drivers = recover::present(&store, drivers, &mut absent)?;
         let Settings { proxies, temporary, turns, .. } = settings;
         let proxied: Vec<_> =
             proxies.into_iter().map(|proxy| Proxied::new(proxy, temporary.clone())).collect();

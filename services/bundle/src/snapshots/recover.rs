@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use berth_store::Store;
 
 use super::Kind;
-use super::driver::Driver;
+use super::driver::{Absent, Driver};
 use super::records::{Record, SNAPSHOTS, numbers};
 use super::remove::{empty, trash_unknown};
 use crate::Error;
@@ -17,7 +17,6 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     let proxied = store.read(super::proxied::highest)?;
     let none = HashSet::new();
     for driver in drivers {
-        is_here(store, driver)?;
         let known = known.get(driver.name()).unwrap_or(&none);
         trash_unknown(driver, known)?;
         empty(driver.deletion(), &driver.root().join("staging"))?;
@@ -40,6 +39,31 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     end_commits(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
     Ok(highest.max(proxied) + 1)
+}
+
+/// The drivers whose snapshots are where they are looked for. One that needs more than any file
+/// system has is left out where they are not; that of the node's own kind is not.
+///
+/// # Errors
+/// [`Error::State`] for one of those.
+pub(super) fn present(
+    store: &Store,
+    drivers: Vec<Driver>,
+    absent: &mut Vec<Absent>,
+) -> Result<Vec<Driver>, Error> {
+    let mut present = Vec::new();
+    for driver in drivers {
+        match is_here(store, &driver) {
+            Ok(()) => present.push(driver),
+            Err(why) if driver.is_special() => {
+                let name = driver.name();
+                tracing::error!(error = berth_errors::chain(&why), "no {name} here");
+                absent.push(Absent { name, why });
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(present)
 }
 
 /// Whether snapshots that are committed, which no crash takes away, are where they are looked for: a
@@ -95,14 +119,19 @@ fn remake_missing(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
         Ok::<_, Error>(missing)
     })?;
     for (namespace, snapshotter, key, record) in missing {
-        tracing::warn!(namespace, snapshotter, key, "made a lost directory again");
         let Some(driver) = drivers.iter().find(|driver| driver.name() == snapshotter) else {
             continue;
         };
         let parents =
             store.read(|txn| super::read::chain(txn, &namespace, &snapshotter, &record.parent))?;
         let path = driver.directory(record.id);
-        driver.create(&path, record.kind, &parents)?;
+        // A parent that was lost is its snapshots' trouble alone.
+        if let Err(error) = driver.create(&path, record.kind, &parents) {
+            let error = berth_errors::chain(&error);
+            tracing::error!(namespace, snapshotter, key, error, "its directory is lost");
+            continue;
+        }
+        tracing::warn!(namespace, snapshotter, key, "made a lost directory again");
         // Labels can be changed afterwards: a bad one is its snapshot's trouble alone.
         let wanted = super::mapping::Owners::of(&record.labels);
         let mapped = wanted.and_then(|wanted| driver.map(&path, &parents, wanted.as_ref()));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_mount::{LoopDevice, Mount, TempMount};
 
+use super::place::Place;
 use super::shown::Shown;
 use super::{Kind, Layout, Usage, make};
 use crate::Error;
@@ -50,20 +51,22 @@ impl Blockfile {
     /// # Errors
     /// [`Error::Skipped`] without a scratch; [`Error::File`] for one that cannot be copied.
     pub(super) fn open(
-        root: PathBuf,
+        place: Place,
         settings: &BlockfileSettings,
         temporary: &Path,
     ) -> Result<Self, Error> {
+        let root = &place.path;
         let scratch = root.join(SCRATCH);
         let wanted = settings.recreate_scratch || !scratch.exists();
         if wanted && settings.scratch_file.is_none() {
             return Err(Error::Skipped("no scratch file generator".to_owned()));
         }
-        super::make_private(&root)?;
+        place.take()?;
+        super::make_private(root)?;
         if let Some(from) = settings.scratch_file.as_ref().filter(|_| wanted) {
             renew(from, &scratch)?;
         }
-        let layout = Layout::open(root)?;
+        let layout = Layout::open(place.path)?;
         let fs_type = match &*settings.fs_type {
             "" => "ext4".to_owned(),
             kind => kind.to_owned(),
@@ -130,15 +133,22 @@ impl Blockfile {
     }
 
     /// Makes the file in `path` durable with what those that have it mounted have written. What
-    /// nobody here has mounted is not mounted for that: a virtual machine may have it.
+    /// nobody here has mounted is not mounted for that: a virtual machine may have it, through a
+    /// device too.
     pub(super) fn flush(&self, path: &Path) -> Result<(), Error> {
         let file = path.join(BLOCK);
-        if LoopDevice::of_file(&file, true)?.is_none() {
-            return durable::file(&file);
+        match LoopDevice::of_file(&file, true)? {
+            Some(device) if device.is_mounted()? => {
+                let shown = self.show(path)?;
+                durable::file_system(shown.path())?;
+                shown.close()?;
+            }
+            Some(device) => device.sync()?,
+            None => {}
         }
-        let shown = self.show(path)?;
-        durable::file_system(shown.path())?;
-        shown.close()
+        durable::file(&file)?;
+        durable::directory(path)?;
+        durable::directory(path.parent().unwrap_or(path))
     }
 
     /// What the file takes, its parent's blocks that it shares too: file systems that cannot share
@@ -178,7 +188,7 @@ mod tests {
     use super::*;
 
     fn open(root: &Path, settings: &BlockfileSettings) -> Result<Blockfile, Error> {
-        Blockfile::open(root.join("here"), settings, root)
+        Blockfile::open(Place::of("here", None, root), settings, root)
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod erofs;
 mod layout;
 mod native;
 mod overlay;
+mod place;
 mod shown;
 
 pub use blockfile::{BLOCKFILE, BlockfileSettings};
@@ -30,6 +31,7 @@ pub(super) use layout::make;
 use layout::{make_private, refuses_overlays};
 use native::Native;
 use overlay::Overlay;
+use place::Place;
 use shown::Shown;
 
 use super::{Kind, Settings, Usage, remove, usage};
@@ -63,11 +65,9 @@ impl Driver {
         settings: &Settings,
     ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
         let native = Native { layout: Layout::open(root.join(NATIVE))? };
-        if let Some(configured) = &settings.overlay.root {
-            overlay::claim(configured, root)?;
-        }
-        let at = settings.overlay.root.clone().unwrap_or_else(|| root.join(OVERLAYFS));
-        let layout = Layout::open(at)?;
+        let place = Place::of(OVERLAYFS, settings.overlay.root.as_ref(), root);
+        place.take()?;
+        let layout = Layout::open(place.path)?;
         let (mut drivers, mut absent) = (Vec::new(), Vec::new());
         match refuses_overlays(&layout)? {
             None => drivers.push(Driver::Overlay(Overlay::new(layout, settings.overlay.clone()))),
@@ -104,17 +104,22 @@ impl Driver {
         settings: &Settings,
         overlay: Option<&Overlay>,
     ) -> Vec<(&'static str, Result<Driver, Error>)> {
-        let place =
-            |name, configured: &Option<PathBuf>| configured.clone().unwrap_or(root.join(name));
-        let btrfs = Btrfs::open(place(BTRFS, &settings.btrfs.root_path));
-        let blocks = place(BLOCKFILE, &settings.blockfile.root_path);
-        let blockfile = Blockfile::open(blocks, &settings.blockfile, &settings.temporary);
-        let erofs = Erofs::open(root, settings.erofs.clone(), overlay);
+        let Settings { btrfs, blockfile, erofs, .. } = settings;
+        let disk = Btrfs::open(Place::of(BTRFS, btrfs.root_path.as_ref(), root));
+        let blocks = Place::of(BLOCKFILE, blockfile.root_path.as_ref(), root);
+        let blocks = Blockfile::open(blocks, blockfile, &settings.temporary);
+        let images = Place::of(EROFS, erofs.root.as_ref(), root);
+        let images = Erofs::open(images, erofs.clone(), overlay);
         vec![
-            (BTRFS, btrfs.map(Driver::Btrfs)),
-            (BLOCKFILE, blockfile.map(Driver::Blockfile)),
-            (EROFS, erofs.map(Driver::Erofs)),
+            (BTRFS, disk.map(Driver::Btrfs)),
+            (BLOCKFILE, blocks.map(Driver::Blockfile)),
+            (EROFS, images.map(Driver::Erofs)),
         ]
+    }
+
+    /// Whether what is wrong with it is its own trouble.
+    pub(super) fn is_special(&self) -> bool {
+        !matches!(self, Driver::Overlay(_) | Driver::Native(_))
     }
 
     pub(super) fn name(&self) -> &'static str {

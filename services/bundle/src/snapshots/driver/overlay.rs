@@ -1,7 +1,5 @@
 //! overlayfs: a snapshot is a layer, stacked by the kernel on its parents.
 
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use berth_ids::Labels;
@@ -17,10 +15,6 @@ pub const OVERLAYFS: &str = "overlayfs";
 
 /// The label that tells where a snapshot's own files are.
 const UPPERDIR_LABEL: &str = "containerd.io/snapshot/overlay.upperdir";
-/// Says whose snapshots are in a folder that is configured.
-const OWNER: &str = "owner";
-/// What containerd's own snapshotter keeps its records in.
-const FOREIGN: &str = "metadata.db";
 
 /// Layers below `layout`.
 pub(crate) struct Overlay {
@@ -148,38 +142,6 @@ fn turn_off(options: &mut Vec<String>, parameter: impl Fn(&str) -> Option<String
         if wanted && !is_set {
             options.push(format!("{name}=off"));
         }
-    }
-}
-
-/// Takes a folder that is configured for the node of which bundle's folder is `node`: what is there
-/// and has no record would be deleted, so that nobody else's snapshots may be there.
-///
-/// # Errors
-/// [`Error::State`] for a folder of others, [`Error::File`].
-pub(super) fn claim(root: &Path, node: &Path) -> Result<(), Error> {
-    let file = root.join(OWNER);
-    let failed = |step| {
-        let path = file.clone();
-        move |source| Error::File { step, path, source }
-    };
-    let refused = |reason| {
-        Err(Error::State {
-            what: "root_path of overlayfs",
-            name: root.display().to_string(),
-            reason,
-        })
-    };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed("make"))?;
-    if root.join(FOREIGN).exists() {
-        return refused("it is of a snapshotter of containerd, name another folder");
-    }
-    match fs_err::read(&file) {
-        Ok(owner) if owner == node.as_os_str().as_bytes() => Ok(()),
-        Ok(_) => refused("its file `owner` names another node, name another folder"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs_err::write(&file, node.as_os_str().as_bytes()).map_err(failed("write"))
-        }
-        Err(error) => Err(failed("read")(error)),
     }
 }
 

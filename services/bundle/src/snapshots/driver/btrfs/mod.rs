@@ -13,6 +13,7 @@ use berth_mount::{Mount, mountinfo};
 use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
+use super::place::Place;
 use super::shown::Shown;
 use super::{Kind, Layout, Usage};
 use crate::Error;
@@ -43,16 +44,18 @@ fn failed(step: &'static str, path: &Path) -> impl Fn(Errno) -> Error {
 impl Btrfs {
     /// # Errors
     /// [`Error::Skipped`] unless `root` is on a btrfs.
-    pub(super) fn open(root: PathBuf) -> Result<Self, Error> {
-        let (kind, device) = file_system(&root)?;
+    pub(super) fn open(place: Place) -> Result<Self, Error> {
+        let root = &place.path;
+        let (kind, device) = file_system(root)?;
         if kind != BTRFS {
             return Err(Error::Skipped(format!(
                 "path {} ({kind}) must be a btrfs filesystem to be used with the btrfs snapshotter",
                 root.display()
             )));
         }
-        super::make_private(&root)?;
-        Ok(Self { layout: Layout::open(root)?, device })
+        place.take()?;
+        super::make_private(root)?;
+        Ok(Self { layout: Layout::open(place.path)?, device })
     }
 
     fn subvolume(&self, id: u64) -> PathBuf {

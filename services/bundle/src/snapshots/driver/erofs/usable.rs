@@ -12,6 +12,7 @@ use super::{EROFS, Erofs, ErofsSettings, protect};
 use crate::Error;
 use crate::erofs::{BLOB, is_installed};
 use crate::snapshots::driver::overlay::{self, Overlay};
+use crate::snapshots::driver::place::Place;
 use crate::snapshots::driver::{Layout, refuses_overlays};
 
 /// Why the snapshotter does not work there, if it does not. What has snapshots had a program to
@@ -61,11 +62,12 @@ impl Erofs {
     /// # Errors
     /// Why it does not work there.
     pub(in crate::snapshots::driver) fn open(
-        root: &Path,
+        place: Place,
         settings: ErofsSettings,
         overlay: Option<&Overlay>,
     ) -> Result<Self, Error> {
-        let layout = Layout::open(settings.root.clone().unwrap_or_else(|| root.join(EROFS)))?;
+        place.take()?;
+        let layout = Layout::open(place.path)?;
         if let Some(why) = why_not(&layout, &settings)? {
             return Err(why);
         }
