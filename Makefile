@@ -2,7 +2,7 @@
 
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
-            strace docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu
+            strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu
 PREFIX   ?= /usr/local
 PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2

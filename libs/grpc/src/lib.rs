@@ -5,6 +5,7 @@
 //! conversions of protobuf's well-known types. Must not know: any service's messages; this crate
 //! does not depend on berth-proto.
 
+mod calls;
 mod channel;
 pub mod deadline;
 mod error;
@@ -17,6 +18,7 @@ mod status;
 pub mod time;
 mod tuning;
 
+pub use calls::{Calls, Counted, Counting};
 pub use channel::{Answer, Channel, PEER_WAIT, Settings, broke_off, channel};
 pub use error::Error;
 pub use metadata::{

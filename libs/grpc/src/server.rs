@@ -9,12 +9,14 @@ use std::task::{Context, Poll};
 
 use berth_errors::chain;
 use berth_lifecycle::Tasks;
+use http::header::CONTENT_TYPE;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::Error;
+use crate::calls::Calls;
 use crate::refusals::Refusals;
 use crate::socket::Socket;
 use crate::tuning::SERVICES;
@@ -39,14 +41,23 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
             .max_frame_size(SERVICES.frame)
             .http2_max_pending_accept_reset_streams(Some(SERVICES.resets))
             .http2_max_local_error_reset_streams(Some(SERVICES.resets))
+            .layer(Calls::new())
             .layer(Refusals)
-            .add_routes(routes)
+            .add_routes(with_metrics(routes))
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         if let Err(error) = server.await {
             tracing::error!(path = %served.display(), error = chain(&error), "serve");
         }
     });
     Ok(())
+}
+
+/// The routes, and one for whoever collects metrics.
+fn with_metrics(mut routes: Routes) -> Routes {
+    let router = std::mem::take(routes.axum_router_mut());
+    let told = || async { ([(CONTENT_TYPE, berth_metrics::CONTENT_TYPE)], berth_metrics::text()) };
+    *routes.axum_router_mut() = router.route("/metrics", axum::routing::get(told));
+    routes
 }
 
 /// Binds a unix socket that nobody but `mode` allows can ever connect to, in place of what a
