@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Config, Error};
+use crate::{Config, Error, Loaded};
 
 /// The arguments of every service: `#[command(flatten)]` them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -10,6 +10,10 @@ pub struct Args {
     /// Configuration file [default: /etc/berth/berth.toml if it exists]
     #[arg(long, short = 'c', value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Take containerd's folders, socket and file where nobody says otherwise, as one that is started
+    /// by that name does
+    #[arg(long, hide = true)]
+    pub as_containerd: bool,
     /// What the command line overrides.
     #[command(flatten)]
     pub overrides: Overrides,
@@ -38,7 +42,15 @@ impl Args {
     /// # Errors
     /// [`Error`] names the file, the line and the key.
     pub fn load(&self) -> Result<Config, Error> {
-        Config::load(self.config.as_deref(), self.overrides.clone())
+        self.load_all().map(|loaded| loaded.config)
+    }
+
+    /// The same with what is to be said of it.
+    ///
+    /// # Errors
+    /// [`Error`] names the file, the line and the key.
+    pub fn load_all(&self) -> Result<Loaded, Error> {
+        Loaded::of(self)
     }
 
     /// The arguments again, for the services that a supervisor starts.
@@ -52,6 +64,9 @@ impl Args {
             ("--address", address),
         ];
         let mut line = Vec::new();
+        if self.as_containerd {
+            line.push("--as-containerd".into());
+        }
         for (flag, path) in paths {
             if let Some(path) = path {
                 line.extend([flag.into(), path.clone().into_os_string()]);
@@ -65,6 +80,17 @@ impl Args {
 }
 
 impl Overrides {
+    /// The option that sets what is at `keys`, if one does.
+    pub(crate) fn option_of(&self, keys: &[&str]) -> Option<&'static str> {
+        match keys {
+            ["root"] => self.root.is_some().then_some("--root"),
+            ["state"] => self.state.is_some().then_some("--state"),
+            ["address"] => self.address.is_some().then_some("--address"),
+            ["log", "level"] => self.log_level.is_some().then_some("--log-level"),
+            _ => None,
+        }
+    }
+
     pub(crate) fn apply(self, config: &mut Config) {
         let Overrides { root, state, address, log_level } = self;
         config.root = root.unwrap_or_else(|| std::mem::take(&mut config.root));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use berth_errors::{Code, Coded, code_of_io};
 
+use crate::Origin;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +27,24 @@ pub enum Error {
         line: usize,
         /// What is wrong there.
         message: String,
+    },
+    /// A value in containerd's format cannot be used.
+    #[error("{origin}: {key}: {message}")]
+    Containerd {
+        /// Where it is written.
+        origin: Origin,
+        /// Its key, with its tables.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Files import others without end.
+    #[error("import configuration {path:?}: {most} files were read already")]
+    TooManyFiles {
+        /// The one too many.
+        path: PathBuf,
+        /// How many may be.
+        most: usize,
     },
     /// A path would depend on where a process was started.
     #[error("{key} is {path:?}: it must be an absolute path")]
@@ -76,6 +96,8 @@ impl Coded for Error {
         match self {
             Error::Read { source, .. } => code_of_io(source),
             Error::Parse { .. }
+            | Error::Containerd { .. }
+            | Error::TooManyFiles { .. }
             | Error::RelativePath { .. }
             | Error::SameFolder(_)
             | Error::Proxy { .. }

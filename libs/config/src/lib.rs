@@ -7,23 +7,40 @@
 //! are refused before anything is bound or made.
 
 mod args;
+<<<<<<< ours
 mod bundle;
+||||||| base
+=======
+pub mod containerd;
+>>>>>>> theirs
 mod decoders;
 mod error;
+mod load;
 mod paths;
 mod proxies;
 mod sections;
+mod tree;
 mod units;
 
 pub use args::{Args, Overrides};
 pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
 pub use error::Error;
+pub use load::{Explained, Loaded, Source};
 pub use paths::Service;
 pub use proxies::{ProxyKind, ProxyPlugin};
 pub use sections::{
+<<<<<<< ours
     Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime, Sharing,
     StreamProcessor, Telemetry, Timeouts,
+||||||| base
+    Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs,
+    Registry, Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
+=======
+    Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Metrics,
+    Overlayfs, Registry, Runtime, Sharing, StreamProcessor, Tcp, Telemetry, Timeouts,
+>>>>>>> theirs
 };
+pub use tree::Origin;
 pub use units::{ByteSize, HumanDuration};
 
 use std::collections::BTreeMap;
@@ -44,10 +61,14 @@ pub struct Config {
     pub state: PathBuf,
     /// The socket of clients. Empty in the file: `berth.sock` in `state`.
     pub address: PathBuf,
+    /// How soon the kernel ends berth's processes when memory runs out, -1000 to 1000; 0: as it is.
+    pub oom_score: i32,
     /// What is logged.
     pub log: Log,
     /// Tracing.
     pub telemetry: Telemetry,
+    /// Metrics and health.
+    pub metrics: Metrics,
     /// The gateway's part.
     pub gateway: Gateway,
     /// Distribution's part.
@@ -68,8 +89,10 @@ impl Default for Config {
             root: "/var/lib/berth".into(),
             state: "/run/berth".into(),
             address: PathBuf::new(),
+            oom_score: 0,
             log: Log::default(),
             telemetry: Telemetry::default(),
+            metrics: Metrics::default(),
             gateway: Gateway::default(),
             distribution: Distribution::default(),
             bundle: Bundle::default(),
@@ -81,23 +104,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file at `path`, or at [`DEFAULT_PATH`] if there is one, or takes the defaults;
-    /// then applies what the command line overrides.
+    /// The configuration of the file at `path`, or of the usual one, with what is overridden.
     ///
     /// # Errors
     /// [`Error`] names the file, the line and the key.
     pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, Error> {
-        let mut config = match path {
-            Some(path) => Self::parse(&read(path)?, path)?,
-            None if Path::new(DEFAULT_PATH).exists() => {
-                let path = Path::new(DEFAULT_PATH);
-                Self::parse(&read(path)?, path)?
-            }
-            None => Self::default(),
-        };
-        overrides.apply(&mut config);
-        config.complete()?;
-        Ok(config)
+        Args { config: path.map(Path::to_owned), overrides, ..Args::default() }.load()
     }
 
     /// Parses the text of the file at `path`, which is only named in errors.
@@ -113,15 +125,27 @@ impl Config {
         if self.address.as_os_str().is_empty() {
             self.address = self.state.join("berth.sock");
         }
-        for (key, path) in
-            [("root", &self.root), ("state", &self.state), ("address", &self.address)]
-        {
+        if self.runtime.ttrpc_address.as_os_str().is_empty() {
+            let mut name = self.address.as_os_str().to_owned();
+            name.push(".ttrpc");
+            self.runtime.ttrpc_address = name.into();
+        }
+        for (key, path) in [
+            ("root", &self.root),
+            ("state", &self.state),
+            ("address", &self.address),
+            ("runtime.ttrpc_address", &self.runtime.ttrpc_address),
+        ] {
             if !path.is_absolute() {
                 return Err(Error::RelativePath { key, path: path.clone() });
             }
         }
         if self.root == self.state {
             return Err(Error::SameFolder(self.root.clone()));
+        }
+        if !(-1000..=1000).contains(&self.oom_score) {
+            let value = self.oom_score.to_string();
+            return Err(Error::Range { key: "oom_score", value, rule: "from -1000 to 1000" });
         }
         for (id, processor) in decoders::defaults() {
             self.stream_processors.entry(id).or_insert(processor);

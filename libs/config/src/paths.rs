@@ -68,14 +68,6 @@ impl Config {
         self.state.join("distribution.fd.sock")
     }
 
-    /// The socket on which runtime takes events from shims.
-    #[must_use]
-    pub fn ttrpc_address(&self) -> PathBuf {
-        let mut name = self.address.as_os_str().to_owned();
-        name.push(".ttrpc");
-        name.into()
-    }
-
     /// The folder of what a service must keep over a reboot.
     #[must_use]
     pub fn service_root(&self, service: Service) -> PathBuf {

@@ -34,6 +34,14 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
 }
 
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where metrics and health of the node are told over HTTP, `ADDRESS:PORT`. Empty: nowhere.
+    pub address: String,
+}
+
 /// `[gateway]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -49,6 +57,23 @@ pub struct Gateway {
     pub mode: u32,
     /// The most connections of clients at once.
     pub max_connections: usize,
+    /// Clients over TCP. Not set: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
+}
+
+/// `[gateway.tcp]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {
+    /// Where to listen, `ADDRESS:PORT`.
+    pub address: String,
+    /// The authorities that clients' certificates must be from (PEM).
+    pub ca: PathBuf,
+    /// What clients are shown, with what leads to its authority (PEM).
+    pub cert: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
 }
 
 /// `[distribution]`
@@ -188,6 +213,12 @@ pub struct Runtime {
     pub store_cache: ByteSize,
     /// Events that are kept for subscribers that come back.
     pub events: usize,
+    /// Where shims send their events. Empty: the clients' socket with `.ttrpc` behind it.
+    pub ttrpc_address: PathBuf,
+    /// Owner of that socket.
+    pub ttrpc_uid: u32,
+    /// Group of that socket.
+    pub ttrpc_gid: u32,
 }
 
 impl Default for Log {
@@ -198,7 +229,14 @@ impl Default for Log {
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { wait: HumanDuration::secs(10), uid: 0, gid: 0, mode: 0o660, max_connections: 1024 }
+        Self {
+            wait: HumanDuration::secs(10),
+            uid: 0,
+            gid: 0,
+            mode: 0o660,
+            max_connections: 1024,
+            tcp: None,
+        }
     }
 }
 
@@ -275,6 +313,9 @@ impl Default for Runtime {
             restart_interval: HumanDuration::secs(10),
             store_cache: ByteSize(1 << 20),
             events: 4096,
+            ttrpc_address: PathBuf::new(),
+            ttrpc_uid: 0,
+            ttrpc_gid: 0,
         }
     }
 }

@@ -81,6 +81,7 @@ fn owner(table: &str) -> PathBuf {
     let folder = match table {
         "" => "services/supervisor/src",
         "log" | "telemetry" => "libs/telemetry/src",
+        "metrics" => "services/gateway/src",
         service => &format!("services/{service}/src"),
     };
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder)
@@ -187,11 +188,11 @@ fn the_command_line_overrides_the_file() {
     let path = dir.path().join("berth.toml");
     std::fs::write(&path, "root = \"/a\"\nstate = \"/b\"\n[log]\nlevel = \"warn\"\n").unwrap();
     let overrides = Overrides { root: Some("/c".into()), ..Overrides::default() };
-    let args = Args { config: Some(path), overrides };
+    let args = Args { config: Some(path), overrides, ..Args::default() };
     let config = args.load().unwrap();
     assert_eq!((config.root.as_path(), config.log.level.as_str()), (Path::new("/c"), "warn"));
     assert_eq!(config.socket(Service::Gateway), Path::new("/b/berth.sock"));
-    assert_eq!(config.ttrpc_address(), Path::new("/b/berth.sock.ttrpc"));
+    assert_eq!(config.runtime.ttrpc_address, Path::new("/b/berth.sock.ttrpc"));
     assert_eq!(config.store(Service::Bundle), Path::new("/c/bundle/bundle.redb"));
 }
 
@@ -213,14 +214,14 @@ fn arguments_are_handed_on_as_they_were_given() {
         address: Some("/a.sock".into()),
         log_level: Some("info,h2=warn".into()),
     };
-    let args = Args { config: Some("/f.toml".into()), overrides };
+    let args = Args { config: Some("/f.toml".into()), as_containerd: true, overrides };
     assert_eq!(handed_on(&args), args);
     assert_eq!(handed_on(&Args::default()), Args::default());
 }
 
 #[test]
 fn what_cannot_work_is_refused() {
-    let load = |overrides| Config::load(None, overrides);
+    let load = |overrides| Args { overrides, ..Args::default() }.load();
     let relative = Overrides { root: Some("x".into()), ..Overrides::default() };
     assert!(matches!(load(relative), Err(Error::RelativePath { key: "root", .. })));
     let same =
@@ -245,6 +246,28 @@ fn what_cannot_work_is_refused() {
 }
 
 /// Tables that are no defaults: the examples are taken as they are, and their keys have owners too.
+#[test]
+fn clients_over_tcp_are_documented_and_read() {
+    let (_, example) = SHIPPED.split_once("#  [gateway.tcp]\n").unwrap();
+    let lines: Vec<_> = example.lines().map_while(|line| line.strip_prefix("#  ")).collect();
+    let text = format!("[gateway.tcp]\n{}", lines.join("\n"));
+    let tcp = Config::parse(&text, Path::new("example")).unwrap().gateway.tcp.unwrap();
+    let keys = serde_json::to_value(tcp).unwrap();
+    assert_eq!(keys.as_object().unwrap().len(), lines.len(), "{text}");
+    let owner = source(&owner("gateway"));
+    for key in keys.as_object().unwrap().keys() {
+        assert!(reads(&owner, key), "{key} has no effect");
+    }
+    // Nobody calls without showing who it is.
+    for missing in 0..lines.len() {
+        let mut some = lines.clone();
+        some.remove(missing);
+        let text = format!("[gateway.tcp]\n{}", some.join("\n"));
+        Config::parse(&text, Path::new("example")).unwrap_err();
+    }
+}
+
+/// A table that is no default: its example is taken as it is, and its keys have an owner too.
 #[test]
 fn proxies_are_documented_and_read() {
     let (_, examples) = SHIPPED.split_once("# [proxy_plugins.stargz]").unwrap();

@@ -38,6 +38,13 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// This process becomes the program of `command`. Returns only why it could not.
+#[must_use]
+pub fn become_it(mut command: Command) -> io::Error {
+    use std::os::unix::process::CommandExt;
+    command.as_std_mut().exec()
+}
+
 /// Lets the child inherit `fd` under the number it has here, which is returned for its
 /// environment or arguments. The command keeps the descriptor open until it is dropped.
 pub fn pass(command: &mut Command, fd: OwnedFd) -> RawFd {

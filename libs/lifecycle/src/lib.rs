@@ -14,6 +14,7 @@
 
 mod blocking;
 pub mod child;
+mod diagnose;
 mod error;
 mod inherited;
 mod rest;
@@ -21,6 +22,7 @@ mod shutdown;
 mod tasks;
 
 pub use blocking::blocking;
+pub use diagnose::describe_on_signal;
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, READY_FD, notify_ready};
 pub use shutdown::shutdown_signal;

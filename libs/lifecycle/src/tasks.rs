@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ struct Shared {
 struct Running {
     name: &'static str,
     abort: Option<AbortHandle>,
+    since: Instant,
+    polled: Arc<Polled>,
 }
 
 impl Tasks {
@@ -50,14 +52,17 @@ impl Tasks {
     {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let entry = Entry { shared: self.shared.clone(), id, name };
-        self.shared.lock().insert(id, Running { name, abort: None });
+        let polled = Arc::new(Polled::new());
+        let running = Running { name, abort: None, since: Instant::now(), polled: polled.clone() };
+        self.shared.lock().insert(id, running);
         // A span's own name is its `name` in a log of objects.
         let span = tracing::info_span!("task", job = name);
         let work = async move {
             let _entry = entry;
             future.await
         };
-        let handle = self.shared.tracker.spawn(work.instrument(span));
+        let work = watched(work.instrument(span), polled);
+        let handle = self.shared.tracker.spawn(work);
         // The task may have ended already; then there is no entry left to complete.
         if let Some(running) = self.shared.lock().get_mut(&id) {
             running.abort = Some(handle.abort_handle());
@@ -69,6 +74,18 @@ impl Tasks {
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         self.shared.token.clone()
+    }
+
+    /// A line for each task: its name, how long it runs, and for how long nothing has woken it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let running = self.shared.lock();
+        let mut text = format!("{} tasks\n", running.len());
+        for task in running.values() {
+            let (runs, waits) = (task.since.elapsed(), task.polled.waits());
+            text.push_str(&format!("{}: runs {runs:.1?}, waits {waits:.1?}\n", task.name));
+        }
+        text
     }
 
     /// Cancels the token, waits until `deadline` for the tasks to end, aborts the rest and waits
@@ -96,6 +113,40 @@ impl Shared {
         // The map is whole after every statement: a panic elsewhere cannot have torn it.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When something last woke a task.
+#[derive(Debug)]
+struct Polled {
+    began: Instant,
+    /// Milliseconds after `began`.
+    at: AtomicU64,
+}
+
+impl Polled {
+    fn new() -> Self {
+        Self { began: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    fn now(&self) {
+        let at = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at.store(at, Ordering::Relaxed);
+    }
+
+    fn waits(&self) -> Duration {
+        let at = Duration::from_millis(self.at.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(at)
+    }
+}
+
+/// The same work, which notes whenever it is woken.
+async fn watched<F: Future>(work: F, polled: Arc<Polled>) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|cx| {
+        polled.now();
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Takes the task off the list however it ends.
@@ -137,6 +188,16 @@ mod tests {
         let handle = tasks.spawn("deaf", std::future::pending::<()>());
         assert_eq!(tasks.drain(Duration::from_millis(20)).await, ["deaf"]);
         assert!(handle.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn tasks_are_described_with_what_they_wait() {
+        let tasks = Tasks::new();
+        tasks.spawn("waiting", std::future::pending::<()>());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let text = tasks.describe();
+        assert!(text.starts_with("1 tasks\nwaiting: runs "), "{text}");
+        assert!(!text.contains("waits 0."), "{text}");
     }
 
     #[tokio::test]

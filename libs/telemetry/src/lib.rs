@@ -3,6 +3,8 @@
 //! Owns: how a log line looks, what is let through, and the exporter. Must not know: what is
 //! logged. A process calls [`init`] once, and [`Guard::finish`] when it has drained.
 
+mod reload;
+
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -17,7 +19,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt};
+
+pub use reload::Reload;
 
 /// How long one batch of spans may take on its way to the collector.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
@@ -62,6 +66,27 @@ impl Coded for Error {
 #[must_use = "call finish when the process has drained"]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
+    levels: Levels,
+}
+
+/// What is let through to the log, which can be changed while the process runs.
+#[derive(Clone, Debug)]
+pub struct Levels(tracing_subscriber::reload::Handle<Targets, Registry>);
+
+impl Levels {
+    /// Lets through what `level` says from now on.
+    ///
+    /// # Errors
+    /// [`Error::Level`] for one that is none.
+    pub fn set(&self, level: &str) -> Result<(), Error> {
+        // It fails only when the subscriber is gone, and then nothing is logged.
+        let _ = self.0.reload(targets(level)?);
+        Ok(())
+    }
+}
+
+fn targets(level: &str) -> Result<Targets, Error> {
+    level.parse().map_err(|source| Error::Level { level: level.to_owned(), source })
 }
 
 /// Sets up logging, and tracing if it is configured, for the whole process. Must be called inside
@@ -70,8 +95,7 @@ pub struct Guard {
 /// # Errors
 /// [`Error`] names the key of the configuration.
 pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<Guard, Error> {
-    let targets: Targets =
-        log.level.parse().map_err(|source| Error::Level { level: log.level.clone(), source })?;
+    let (targets, levels) = tracing_subscriber::reload::Layer::new(targets(&log.level)?);
     let provider = match &telemetry.otlp_endpoint {
         Some(endpoint) => Some(provider(service, endpoint)?),
         None => None,
@@ -91,7 +115,7 @@ pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<G
         .with(lines(log.format).with_filter(targets))
         .with(spans)
         .try_init()?;
-    Ok(Guard { provider })
+    Ok(Guard { provider, levels: Levels(levels) })
 }
 
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
@@ -120,6 +144,12 @@ fn provider(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, 
 }
 
 impl Guard {
+    /// What is let through to the log.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.levels.clone()
+    }
+
     /// Sends the last spans. Bounded by the export's own deadline.
     ///
     /// # Errors

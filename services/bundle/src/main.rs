@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_telemetry::Reload;
 use clap::Parser;
 
+const SERVICE: &str = "berth-bundle";
+/// What of the configuration is read here.
+const READS: &[&str] =
+    &["root", "state", "telemetry", "bundle", "stream_processors", "proxy_plugins"];
 /// How long calls that are under way have to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -18,10 +23,16 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Arguments::parse().common.load()?;
-    let telemetry = berth_telemetry::init("berth-bundle", &config.log, &config.telemetry)?;
+    let args = Arguments::parse().common;
+    let loaded = args.load_all()?;
+    let config = loaded.config.clone();
+    let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
     let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
+    tasks.spawn("describe", describe_on_signal(SERVICE, tasks.clone()));
+    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
+    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
+    tasks.spawn("reload", reload.run());
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "stopping");

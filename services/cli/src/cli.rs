@@ -73,6 +73,10 @@ pub enum Verb {
     Version(verbs::version::Args),
     /// Collect garbage now.
     Gc(verbs::gc::Args),
+    /// Look into the node's configuration.
+    Config(verbs::config::Args),
+    /// Have the node read its configuration again.
+    Reload(verbs::reload::Args),
     /// Print a completion script for a shell.
     Completions(verbs::completions::Args),
     /// Publish an event that is read from standard input (for shims).

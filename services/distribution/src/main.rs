@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_telemetry::Reload;
 use clap::Parser;
 
+const SERVICE: &str = "berth-distribution";
+/// What of the configuration is read here.
+const READS: &[&str] = &["root", "state", "telemetry", "distribution"];
 /// Calls under way when the process is asked to stop may take this long to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -19,10 +23,16 @@ struct Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Arc::new(Command::parse().args.load()?);
-    let telemetry = berth_telemetry::init("berth-distribution", &config.log, &config.telemetry)?;
+    let args = Command::parse().args;
+    let loaded = args.load_all()?;
+    let config = Arc::new(loaded.config.clone());
+    let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
     let store = berth_distribution::serve(config, &tasks).await?;
+    tasks.spawn("describe", describe_on_signal(SERVICE, tasks.clone()));
+    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
+    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
+    tasks.spawn("reload", reload.run());
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "draining");

@@ -25,6 +25,33 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The address for clients over TCP.
+    #[error("listen on gateway.tcp.address {address:?}")]
+    Tcp {
+        /// As configured.
+        address: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The address for those who watch over the node.
+    #[error("listen on metrics.address {address:?}")]
+    Observers {
+        /// As configured.
+        address: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error("use {} for clients over TCP", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The socket could not be bound.
     #[error(transparent)]
     Grpc(#[from] berth_grpc::Error),
@@ -46,9 +73,11 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Self::UnknownService(_) | Self::MalformedPath(_) => Code::Unimplemented,
-            Self::Socket { source, .. } | Self::PidNamespace { source, .. } => {
-                berth_errors::code_of_io(source)
-            }
+            Self::Socket { source, .. }
+            | Self::Tcp { source, .. }
+            | Self::Observers { source, .. }
+            | Self::PidNamespace { source, .. } => berth_errors::code_of_io(source),
+            Self::Certificate { .. } => Code::FailedPrecondition,
             Self::Grpc(error) => error.code(),
             Self::Filter(error) => error.code(),
         }

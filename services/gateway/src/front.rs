@@ -1,7 +1,8 @@
-//! The clients' side: connections of the public socket, and one decision per call.
+//! The clients' side: connections of the public sockets, and one decision per call.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
@@ -21,6 +23,37 @@ use crate::body::Inbound;
 use crate::route::{self, Route};
 use crate::upstreams::Upstreams;
 use crate::window::WINDOW;
+
+/// Where connections of clients come from.
+pub trait Door: Send + Sync + 'static {
+    /// A connection of which nothing is known.
+    type Raw: Send;
+    /// One of a client that may call.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Raw>> + Send;
+
+    /// Lets whoever is there in, or not.
+    fn open(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Door for UnixListener {
+    type Raw = UnixStream;
+    type Stream = Socket;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+
+    async fn open(&self, raw: UnixStream) -> io::Result<Socket> {
+        // Who can connect may call: the socket's owner and mode decide. That is for the log.
+        if let Ok(peer) = raw.peer_cred() {
+            tracing::debug!(pid = peer.pid(), uid = peer.uid(), gid = peer.gid(), "client");
+        }
+        Socket::new(raw)
+    }
+}
 
 /// What every connection needs.
 pub struct Front {
@@ -39,14 +72,15 @@ impl Front {
     }
 
     /// Accepts connections until the tasks are told to end.
-    pub async fn accept(self: Arc<Self>, listener: UnixListener, tasks: Tasks) {
+    pub async fn accept<D: Door>(self: Arc<Self>, door: D, tasks: Tasks) {
+        let door = Arc::new(door);
         let token = tasks.token();
         let accepting = async {
             loop {
                 // Never closed, hence never an error.
                 let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
-                let stream = match listener.accept().await {
-                    Ok((stream, _)) => stream,
+                let stream = match door.accept().await {
+                    Ok(stream) => stream,
                     Err(error) => {
                         tracing::warn!(%error, "accept a connection");
                         // Out of descriptors: they come back as connections end.
@@ -54,10 +88,13 @@ impl Front {
                         continue;
                     }
                 };
-                let connection = self.clone().connection(stream, tasks.clone());
+                let (this, door, of) = (self.clone(), door.clone(), tasks.clone());
                 tasks.spawn("connection", async move {
-                    connection.await;
-                    drop(permit);
+                    let _permit = permit;
+                    match door.open(stream).await {
+                        Ok(stream) => this.connection(stream, of).await,
+                        Err(error) => tracing::warn!(%error, "a client was not let in"),
+                    }
                 });
             }
         };
@@ -67,11 +104,10 @@ impl Front {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: UnixStream, tasks: Tasks) {
-        let stream = match Socket::new(stream) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, "take a connection"),
-        };
+    async fn connection<S>(self: Arc<Self>, stream: S, tasks: Tasks)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let service = hyper::service::service_fn(move |request| self.clone().call(request));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

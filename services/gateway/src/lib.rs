@@ -6,11 +6,12 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`listen`] | binds the socket |
+//! | [`listen`], [`tcp`] | binds the socket; the one for clients over TCP |
 //! | [`authority`] | what clients call the node |
 //! | [`front`] | connections of clients; per call one decision |
 //! | [`route`] | path to service |
 //! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
+//! | [`observe`] | metrics and health of the node, over HTTP |
 //! | [`body`] | the body of a response |
 //! | [`api`], [`peers`] | services of its own, and calls of its own |
 
@@ -20,8 +21,10 @@ pub mod body;
 mod error;
 pub mod front;
 pub mod listen;
+pub mod observe;
 pub mod peers;
 pub mod route;
+pub mod tcp;
 pub mod upstreams;
 pub mod window;
 
@@ -44,7 +47,17 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
     let upstreams = Upstreams::new(|service| config.socket(service), wait, tasks);
     let own = Own::new(&upstreams, tasks)?;
     let listener = listen::bind(&config.address, gateway.uid, gateway.gid, gateway.mode)?;
+    if !config.metrics.address.is_empty() {
+        let observers = observe::Observers::bind(&config.metrics.address, upstreams.clone())?;
+        tracing::info!(address = ?observers.address(), "metrics and health");
+        tasks.spawn("observers", observers.serve(tasks.clone()));
+    }
     let front = Front::new(upstreams, own, gateway.max_connections);
+    if let Some(tcp) = &gateway.tcp {
+        let secured = tcp::Secured::bind(tcp)?;
+        tracing::info!(address = ?secured.address().ok(), "clients over TCP");
+        tasks.spawn("accept-tcp", front.clone().accept(secured, tasks.clone()));
+    }
     tasks.spawn("accept", front.accept(listener, tasks.clone()));
     Ok(())
 }

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use berth_config::Args;
-use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_telemetry::Reload;
 use clap::Parser;
 
+const SERVICE: &str = "berth-gateway";
+/// What of the configuration is read here.
+const READS: &[&str] = &["root", "state", "address", "telemetry", "gateway", "metrics"];
 /// Calls under way when the gateway is told to end get this long.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -22,10 +26,16 @@ struct Cli {
 // on its way in and out.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let config = Cli::parse().args.load()?;
-    let _telemetry = berth_telemetry::init("gateway", &config.log, &config.telemetry)?;
+    let args = Cli::parse().args;
+    let loaded = args.load_all()?;
+    let config = loaded.config.clone();
+    let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
     berth_gateway::serve(&config, &tasks).context("start the gateway")?;
+    tasks.spawn("describe", describe_on_signal(SERVICE, tasks.clone()));
+    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
+    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
+    tasks.spawn("reload", reload.run());
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "stopping");
@@ -33,5 +43,5 @@ async fn main() -> anyhow::Result<()> {
     if !cut.is_empty() {
         tracing::info!(tasks = ?cut, "ended what did not end by itself");
     }
-    Ok(())
+    telemetry.finish().await.map_err(anyhow::Error::msg)
 }

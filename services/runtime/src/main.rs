@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_telemetry::Reload;
 use clap::Parser;
 
 /// Keeps containers and runs their tasks.
@@ -12,15 +13,24 @@ struct Cli {
     args: berth_config::Args,
 }
 
+const SERVICE: &str = "berth-runtime";
+/// What of the configuration is read here.
+const READS: &[&str] = &["root", "state", "address", "telemetry", "runtime"];
 /// How long calls that are under way may take once the process is told to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
-    let config = Cli::parse().args.load()?;
-    let telemetry = berth_telemetry::init("berth-runtime", &config.log, &config.telemetry)?;
+    let args = Cli::parse().args;
+    let loaded = args.load_all()?;
+    let config = loaded.config.clone();
+    let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let jobs = berth_lifecycle::Tasks::new();
     let store = berth_runtime::serve(&config, &jobs).await?;
+    jobs.spawn("describe", berth_lifecycle::describe_on_signal(SERVICE, jobs.clone()));
+    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
+    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
+    jobs.spawn("reload", reload.run());
     berth_lifecycle::notify_ready()?;
     let signal = berth_lifecycle::shutdown_signal().await?;
     tracing::info!(signal, "stopping, containers run on");

@@ -89,7 +89,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     if recovered + pods > 0 {
         tracing::info!(tasks = recovered, sandboxes = pods, "took over those of an earlier run");
     }
-    serve_shims(&config.ttrpc_address(), forwarder, jobs)?;
+    serve_shims(settings, forwarder, jobs)?;
     let interval = settings.restart_interval.0;
     let (watched, started) = (containers.clone(), tasks.clone());
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
@@ -136,8 +136,15 @@ fn proxied(config: &Config, records: &Sandboxes, events: &Events, jobs: &Jobs) -
     config.proxy_plugins.iter().filter(is_controller).map(proxied).collect()
 }
 
-fn serve_shims(path: &Path, forwarder: Forwarder, jobs: &Jobs) -> anyhow::Result<()> {
+fn serve_shims(
+    settings: &berth_config::Runtime,
+    forwarder: Forwarder,
+    jobs: &Jobs,
+) -> anyhow::Result<()> {
+    let path = &settings.ttrpc_address;
     let listener = berth_grpc::server::bind(path, 0o600)?;
+    std::os::unix::fs::chown(path, Some(settings.ttrpc_uid), Some(settings.ttrpc_gid))
+        .with_context(|| format!("set the owner of {}", path.display()))?;
     let stop = jobs.token();
     jobs.spawn("shim-events", async move {
         let server = berth_ttrpc::Server::new(Arc::new(forwarder));
@@ -158,7 +165,7 @@ fn shim_settings(config: &Config) -> Settings {
     Settings {
         folder: config.runtime.shim_dir.clone().or(beside),
         address: config.address.clone(),
-        ttrpc_address: config.ttrpc_address(),
+        ttrpc_address: config.runtime.ttrpc_address.clone(),
         publish_binary: publish.unwrap_or_else(|| "berth".into()),
         socket_folder: sockets,
         start_deadline: config.runtime.shim_start_timeout.0,

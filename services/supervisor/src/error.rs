@@ -21,6 +21,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The root is containerd's.
+    #[error(
+        "{database:?} is containerd's: berth keeps its own stores, choose another --root (images can be pulled or imported again)"
+    )]
+    ContainerdsRoot {
+        /// What was found.
+        database: PathBuf,
+    },
     /// Another supervisor runs on the same root.
     #[error(
         "root {root:?} is in use by another berthd (pid {pid}): stop it or choose another --root"
@@ -97,9 +105,10 @@ impl Coded for Error {
             | Error::OwnProgram(source)
             | Error::Pipe { source, .. }
             | Error::Child { source, .. } => code_of_io(source),
-            Error::RootInUse { .. } | Error::OldServices { .. } | Error::Refused { .. } => {
-                Code::FailedPrecondition
-            }
+            Error::ContainerdsRoot { .. }
+            | Error::RootInUse { .. }
+            | Error::OldServices { .. }
+            | Error::Refused { .. } => Code::FailedPrecondition,
             Error::Start { .. } => Code::FailedPrecondition,
             Error::StartDeadline(_) => Code::DeadlineExceeded,
             Error::Lifecycle(error) => error.code(),

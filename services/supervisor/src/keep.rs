@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use berth_config::Service;
 use berth_errors::chain;
-use tokio::sync::oneshot;
+use rustix::process::Signal;
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -72,6 +73,8 @@ async fn live(
     stop: &CancellationToken,
     served: &mut Option<Served>,
 ) -> Result<End, Error> {
+    // What is told while it starts waits until it listens: it may have read what has changed since.
+    let told = launcher.told.subscribe();
     let mut running = launcher.start(service)?;
     if let Some(serves) = stop.run_until_cancelled(running.serves()).await
         && serves?
@@ -81,13 +84,20 @@ async fn live(
             let _ = served.send(Ok(()));
         }
     }
-    watch(&mut running, stop).await
+    watch(&mut running, told, stop).await
 }
 
-async fn watch(running: &mut Running, stop: &CancellationToken) -> Result<End, Error> {
-    tokio::select! {
-        status = running.ended() => return status.map(End::Died),
-        () = stop.cancelled() => {}
+async fn watch(
+    running: &mut Running,
+    mut told: broadcast::Receiver<Signal>,
+    stop: &CancellationToken,
+) -> Result<End, Error> {
+    loop {
+        tokio::select! {
+            status = running.ended() => return status.map(End::Died),
+            Ok(signal) = told.recv() => running.signal(signal)?,
+            () = stop.cancelled() => break,
+        }
     }
     running.stop().await.map(|()| End::Stopped)
 }

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
+use tokio::sync::broadcast;
 
 use crate::Error;
 
@@ -30,6 +31,8 @@ pub(crate) struct Launcher {
     /// Nobody writes: the kernel closes it when this process ends, however it ends.
     _lifeline_held: OwnedFd,
     generation: OwnedFd,
+    /// What all services are to be told.
+    pub(crate) told: broadcast::Sender<Signal>,
 }
 
 impl Launcher {
@@ -38,7 +41,9 @@ impl Launcher {
         let folder = program.parent().map(PathBuf::from).unwrap_or_default();
         let (lifeline, held) = make_pipe("lifeline", "all services")?;
         let arguments = args.to_command_line();
-        Ok(Self { folder, arguments, lifeline, _lifeline_held: held, generation })
+        // Few are told at once: who is behind has been told the same.
+        let told = broadcast::Sender::new(4);
+        Ok(Self { folder, arguments, lifeline, _lifeline_held: held, generation, told })
     }
 
     /// Starts a process of `service`, in a process group of its own so that a terminal's ^C comes
@@ -97,7 +102,7 @@ impl Running {
         self.ended().await.map(|_| ())
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Error> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Error> {
         // Without an id it was reaped already; with one the id cannot have another owner yet.
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         let Some(pid) = id.and_then(Pid::from_raw) else { return Ok(()) };

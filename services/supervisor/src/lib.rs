@@ -20,8 +20,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_config::{Args, Config, Service};
-use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use berth_config::{Args, Config, Loaded, Service};
+use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_telemetry::{Levels, Reload};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,13 +38,31 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`Error`] when the root is taken, a service cannot start, or this process cannot be told.
-pub async fn run(args: &Args, config: &Config) -> Result<(), Error> {
+pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Error> {
+    let config = &loaded.config.clone();
+    refuse_containerds(config)?;
     folders::make(config)?;
     let _root = lock::root(config)?;
+    set_oom_score(config.oom_score);
     let generation = lock::generation(config).await?;
     let launcher = Arc::new(Launcher::new(args, generation)?);
     let tasks = Tasks::new();
     let (kept, first) = keep_all(&launcher, &tasks);
+    tasks.spawn("describe", describe_on_signal("berthd", tasks.clone()));
+    tasks.spawn("pass-on", pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1));
+    let services = launcher.clone();
+    let reload = Reload {
+        args: args.clone(),
+        loaded,
+        levels,
+        reads: &["root", "state", "oom_score"],
+        applies: &[],
+        apply: move |_: &Config| {
+            // Nobody is there to be told while all are started again.
+            let _ = services.told.send(Signal::HUP);
+        },
+    };
+    tasks.spawn("reload", reload.run());
 
     let told = shutdown_signal();
     tokio::pin!(told);
@@ -57,6 +78,39 @@ pub async fn run(args: &Args, config: &Config) -> Result<(), Error> {
     }
     stop_in_order(kept).await;
     outcome.map(|_| ())
+}
+
+/// A root that containerd keeps its own things in is not ours.
+fn refuse_containerds(config: &Config) -> Result<(), Error> {
+    let database = config.root.join("io.containerd.metadata.v1.bolt/meta.db");
+    if database.exists() { Err(Error::ContainerdsRoot { database }) } else { Ok(()) }
+}
+
+/// What is started from here on inherits it. A machine that does not allow it is no reason not to
+/// start, as with containerd.
+fn set_oom_score(score: i32) {
+    if score == 0 {
+        return;
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        tracing::error!(%error, score, "set oom_score");
+    }
+}
+
+/// Tells all services what this process is told. Listens from now on; what it returns never does.
+fn pass_on(
+    launcher: Arc<Launcher>,
+    kind: SignalKind,
+    to_tell: Signal,
+) -> impl Future<Output = ()> + Send {
+    let told = signal(kind);
+    async move {
+        // Without a handler whoever sends it ends this process: nothing else can be done about that.
+        let Ok(mut told) = told else { return std::future::pending().await };
+        while told.recv().await.is_some() {
+            let _ = launcher.told.send(to_tell);
+        }
+    }
 }
 
 /// A service that is kept running, and how to end that.

@@ -1,26 +1,38 @@
-//! `berthd`: configuration, logging, and the supervisor until it is told to end.
+//! `berthd`: the command line, configuration, logging, and the supervisor until it is told to end.
+
+mod cli;
+mod commands;
 
 use anyhow::Context;
-use clap::Parser;
 
-/// Starts berth's services on this machine, restarts what dies, and stops them in order.
-#[derive(Parser)]
-#[command(name = "berthd", version)]
-struct Cli {
-    #[command(flatten)]
-    args: berth_config::Args,
-}
+use cli::{Cli, Command};
 
 fn main() -> anyhow::Result<()> {
-    let Cli { args } = Cli::parse();
-    let config = args.load()?;
+    let Cli { args, command, .. } = cli::read();
+    match command {
+        None => daemon(&args),
+        Some(Command::Config { what }) => commands::config::print(&args, what),
+        Some(Command::Publish { namespace, topic }) => {
+            commands::publish::publish(&args, &namespace, &topic)
+        }
+        Some(Command::OciHook { line }) => commands::hook::run(&line),
+    }
+}
+
+fn daemon(args: &berth_config::Args) -> anyhow::Result<()> {
+    let loaded = args.load_all()?;
+    let config = loaded.config.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the asynchronous runtime")?;
     runtime.block_on(async {
         let guard = berth_telemetry::init("berthd", &config.log, &config.telemetry)?;
-        let outcome = berth_supervisor::run(&args, &config).await;
+        for remark in &loaded.remarks {
+            tracing::warn!("{remark}");
+        }
+        let levels = guard.levels();
+        let outcome = berth_supervisor::run(args, loaded, levels).await;
         if let Err(error) = guard.finish().await {
             tracing::warn!(error, "the last spans were not sent");
         }

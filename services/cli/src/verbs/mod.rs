@@ -8,6 +8,7 @@ use crate::global::Global;
 use crate::{client, output};
 
 pub mod completions;
+pub mod config;
 pub mod create;
 pub mod events;
 pub mod exec;
@@ -25,6 +26,7 @@ pub mod publish;
 pub mod pull;
 pub mod push;
 pub mod reap;
+pub mod reload;
 pub mod rm;
 pub mod rmi;
 pub mod run;

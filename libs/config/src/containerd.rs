@@ -1,0 +1,122 @@
+//! containerd's configuration file, versions 1 to 4, as one of ours.
+//!
+//! Owns: containerd's keys, the rules by which its files are merged and migrated, and what its keys
+//! are called here. Must not know: what a service does with them.
+//!
+//! Source: containerd 2.3's documentation of its configuration, and its behaviour.
+
+mod duration;
+mod files;
+mod merge;
+mod migrate;
+mod rules;
+
+use std::path::Path;
+
+use toml::Value;
+
+use crate::Error;
+use crate::tree::{Node, Origin, Tree, dotted};
+use rules::{RULES, without_effect};
+
+pub(crate) use migrate::NEWEST;
+pub(crate) use rules::PROGRAMS;
+
+/// containerd's own configuration, in its newest version, as far as its keys exist here.
+pub const DEFAULTS: &str = include_str!("containerd/defaults.toml");
+
+/// One of containerd's files and what it imports, as one tree of version 4, and the version that
+/// the first file had.
+///
+/// # Errors
+/// [`Error`] names the file, the line and the key.
+pub(crate) fn read(path: &Path) -> Result<(Tree, i64), Error> {
+    let (mut whole, mut first) = (Tree::default(), None);
+    for (_, mut tree) in files::all(path)? {
+        let version = migrate::version(&tree)?;
+        first.get_or_insert(version);
+        migrate::migrate(&mut tree, version);
+        tree.take(&["version"]);
+        merge::merge(&mut whole, tree);
+    }
+    Ok((whole, first.unwrap_or(migrate::NEWEST)))
+}
+
+/// One of containerd's files with what it imports, in the newest version; over containerd's own
+/// defaults if `with_defaults`.
+///
+/// # Errors
+/// [`Error`] names the file, the line and the key.
+pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
+    let (theirs, _) = read(path)?;
+    let mut whole = Tree::default();
+    if with_defaults {
+        whole = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;
+    }
+    merge::merge(&mut whole, theirs);
+    whole.take(&["version"]);
+    let body = whole.to_table().to_string();
+    Ok(format!("version = {NEWEST}\n{body}"))
+}
+
+/// The same as a tree of ours, and what of it has no effect, a line for each key.
+///
+/// # Errors
+/// [`Error::Containerd`] for a value that cannot be.
+pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> {
+    let mut ours = Tree::default();
+    for rule in RULES {
+        let Some(Node::Value(value, origin)) = theirs.take(rule.from) else { continue };
+        let converted = rule.how.convert(value).map_err(|message| Error::Containerd {
+            origin: origin.clone(),
+            key: dotted(rule.from),
+            message,
+        })?;
+        if let Some(value) = converted {
+            ours.put(rule.to, Node::Value(value, origin));
+        }
+    }
+    for (table, keys) in PROGRAMS {
+        move_programs(&mut theirs, &mut ours, table, keys);
+    }
+    theirs.take(&["imports"]);
+    let defaults = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;
+    let remark = |(keys, value, origin): (Vec<String>, &Value, &Origin)| {
+        remark(&defaults, &keys, value, origin)
+    };
+    let remarks = theirs.values().into_iter().filter_map(remark).collect();
+    Ok((ours, remarks))
+}
+
+/// Moves the keys that we know of each entry of a table of programs.
+fn move_programs(theirs: &mut Tree, ours: &mut Tree, table: &str, keys: &[&str]) {
+    let Some(Node::Table(entries)) = theirs.0.get_mut(table) else { return };
+    for (name, entry) in &mut entries.0 {
+        let Node::Table(entry) = entry else { continue };
+        for key in keys {
+            if let Some(node) = entry.take(&[key]) {
+                ours.put(&[table, name, key], node);
+            }
+        }
+    }
+}
+
+/// What is to be said of a value that sets nothing here: nothing if it is what containerd has
+/// anyway.
+fn remark(defaults: &Tree, keys: &[String], value: &Value, origin: &Origin) -> Option<String> {
+    let key = dotted(keys);
+    let path: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let default = match defaults.get(&path) {
+        Some(Node::Value(default, _)) => Some(default),
+        _ => None,
+    };
+    if default == Some(value) {
+        return None;
+    }
+    let said = match (without_effect(keys), default) {
+        (Some(reason), _) => format!("{key} has no effect here: {reason}"),
+        (None, Some(_)) => format!("{key} has no effect here yet"),
+        (None, None) => format!("unknown key {key} is ignored"),
+    };
+    Some(format!("{origin}: {said}"))
+}

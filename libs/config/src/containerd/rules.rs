@@ -1,0 +1,249 @@
+//! What containerd's keys are called here, and which of them mean nothing here.
+
+use std::time::Duration;
+
+use toml::Value;
+
+use super::duration::duration;
+
+/// A key of containerd and the one of ours that it sets.
+pub(super) struct Rule {
+    pub(super) from: &'static [&'static str],
+    pub(super) to: &'static [&'static str],
+    pub(super) how: How,
+}
+
+/// How a value is written here.
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    /// As there. An empty text is what was not set.
+    Same,
+    /// Go's way to write lengths of time is not quite ours.
+    Duration,
+    /// Folders with a colon between them, or as a list.
+    Folders,
+    /// Names of levels of logging.
+    Level,
+}
+
+const fn rule(from: &'static [&'static str], to: &'static [&'static str], how: How) -> Rule {
+    Rule { from, to, how }
+}
+
+const GRPC: &str = "io.containerd.server.v1.grpc";
+const METRICS: &str = "io.containerd.server.v1.metrics";
+const TCP: &str = "io.containerd.server.v1.grpc-tcp";
+const TTRPC: &str = "io.containerd.server.v1.ttrpc";
+const GC: &str = "io.containerd.gc.v1.scheduler";
+const VERIFIER: &str = "io.containerd.image-verifier.v1.bindir";
+const OVERLAYFS: &str = "io.containerd.snapshotter.v1.overlayfs";
+const BTRFS: &str = "io.containerd.snapshotter.v1.btrfs";
+const BLOCKFILE: &str = "io.containerd.snapshotter.v1.blockfile";
+const DIFF: &str = "io.containerd.service.v1.diff-service";
+const RESTART: &str = "io.containerd.monitor.container.v1.restart";
+const TRANSFER: &str = "io.containerd.transfer.v1.local";
+const METADATA: &str = "io.containerd.metadata.v1.bolt";
+const OTLP: &str = "io.containerd.tracing.processor.v1.otlp";
+
+/// Every key that has one of ours.
+pub(super) const RULES: &[Rule] = &[
+    rule(&["root"], &["root"], How::Same),
+    rule(&["state"], &["state"], How::Same),
+    rule(&["debug", "level"], &["log", "level"], How::Level),
+    rule(&["debug", "format"], &["log", "format"], How::Same),
+    rule(&["plugins", GRPC, "address"], &["address"], How::Same),
+    rule(&["plugins", GRPC, "uid"], &["gateway", "uid"], How::Same),
+    rule(&["plugins", GRPC, "gid"], &["gateway", "gid"], How::Same),
+    rule(&["plugins", TTRPC, "address"], &["runtime", "ttrpc_address"], How::Same),
+    rule(&["plugins", TTRPC, "uid"], &["runtime", "ttrpc_uid"], How::Same),
+    rule(&["plugins", TTRPC, "gid"], &["runtime", "ttrpc_gid"], How::Same),
+    rule(&["plugins", TCP, "address"], &["gateway", "tcp", "address"], How::Same),
+    rule(&["plugins", TCP, "tls_ca"], &["gateway", "tcp", "ca"], How::Same),
+    rule(&["plugins", TCP, "tls_cert"], &["gateway", "tcp", "cert"], How::Same),
+    rule(&["plugins", TCP, "tls_key"], &["gateway", "tcp", "key"], How::Same),
+    rule(&["plugins", METRICS, "address"], &["metrics", "address"], How::Same),
+    rule(&["oom_score"], &["oom_score"], How::Same),
+    rule(
+        &["plugins", METADATA, "content_sharing_policy"],
+        &["distribution", "content_sharing_policy"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", GC, "startup_delay"],
+        &["distribution", "gc", "startup_delay"],
+        How::Duration,
+    ),
+    rule(
+        &["plugins", GC, "schedule_delay"],
+        &["distribution", "gc", "schedule_delay"],
+        How::Duration,
+    ),
+    rule(
+        &["plugins", GC, "pause_threshold"],
+        &["distribution", "gc", "pause_threshold"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", GC, "deletion_threshold"],
+        &["distribution", "gc", "deletion_threshold"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", GC, "mutation_threshold"],
+        &["distribution", "gc", "mutation_threshold"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", VERIFIER, "bin_dir"],
+        &["distribution", "image_verifiers", "bin_dir"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", VERIFIER, "max_verifiers"],
+        &["distribution", "image_verifiers", "max_verifiers"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", VERIFIER, "per_verifier_timeout"],
+        &["distribution", "image_verifiers", "per_verifier_timeout"],
+        How::Duration,
+    ),
+    rule(
+        &["plugins", TRANSFER, "max_concurrent_downloads"],
+        &["distribution", "registry", "max_concurrent_downloads"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", TRANSFER, "max_concurrent_uploaded_layers"],
+        &["distribution", "registry", "max_concurrent_uploads"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", TRANSFER, "config_path"],
+        &["distribution", "registry", "config_path"],
+        How::Folders,
+    ),
+    rule(
+        &["plugins", TRANSFER, "max_concurrent_unpacks"],
+        &["bundle", "max_concurrent_unpacks"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", OVERLAYFS, "mount_options"],
+        &["bundle", "overlayfs", "mount_options"],
+        How::Same,
+    ),
+    rule(&["plugins", OVERLAYFS, "root_path"], &["bundle", "overlayfs", "root_path"], How::Same),
+    rule(
+        &["plugins", OVERLAYFS, "upperdir_label"],
+        &["bundle", "overlayfs", "upperdir_label"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", OVERLAYFS, "sync_remove"],
+        &["bundle", "overlayfs", "sync_remove"],
+        How::Same,
+    ),
+    rule(&["plugins", BTRFS, "root_path"], &["bundle", "btrfs", "root_path"], How::Same),
+    rule(&["plugins", BLOCKFILE, "root_path"], &["bundle", "blockfile", "root_path"], How::Same),
+    rule(
+        &["plugins", BLOCKFILE, "scratch_file"],
+        &["bundle", "blockfile", "scratch_file"],
+        How::Same,
+    ),
+    rule(&["plugins", BLOCKFILE, "fs_type"], &["bundle", "blockfile", "fs_type"], How::Same),
+    rule(
+        &["plugins", BLOCKFILE, "mount_options"],
+        &["bundle", "blockfile", "mount_options"],
+        How::Same,
+    ),
+    rule(
+        &["plugins", BLOCKFILE, "recreate_scratch"],
+        &["bundle", "blockfile", "recreate_scratch"],
+        How::Same,
+    ),
+    rule(&["plugins", DIFF, "default"], &["bundle", "differs"], How::Same),
+    rule(&["plugins", OVERLAYFS, "slow_chown"], &["bundle", "overlayfs", "slow_chown"], How::Same),
+    rule(&["plugins", RESTART, "interval"], &["runtime", "restart_interval"], How::Duration),
+    rule(&["plugins", OTLP, "endpoint"], &["telemetry", "otlp_endpoint"], How::Same),
+];
+
+/// Tables of named programs, which are called the same here, and the keys that one has.
+pub(crate) const PROGRAMS: [(&str, &[&str]); 2] = [
+    ("proxy_plugins", &["type", "address", "platform", "exports", "capabilities"]),
+    ("stream_processors", &["accepts", "returns", "path", "args", "env"]),
+];
+
+/// What starts so has no effect here, for this reason.
+const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
+    (&["temp"], "what is made for a moment lies beside what it becomes"),
+    (&["debug", "log_trace_id"], "lines have the trace in format \"json\""),
+    (&["plugins", "io.containerd.grpc.v1.cri"], "the CRI is not there yet"),
+    (&["plugins", "io.containerd.cri.v1"], "the CRI is not there yet"),
+    (
+        &["plugins", "io.containerd.nri.v1.nri"],
+        "NRI comes with the CRI, from which containerd calls it",
+    ),
+    (&["plugins", "io.containerd.server.v1.debug"], "SIGUSR1 writes down what berthd does"),
+    (
+        &["plugins", "io.containerd.metrics.v1.grpc-prometheus"],
+        "how long calls take is always told",
+    ),
+    (&["plugins", TCP, "tls_common_name"], "it names a certificate of Windows"),
+    (&["plugins", METADATA, "no_sync"], "what is acknowledged is durable"),
+    (&["plugins", DIFF, "sync_fs"], "layers are always synced"),
+    (&["plugins", "io.containerd.snapshotter.v1.aufs"], "there is no such snapshotter"),
+    (&["plugins", "io.containerd.snapshotter.v1.devmapper"], "there is no such snapshotter"),
+    (&["plugins", "io.containerd.snapshotter.v1.zfs"], "there is no such snapshotter"),
+    (&["plugins", TRANSFER], "layers are pulled and unpacked as they come, for this machine"),
+    (&["plugins", "io.containerd.runtime"], "shims run what they can"),
+    (
+        &["timeouts", "io.containerd.timeout.bolt.open"],
+        "a store is opened by the service that locks it",
+    ),
+];
+
+/// Why what is at `keys` has no effect, if containerd has such a key.
+pub(super) fn without_effect(keys: &[String]) -> Option<&'static str> {
+    let starts = |prefix: &[&str]| {
+        let (last, firsts) = prefix.split_last()?;
+        let same = keys.len() >= prefix.len()
+            && keys.iter().zip(firsts).all(|(key, first)| key == first)
+            && keys.get(firsts.len())?.starts_with(last);
+        Some(same)
+    };
+    let found = WITHOUT_EFFECT.iter().find(|(prefix, _)| starts(prefix) == Some(true));
+    found.map(|(_, reason)| *reason)
+}
+
+impl How {
+    /// The value as it is written here; none if it says nothing.
+    ///
+    /// # Errors
+    /// What it has to be.
+    pub(super) fn convert(self, value: Value) -> Result<Option<Value>, String> {
+        if value.as_str() == Some("") {
+            return Ok(None);
+        }
+        match self {
+            Self::Same => Ok(Some(value)),
+            Self::Duration => duration(&value).map(|length| Some(ours(length))),
+            Self::Folders => Ok(Some(match value {
+                Value::String(list) => {
+                    list.split(':').map(str::to_owned).map(Value::String).collect::<Vec<_>>().into()
+                }
+                other => other,
+            })),
+            Self::Level => Ok(Some(match value.as_str() {
+                Some("fatal" | "panic") => "error".into(),
+                Some("warning") => "warn".into(),
+                _ => value,
+            })),
+        }
+    }
+}
+
+/// A length of time as our file has it.
+fn ours(length: Duration) -> Value {
+    Value::String(humantime::format_duration(length).to_string().replace(' ', ""))
+}

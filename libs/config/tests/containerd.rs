@@ -1,0 +1,216 @@
+//! containerd's files as ours: what its keys set, what is said of the others, and where each value
+//! that is in force comes from.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use berth_config::{Args, Config, Error, Explained, Loaded, Overrides, Source, containerd};
+
+/// A folder of files, of which the first is the one to load.
+struct Files {
+    folder: tempfile::TempDir,
+    first: PathBuf,
+}
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let first = folder.path().join(files[0].0);
+        Self { folder, first }
+    }
+
+    fn load(&self) -> Result<Loaded, Error> {
+        Args { config: Some(self.first.clone()), ..Args::default() }.load_all()
+    }
+
+    fn load_as_containerd(&self) -> Result<Loaded, Error> {
+        let args =
+            Args { config: Some(self.first.clone()), as_containerd: true, ..Args::default() };
+        args.load_all()
+    }
+
+    /// What is said, without the folder's path.
+    fn remarks(&self, loaded: &Loaded) -> Vec<String> {
+        let folder = format!("{}/", self.folder.path().display());
+        loaded.remarks.iter().map(|line| line.replace(&folder, "")).collect()
+    }
+}
+
+fn one(text: &str) -> Files {
+    Files::new(&[("config.toml", text)])
+}
+
+#[test]
+fn a_file_of_version_2_as_distributions_ship_it() {
+    let files = one(r#"version = 2
+oom_score = 0
+[grpc]
+address = "/run/x.sock"
+uid = 7
+[debug]
+level = "warning"
+[plugins."io.containerd.gc.v1.scheduler"]
+pause_threshold = 0.1
+schedule_delay = "1.5s"
+[plugins."io.containerd.internal.v1.restart"]
+interval = "1m0s"
+[plugins."io.containerd.snapshotter.v1.devmapper"]
+pool_name = "p"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "pause"
+[stream_processors."a.b"]
+accepts = ["a/b"]
+returns = "c/d"
+path = "cat"
+[proxy_plugins.stargz]
+type = "snapshot"
+address = "/s.sock"
+colour = "red"
+[timeouts]
+"io.containerd.timeout.bolt.open" = "0s"
+"#);
+    let loaded = files.load().unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.address, Path::new("/run/x.sock"));
+    assert_eq!((config.gateway.uid, config.log.level.as_str()), (7, "warn"));
+    assert!((config.distribution.gc.pause_threshold - 0.1).abs() < f64::EPSILON);
+    assert_eq!(*config.distribution.gc.schedule_delay, Duration::from_millis(1500));
+    assert_eq!(*config.runtime.restart_interval, Duration::from_secs(60));
+    assert_eq!(config.stream_processors["a.b"].returns, "c/d");
+    assert_eq!(config.proxy_plugins["stargz"].socket(), Path::new("/s.sock"));
+    // Not by this name: what is not written is berth's.
+    assert_eq!(config.root, Path::new("/var/lib/berth"));
+    let remarks = files.remarks(&loaded);
+    let expected = [
+        "config.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
+        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\".sandbox_image has no effect here: the CRI is not there yet",
+        "config.toml:14: plugins.\"io.containerd.snapshotter.v1.devmapper\".pool_name has no effect here: there is no such snapshotter",
+        "config.toml:24: unknown key proxy_plugins.stargz.colour is ignored",
+    ];
+    assert_eq!(remarks, expected);
+}
+
+#[test]
+fn containerds_own_default_file_changes_nothing_and_needs_no_remark() {
+    let files = one(containerd::DEFAULTS);
+    let loaded = files.load_as_containerd().unwrap();
+    assert_eq!(files.remarks(&loaded), Vec::<String>::new());
+    let without = Args { as_containerd: true, config: None, overrides: Overrides::default() };
+    let mut expected = without.load().unwrap();
+    assert_eq!(expected.root, Path::new("/var/lib/containerd"));
+    assert_eq!(expected.state, Path::new("/run/containerd"));
+    assert_eq!(expected.address, Path::new("/run/containerd/containerd.sock"));
+    assert_eq!(expected.runtime.ttrpc_address, Path::new("/run/containerd/containerd.sock.ttrpc"));
+    // containerd's own value, of which ours is another.
+    expected.bundle.max_concurrent_unpacks = 1;
+    assert_eq!(loaded.config, expected);
+}
+
+#[test]
+fn an_old_file_is_printed_in_the_newest_version() {
+    let files = one("[grpc]\naddress = '/run/x.sock'\n[plugins.restart]\ninterval = '1m'\n");
+    let printed = containerd::print(&files.first, false).unwrap();
+    let expected = "version = 4\n\
+        [plugins.\"io.containerd.monitor.container.v1.restart\"]\ninterval = \"1m\"\n\n\
+        [plugins.\"io.containerd.server.v1.grpc\"]\naddress = \"/run/x.sock\"\n\n\
+        [plugins.\"io.containerd.server.v1.ttrpc\"]\naddress = \"/run/x.sock.ttrpc\"\n";
+    assert_eq!(printed, expected);
+    // It means the same, with containerd's defaults as well.
+    let before = files.load_as_containerd().unwrap().config;
+    assert_eq!(one(&printed).load_as_containerd().unwrap().config, before);
+    let dumped = containerd::print(&files.first, true).unwrap();
+    let mut dumped = one(&dumped).load_as_containerd().unwrap();
+    assert_eq!(dumped.remarks, Vec::<String>::new());
+    dumped.config.bundle.max_concurrent_unpacks = before.bundle.max_concurrent_unpacks;
+    assert_eq!(dumped.config, before);
+}
+
+#[test]
+fn imports_go_over_the_file_that_names_them_and_each_is_read_once() {
+    let files = Files::new(&[
+        (
+            "config.toml",
+            "version = 3\nimports = [\"conf.d/*.toml\", \"last.toml\"]\nroot = \"/a\"\n[plugins.'io.containerd.gc.v1.scheduler']\nmutation_threshold = 5\ndeletion_threshold = 6\n",
+        ),
+        ("conf.d/1.toml", "version = 2\nroot = \"/b\"\nimports = [\"../config.toml\"]\n"),
+        ("conf.d/2.toml", "[plugins.scheduler]\ndeletion_threshold = 9\n"),
+        ("conf.d/3.conf", "not TOML"),
+        ("last.toml", "version = 4\nstate = \"/s\"\nroot = \"\"\n"),
+    ]);
+    let config = files.load().unwrap().config;
+    assert_eq!((config.root.as_path(), config.state.as_path()), (Path::new("/b"), Path::new("/s")));
+    assert_eq!(config.distribution.gc.mutation_threshold, 5);
+    assert_eq!(config.distribution.gc.deletion_threshold, 9);
+}
+
+#[test]
+fn a_file_without_a_version_is_ours_unless_we_go_by_containerds_name() {
+    let files = one("[grpc]\naddress = \"/run/x.sock\"\n");
+    let error = files.load().unwrap_err().to_string();
+    assert!(error.contains("unknown key `grpc`"), "{error}");
+    let loaded = files.load_as_containerd().unwrap();
+    assert_eq!(loaded.config.address, Path::new("/run/x.sock"));
+    assert_eq!(loaded.config.root, Path::new("/var/lib/containerd"));
+}
+
+#[test]
+fn a_value_that_cannot_be_is_told_with_file_line_and_key() {
+    for (text, said) in [
+        ("version = 5\n", ":1: version: expected containerd config version"),
+        ("version = 3\nroot = 5\n", ":2: root: invalid type: integer `5`"),
+        (
+            "version = 3\n[plugins.'io.containerd.gc.v1.scheduler']\nstartup_delay = \"soon\"\n",
+            ":3: plugins.\"io.containerd.gc.v1.scheduler\".startup_delay: \"soon\" is no length of time",
+        ),
+        (
+            "version = 3\n\n[plugins.'io.containerd.metadata.v1.bolt']\ncontent_sharing_policy = 'x'\n",
+            ":4: distribution.content_sharing_policy: unknown variant `x`",
+        ),
+        (
+            "version = 3\n[stream_processors.x]\naccepts = []\n",
+            ":3: stream_processors.x: missing field `returns`",
+        ),
+        ("version = 3\nimports = ['/no/such.toml']\n", "read configuration \"/no/such.toml\""),
+        ("version = 3\nroot = /\n", ":2: "),
+    ] {
+        let error = one(text).load().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn each_value_in_force_says_where_it_comes_from() {
+    let files = one("version = 3\n[grpc]\n\naddress = '/run/x.sock'\n[debug]\nlevel = 'debug'\n");
+    let overrides = Overrides { log_level: Some("trace".into()), ..Overrides::default() };
+    let args = Args { config: Some(files.first.clone()), overrides, as_containerd: false };
+    let explained = args.load_all().unwrap().explain();
+    let of = |key: &str| -> Explained {
+        explained.iter().find(|value| value.key == key).unwrap().clone()
+    };
+    let address = of("address");
+    assert_eq!(address.value.as_deref(), Some("\"/run/x.sock\""));
+    let Source::File(origin) = address.source else { panic!("{address:?}") };
+    assert_eq!((&*origin.file, origin.line), (&*files.first, 4));
+    let level = of("log.level");
+    assert_eq!(level.value.as_deref(), Some("\"trace\""));
+    assert_eq!(level.source, Source::CommandLine("--log-level"));
+    let deadline = of("distribution.gc.deadline");
+    assert_eq!((deadline.value.as_deref(), deadline.source), (Some("\"5m\""), Source::Default));
+    // All of them, and none twice.
+    let parsed: Config = Config::parse(
+        &explained
+            .iter()
+            .map(|value| format!("{} = {}\n", value.key, value.value.as_deref().unwrap()))
+            .collect::<String>(),
+        Path::new("explained"),
+    )
+    .unwrap();
+    assert_eq!(parsed, args.load().unwrap());
+}
