@@ -1,0 +1,203 @@
+//! berthd in containerd's place: by its name, with its file, for its clients.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use berth_testkit::{Image, Node, Run, Session, Signal, program, until};
+use serde_json::Value;
+
+/// A machine's folder, on which berthd goes by the name containerd.
+struct Machine(tempfile::TempDir);
+
+impl Machine {
+    /// With this configuration file, in which `%` is the folder.
+    fn new(config: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("berth-").tempdir()?;
+        std::os::unix::fs::symlink(Node::binary("berthd")?, folder.path().join("containerd"))?;
+        let config = config.replace('%', &folder.path().display().to_string());
+        fs_err::write(folder.path().join("config.toml"), config)?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn containerd(&self, line: &str) -> Run {
+        let config = ["--config".into(), self.path("config.toml")];
+        program(self.path("containerd")).args(config).args(line.split_whitespace())
+    }
+
+    fn ctr(&self, line: &str) -> Run {
+        program("ctr").args(["--address".into(), self.path("c.sock")]).args(line.split_whitespace())
+    }
+}
+
+const CONFIG: &str = r#"version = 2
+root = "%/root"
+state = "%/state"
+oom_score = 3
+disabled_plugins = []
+imports = ["conf.d/*.toml"]
+
+[grpc]
+  address = "%/c.sock"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.k8s.io/pause:3.8"
+"#;
+
+#[test]
+fn containerds_file_starts_a_node_for_containerds_clients() -> Result<()> {
+    let machine = Machine::new(CONFIG)?;
+    fs_err::create_dir(machine.path("conf.d"))?;
+    let more = "[plugins.restart]\ninterval = \"3s\"\n[debug]\nlevel = \"debug\"\n";
+    fs_err::write(machine.path("conf.d/more.toml"), more)?;
+    let mut daemon = Session::start(machine.containerd(""))?;
+    daemon.expect("ready address=")?;
+    let said = daemon.printed();
+    let remark =
+        "config.toml:12: plugins.\"io.containerd.grpc.v1.cri\".sandbox_image has no effect";
+    assert!(said.contains(remark) && said.contains("DEBUG"), "{said}");
+
+    machine.ctr("version").output()?.ok()?;
+    let tar = machine.path("image.tar");
+    let image = Image::busybox()?;
+    program("skopeo")
+        .args(["copy", "--insecure-policy", "-q"])
+        .args([format!("oci:{}", image.layout().display())])
+        .args([format!("oci-archive:{}:local/busybox:1", tar.display())])
+        .output()?
+        .ok()?;
+    machine.ctr("images import --base-name local/busybox").args([&tar]).output()?.ok()?;
+    let images = machine.ctr("images ls -q").output()?.ok()?;
+    let image = images.lines().next().unwrap_or_default();
+    let ran = machine.ctr(&format!("run --rm {image} daemon-1 echo hello")).output()?.ok()?;
+    assert_eq!(ran, "hello\n");
+    // The score of the daemon is that of its services.
+    let info = program(Node::binary("berth")?)
+        .args(["--address".into(), machine.path("c.sock")])
+        .args(["info", "--json"])
+        .output()?
+        .ok()?;
+    let pid = serde_json::from_str::<Value>(&info)?["pid"].to_string();
+    let score = fs_err::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+    assert_eq!(score.trim(), "3");
+    let event = program(machine.path("containerd"))
+        .args(["--address".into(), machine.path("c.sock")])
+        .args(["publish", "--namespace", "n", "--topic", "/test"])
+        .output_with(b"\n\x0ctest.Message")?;
+    assert_eq!(event.code, 0, "{event}");
+
+    daemon.signal(Signal::TERM)?;
+    assert_eq!(daemon.end()?, 0);
+    Ok(())
+}
+
+#[test]
+fn containerds_own_root_is_left_alone() -> Result<()> {
+    let machine = Machine::new(CONFIG)?;
+    let folder = machine.path("root/io.containerd.metadata.v1.bolt");
+    fs_err::create_dir_all(&folder)?;
+    fs_err::write(folder.join("meta.db"), "containerd's")?;
+    let refused = machine.containerd("").output()?.fails(1)?;
+    assert!(refused.contains("is containerd's"), "{refused}");
+    let names = |path: &Path| -> Result<Vec<_>> {
+        fs_err::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
+    };
+    assert_eq!(names(&machine.path("root"))?, ["io.containerd.metadata.v1.bolt"]);
+    assert_eq!(fs_err::read_to_string(folder.join("meta.db"))?, "containerd's");
+    assert!(!machine.path("state").exists());
+    Ok(())
+}
+
+#[test]
+fn configurations_are_printed_as_containerd_prints_them() -> Result<()> {
+    let machine = Machine::new(CONFIG)?;
+    let version = machine.containerd("--version").output()?.ok()?;
+    assert!(version.starts_with("containerd berth v"), "{version}");
+    let root = format!("root = \"{}\"", machine.path("root").display());
+    let dumped = machine.containerd("config dump").output()?.ok()?;
+    let migrated = machine.containerd("config migrate").output()?.ok()?;
+    for (printed, kept) in [(&dumped, true), (&migrated, false)] {
+        assert!(printed.starts_with("version = 4\n") && printed.contains(&root), "{printed}");
+        // Defaults belong into the one and not into the other.
+        assert_eq!(printed.contains("pause_threshold = 0.02"), kept, "{printed}");
+    }
+    let default = machine.containerd("config default").output()?.ok()?;
+    assert!(default.contains("address = \"/run/containerd/containerd.sock\""), "{default}");
+    // What is printed is taken.
+    fs_err::write(machine.path("config.toml"), &dumped)?;
+    assert_eq!(machine.containerd("config dump").output()?.ok()?, dumped);
+
+    let explained = program(Node::binary("berth")?)
+        .args(["config", "explain", "--as-containerd", "--config"])
+        .args([machine.path("config.toml")])
+        .output()?
+        .ok()?;
+    let line = dumped.lines().position(|line| line.contains("c.sock\"")).map_or(0, |at| at + 1);
+    let from = format!("config.toml:{line}");
+    let shown = explained.lines().find(|line| line.starts_with("address ")).unwrap_or_default();
+    assert!(shown.ends_with(&from), "{shown} is not from {from}");
+    Ok(())
+}
+
+#[test]
+fn a_configuration_is_read_again_and_a_bad_one_changes_nothing() -> Result<()> {
+    let node = Node::start_with("[log]\nlevel = \"info\"\n")?;
+    let pid = node.berthd_pid()?;
+    let reload = || {
+        let config =
+            ["--config".into(), node.path("berth.toml"), "--root".into(), node.path("root")];
+        node.berth("reload").args(config).output()
+    };
+    let logged = |text: &str| {
+        until(text, Duration::from_secs(10), || node.log().is_ok_and(|log| log.contains(text)))
+    };
+    assert!(!node.log()?.contains("DEBUG"));
+    fs_err::write(node.path("berth.toml"), "[log]\nlevel = \"debug\"\n[gateway]\nwait = \"7s\"\n")?;
+    let told = reload()?.ok()?;
+    assert!(told.contains(&format!("berthd (pid {pid})")), "{told}");
+    logged("changed, and counts after a restart keys=\"gateway.wait\"")?;
+    // berthd and its four services, each for itself.
+    let applied = "read the configuration again applied=\"log.level\"";
+    let all = || node.log().is_ok_and(|log| log.matches(applied).count() == 5);
+    until("all have read it", Duration::from_secs(10), all)?;
+    node.berth("version").output()?.ok()?;
+    logged("DEBUG task{job=\"connection\"}: berth_gateway::front: client pid=")?;
+
+    fs_err::write(node.path("berth.toml"), "[log]\nlevle = \"warn\"\n")?;
+    let refused = reload()?.fails(1)?;
+    assert!(
+        refused.contains("berth.toml:2: unknown key `levle`, did you mean `level`?"),
+        "{refused}"
+    );
+    // Whoever sends the signal by hand is told in the log.
+    program("kill").args(["-HUP", &pid.to_string()]).output()?.ok()?;
+    logged("the configuration in force stays")?;
+    node.berth("version").output()?.ok()?;
+    assert_eq!(node.berthd_pid()?, pid);
+    Ok(())
+}
+
+#[test]
+fn tasks_are_written_down_when_somebody_asks() -> Result<()> {
+    let node = Node::start()?;
+    let mut pids = vec![("berthd", node.berthd_pid()?)];
+    for service in ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"] {
+        pids.push((service, node.service_pid(service)?));
+    }
+    let file =
+        |(name, pid): &(&str, u32)| std::env::temp_dir().join(format!("{name}.{pid}.tasks.log"));
+    program("kill").args(["-USR1", &pids[0].1.to_string()]).output()?.ok()?;
+    let written = || pids.iter().all(|of| file(of).exists());
+    until("the tasks are written down", Duration::from_secs(10), written)?;
+    for of in &pids {
+        let text = fs_err::read_to_string(file(of))?;
+        fs_err::remove_file(file(of))?;
+        let known = if of.0 == "berthd" { "keep: runs " } else { "reload: runs " };
+        assert!(text.contains(known) && text.contains(", waits "), "{}: {text}", of.0);
+    }
+    Ok(())
+}
