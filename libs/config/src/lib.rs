@@ -7,12 +7,8 @@
 //! are refused before anything is bound or made.
 
 mod args;
-<<<<<<< ours
 mod bundle;
-||||||| base
-=======
 pub mod containerd;
->>>>>>> theirs
 mod decoders;
 mod error;
 mod load;
@@ -29,16 +25,8 @@ pub use load::{Explained, Loaded, Source};
 pub use paths::Service;
 pub use proxies::{ProxyKind, ProxyPlugin};
 pub use sections::{
-<<<<<<< ours
-    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Registry, Runtime, Sharing,
-    StreamProcessor, Telemetry, Timeouts,
-||||||| base
-    Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Overlayfs,
-    Registry, Runtime, Sharing, StreamProcessor, Telemetry, Timeouts,
-=======
-    Blockfile, Btrfs, Bundle, Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Metrics,
-    Overlayfs, Registry, Runtime, Sharing, StreamProcessor, Tcp, Telemetry, Timeouts,
->>>>>>> theirs
+    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Metrics, Registry, Runtime, Sharing,
+    StreamProcessor, Tcp, Telemetry, Timeouts,
 };
 pub use tree::Origin;
 pub use units::{ByteSize, HumanDuration};

@@ -39,6 +39,8 @@ const VERIFIER: &str = "io.containerd.image-verifier.v1.bindir";
 const OVERLAYFS: &str = "io.containerd.snapshotter.v1.overlayfs";
 const BTRFS: &str = "io.containerd.snapshotter.v1.btrfs";
 const BLOCKFILE: &str = "io.containerd.snapshotter.v1.blockfile";
+const EROFS: &str = "io.containerd.snapshotter.v1.erofs";
+const EROFS_DIFF: &str = "io.containerd.differ.v1.erofs";
 const DIFF: &str = "io.containerd.service.v1.diff-service";
 const RESTART: &str = "io.containerd.monitor.container.v1.restart";
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
@@ -162,6 +164,16 @@ pub(super) const RULES: &[Rule] = &[
         &["bundle", "blockfile", "recreate_scratch"],
         How::Same,
     ),
+    rule(&["plugins", EROFS, "root_path"], &["bundle", "erofs", "root_path"], How::Same),
+    rule(
+        &["plugins", EROFS, "ovl_mount_options"],
+        &["bundle", "erofs", "ovl_mount_options"],
+        How::Same,
+    ),
+    rule(&["plugins", EROFS, "enable_fsverity"], &["bundle", "erofs", "enable_fsverity"], How::Same),
+    rule(&["plugins", EROFS, "set_immutable"], &["bundle", "erofs", "set_immutable"], How::Same),
+    rule(&["plugins", EROFS, "default_size"], &["bundle", "erofs", "default_size"], How::Same),
+    rule(&["plugins", EROFS_DIFF, "mkfs_options"], &["bundle", "erofs", "mkfs_options"], How::Same),
     rule(&["plugins", DIFF, "default"], &["bundle", "differs"], How::Same),
     rule(&["plugins", OVERLAYFS, "slow_chown"], &["bundle", "overlayfs", "slow_chown"], How::Same),
     rule(&["plugins", RESTART, "interval"], &["runtime", "restart_interval"], How::Duration),
