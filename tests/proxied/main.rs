@@ -3,6 +3,7 @@
 //! snapshots too. Needs root: it mounts.
 
 mod client;
+mod content;
 mod differs;
 
 use std::time::{Duration, Instant};

@@ -144,6 +144,8 @@ impl Config {
         self.proxy_plugins.iter().try_for_each(|(name, plugin)| plugin.check(name))?;
         self.bundle.check()?;
         proxies::check_differs(&self.bundle.differs, &self.proxy_plugins)?;
+        let content_store = self.distribution.content_store.as_deref();
+        proxies::check_content_store(content_store, &self.proxy_plugins)?;
         self.distribution.check()
     }
 }

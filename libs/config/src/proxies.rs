@@ -14,6 +14,8 @@ use crate::{Error, HumanDuration};
 pub enum ProxyKind {
     /// `snapshots.v1.Snapshots`.
     Snapshotter,
+    /// `content.v1.Content`.
+    Content,
     /// `diff.v1.Diff`.
     Differ,
     /// `sandbox.v1.Controller`.
@@ -27,6 +29,7 @@ impl ProxyKind {
             Self::Snapshotter => {
                 &["overlayfs", "native", "blockfile", "btrfs", "erofs", "devmapper", "zfs"]
             }
+            Self::Content => &["content"],
             Self::Differ => &["walking", "erofs"],
             Self::SandboxController => &["shim", "podsandbox"],
         }
@@ -38,7 +41,7 @@ impl ProxyKind {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyPlugin {
-    /// What it serves: `snapshot`, `diff` or `sandbox`, or containerd's type of such a
+    /// What it serves: `snapshot`, `content`, `diff` or `sandbox`, or containerd's type of such a
     /// plugin.
     #[serde(rename = "type")]
     pub kind: String,
@@ -70,6 +73,7 @@ impl ProxyPlugin {
     pub fn serves(&self) -> Option<ProxyKind> {
         match &*self.kind {
             "snapshot" | "io.containerd.snapshotter.v1" => Some(ProxyKind::Snapshotter),
+            "content" | "io.containerd.content.v1" => Some(ProxyKind::Content),
             "diff" | "io.containerd.differ.v1" => Some(ProxyKind::Differ),
             "sandbox" | "io.containerd.sandbox.controller.v1" => Some(ProxyKind::SandboxController),
             _ => None,
@@ -107,7 +111,7 @@ impl ProxyPlugin {
             Err(Error::Proxy { name, key, value, rule })
         };
         let Some(kind) = self.serves() else {
-            let rule = "\"snapshot\", \"diff\" or \"sandbox\": others are not provided yet";
+            let rule = "\"snapshot\", \"content\", \"diff\" or \"sandbox\"";
             return wrong("type", &self.kind, rule);
         };
         if !self.socket().is_absolute() {
@@ -142,5 +146,21 @@ pub(crate) fn check_differs(
     match names.iter().find(|name| !known(name)) {
         Some(unknown) => wrong(unknown, "\"walking\", or a proxy plugin of type \"diff\""),
         None => Ok(()),
+    }
+}
+
+/// Checks that the content store that is configured is there.
+pub(crate) fn check_content_store(
+    name: Option<&str>,
+    plugins: &BTreeMap<String, ProxyPlugin>,
+) -> Result<(), Error> {
+    let is_store = |plugin: &ProxyPlugin| plugin.serves() == Some(ProxyKind::Content);
+    match name {
+        Some(name) if !plugins.get(name).is_some_and(is_store) => Err(Error::Value {
+            key: "distribution.content_store".to_owned(),
+            value: name.to_owned(),
+            rule: "a proxy plugin of type \"content\"",
+        }),
+        _ => Ok(()),
     }
 }

@@ -84,6 +84,8 @@ pub struct Distribution {
     pub store_cache: ByteSize,
     /// Events that are kept for subscribers that come back.
     pub events: usize,
+    /// The process of others that keeps the bytes of blobs. Not set: they are files.
+    pub content_store: Option<String>,
     /// Whether namespaces share blobs.
     pub content_sharing_policy: Sharing,
     /// Talking to registries.
@@ -245,6 +247,7 @@ impl Default for Distribution {
         Self {
             store_cache: ByteSize(1 << 20),
             events: 4096,
+            content_store: None,
             content_sharing_policy: Sharing::Shared,
             registry: Registry::default(),
             image_verifiers: ImageVerifiers::default(),

@@ -285,6 +285,7 @@ fn proxies_are_documented_and_read() {
     for (service, kind, fields) in [
         ("bundle", "Snapshotter", &["snapshotter"][..]),
         ("bundle", "Differ", &[]),
+        ("distribution", "Content", &[]),
         ("runtime", "SandboxController", &["sandboxer"]),
     ] {
         let owner = source(&owner(service));
@@ -298,7 +299,7 @@ fn proxies_are_documented_and_read() {
 }
 
 #[test]
-fn differs_that_are_not_there_are_refused() {
+fn plugins_that_are_not_there_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("berth.toml");
     let load = |differs: &str| {
@@ -311,6 +312,14 @@ fn differs_that_are_not_there_are_refused() {
     assert_eq!(config.bundle.differs, ["theirs", "walking"]);
     assert_eq!(config.proxy_plugins["theirs"].timeout(), Duration::from_secs(900));
     assert_eq!(config.proxy_plugins["other"].timeout(), Duration::from_secs(60));
+    for (name, is_good) in [("theirs", false), ("none", false), ("bytes", true)] {
+        let plugins = "[proxy_plugins.theirs]\ntype = \"diff\"\naddress = \"/d.sock\"\n\
+                       [proxy_plugins.bytes]\ntype = \"content\"\naddress = \"/c.sock\"\n";
+        let text = format!("[distribution]\ncontent_store = \"{name}\"\n{plugins}");
+        std::fs::write(&path, text).unwrap();
+        let loaded = Config::load(Some(&path), Overrides::default());
+        assert_eq!(loaded.is_ok(), is_good, "{name}: {:?}", loaded.err());
+    }
     for differs in ["[]", "[\"walking\", \"other\"]", "[\"none\"]"] {
         let error = load(differs).unwrap_err().to_string();
         assert!(error.starts_with("bundle.differs is "), "{error}");
@@ -329,11 +338,12 @@ fn proxies_that_cannot_be_used_are_refused() {
     let config = load("nydus", "io.containerd.snapshotter.v1", "unix:///n.sock").unwrap();
     assert_eq!(config.proxy_plugins["nydus"].socket(), Path::new("/n.sock"));
     for (name, kind, address, said) in [
-        ("nydus", "content", "/n.sock", "type is \"content\": it must be \"snapshot\""),
+        ("nydus", "metadata", "/n.sock", "type is \"metadata\": it must be \"snapshot\""),
         ("nydus", "snapshot", "n.sock", "address is \"n.sock\""),
         ("overlayfs", "snapshot", "/n.sock", "berth's own"),
         ("walking", "diff", "/n.sock", "berth's own"),
         ("shim", "sandbox", "/n.sock", "berth's own"),
+        ("content", "io.containerd.content.v1", "/n.sock", "berth's own"),
         ("'a/b'", "snapshot", "/n.sock", "letters, digits"),
     ] {
         let error = load(name, kind, address).unwrap_err().to_string();

@@ -56,7 +56,8 @@ fn blobs(c: &mut Criterion) {
     let digest = write(32 << 20);
     group.bench_function("read 32 MiB", |b| {
         b.iter(|| {
-            let (file, size) = node.content.open(&scope.namespace, &digest).expect("there");
+            let opened = runtime.block_on(node.content.open(&scope.namespace, &digest));
+            let (file, size) = opened.expect("there");
             for at in (0..size).step_by(1 << 20) {
                 read_at(&file, at, 1 << 20).expect("read");
             }

@@ -1,5 +1,7 @@
 //! Blobs: bytes named by their digest, and the ingests by which they arrive.
 //!
+//! A blob's bytes may be kept by a process of others instead ([`there`]).
+//!
 //! Owns: the files below `blobs/` and `ingest/` of the service's root, and the records that say
 //! which namespace sees which blob. A blob's file is shared by the namespaces that have it.
 //! Must not know: any wire type, registries, images.
@@ -16,6 +18,7 @@ pub mod ingests;
 pub mod locks;
 mod recover;
 mod store;
+pub mod there;
 mod work;
 mod writer;
 

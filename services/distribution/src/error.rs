@@ -207,6 +207,18 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// A content store in a process of its own refused or did not answer.
+    #[error("{step} at content store {name}: {message}")]
+    ContentStore {
+        /// Its name.
+        name: String,
+        /// What was asked of it.
+        step: &'static str,
+        /// The code that it answered with.
+        code: Code,
+        /// What it said.
+        message: String,
+    },
     /// A collection was given up before its end; nothing in use was dropped.
     #[error("collection {epoch} was given up, {why}, try again: aborted")]
     CollectionAborted {
@@ -266,7 +278,7 @@ impl Coded for Error {
             Self::ResourceType(_) => Code::Unimplemented,
             Self::Io { source, .. } => code_of_io(source),
             Self::Store(error) => error.code(),
-            Self::Neighbour { code, .. } => *code,
+            Self::Neighbour { code, .. } | Self::ContentStore { code, .. } => *code,
             Self::CollectionAborted { .. } => Code::Aborted,
             Self::Worker(_) => Code::Internal,
         }

@@ -57,7 +57,10 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> 
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
     tasks.spawn("collector", gc::schedule::run(node.collector.clone(), tasks.token()));
     tasks.spawn("fences", node.namespaces.clone().lower_left(tasks.token()));
-    tasks.spawn("orphans", delete_orphans(node.content.clone()));
+    let (content, stop) = (node.content.clone(), tasks.token());
+    tasks.spawn("orphans", async move {
+        stop.run_until_cancelled(delete_orphans(content)).await;
+    });
     Ok(node.store)
 }
 
@@ -65,4 +68,5 @@ async fn delete_orphans(content: content::Content) {
     if let Err(error) = content.delete_orphans().await {
         tracing::warn!(%error, "delete blobs that no record names");
     }
+    content.remove_unused().await;
 }

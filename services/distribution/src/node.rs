@@ -8,6 +8,7 @@ use berth_store::{Options, Store};
 
 use crate::content::Content;
 use crate::content::files::Files;
+use crate::content::there::There;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::gc::collect::Collector;
@@ -64,6 +65,7 @@ impl Distribution {
         peers: Peers,
         tasks: &Tasks,
     ) -> Result<Self> {
+        let backend = crate::peers::content_store(&config)?;
         let root = config.service_root(Service::Distribution);
         fs_err::create_dir_all(&root).map_err(Error::io("create root", &root))?;
         let settings = &config.distribution;
@@ -72,9 +74,12 @@ impl Distribution {
         let store = Store::open(config.store(Service::Distribution), options)?;
         let uuid = persistent_uuid(&store).await?;
         let gc = &settings.gc;
+        let files = Files::open(&root)?;
+        let there = backend.map(|backend| There::new(backend, store.clone(), &files));
         let shared = Arc::new(Shared {
             store: store.clone(),
-            files: Files::open(&root)?,
+            files,
+            there,
             blob_locks: Default::default(),
             ingests: Default::default(),
             streams: Default::default(),

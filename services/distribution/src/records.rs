@@ -16,6 +16,8 @@ use crate::scope::Scope;
 pub const CONTENT: Table<(String, String), Blob> = Table::new("content");
 /// Which namespaces have a blob, by digest and namespace. The value is the blob's size.
 pub const HOLDERS: Table<(String, String), u64> = Table::new("content.holders");
+/// Blobs that were put at the process of others which keeps them, by digest.
+pub const THERE: Table<String, ()> = Table::new("content.there");
 /// Images, by namespace and name.
 pub const IMAGES: Table<(String, String), Image> = Table::new("images");
 /// Namespaces, by name.

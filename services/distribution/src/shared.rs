@@ -10,6 +10,7 @@ use berth_store::Store;
 use crate::content::files::Files;
 use crate::content::ingests::Ingests;
 use crate::content::locks::Locks;
+use crate::content::there::There;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::gc::demand::Demand;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub store: Store,
     /// The blobs' files.
     pub files: Files,
+    /// Where the bytes of blobs are, if not in files.
+    pub there: Option<There>,
     /// Which blobs' files are being committed or deleted.
     pub blob_locks: Locks,
     /// What is being written.

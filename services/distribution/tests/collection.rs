@@ -237,10 +237,10 @@ impl World {
         }
     }
 
-    fn check_reachable(&self, when: &str) {
+    async fn check_reachable(&self, when: &str) {
         let (blobs, snapshots) = self.model.reachable();
         for number in blobs {
-            let found = self.node.content.open(&self.scope.namespace, &digest(number));
+            let found = self.node.content.open(&self.scope.namespace, &digest(number)).await;
             assert!(found.is_ok(), "{when}: blob {number}: {:?}", found.err());
         }
         for number in snapshots {
@@ -280,10 +280,10 @@ async fn run(seed: u64) {
             Ok(_) | Err(Error::CollectionAborted { .. } | Error::Neighbour { .. }) => {}
             Err(error) => panic!("seed {seed}, round {round}: {error}"),
         }
-        world.check_reachable(&format!("seed {seed}, round {round}"));
+        world.check_reachable(&format!("seed {seed}, round {round}")).await;
     }
     collector.collect().await.unwrap();
-    world.check_reachable(&format!("seed {seed}, end"));
+    world.check_reachable(&format!("seed {seed}, end")).await;
     world.check_exact().await;
 }
 

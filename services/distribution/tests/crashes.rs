@@ -78,6 +78,17 @@ impl Node {
         self.process = Some(command.spawn().unwrap());
     }
 
+    /// Has the blobs of the next start kept by what listens on a socket.
+    fn keeps_at(&self, socket: &Path) {
+        let file = self.folder.path().join("berth.toml");
+        let text = fs_err::read_to_string(&file).unwrap();
+        let more = format!(
+            "[distribution]\ncontent_store = \"there\"\n\
+             [proxy_plugins.there]\ntype = \"content\"\naddress = {socket:?}\n"
+        );
+        fs_err::write(&file, format!("{text}\n{more}")).unwrap();
+    }
+
     fn clients(&self) -> Clients {
         Clients::new(&self.config)
     }
@@ -122,7 +133,8 @@ async fn every_point_of_every_commit() {
             assert!(passed.contains(&format!("{commit}.{step}")), "{commit}.{step} was not passed");
         }
     }
-    let apart = ["uuid", "leases.delete-left", "namespaces.fence", "namespaces.lower"];
+    let apart =
+        ["uuid", "content.there", "leases.delete-left", "namespaces.fence", "namespaces.lower"];
     // It only takes its turn among the others.
     let turns = ["gc.pin"];
     let tried = COMMITS.iter().chain(&apart).chain(&turns).map(|name| (*name).to_owned());
@@ -195,6 +207,60 @@ async fn leases_of_transfers_that_were_cut_off_end() {
         node.kill().await;
         node.neighbours.drain(Duration::from_secs(5)).await;
     }
+}
+
+/// What another process keeps is what records name: what a commit or a deletion that was cut off
+/// left there goes with the next start, and can be put there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_is_kept_elsewhere_is_there_or_goes() {
+    // The first of each is the row of what is put, or, if it is there, the end of what is removed.
+    for (commit, is_there) in
+        [("content.there", false), ("content.commit", false), ("content.there", true)]
+    {
+        for step in ["before-commit", "after-commit"] {
+            let (kept, mut node) = (support::Served::start().await, Node::new());
+            let (point, trace) = (format!("{commit}.{step}"), node.folder.path().join("trace"));
+            node.keeps_at(&kept.config.socket(Service::Distribution));
+            if is_there {
+                node.start("", &trace);
+                node.clients().put("", b"blob", &[ROOT]).await.unwrap();
+                assert!(has(&kept.clients(), "berth").await);
+                node.kill().await;
+            }
+            node.start(&point, &trace);
+            let mut clients = node.clients();
+            if is_there {
+                // It may be answered or not: the end of the removal comes by itself.
+                let delete = content::DeleteContentRequest { digest: digest(b"blob") };
+                let _ = clients.content.delete(on(NAMESPACE, delete)).await;
+            } else {
+                clients.put("", b"blob", &[ROOT]).await.unwrap_err();
+            }
+            node.died(&point).await;
+            assert!(passed(&trace).contains(&point), "{point}");
+            node.start("", &trace);
+            let recorded = has(&node.clients(), NAMESPACE).await;
+            assert_eq!(recorded, point == "content.commit.after-commit", "{point}");
+            let settled = async {
+                while has(&kept.clients(), "berth").await != recorded {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(SOON, settled).await.expect(&point);
+            if !recorded {
+                node.clients().put("", b"blob", &[ROOT]).await.unwrap();
+                assert!(has(&kept.clients(), "berth").await, "{point}");
+            }
+            node.kill().await;
+            node.neighbours.drain(Duration::from_secs(5)).await;
+            kept.stop().await;
+        }
+    }
+}
+
+async fn has(clients: &Clients, namespace: &str) -> bool {
+    let info = content::InfoRequest { digest: digest(b"blob") };
+    clients.content.clone().info(on(namespace, info)).await.is_ok()
 }
 
 /// The points in a trace.

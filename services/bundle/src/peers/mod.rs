@@ -37,6 +37,10 @@ use crate::gc::{NodeKey, Owners};
 /// How long one small call may take, a restart of distribution included.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long it may take until a blob can be read. A content store of others may have to be asked for
+/// all of it first, which distribution does not wait for without an end.
+const OPENING: Duration = Duration::from_secs(60 * 60);
+
 /// How long a call waits for a process of others that is away. Whoever runs it starts it again, or
 /// does not.
 const WAIT: Duration = Duration::from_secs(5);
@@ -117,7 +121,7 @@ impl Distribution {
             namespace: namespace.to_string(),
             digest: digest.to_string(),
         });
-        request.set_timeout(DEADLINE);
+        request.set_timeout(OPENING);
         let mut client = BlobsClient::new(self.channel.clone());
         let opened = client.open(request).await.map_err(|s| refused("open blob", &s))?;
         Ok(File::from(self.claim(&opened.into_inner().token).await?))

@@ -22,7 +22,8 @@ impl wire::blobs_server::Blobs for Service {
     ) -> Answer<wire::OpenBlobResponse> {
         let wanted = request.into_inner();
         let digest = digest(&wanted.digest)?;
-        let (file, size) = self.content.open(&name(&wanted.namespace)?, &digest).map_err(status)?;
+        let namespace = name(&wanted.namespace)?;
+        let (file, size) = self.content.open(&namespace, &digest).await.map_err(status)?;
         let token = self.descriptors.offer(file.into()).map_err(status)?;
         Ok(Response::new(wire::OpenBlobResponse { token: token.as_str().to_owned(), size }))
     }

@@ -67,7 +67,7 @@ impl wire::content_server::Content for Service {
         let digest = digest(wanted, |fault| format!("{wanted}: {fault}"))?;
         let namespace = namespace(&request)?;
         let range = request.into_inner();
-        let (file, size) = self.0.open(&namespace, &digest).map_err(status)?;
+        let (file, size) = self.0.open(&namespace, &digest).await.map_err(status)?;
         let frames = content_read::frames(file, digest, size, range.offset, range.size);
         Ok(Response::new(frames.map_err(status)?))
     }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use berth_config::{Config, Sharing};
+use berth_config::{Config, ProxyKind, Sharing};
 use berth_introspection::kind::{
     CONTENT, DIFFER, EVENT, GC, GRPC, IMAGE_VERIFIER, LEASE, METADATA, SERVICE, SNAPSHOTTER,
     STREAMING, TRANSFER, WARNING,
 };
-use berth_introspection::{Described, plugin};
+use berth_introspection::{Described, plugin, proxy};
 use berth_proto::containerd::services::introspection::v1 as wire;
 use tonic::{Request, Response, Status};
 
@@ -51,8 +51,7 @@ fn plugins(config: &Config) -> Vec<wire::Plugin> {
         Sharing::Shared => "shared",
         Sharing::Isolated => "isolated",
     };
-    vec![
-        plugin(CONTENT, "content", &[]).exports("root", root.display()),
+    let mut plugins = vec![
         plugin(METADATA, "bolt", &[CONTENT, EVENT, SNAPSHOTTER])
             .exports("path", root.join("distribution.redb").display())
             .exports("policy", policy),
@@ -75,5 +74,16 @@ fn plugins(config: &Config) -> Vec<wire::Plugin> {
         plugin(GRPC, "namespaces", &[SERVICE]),
         plugin(GRPC, "streaming", &[STREAMING]),
         plugin(GRPC, "transfer", &[TRANSFER, STREAMING]),
-    ]
+    ];
+    // What is not used is not there, as with a containerd that has it disabled.
+    if config.distribution.content_store.is_none() {
+        plugins.push(plugin(CONTENT, "content", &[]).exports("root", root.display()));
+    }
+    for (name, plugin) in &config.proxy_plugins {
+        if plugin.serves() == Some(ProxyKind::Content) {
+            let (platform, told, can) = (&plugin.platform, plugin.told(), &plugin.capabilities);
+            plugins.push(proxy(CONTENT, name, platform, &told, can));
+        }
+    }
+    plugins
 }

@@ -13,9 +13,34 @@ use crate::gc::id::{CONTENT as KIND, Id};
 use crate::records::{self, Blob, CONTENT, HOLDERS, Hold};
 use crate::scope::Scope;
 
-/// Commits a blob whose bytes are in `file`, or, without one, in the blob's file already. The caller
+/// Commits a blob whose bytes are in `file`, or, without one, where they belong already. The caller
 /// holds the blob's lock.
 pub(super) async fn commit(
+    content: &Content,
+    scope: &Scope,
+    ingest: &Arc<Ingest>,
+    file: Option<File>,
+    info: Info,
+) -> Result<Info> {
+    let Some(there) = &content.0.there else {
+        return commit_here(content, scope, ingest, file, info).await;
+    };
+    // Before the change begins: no collection waits for the process.
+    if let Some(file) = file
+        && content.find(&scope.namespace, &info.digest)?.is_none()
+    {
+        content.check_lease(scope)?;
+        there.put(&info.digest, info.size, file).await?;
+    }
+    let digest = info.digest.clone();
+    let done = commit_here(content, scope, ingest, None, info).await;
+    if done.is_err() {
+        there.unused(&digest);
+    }
+    done
+}
+
+async fn commit_here(
     content: &Content,
     scope: &Scope,
     ingest: &Arc<Ingest>,

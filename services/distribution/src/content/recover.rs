@@ -1,12 +1,15 @@
 //! What a start does with what an earlier run left.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::ingests::{Card, STALE};
 use super::store::{Content, remove_folder};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
+
+/// Between a removal that failed and the next try.
+const LATER: Duration = Duration::from_secs(10);
 
 impl Content {
     /// Takes in the ingests that can be resumed and deletes the others. Before anything is served.
@@ -38,11 +41,29 @@ impl Content {
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
     pub async fn delete_orphans(&self) -> Result<()> {
-        let all = self.0.blocking("list blobs", |shared| shared.files.list_blobs()).await?;
+        let all = match &self.0.there {
+            None => self.0.blocking("list blobs", |shared| shared.files.list_blobs()).await?,
+            Some(there) => there.list()?,
+        };
         for digest in all {
             self.reclaim(&digest).await?;
         }
         Ok(())
+    }
+
+    /// Removes from the process of others that keeps blobs, if one does, what no namespace has: as
+    /// it comes, and as long as this is polled. What cannot be removed is tried again.
+    pub async fn remove_unused(&self) {
+        let Some(there) = &self.0.there else { return };
+        loop {
+            let digest = there.next_unused().await;
+            if let Err(error) = self.remove_if_unused(there, &digest).await {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(%digest, error, "remove blob at content store, it is tried again");
+                there.unused(&digest);
+                tokio::time::sleep(LATER).await;
+            }
+        }
     }
 }
 

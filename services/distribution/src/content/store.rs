@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::files::read_at;
 use super::info::{Info, Status};
 use super::ingests::Ingest;
+use super::there::There;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::gc::id::{CONTENT as KIND, Id};
@@ -72,9 +73,17 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::ContentNotFound`], [`Error::ShortBlob`], [`Error::Io`], [`Error::Store`].
-    pub fn open(&self, namespace: &Namespace, digest: &Digest) -> Result<(File, u64)> {
+    pub async fn open(&self, namespace: &Namespace, digest: &Digest) -> Result<(File, u64)> {
         let info = self.info(namespace, digest)?;
-        Ok((self.0.files.open_blob(digest, info.size)?, info.size))
+        Ok((self.open_file(digest, info.size).await?, info.size))
+    }
+
+    /// The file of a blob, or of a copy of it.
+    pub(super) async fn open_file(&self, digest: &Digest, size: u64) -> Result<File> {
+        match &self.0.there {
+            None => self.0.files.open_blob(digest, size),
+            Some(there) => there.open(digest, size).await,
+        }
     }
 
     /// A whole blob of at most `max` bytes.
@@ -87,10 +96,11 @@ impl Content {
         digest: &Digest,
         max: u64,
     ) -> Result<Bytes> {
-        let (file, size) = self.open(namespace, digest)?;
+        let size = self.info(namespace, digest)?.size;
         if size > max {
             return Err(Error::TooLarge { digest: digest.clone(), size, max });
         }
+        let file = self.open_file(digest, size).await?;
         let path = self.0.files.blob(digest);
         let read = move |_: &Shared| {
             let length = usize::try_from(size).map_err(|_| Error::PastEnd(size))?;
@@ -225,26 +235,43 @@ impl Content {
         claimed.await
     }
 
-    /// Deletes a blob's file if no namespace has the blob.
+    /// Deletes a blob's file if no namespace has the blob. What a process of others keeps goes when it
+    /// can be reached; nobody waits for that.
     pub(crate) async fn reclaim(&self, digest: &Digest) -> Result<()> {
+        if let Some(there) = &self.0.there {
+            there.unused(digest);
+            return Ok(());
+        }
         let _lock = self.0.blob_locks.lock(digest).await;
         self.unlink_if_unused(digest).await
     }
 
     /// As [`Content::reclaim`], for callers that hold the blob's lock.
     pub(super) async fn unlink_if_unused(&self, digest: &Digest) -> Result<()> {
+        if let Some(there) = &self.0.there {
+            there.unused(digest);
+            return Ok(());
+        }
         let digest = digest.clone();
-        let unlink = move |shared: &Shared| {
-            let held = shared.store.read(|txn| {
-                Ok::<_, Error>(txn.range(&HOLDERS, (digest.as_str(),))?.next().is_some())
-            })?;
-            if held { Ok(()) } else { shared.files.remove_blob(&digest) }
+        let unlink = move |shared: &Shared| match is_held(shared, &digest)? {
+            true => Ok(()),
+            false => shared.files.remove_blob(&digest),
         };
         self.0.blocking("delete blob", unlink).await
     }
 
+    /// Removes a blob from the process that keeps it, if no namespace has the blob.
+    pub(super) async fn remove_if_unused(&self, there: &There, digest: &Digest) -> Result<()> {
+        let _lock = self.0.blob_locks.lock(digest).await;
+        if is_held(&self.0, digest)? { Ok(()) } else { there.remove(digest).await }
+    }
+
     /// The blob's file, if a namespace that shares its blobs has this one in the size wanted.
-    pub(super) fn elsewhere(&self, digest: &Digest, size: u64) -> Result<Option<(File, u64)>> {
+    pub(super) async fn elsewhere(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<(File, u64)>> {
         let sharing = self.0.sharing;
         let held = self.0.store.read(|txn| {
             for holder in txn.range(&HOLDERS, (digest.as_str(),))? {
@@ -257,7 +284,7 @@ impl Content {
         })?;
         let Some(held) = held.filter(|held| size == 0 || size == *held) else { return Ok(None) };
         // Gone since it was read, or damaged: it is written anew.
-        Ok(self.0.files.open_blob(digest, held).ok().map(|file| (file, held)))
+        Ok(self.open_file(digest, held).await.ok().map(|file| (file, held)))
     }
 
     pub(super) fn check_lease(&self, scope: &Scope) -> Result<()> {
@@ -271,6 +298,14 @@ impl Content {
         let found = self.0.store.read(|txn| Ok::<_, Error>(txn.get(&LEASES, &key)?))?;
         Ok(found.is_some())
     }
+}
+
+/// Whether a namespace has a blob.
+fn is_held(shared: &Shared, digest: &Digest) -> Result<bool> {
+    let read = |txn: &berth_store::Read| {
+        Ok::<_, Error>(txn.range(&HOLDERS, (digest.as_str(),))?.next().is_some())
+    };
+    shared.store.read(read)
 }
 
 fn is_shareable(txn: &berth_store::Read, namespace: &str) -> Result<bool> {

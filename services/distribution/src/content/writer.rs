@@ -42,7 +42,7 @@ impl Content {
             if self.claim(scope, digest).await?.is_some() {
                 return Err(Error::ContentExists(digest.clone()));
             }
-            present = self.elsewhere(digest, expected.size)?;
+            present = self.elsewhere(digest, expected.size).await?;
         }
         let ingest = Id::new(&scope.namespace, INGESTS, reference);
         let change = self.0.change(scope, &[ingest], &Default::default()).await?;
@@ -248,8 +248,14 @@ impl Writer {
         let content = self.content.clone();
         let _lock = content.0.blob_locks.lock(&info.digest).await;
         let shared = matches!(self.state, State::Shared { .. });
-        if shared && !content.0.files.blob(&info.digest).exists() {
-            self.copy().await?;
+        if shared {
+            let is_kept = match &content.0.there {
+                None => content.0.files.blob(&info.digest).exists(),
+                Some(there) => there.has(&info.digest, info.size).await?,
+            };
+            if !is_kept {
+                self.copy().await?;
+            }
         }
         let file = match &self.state {
             State::Idle(work) => Some(

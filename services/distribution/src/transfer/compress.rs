@@ -23,7 +23,7 @@ impl Store {
         let key = format!("compress-{}-{}", uuid::Uuid::new_v4().simple(), layer.digest);
         let writer = self.writer_by(&key, Expected::default()).await?;
         let writer = writer.ok_or(Error::Worker { step: "open an ingest" })?;
-        let (file, handle) = (self.open(&layer.digest)?.0, Handle::current());
+        let (file, handle) = (self.open(&layer.digest).await?.0, Handle::current());
         let packed = tokio::task::spawn_blocking(move || pack(file, Ingest { writer, handle }));
         let mut writer = packed.await.map_err(|_| Error::Worker { step: "pack layer" })??;
         let (size, plain) = (writer.offset(), layer.digest.to_string());

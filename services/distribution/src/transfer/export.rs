@@ -141,7 +141,7 @@ impl<'a> Layout<'a> {
                 self.tell_docker(target, *manifest, name);
             }
             Document::Index(index) => {
-                self.blob(target)?;
+                self.blob(target).await?;
                 let platforms = match self.how.platforms.as_slice() {
                     [] => vec![platform::host()],
                     given => given.to_vec(),
@@ -178,7 +178,7 @@ impl<'a> Layout<'a> {
         depth: usize,
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
-            if !self.blob(descriptor)? {
+            if !self.blob(descriptor).await? {
                 return Ok(());
             }
             let media_type = &descriptor.media_type;
@@ -196,9 +196,9 @@ impl<'a> Layout<'a> {
                     }
                 }
                 Document::Manifest(manifest) => {
-                    self.blob(&manifest.config)?;
+                    self.blob(&manifest.config).await?;
                     for layer in &manifest.layers {
-                        self.blob(layer)?;
+                        self.blob(layer).await?;
                     }
                 }
             }
@@ -207,7 +207,7 @@ impl<'a> Layout<'a> {
     }
 
     /// `false`: it was left out.
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<bool> {
+    async fn blob(&mut self, descriptor: &Descriptor) -> Result<bool> {
         if self.how.skip_non_distributable && media::is_non_distributable(&descriptor.media_type) {
             return Ok(false);
         }
@@ -215,7 +215,7 @@ impl<'a> Layout<'a> {
         if !self.blobs.insert(digest.clone()) {
             return Ok(true);
         }
-        let (file, size) = self.store.open(&digest)?;
+        let (file, size) = self.store.open(&digest).await?;
         self.algorithms.insert(digest.algorithm().name());
         let (name, source) = (path(&digest), Source::Blob(digest, file));
         self.entries.push(Entry { name, mode: 0o444, size, source });

@@ -137,7 +137,7 @@ impl Store {
         let mut layers = Vec::new();
         for plain in plain {
             let mut layer = packed.get(&plain.digest).cloned().unwrap_or(plain);
-            layer.media_type = self.layer_type(&layer)?;
+            layer.media_type = self.layer_type(&layer).await?;
             if compress && layer.media_type == media::DOCKER_LAYER {
                 layer = self.compressed(&layer).await?;
             }
@@ -173,8 +173,8 @@ impl Store {
     }
 
     /// Docker's archives do not say how their layers are packed; their first bytes do.
-    fn layer_type(&self, layer: &Descriptor) -> Result<String> {
-        let (file, _) = self.open(&layer.digest)?;
+    async fn layer_type(&self, layer: &Descriptor) -> Result<String> {
+        let (file, _) = self.open(&layer.digest).await?;
         let mut first = Vec::new();
         file.take(4).read_to_end(&mut first).map_err(archive::Error::Read)?;
         Ok(match packing(&first) {

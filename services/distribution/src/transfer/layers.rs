@@ -1,6 +1,6 @@
 //! An image's layers: fetched, applied and committed, as much at once as can be.
 
-use futures::future::{self, BoxFuture};
+use futures::future::{self, BoxFuture, FutureExt};
 use tokio::sync::oneshot;
 
 use super::fetch;
@@ -150,7 +150,11 @@ impl Walk<'_> {
         at: usize,
         layer: &Descriptor,
     ) -> Result<Staging> {
-        let open = || Ok::<_, Error>(self.store.open(&layer.digest)?.0);
+        let open = || {
+            let (store, digest) = (self.store.clone(), layer.digest.clone());
+            let opened = async move { Ok::<_, Error>(store.open(&digest).await?.0) };
+            opened.boxed()
+        };
         unpacker.apply_file(at, layer, &open).await
     }
 

@@ -259,7 +259,7 @@ impl Push<'_> {
         let info = self.store.find(&descriptor.digest)?;
         let mut outgoing = self.outgoing(descriptor, info.as_ref(), above);
         if let Some(info) = &info {
-            outgoing.file = Some(Arc::new(self.store.open(&info.digest)?.0));
+            outgoing.file = Some(Arc::new(self.store.open(&info.digest).await?.0));
         }
         let push = self.repository.push_blob(&outgoing);
         let watch = watch(&outgoing.sent, &progress);

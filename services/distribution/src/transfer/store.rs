@@ -139,8 +139,8 @@ impl Store {
     }
 
     /// Opens a blob at its begin.
-    pub(super) fn open(&self, digest: &Digest) -> Result<(File, u64)> {
-        Ok(self.content.open(&self.scope.namespace, digest)?)
+    pub(super) async fn open(&self, digest: &Digest) -> Result<(File, u64)> {
+        Ok(self.content.open(&self.scope.namespace, digest).await?)
     }
 
     /// A small blob whole.

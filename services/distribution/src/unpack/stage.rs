@@ -7,6 +7,7 @@ use std::sync::Arc;
 use berth_errors::Code;
 use berth_ids::{Digest, Labels, Namespace};
 use berth_lifecycle::Tasks;
+use futures::future::BoxFuture;
 
 use super::chain::chain_ids;
 use super::error::Error;
@@ -184,12 +185,12 @@ impl Unpacker {
         &self,
         layer: usize,
         descriptor: &Descriptor,
-        open: &(dyn Fn() -> Result<File, E> + Sync),
+        open: &(dyn Fn() -> BoxFuture<'static, Result<File, E>> + Sync),
     ) -> Result<Staging, E> {
         let mut tries = 1;
         loop {
             let staging = Staging::new(&self.owner);
-            let file = open()?;
+            let file = open().await?;
             match self.apply(layer, descriptor, &staging, file.into()).await {
                 Ok(applied) => {
                     self.check(layer, descriptor, &applied)?;
