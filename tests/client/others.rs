@@ -123,7 +123,7 @@ async fn tasks_are_refused_as_containerd_does() -> Result<()> {
     let create = services::CreateTaskRequest { container_id: id.clone(), ..Default::default() };
     refused(tasks.create(client.request(create)).await, Code::AlreadyExists, "already exists")?;
     let delete = || client.request(services::DeleteTaskRequest { container_id: id.clone() });
-    refused(tasks.delete(delete()).await, Code::FailedPrecondition, "")?;
+    refused(tasks.delete(delete()).await, Code::Unknown, "cannot delete a running process")?;
     let start = services::StartRequest { container_id: id.clone(), exec_id: "none".into() };
     refused(tasks.start(client.request(start)).await, Code::NotFound, "")?;
     let kill = |exec_id: &str, signal: u32| {

@@ -91,16 +91,16 @@ async fn what_a_sandbox_uses_is_what_the_container_of_its_name_uses() {
     let node = Node::new();
     let shim = node.shim("s2", &spec(&["sleep", "1000"])).await;
     create(&shim, "s2").await;
-    let metrics = of::<wire::SandboxMetricsRequest>("s2");
+    let asked = of::<wire::SandboxMetricsRequest>("s2");
     // Without one it has no processes, and nothing to measure.
     let answer: wire::SandboxMetricsResponse =
-        call(&shim, "SandboxMetrics", &metrics).await.unwrap();
+        call(&shim, "SandboxMetrics", &asked).await.unwrap();
     let none = answer.metrics.unwrap();
     assert!(none.id == "s2" && none.timestamp.is_some() && none.data.is_none(), "{none:?}");
     shim.create(Io::default()).await;
     shim.start("").await.unwrap();
     let answer: wire::SandboxMetricsResponse =
-        call(&shim, "SandboxMetrics", &metrics).await.unwrap();
+        call(&shim, "SandboxMetrics", &asked).await.unwrap();
     let metrics = answer.metrics.unwrap();
     assert_eq!(metrics.id, "s2");
     assert!(metrics.timestamp.is_some());
@@ -112,8 +112,12 @@ async fn what_a_sandbox_uses_is_what_the_container_of_its_name_uses() {
     assert!(pids >= 1, "a container without a process");
     shim.kill("", 9, false).await.unwrap();
     shim.wait("").await;
-    assert_eq!(refused(&shim, "SandboxMetrics", "s2").await, Code::NotFound);
+    // Its cgroup is there until it is deleted.
+    let ended: wire::SandboxMetricsResponse = call(&shim, "SandboxMetrics", &asked).await.unwrap();
+    assert!(ended.metrics.unwrap().data.is_some());
     shim.delete("").await.unwrap();
+    let gone: wire::SandboxMetricsResponse = call(&shim, "SandboxMetrics", &asked).await.unwrap();
+    assert!(gone.metrics.unwrap().data.is_none());
     end_sandbox(&shim, "s2").await;
 }
 
