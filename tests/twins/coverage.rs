@@ -8,18 +8,13 @@ use anyhow::{Context, Result, ensure};
 use berth_testkit::program;
 
 /// Commands and flags that are not run, and why.
-const NOT_RUN: [(&str, &str); 17] = [
+const NOT_RUN: [(&str, &str); 12] = [
     ("pprof block", GO),
     ("pprof goroutines", GO),
     ("pprof heap", GO),
     ("pprof profile", GO),
     ("pprof threadcreate", GO),
     ("pprof trace", GO),
-    ("containers checkpoint", CRIU),
-    ("containers restore", CRIU),
-    ("tasks checkpoint --exit", CRIU),
-    ("tasks checkpoint --image-path", CRIU),
-    ("tasks checkpoint --work-path", CRIU),
     ("run --gpus", "wants a graphics card and its maker's programs"),
     ("run --rdt-class", "wants a processor with resctrl"),
     ("run --runc-systemd-cgroup", "wants systemd, which test machines do not run"),
@@ -29,7 +24,6 @@ const NOT_RUN: [(&str, &str); 17] = [
 ];
 
 const GO: &str = "what Go tells of a program written in it";
-const CRIU: &str = "wants criu, which does not run on the test machines' kernel";
 const APPARMOR: &str = "wants a kernel with AppArmor";
 
 /// Commands with the same flags: one of them shows a flag for all.
