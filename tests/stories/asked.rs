@@ -105,6 +105,7 @@ fn sandboxes_and_snapshots_are_found_and_refused_as_containerd_does() -> Result<
         let request = snapshots::PrepareSnapshotRequest {
             snapshotter: "native".into(),
             key: "k".into(),
+            labels: labels(&[("containerd.io/gc.root", "1")]),
             ..Default::default()
         };
         client.prepare(on(request)?).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use berth_testkit::{Session, until};
 
 use crate::stage::Stage;
@@ -78,22 +78,26 @@ fn records_of_every_kind_are_told_of() -> Result<()> {
     stage.ctr("snapshots commit events-done events-active")?;
     stage.ctr("snapshots rm events-done")?;
     stage.ctr("containers rm events-record")?;
-    events.expect("/containers/delete")?;
-    let printed = events.printed();
-    let image = image.to_owned();
-    for (topic, named) in [
+    let wanted = [
         ("/namespaces/create", "events-ns"),
         ("/namespaces/delete", "events-ns"),
-        ("/images/update", image.as_str()),
+        ("/images/update", image),
         ("/containers/create", "events-record"),
         ("/containers/update", "events-record"),
         ("/snapshot/prepare", "events-active"),
         ("/snapshot/commit", "events-done"),
         ("/snapshot/remove", "events-done"),
         ("/containers/delete", "events-record"),
-    ] {
-        let told = printed.lines().filter(|line| line.contains(topic) && line.contains(named));
-        assert_eq!(told.count(), 1, "{topic} of {named} in {printed}");
+    ];
+    let told = |(topic, named): (&str, &str)| {
+        let printed = events.printed();
+        printed.lines().filter(|line| line.contains(topic) && line.contains(named)).count()
+    };
+    // Of different services events come in any order.
+    let all = || wanted.into_iter().all(|event| told(event) > 0);
+    until("each is told", Duration::from_secs(20), all).with_context(|| events.printed())?;
+    for event in wanted {
+        assert_eq!(told(event), 1, "{event:?} in {}", events.printed());
     }
     Ok(())
 }
