@@ -66,6 +66,11 @@ impl Streams {
         taken.ok_or_else(|| Status::not_found(format!("stream {id:?}: not found")))
     }
 
+    /// Lets go of those that nothing keeps any more.
+    fn forget_over(&self) {
+        self.all().retain(|_, waiting| !waiting.over.is_cancelled());
+    }
+
     fn register(&self, key: Key, waiting: Waiting) -> Result<(), Status> {
         let mut all = self.all();
         // The clients of these have gone away without a call taking them.
@@ -130,6 +135,7 @@ impl wire::streaming_server::Streaming for Service {
         let waiting = Waiting { stream: Stream { from, to }, over: over.clone() };
         self.streams.register((scope.namespace, id), waiting)?;
         let (stop, ended) = (self.tasks.token(), over.clone());
+        let streams = self.streams.clone();
         self.tasks.spawn("stream-inbound", async move {
             let forwarding = pass_on(&mut inbound, &forward);
             // Whoever took the stream may be done with it before the client is.
@@ -137,9 +143,12 @@ impl wire::streaming_server::Streaming for Service {
                 () = forwarding => {}
                 () = forward.closed() => {}
                 () = ended.cancelled() => {
+                    // One that nobody has taken: nobody reads what waits in it.
+                    streams.forget_over();
                     let words = "stream: nothing keeps it any more, its lease is gone";
-                    // Whoever has taken it may have let go of it already.
-                    let _ = forward.send(Err(Status::cancelled(words))).await;
+                    // Whoever has taken it may have let go of it already, or may be slow.
+                    let told = forward.send(Err(Status::cancelled(words)));
+                    let _ = stop.run_until_cancelled(told).await;
                 }
                 () = stop.cancelled() => {}
             }

@@ -195,6 +195,22 @@ async fn a_leased_stream_ends_with_what_keeps_it() {
     assert!(unleased.message().now_or_never().is_none(), "no lease was asked for");
 }
 
+/// Nobody reads what the client has sent, and its queue is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_that_nobody_has_taken_goes_with_its_lease() {
+    let kit = Kit::start().await;
+    let lease = kit.lease("l").await;
+    let (client, mut leased) = open_under(&kit, &lease, "leased").await;
+    for _ in 0..40 {
+        client.send(pack(&types::Data::default())).await.unwrap();
+    }
+    end_lease(&kit, &lease).await;
+    ends(&mut leased).await;
+    let waiting = kit.tasks.drain(Duration::from_secs(10)).await;
+    assert!(!waiting.contains(&"stream-inbound"), "it waits for somebody to read");
+    drop(client);
+}
+
 /// As containerd has it: what a lease keeps ends with it also while it is used.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_in_use_ends_with_its_lease() {
