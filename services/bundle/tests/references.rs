@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
 
 use berth_bundle::Error;
-use berth_bundle::snapshots::{Caller, Kind, LabelChange, Snapshots};
+use berth_bundle::snapshots::{Caller, Kind, LabelChange, LeaseRow, Snapshots};
 use berth_epochs::Flat;
 use berth_store::Store;
 use futures::poll;
@@ -75,6 +75,32 @@ async fn begin_waits_for_changes_that_nobody_waits_for(node: &Node, s: &Snapshot
     assert!(poll!(begun.as_mut()).is_pending());
     drop(release);
     begun.await;
+}
+
+/// What a lease comes to hold is used: an epoch that begins before its row is written waits for that.
+async fn begin_waits_for_holds(node: &Node, s: &Snapshots, name: &str) {
+    prepare(s, name, "k", "").await.unwrap();
+    quiet(s).await;
+    let leased = Caller { lease: Some(("l".to_owned(), 7)), ..caller() };
+    let row = || LeaseRow { incarnation: 7, kind: format!("snapshots/{name}"), id: "k".to_owned() };
+    let release = hold(&node.store()).await;
+    let mut holding = pin!(s.hold_present(leased, name, "k"));
+    assert!(poll!(holding.as_mut()).is_pending());
+    let mut begun = pin!(s.begin(2));
+    assert!(poll!(begun.as_mut()).is_pending(), "the lease's row is not written");
+    drop(release);
+    let (held, ()) = tokio::join!(holding, begun);
+    assert!(held.unwrap());
+    let release = hold(&node.store()).await;
+    let mut adding = pin!(s.add_hold("default".to_owned(), "other".to_owned(), row()));
+    assert!(poll!(adding.as_mut()).is_pending());
+    let mut begun = pin!(s.begin(3));
+    assert!(poll!(begun.as_mut()).is_pending(), "the other lease's row is not written");
+    drop(release);
+    let (added, ()) = tokio::join!(adding, begun);
+    added.unwrap();
+    assert_eq!(s.holds("default", "l").unwrap().len(), 1);
+    assert_eq!(s.holds("default", "other").unwrap().len(), 1);
 }
 
 async fn an_open_epoch_is_told_of_references(node: &Node, s: &Snapshots, name: &str) {
@@ -159,6 +185,7 @@ async fn flat_things() {
 async fn begin_waits() {
     on_all(begin_waits_for_changes_that_announced_nothing).await;
     on_all(begin_waits_for_changes_that_nobody_waits_for).await;
+    on_all(begin_waits_for_holds).await;
 }
 
 #[tokio::test]

@@ -102,8 +102,11 @@ impl Snapshots {
         row: LeaseRow,
     ) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
+        // No epoch begins between what is told here of what it keeps and the row.
+        let entered = self.shared.epochs.enter();
         self.shared.rely((namespace.clone(), row.kind.clone(), row.id.clone())).await?;
         let add = move |txn: &Write| {
+            let _until_committed = &entered;
             shared.fences.check(&namespace)?;
             shared.record_hold(txn, &namespace, &lease, &row)
         };
@@ -121,9 +124,11 @@ impl Snapshots {
         key: &str,
     ) -> Result<bool, Error> {
         let snapshotter = self.resolve(snapshotter)?;
+        let entered = self.shared.epochs.enter();
         self.shared.rely_on(caller.namespace.as_str(), snapshotter, key).await?;
         let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
         let hold = move |txn: &Write| {
+            let _until_committed = &entered;
             let place = (caller.namespace.as_str(), snapshotter, &*key);
             let present = txn.get(&SNAPSHOTS, &place)?.is_some();
             if present {
