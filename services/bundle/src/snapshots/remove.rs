@@ -10,6 +10,7 @@ use std::sync::Arc;
 use berth_ids::Namespace;
 use berth_store::Write;
 use rustix::fs::{CWD, Mode, OFlags};
+use tokio::task::JoinHandle;
 
 use super::driver::{Deletion, Driver};
 use super::records::{LEASES, Record, SNAPSHOTS};
@@ -44,9 +45,11 @@ impl Snapshots {
         };
         let id = self.shared.store.commit("remove snapshot", delete).await?;
         self.shared.news.deleted();
-        self.gone(namespace, snapshotter, key.to_owned(), id)?;
-        if self.shared.driver(snapshotter).is_ok_and(Driver::is_sync) {
-            self.cleared().await;
+        let deletion = self.gone(namespace, snapshotter, key.to_owned(), id)?;
+        let is_sync = self.shared.driver(snapshotter).is_ok_and(Driver::is_sync);
+        if let Some(deletion) = deletion.filter(|_| is_sync) {
+            // Only a process that ends gives it up, and the next start does it then.
+            let _ = deletion.await;
         }
         Ok(())
     }
@@ -65,22 +68,26 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Answers the deletion of its directory, if that goes on in the background.
     fn gone(
         &self,
         namespace: &Namespace,
         snapshotter: &'static str,
         key: String,
         id: u64,
-    ) -> Result<(), Error> {
-        match self.shared.proxied(snapshotter) {
-            Some(proxied) => proxied.wake(),
+    ) -> Result<Option<JoinHandle<()>>, Error> {
+        let deletion = match self.shared.proxied(snapshotter) {
+            Some(proxied) => {
+                proxied.wake();
+                None
+            }
             None => {
                 let directory = self.shared.driver(snapshotter)?.directory(id);
-                self.shared.discard(snapshotter, directory);
+                self.shared.delete_later(snapshotter, directory)
             }
-        }
+        };
         self.tell(namespace, snapshotter, Change::Removed { key });
-        Ok(())
+        Ok(deletion)
     }
 
     /// Waits until the directories of snapshots that were removed before are gone.
@@ -115,18 +122,23 @@ impl Snapshots {
 impl Shared {
     /// Moves a directory that no record names to the trash and deletes it in the background.
     pub(super) fn discard(&self, snapshotter: &str, directory: PathBuf) {
-        let Ok(driver) = self.driver(snapshotter) else { return };
+        drop(self.delete_later(snapshotter, directory));
+    }
+
+    /// The same; answers the deletion, if one goes on.
+    fn delete_later(&self, snapshotter: &str, directory: PathBuf) -> Option<JoinHandle<()>> {
+        let driver = self.driver(snapshotter).ok()?;
         let trash = driver.trash();
         let name = directory.file_name().unwrap_or_default();
         let target = trash.join(format!("{}-{}", self.new_id(), name.to_string_lossy()));
         match driver.throw_away(&directory, &target) {
             Ok(true) => {}
-            Ok(false) => return,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Ok(false) => return None,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
                 // It has no record, so nobody sees it; the next start or Cleanup tries again.
                 tracing::warn!(%error, "a removed snapshot's directory stays for now");
-                return;
+                return None;
             }
         }
         let (deleting, deletion) = (self.deletions.token(), driver.deletion());
@@ -137,8 +149,11 @@ impl Shared {
             }
         };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(delete)),
-            Err(_) => delete(),
+            Ok(runtime) => Some(runtime.spawn_blocking(delete)),
+            Err(_) => {
+                delete();
+                None
+            }
         }
     }
 }
