@@ -15,6 +15,7 @@ mod docker;
 mod docs;
 mod images;
 mod keys;
+mod leaving;
 mod logins;
 mod main_job;
 mod mounts;

@@ -9,8 +9,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 use wire::collector_server::Collector;
 
-use super::Context;
-use super::layers::closing;
+use super::{Context, closing};
 use crate::Error;
 use crate::gc::NodeKey;
 use crate::snapshots::Node;

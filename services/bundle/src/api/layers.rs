@@ -87,8 +87,7 @@ impl Layers for Context {
             let asking = async move {
                 snapshots.ask(caller, &r.snapshotter, &r.chain_id, &r.parent, labels).await
             };
-            let asked = self.tasks.spawn("ask for layer", asking).await.map_err(|_| closing())?;
-            present = asked.map_err(status)?;
+            present = self.to_its_end("ask for layer", asking).await?;
         }
         Ok(Response::new(wire::HoldLayerResponse { present }))
     }
@@ -121,9 +120,4 @@ impl Layers for Context {
 #[allow(clippy::result_large_err, reason = "handlers return Status")]
 pub(super) fn namespace(name: &str) -> Result<berth_ids::Namespace, Status> {
     name.parse().map_err(|error: berth_ids::Error| status(error))
-}
-
-/// The process is ending.
-pub(super) fn closing() -> Status {
-    Status::unavailable("bundle is stopping, try again: unavailable")
 }

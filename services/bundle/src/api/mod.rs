@@ -21,6 +21,7 @@ use berth_proto::containerd::services as containerd;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Request, Status};
 
+use crate::Error;
 use crate::differs::Differs;
 use crate::layer::Limits;
 use crate::mounts::Activations;
@@ -56,6 +57,17 @@ impl Context {
         Ok(Caller { namespace: namespace(request)?, lease: None })
     }
 
+    /// Makes a change to its end, also when its client leaves meanwhile: what is on record was told of,
+    /// and no directory is left that belongs to nothing.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        change: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let done = self.tasks.spawn(name, change).await.map_err(|_| closing())?;
+        done.map_err(status)
+    }
+
     /// In whose name a call is made, its namespace registered and its lease resolved.
     async fn writer<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let namespace = namespace(request)?;
@@ -78,6 +90,11 @@ impl Context {
         };
         Ok(Caller { namespace, lease })
     }
+}
+
+/// The process is ending.
+fn closing() -> Status {
+    Status::unavailable("bundle is stopping, try again: unavailable")
 }
 
 /// Every service on one socket.

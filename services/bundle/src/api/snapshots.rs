@@ -30,10 +30,12 @@ impl Snapshots for Context {
     ) -> Result<Response<wire::PrepareSnapshotResponse>, Status> {
         let caller = self.writer(&request).await?;
         let r = request.into_inner();
-        let labels = labels_in(r.labels);
-        let made =
-            self.snapshots.create(caller, &r.snapshotter, Kind::Active, &r.key, &r.parent, labels);
-        let mounts = mounts_out(made.await.map_err(status)?);
+        let (snapshots, labels) = (self.snapshots.clone(), labels_in(r.labels));
+        let make = async move {
+            let kind = Kind::Active;
+            snapshots.create(caller, &r.snapshotter, kind, &r.key, &r.parent, labels).await
+        };
+        let mounts = mounts_out(self.to_its_end("prepare snapshot", make).await?);
         Ok(Response::new(wire::PrepareSnapshotResponse { mounts }))
     }
 
@@ -43,10 +45,12 @@ impl Snapshots for Context {
     ) -> Result<Response<wire::ViewSnapshotResponse>, Status> {
         let caller = self.writer(&request).await?;
         let r = request.into_inner();
-        let labels = labels_in(r.labels);
-        let made =
-            self.snapshots.create(caller, &r.snapshotter, Kind::View, &r.key, &r.parent, labels);
-        let mounts = mounts_out(made.await.map_err(status)?);
+        let (snapshots, labels) = (self.snapshots.clone(), labels_in(r.labels));
+        let make = async move {
+            let kind = Kind::View;
+            snapshots.create(caller, &r.snapshotter, kind, &r.key, &r.parent, labels).await
+        };
+        let mounts = mounts_out(self.to_its_end("view snapshot", make).await?);
         Ok(Response::new(wire::ViewSnapshotResponse { mounts }))
     }
 
@@ -67,10 +71,11 @@ impl Snapshots for Context {
     ) -> Result<Response<()>, Status> {
         let caller = self.writer(&request).await?;
         let r = request.into_inner();
-        let labels = labels_in(r.labels);
-        let done =
-            self.snapshots.commit(caller, &r.snapshotter, &r.name, &r.key, &r.parent, labels);
-        done.await.map_err(status)?;
+        let (snapshots, labels) = (self.snapshots.clone(), labels_in(r.labels));
+        let commit = async move {
+            snapshots.commit(caller, &r.snapshotter, &r.name, &r.key, &r.parent, labels).await
+        };
+        self.to_its_end("commit snapshot", commit).await?;
         Ok(Response::new(()))
     }
 
@@ -81,8 +86,10 @@ impl Snapshots for Context {
         // Nothing is made, and a lease that is gone holds nothing: nobody else is asked.
         let (namespace, lease) = (berth_grpc::namespace(&request)?, berth_grpc::lease(&request));
         let r = request.into_inner();
-        let removed = self.snapshots.remove(&namespace, lease, &r.snapshotter, &r.key);
-        removed.await.map_err(status)?;
+        let snapshots = self.snapshots.clone();
+        let remove =
+            async move { snapshots.remove(&namespace, lease, &r.snapshotter, &r.key).await };
+        self.to_its_end("remove snapshot", remove).await?;
         Ok(Response::new(()))
     }
 
