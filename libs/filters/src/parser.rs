@@ -141,29 +141,68 @@ impl<'a> Parser<'a> {
 }
 
 fn regex(value: String) -> Result<Regex, Error> {
-    Regex::new(&unquoted(&value))
-        .map_err(|error| Error::Regex { value, message: error.to_string() })
+    let parsed =
+        plain(&value).and_then(|plain| Regex::new(&plain).map_err(|error| error.to_string()));
+    parsed.map_err(|message| Error::Regex { value, message })
 }
 
-/// The same expression without `\Q…\E`, which Go's have: what is between stands for itself.
-fn unquoted(value: &str) -> String {
+/// The same expression as the crate reads it: without `\Q…\E`, which Go's have: what is between stands
+/// for itself. Refuses flags that Go has not.
+fn plain(value: &str) -> Result<String, String> {
     let (mut out, mut rest) = (String::with_capacity(value.len()), value);
-    while let Some(at) = rest.find('\\') {
-        let (before, escape) = rest.split_at(at);
+    while let Some(at) = rest.find(['\\', '[', '(']) {
+        let (before, here) = rest.split_at(at);
         out.push_str(before);
-        if let Some(quoted) = escape.strip_prefix("\\Q") {
+        if let Some(quoted) = here.strip_prefix("\\Q") {
             let (text, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
             out.push_str(&regex_lite::escape(text));
             rest = after;
-        } else {
-            // With what it escapes: of `\\Q` the Q is a letter.
-            let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
-            out.push_str(&escape[..length]);
-            rest = &escape[length..];
+            continue;
         }
+        if let Some(flag) = foreign_flag(here) {
+            return Err(format!("invalid or unsupported Perl syntax: flag {flag}"));
+        }
+        let length = match here.as_bytes()[0] {
+            b'[' => class(here),
+            b'(' => 1,
+            _ => escaped(here),
+        };
+        let (taken, after) = here.split_at(length);
+        out.push_str(taken);
+        rest = after;
     }
     out.push_str(rest);
-    out
+    Ok(out)
+}
+
+/// The length of a backslash and what it escapes: of `\\Q` the Q is a letter.
+fn escaped(text: &str) -> usize {
+    1 + text[1..].chars().next().map_or(0, char::len_utf8)
+}
+
+/// The length of the class that a text begins with. Nothing in it is quoted: `\Q` there is refused by
+/// the crate, as by Go.
+fn class(text: &str) -> usize {
+    let mut at = if text.starts_with("[^") { 2 } else { 1 };
+    // First it stands for itself.
+    at += usize::from(text[at..].starts_with(']'));
+    while let Some(next) = text[at..].chars().next() {
+        let named = text[at..].strip_prefix("[:").and_then(|name| name.find(":]"));
+        at += match next {
+            ']' => return at + 1,
+            '\\' => escaped(&text[at..]),
+            _ => named.map_or(next.len_utf8(), |length| length + 4),
+        };
+    }
+    at
+}
+
+/// A flag of the group that a text begins with which Go does not have.
+fn foreign_flag(text: &str) -> Option<char> {
+    let flags = text.strip_prefix("(?")?;
+    let flags = &flags[..flags.find([')', ':'])?];
+    let letters = flags.chars().all(|c| c.is_ascii_alphabetic() || c == '-');
+    flags.chars().find(|flag| letters && !"imsU-".contains(*flag))
 }
 
 fn is_field(c: char) -> bool {

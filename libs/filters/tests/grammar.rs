@@ -123,6 +123,37 @@ fn go_quotes_parts_of_expressions() {
     }
 }
 
+/// What the crate takes and Go does not.
+#[test]
+fn expressions_are_no_others_than_gos() {
+    for (expression, fits) in [
+        (r"[]\Q]", None),
+        (r"[\Qa]\E]", None),
+        (r"[^\]\Qx\E]", None),
+        (r"(?x)a b", None),
+        (r"(?i-x:a b)", None),
+        (r"(?R)a", None),
+        (r"[(?x)]", Some(true)),
+        (r"[[:alpha:]]\Qx\E", Some(true)),
+        (r"(?i)AX", Some(true)),
+        (r"(?s-i:ax)", Some(true)),
+        (r"(?P<x>a)x", Some(true)),
+        (r"(?:a)x", Some(true)),
+        (r"\(?x", Some(true)),
+        (r"[\]]\Q]\E", Some(false)),
+    ] {
+        let quoted = expression.replace('\\', r"\\");
+        match Filter::parse(&format!("name~=\"{quoted}\"")) {
+            Ok(filter) => {
+                assert_eq!(Some(filter.matches(&entry("ax", "", &[]))), fits, "{expression}");
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Regex { .. }) && fits.is_none(), "{expression}");
+            }
+        }
+    }
+}
+
 #[test]
 fn any_of_several_filters_may_match() {
     let filter = Filter::parse_any(&["name==baz", "other==abc"]).unwrap();
