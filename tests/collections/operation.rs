@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use berth_testkit::{sha256, until};
 
 use crate::Story;
@@ -249,7 +249,8 @@ impl Story {
                 self.client.release(&lease, &thing).await?;
                 self.model.leases.entry(lease).or_default().remove(&thing);
             }
-            _ => {}
+            Operation::Nothing => {}
+            other => bail!("{other:?} is of a thing"),
         }
         Ok(referred)
     }
