@@ -93,14 +93,12 @@ async fn what_a_sandbox_uses_is_what_the_container_of_its_name_uses() {
     create(&shim, "s2").await;
     let asked = of::<wire::SandboxMetricsRequest>("s2");
     // Without one it has no processes, and nothing to measure.
-    let answer: wire::SandboxMetricsResponse =
-        call(&shim, "SandboxMetrics", &asked).await.unwrap();
+    let answer: wire::SandboxMetricsResponse = call(&shim, "SandboxMetrics", &asked).await.unwrap();
     let none = answer.metrics.unwrap();
     assert!(none.id == "s2" && none.timestamp.is_some() && none.data.is_none(), "{none:?}");
     shim.create(Io::default()).await;
     shim.start("").await.unwrap();
-    let answer: wire::SandboxMetricsResponse =
-        call(&shim, "SandboxMetrics", &asked).await.unwrap();
+    let answer: wire::SandboxMetricsResponse = call(&shim, "SandboxMetrics", &asked).await.unwrap();
     let metrics = answer.metrics.unwrap();
     assert_eq!(metrics.id, "s2");
     assert!(metrics.timestamp.is_some());

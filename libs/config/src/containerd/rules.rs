@@ -170,7 +170,11 @@ pub(super) const RULES: &[Rule] = &[
         &["bundle", "erofs", "ovl_mount_options"],
         How::Same,
     ),
-    rule(&["plugins", EROFS, "enable_fsverity"], &["bundle", "erofs", "enable_fsverity"], How::Same),
+    rule(
+        &["plugins", EROFS, "enable_fsverity"],
+        &["bundle", "erofs", "enable_fsverity"],
+        How::Same,
+    ),
     rule(&["plugins", EROFS, "set_immutable"], &["bundle", "erofs", "set_immutable"], How::Same),
     rule(&["plugins", EROFS, "default_size"], &["bundle", "erofs", "default_size"], How::Same),
     rule(&["plugins", EROFS_DIFF, "mkfs_options"], &["bundle", "erofs", "mkfs_options"], How::Same),

@@ -2,7 +2,7 @@
 //! configured, which then belongs to this snapshotter of this node and to nobody else.
 
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 

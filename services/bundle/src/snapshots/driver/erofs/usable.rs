@@ -1,7 +1,7 @@
 //! Whether images can be made, mounted and kept as configured here.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsopen};
