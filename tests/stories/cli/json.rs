@@ -14,6 +14,7 @@ fn lists_and_objects_are_printed_as_json() -> Result<()> {
     let run = stage.json(&format!("run -d --name json-run {image} sleep 600"))?;
     assert_eq!(run["id"], "json-run");
     assert_eq!(stage.json("start json-made")?["id"], "json-made");
+    stage.node.berth("wait json-made").output()?.ok()?;
 
     let images = stage.json("images")?;
     assert_eq!(images[0]["name"], image.as_str());

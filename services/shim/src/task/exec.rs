@@ -1,7 +1,5 @@
 //! Exec: a further process is added to a container; Start starts it.
 
-use std::collections::hash_map::Entry;
-
 use berth_proto::containerd::events::TaskExecAdded;
 use serde_json::Value;
 
@@ -37,19 +35,18 @@ impl Shim {
         }
         let container = self.container(&addition.id)?;
         let mut inner = container.inner();
+        // Before the state: a name that is taken is so in any.
+        if inner.execs.contains_key(&addition.exec) {
+            return Err(Error::Exists(addition.exec));
+        }
         match inner.state() {
             State::Created | State::Running => {}
             State::Paused => return Err(Error::Transition("cannot exec in a paused state")),
             State::Stopped => return Err(Error::Transition("cannot exec in a stopped state")),
         }
-        match inner.execs.entry(addition.exec.clone()) {
-            Entry::Occupied(_) => return Err(Error::Exists(addition.exec)),
-            Entry::Vacant(place) => {
-                let mut process = Process::new(&addition.exec, addition.stdio);
-                process.spec = serde_json::to_vec(&spec).map_err(Error::invalid("process spec"))?;
-                place.insert(process);
-            }
-        }
+        let mut process = Process::new(&addition.exec, addition.stdio);
+        process.spec = serde_json::to_vec(&spec).map_err(Error::invalid("process spec"))?;
+        inner.execs.insert(addition.exec.clone(), process);
         self.publisher
             .publish(&TaskExecAdded { container_id: container.id.clone(), exec_id: addition.exec });
         Ok(())
