@@ -70,6 +70,17 @@ impl Tasks {
         handle
     }
 
+    /// Starts a task that has no end of its own: it is dropped when the process begins to drain.
+    pub fn spawn_endless<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.token();
+        self.spawn(name, async move {
+            stop.run_until_cancelled(future).await;
+        });
+    }
+
     /// Cancelled when the process begins to drain.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
@@ -198,6 +209,13 @@ mod tests {
         let text = tasks.describe();
         assert!(text.starts_with("1 tasks\nwaiting: runs "), "{text}");
         assert!(!text.contains("waits 0."), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_of_its_own_holds_up_no_drain() {
+        let tasks = Tasks::new();
+        tasks.spawn_endless("endless", std::future::pending());
+        assert_eq!(tasks.drain(Duration::from_secs(5)).await, Vec::<&str>::new());
     }
 
     #[tokio::test]

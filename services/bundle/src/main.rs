@@ -29,10 +29,10 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
     let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
-    tasks.spawn("describe", describe_on_signal(SERVICE, tasks.clone()));
+    tasks.spawn_endless("describe", describe_on_signal(SERVICE, tasks.clone()));
     let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
     let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
-    tasks.spawn("reload", reload.run());
+    tasks.spawn_endless("reload", reload.run());
     notify_ready()?;
     let reason = shutdown_signal().await?;
     tracing::info!(reason, "stopping");

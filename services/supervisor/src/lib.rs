@@ -48,8 +48,11 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     let launcher = Arc::new(Launcher::new(args, generation)?);
     let tasks = Tasks::new();
     let (kept, first) = keep_all(&launcher, &tasks);
-    tasks.spawn("describe", describe_on_signal("berthd", tasks.clone()));
-    tasks.spawn("pass-on", pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1));
+    tasks.spawn_endless("describe", describe_on_signal("berthd", tasks.clone()));
+    tasks.spawn_endless(
+        "pass-on",
+        pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1),
+    );
     let services = launcher.clone();
     let reload = Reload {
         args: args.clone(),
@@ -62,7 +65,7 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
             let _ = services.told.send(Signal::HUP);
         },
     };
-    tasks.spawn("reload", reload.run());
+    tasks.spawn_endless("reload", reload.run());
 
     let told = shutdown_signal();
     tokio::pin!(told);
