@@ -165,7 +165,7 @@ fn a_configuration_is_read_again_and_a_bad_one_changes_nothing() -> Result<()> {
     let all = || node.log().is_ok_and(|log| log.matches(applied).count() == 5);
     until("all have read it", Duration::from_secs(10), all)?;
     node.berth("version").output()?.ok()?;
-    logged("DEBUG task{job=\"connection\"}: berth_gateway::front: client pid=")?;
+    logged("berth_gateway::front: client pid=")?;
 
     fs_err::write(node.path("berth.toml"), "[log]\nlevle = \"warn\"\n")?;
     let refused = reload()?.fails(1)?;

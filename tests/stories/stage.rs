@@ -22,6 +22,17 @@ impl Stage {
         Ok(Self { node: Node::start()?, image, registry })
     }
 
+    /// A node that has the image, and collects nothing that nobody deletes: what ctr 1.6 writes has
+    /// no lease, and goes with the next collection.
+    pub fn uncollected() -> Result<Self> {
+        let registry = Registry::start()?;
+        let image = Image::busybox()?.push(&registry, "busybox:1")?;
+        let config = "[distribution.gc]\nstartup_delay = \"0s\"\nmutation_threshold = 0\n";
+        let stage = Self { node: Node::start_with(config)?, image, registry };
+        stage.berth(&format!("pull -q {}", stage.image))?;
+        Ok(stage)
+    }
+
     /// A node that has the image.
     pub fn pulled() -> Result<Self> {
         let stage = Self::new()?;

@@ -47,7 +47,7 @@ fn images() -> Result<()> {
 
 #[test]
 fn content() -> Result<()> {
-    let stage = Stage::pulled()?;
+    let stage = Stage::uncollected()?;
     let digests: BTreeSet<String> =
         stage.ctr("content ls -q")?.lines().map(str::to_owned).collect();
     assert_eq!(digests.len(), 3, "manifest, config, layer: {digests:?}");

@@ -106,7 +106,11 @@ async fn samples(client: &Client, ids: &[String]) -> Result<HashMap<String, Samp
     let request = client.request(MetricsRequest { filters });
     let answer = client.tasks().metrics(request).await.step(|| "read metrics".to_owned())?;
     let metrics = answer.into_inner().metrics;
-    let wanted = |metric: &Metric| ids.is_empty() || ids.contains(&metric.id);
+    // What has ended is measured until it is deleted, and is shown to who asks for it.
+    let tasks = if ids.is_empty() { container::tasks(client).await? } else { Vec::new() };
+    let running =
+        |id: &String| tasks.iter().any(|task| task.id == *id && container::is_alive(task));
+    let wanted = |metric: &Metric| ids.contains(&metric.id) || running(&metric.id);
     Ok(metrics.into_iter().filter(wanted).filter_map(|m| Some((m.id.clone(), of(&m)?))).collect())
 }
 
