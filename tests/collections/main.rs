@@ -53,6 +53,9 @@ struct Story {
     kills: Kills,
     /// What could be reached before the present step.
     reached: BTreeSet<Thing>,
+    /// What flat leases alone have kept since it was last whole: what is below it may be gone, also
+    /// when they keep it no more and it was not collected yet.
+    flat: BTreeSet<Thing>,
     /// What of it was reached by more than flat leases.
     whole: BTreeSet<Thing>,
     /// Numbers what is made.
@@ -69,7 +72,8 @@ impl Story {
         let setting = Setting::make(&node, &client, &mut model).await?;
         let (random, kills) = (Random::new(seed), Kills::default());
         let (reached, whole) = (model.reachable(), model.whole());
-        Ok(Self { setting, node, client, model, random, kills, reached, whole, next: 0 })
+        let flat = BTreeSet::new();
+        Ok(Self { setting, node, client, model, random, kills, reached, flat, whole, next: 0 })
     }
 
     async fn tell(&mut self, steps: u64) -> Result<()> {
@@ -106,14 +110,15 @@ impl Story {
         }
         let reachable = self.model.reachable();
         let again: BTreeSet<_> = reachable.difference(&self.reached).cloned().collect();
-        let flat: BTreeSet<_> = self.reached.difference(&self.whole).cloned().collect();
-        let below_flat = self.model.made_whole(&flat);
+        self.flat.extend(self.reached.difference(&self.whole).cloned());
+        let below_flat = self.model.made_whole(&self.flat);
         let kept_alone = self.model.kept_alone(again.iter());
         let passing = kept_alone.iter().chain(again.intersection(&below_flat));
         for thing in passing.filter(|thing| !there.contains(*thing)) {
             self.model.gone(thing);
         }
         (self.reached, self.whole) = (self.model.reachable(), self.model.whole());
+        self.flat.retain(|thing| !self.whole.contains(thing));
         let lost: Vec<_> = self.reached.difference(&there).collect();
         ensure!(lost.is_empty(), "lost {lost:?}");
         let images: BTreeSet<_> = self.model.images.keys().cloned().collect();
