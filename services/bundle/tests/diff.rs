@@ -292,7 +292,9 @@ async fn equal_differences_are_equal_layers_and_no_later_than_asked() {
     for n in ["1", "2"] {
         for side in ["a", "b"] {
             fs::create_dir_all(at(&format!("{side}{n}/d"))).unwrap();
-            fs::write(at(&format!("{side}{n}/d/same")), "same").unwrap();
+            let same = fs::File::create(at(&format!("{side}{n}/d/same"))).unwrap();
+            // A file of another time is another file, whatever it holds.
+            same.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         }
         fs::write(at(&format!("a{n}/gone")), "x").unwrap();
         // In another order, and at another time: directories list them otherwise.
