@@ -167,18 +167,21 @@ fn takes(stage: &Stage) -> Result<Takes> {
     })
 }
 
-/// What the services have in memory that is in no file, in KiB: pages of programs are shared with the
+/// What each service has in memory that is in no file, in KiB: pages of programs are shared with the
 /// nodes of other tests, and count for more when those end.
-fn memory(stage: &Stage) -> Result<u64> {
-    let mut all = 0;
-    for service in SERVICES {
+fn memories(stage: &Stage) -> Result<Vec<u64>> {
+    let one = |service: &&str| {
         let path = format!("/proc/{}/smaps_rollup", stage.node.service_pid(service)?);
         let text = fs_err::read_to_string(path)?;
         let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
-        let line = line.context("no Pss_Anon")?;
-        all += line.trim().trim_end_matches(" kB").parse::<u64>()?;
-    }
-    Ok(all)
+        Ok(line.context("no Pss_Anon")?.trim().trim_end_matches(" kB").parse::<u64>()?)
+    };
+    SERVICES.iter().map(one).collect()
+}
+
+/// What all of them have together.
+fn memory(stage: &Stage) -> Result<u64> {
+    Ok(memories(stage)?.into_iter().sum())
 }
 
 /// The memory of a node at rest. Services look each 20 s whether they have come to rest, and let go
@@ -203,6 +206,7 @@ async fn a_full_node_serves_many_at_once_and_keeps_nothing() -> Result<()> {
     let time = Duration::from_secs(seconds());
     round(&stage, "warm", time / 3).await.context("the warm-up round")?;
     let before = rested(&stage)?;
+    let by_service = memories(&stage)?;
     let taken = takes(&stage)?;
     let did = round(&stage, "load", time).await.context("the round")?;
     let mut after = before;
@@ -214,6 +218,7 @@ async fn a_full_node_serves_many_at_once_and_keeps_nothing() -> Result<()> {
     })
     .with_context(|| format!("{before} KiB have become {after} KiB"))?;
     println!("{did} pieces of work in {time:?}; {before} KiB before, {after} KiB after");
+    println!("of {SERVICES:?}: {by_service:?} before, {:?} after", memories(&stage)?);
     let as_before = || takes(&stage).is_ok_and(|takes| takes == taken);
     until("all is let go of", REST, as_before)
         .with_context(|| format!("{taken:?} has become {:?}", takes(&stage)))

@@ -41,7 +41,7 @@ pub use image::{Blob, Family, Image, Packing, Recipe, sha256};
 pub use killable::Killable;
 pub use layer::Layer;
 pub use node::{Io, Node};
-pub use processes::clear_away;
+pub use processes::{clear_away, signal};
 pub use proxy::{Proxy, Seen};
 pub use registry::{Registry, Setup};
 pub use root::is_root;

@@ -1,10 +1,16 @@
 //! Processes and mounts that belong to a test's folder.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::until;
+
+/// How long a process may take to stop.
+const STOPS: Duration = Duration::from_secs(10);
 
 /// Ends the shims that were started for a folder, with their containers, and undoes the mounts
 /// below it: a test that failed leaves nothing behind.
@@ -40,9 +46,26 @@ pub(crate) fn mounts(dir: &Path) -> Vec<String> {
     mounts.lines().filter_map(point).filter(|at| at.starts_with(&dir)).collect()
 }
 
-pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such pid")?;
-    kill_process(pid, signal).with_context(|| format!("send a signal to {pid:?}"))
+/// Sends a signal; one that stops the process has done so when this returns.
+///
+/// # Errors
+/// When there is no such process, or it does not stop.
+pub fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let to = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such pid")?;
+    kill_process(to, signal).with_context(|| format!("send a signal to {pid}"))?;
+    // The kernel stops one thread after the other, and the last may still answer a request.
+    if signal == Signal::STOP {
+        until(&format!("{pid} is stopped"), STOPS, || is_stopped(pid))?;
+    }
+    Ok(())
+}
+
+/// Whether no thread of a process runs on.
+fn is_stopped(pid: u32) -> bool {
+    let threads = fs_err::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut stats =
+        threads.filter_map(|thread| fs_err::read_to_string(thread.path().join("stat")).ok());
+    stats.all(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T")))
 }
 
 pub(crate) fn all() -> impl Iterator<Item = u32> {

@@ -326,8 +326,9 @@ async fn immutable_images_go_with_their_snapshots() {
     let s = open(&node, ErofsSettings { immutable: true, ..ErofsSettings::default() }).await;
     prepare(&s, EROFS, "a", "").await.unwrap();
     commit(&s, EROFS, "A", "a").await.unwrap();
-    let found =
-        berth_testkit::run(&format!("find {} -name layer.erofs", node.dir.path().display()));
+    // Not in the trash, which is emptied meanwhile.
+    let snapshots = node.dir.path().join(EROFS).join("snapshots");
+    let found = berth_testkit::run(&format!("find {} -name layer.erofs", snapshots.display()));
     let image = found.unwrap().trim().to_owned();
     if fs::remove_file(&image).is_ok() {
         // A file system without the attribute, where it is a warning.

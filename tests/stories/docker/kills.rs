@@ -7,8 +7,7 @@ use berth_grpc::with_namespace;
 use berth_proto::containerd::services::tasks::v1::GetRequest;
 use berth_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
 use berth_proto::containerd::v1::types::Status;
-use berth_testkit::until;
-use rustix::process::{Pid, Signal, kill_process};
+use berth_testkit::{Signal, signal, until};
 
 use super::stage::{SOON, Stage};
 
@@ -80,16 +79,15 @@ fn dockerd_hears_of_an_end_while_there_was_no_gateway() -> Result<()> {
     fs_err::write(folder.path().join("before"), "")?;
     assert_eq!(stage.docker("wait before")?, "8\n");
     let id = stage.state("alone", "{{.Id}}")?;
-    let berthd = i32::try_from(stage.node.berthd_pid()?)?;
-    let berthd = Pid::from_raw(berthd).expect("a process");
+    let berthd = stage.node.berthd_pid()?;
     // Nobody starts the gateway again before the container has ended.
-    kill_process(berthd, Signal::STOP)?;
+    signal(berthd, Signal::STOP)?;
     stage.node.signal_service("berth-gateway", Signal::KILL)?;
     fs_err::write(folder.path().join("alone"), "")?;
     let ended = until("the runtime knows", SOON, || {
         asked(&stage, &id).is_ok_and(|status| status == Status::Stopped)
     });
-    kill_process(berthd, Signal::CONT)?;
+    signal(berthd, Signal::CONT)?;
     ended?;
     assert_eq!(stage.docker("wait alone")?, "9\n");
     stage.becomes("alone", "{{.State.Status}}", "exited")?;

@@ -405,8 +405,8 @@ fn describe(any: &prost_types::Any, id: &str) -> Option<String> {
 
 /// Sends a signal.
 pub fn signal(pid: i32, signal: i32) {
-    // SAFETY: no memory is involved; the process is a child of this test or of its shim.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    let signal = berth_testkit::Signal::from_named_raw(signal).unwrap();
+    berth_testkit::signal(pid.unsigned_abs(), signal).unwrap();
 }
 
 /// Waits until a condition holds.
