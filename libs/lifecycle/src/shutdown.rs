@@ -10,22 +10,25 @@ use crate::Error;
 use crate::inherited::{self, LIFELINE_FD};
 use crate::rest::rest;
 
-/// Returns when the process should end, with the reason: SIGTERM, SIGINT, or the closing of the
-/// supervisor's lifeline. The handlers are in place once this was first polled. While it waits, the
-/// process lets memory go whenever it comes to rest.
+/// Listens for orders to end from now on. What it answers is done when there was one, with the reason:
+/// SIGTERM, SIGINT, or the closing of the supervisor's lifeline. It is to be called before a process
+/// does anything else: what it is told while it starts is then heard, and it drains. While it waits,
+/// the process lets memory go whenever it comes to rest.
 ///
 /// # Errors
 /// [`Error::Signals`] or [`Error::Pipe`] when it could not be listened for.
-pub async fn shutdown_signal() -> Result<&'static str, Error> {
+pub fn shutdown_signal() -> Result<impl Future<Output = Result<&'static str, Error>>, Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let lifeline = inherited::take(LIFELINE_FD)?;
-    tokio::select! {
-        () = rest() => std::future::pending().await,
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-        closed = closed(lifeline) => closed.map(|()| "the supervisor ended"),
-    }
+    Ok(async move {
+        tokio::select! {
+            () = rest() => std::future::pending().await,
+            _ = terminate.recv() => Ok("SIGTERM"),
+            _ = interrupt.recv() => Ok("SIGINT"),
+            closed = closed(lifeline) => closed.map(|()| "the supervisor ended"),
+        }
+    })
 }
 
 /// Returns when the other end of the pipe has been closed; never without a pipe.

@@ -23,6 +23,7 @@ struct Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let told = shutdown_signal()?;
     let args = Command::parse().args;
     let loaded = args.load_all()?;
     let config = Arc::new(loaded.config.clone());
@@ -34,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
     let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
     tasks.spawn_endless("reload", reload.run());
     notify_ready()?;
-    let reason = shutdown_signal().await?;
+    let reason = told.await?;
     tracing::info!(reason, "draining");
     let aborted = tasks.drain(DRAIN).await;
     if !aborted.is_empty() {

@@ -26,6 +26,7 @@ struct Cli {
 // on its way in and out.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    let told = shutdown_signal()?;
     let args = Cli::parse().args;
     let loaded = args.load_all()?;
     let config = loaded.config.clone();
@@ -37,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
     tasks.spawn_endless("reload", reload.run());
     notify_ready()?;
-    let reason = shutdown_signal().await?;
+    let reason = told.await?;
     tracing::info!(reason, "stopping");
     let cut = tasks.drain(DRAIN).await;
     if !cut.is_empty() {

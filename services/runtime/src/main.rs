@@ -21,6 +21,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
+    let told = berth_lifecycle::shutdown_signal()?;
     let args = Cli::parse().args;
     let loaded = args.load_all()?;
     let config = loaded.config.clone();
@@ -32,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
     jobs.spawn_endless("reload", reload.run());
     berth_lifecycle::notify_ready()?;
-    let signal = berth_lifecycle::shutdown_signal().await?;
+    let signal = told.await?;
     tracing::info!(signal, "stopping, containers run on");
     let aborted = jobs.drain(DRAIN).await;
     if !aborted.is_empty() {

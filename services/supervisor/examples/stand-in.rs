@@ -29,14 +29,8 @@ async fn main() -> anyhow::Result<()> {
     if flagged("refuse") {
         anyhow::bail!("{name} refuses");
     }
-    let told = berth_lifecycle::shutdown_signal();
+    let told = berth_lifecycle::shutdown_signal()?;
     tokio::pin!(told);
-    // The first poll puts the handlers in place before anybody hears that we serve.
-    tokio::select! {
-        biased;
-        _ = &mut told => {}
-        () = std::future::ready(()) => {}
-    }
     let mut open: Vec<_> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .filter_map(|target| target.file_name()?.to_str().map(str::to_owned))

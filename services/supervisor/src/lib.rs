@@ -39,6 +39,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`Error`] when the root is taken, a service cannot start, or this process cannot be told.
 pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Error> {
+    let told = shutdown_signal()?;
     let config = &loaded.config.clone();
     refuse_containerds(config)?;
     folders::make(config)?;
@@ -67,7 +68,6 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     };
     tasks.spawn_endless("reload", reload.run());
 
-    let told = shutdown_signal();
     tokio::pin!(told);
     let outcome = tokio::select! {
         reason = &mut told => reason.map_err(Error::from),

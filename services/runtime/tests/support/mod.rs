@@ -365,7 +365,8 @@ impl Node {
         let pid = self.process.id().unwrap();
         signal(i32::try_from(pid).unwrap(), libc::SIGTERM);
         let ended = tokio::time::timeout(SOON, self.process.wait()).await;
-        assert!(ended.expect("it ends when told to").unwrap().success());
+        let status = ended.expect("it ends when told to").unwrap();
+        assert!(status.success(), "runtime ended with {status}");
         self.jobs.drain(SOON).await;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let own = self.folder.path().to_string_lossy().into_owned();
