@@ -27,7 +27,7 @@ pub use metadata::{
 };
 pub use refusals::{Refusable, Refusals, Refusing};
 pub use socket::Socket;
-pub use status::{code_of, status, wire_code};
+pub use status::{code_of, status, told, wire_code};
 pub use tuning::Tuning;
 
 /// The largest message that is sent or taken, as containerd has it.

@@ -1,7 +1,8 @@
 //! Bytes that are no message get INVALID_ARGUMENT, with the name of the method that they were sent to.
 //!
 //! tonic answers INTERNAL to them, which would say that something is wrong here. A call that ends
-//! well, or with any other status, passes as it is.
+//! well, or with any other status, passes as it is. What another process answered is not to come through
+//! here in the same words when it is no message: callers tell it by [`crate::told`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 /// How the generated code begins to say so.
-const UNDECODABLE: &str = "failed to decode Protobuf message";
+pub(crate) const UNDECODABLE: &str = "failed to decode Protobuf message";
 
 /// Puts the code right around the services of a server.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,6 +3,8 @@
 use berth_errors::{Code, Coded, chain};
 use tonic::Status;
 
+use crate::refusals::UNDECODABLE;
+
 /// The status that a caller sees of an error: its code, and the chain of its causes as message.
 ///
 /// Takes an error or a reference to one, so that `.map_err(status)` works.
@@ -55,6 +57,18 @@ pub fn code_of(status: &Status) -> Code {
         tonic::Code::Unavailable => Code::Unavailable,
         tonic::Code::DataLoss => Code::DataLoss,
         tonic::Code::Unauthenticated => Code::Unauthenticated,
+    }
+}
+
+/// What `peer` answered, to be passed on in its own words: our code and the message. If what it answered
+/// is no message, that is its mistake and told as such: in the words of the generated code, which are
+/// the same for a request, [`crate::Refusals`] would make it one of our caller.
+#[must_use]
+pub fn told(status: &Status, peer: &str) -> (Code, String) {
+    let (code, message) = (code_of(status), status.message());
+    match code == Code::Internal && message.starts_with(UNDECODABLE) {
+        true => (code, format!("{peer} answered with what is no message: {message}: {code}")),
+        false => (code, message.to_owned()),
     }
 }
 

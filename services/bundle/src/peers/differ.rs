@@ -52,6 +52,12 @@ impl Differ {
         request
     }
 
+    /// Its own words, which clients compare, or what kept it from answering.
+    fn refused(&self, status: &Status) -> Error {
+        let (code, message) = berth_grpc::told(status, &format!("differ {}", self.name));
+        Error::Differ { code, message }
+    }
+
     /// What it describes, if that can be a blob.
     fn described(&self, told: Option<types::Descriptor>) -> Result<Descriptor, Error> {
         let wrong = |what: &str| {
@@ -86,7 +92,7 @@ impl differs::Differ for Differ {
                 sync_fs: asked.sync_fs,
             };
             let answer = self.client().apply(self.request(&asked.namespace, ask)).await;
-            self.described(answer.map_err(|status| refused(&status))?.into_inner().applied)
+            self.described(answer.map_err(|status| self.refused(&status))?.into_inner().applied)
         })
     }
 
@@ -101,15 +107,9 @@ impl differs::Differ for Differ {
                 source_date_epoch: asked.latest.map(berth_grpc::time::to_wire),
             };
             let answer = self.client().diff(self.request(&asked.namespace, ask)).await;
-            self.described(answer.map_err(|status| refused(&status))?.into_inner().diff)
+            self.described(answer.map_err(|status| self.refused(&status))?.into_inner().diff)
         })
     }
-}
-
-/// Its own words, which clients compare, or what kept it from answering.
-fn refused(status: &Status) -> Error {
-    let (code, message) = (berth_grpc::code_of(status), status.message().to_owned());
-    Error::Differ { code, message }
 }
 
 fn descriptor_out(descriptor: &Descriptor) -> types::Descriptor {

@@ -165,6 +165,6 @@ impl Owners for Distribution {
 
 /// What distribution answered.
 pub(super) fn refused(step: &'static str, status: &tonic::Status) -> Error {
-    let (code, message) = (berth_grpc::code_of(status), status.message().to_owned());
+    let (code, message) = berth_grpc::told(status, "distribution");
     Error::Peer { step, code, message }
 }

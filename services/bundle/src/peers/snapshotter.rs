@@ -60,17 +60,20 @@ impl Snapshotter {
         request.set_timeout(self.timeout);
         request
     }
-}
 
-/// What a snapshotter answered.
-async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Error> {
-    call.await.map(Response::into_inner).map_err(|status| refused(&status))
-}
+    /// What it answered.
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        call.await.map(Response::into_inner).map_err(|status| self.refused(&status))
+    }
 
-/// Its own words, which clients compare, or what kept it from answering.
-fn refused(status: &Status) -> Error {
-    let (code, message) = (berth_grpc::code_of(status), status.message().to_owned());
-    Error::Snapshotter { code, message }
+    /// Its own words, which clients compare, or what kept it from answering.
+    fn refused(&self, status: &Status) -> Error {
+        let (code, message) = berth_grpc::told(status, &format!("snapshotter {}", self.name));
+        Error::Snapshotter { code, message }
+    }
 }
 
 impl Backend for Snapshotter {
@@ -90,11 +93,11 @@ impl Backend for Snapshotter {
             let mounts = match kind {
                 Kind::View => {
                     let ask = wire::ViewSnapshotRequest { snapshotter, key, parent, labels };
-                    answer(client.view(self.request(namespace, ask))).await?.mounts
+                    self.answer(client.view(self.request(namespace, ask))).await?.mounts
                 }
                 _ => {
                     let ask = wire::PrepareSnapshotRequest { snapshotter, key, parent, labels };
-                    answer(client.prepare(self.request(namespace, ask))).await?.mounts
+                    self.answer(client.prepare(self.request(namespace, ask))).await?.mounts
                 }
             };
             Ok(mounts_in(mounts))
@@ -116,20 +119,24 @@ impl Backend for Snapshotter {
             labels: labels.into_iter().collect(),
             parent: parent.to_owned(),
         };
-        Box::pin(async move { answer(self.client().commit(self.request(namespace, ask))).await })
+        Box::pin(
+            async move { self.answer(self.client().commit(self.request(namespace, ask))).await },
+        )
     }
 
     fn remove<'a>(&'a self, namespace: &'a Namespace, key: &'a str) -> Work<'a, ()> {
         let (snapshotter, key) = (self.name.clone(), key.to_owned());
         let ask = wire::RemoveSnapshotRequest { snapshotter, key };
-        Box::pin(async move { answer(self.client().remove(self.request(namespace, ask))).await })
+        Box::pin(
+            async move { self.answer(self.client().remove(self.request(namespace, ask))).await },
+        )
     }
 
     fn stat<'a>(&'a self, namespace: &'a Namespace, key: &'a str) -> Work<'a, Info> {
         let (snapshotter, key) = (self.name.clone(), key.to_owned());
         let ask = wire::StatSnapshotRequest { snapshotter, key };
         Box::pin(async move {
-            let found = answer(self.client().stat(self.request(namespace, ask))).await?;
+            let found = self.answer(self.client().stat(self.request(namespace, ask))).await?;
             Ok(info_in(found.info.unwrap_or_default()))
         })
     }
@@ -148,7 +155,7 @@ impl Backend for Snapshotter {
             update_mask: Some(prost_types::FieldMask { paths }),
         };
         Box::pin(async move {
-            let updated = answer(self.client().update(self.request(namespace, ask))).await?;
+            let updated = self.answer(self.client().update(self.request(namespace, ask))).await?;
             Ok(info_in(updated.info.unwrap_or_default()))
         })
     }
@@ -158,10 +165,11 @@ impl Backend for Snapshotter {
         let ask = wire::ListSnapshotsRequest { snapshotter, filters };
         Box::pin(async move {
             let gather = async {
-                let mut answers = answer(self.client().list(self.request(namespace, ask))).await?;
+                let mut answers =
+                    self.answer(self.client().list(self.request(namespace, ask))).await?;
                 let mut found = Vec::new();
                 while let Some(part) = answers.next().await {
-                    let part = part.map_err(|status| refused(&status))?;
+                    let part = part.map_err(|status| self.refused(&status))?;
                     if found.len() + part.info.len() > MOST_LISTED {
                         return Err(self.failed(Code::ResourceExhausted, "it lists too many"));
                     }
@@ -179,7 +187,7 @@ impl Backend for Snapshotter {
         let (snapshotter, key) = (self.name.clone(), key.to_owned());
         let ask = wire::MountsRequest { snapshotter, key };
         Box::pin(async move {
-            let found = answer(self.client().mounts(self.request(namespace, ask))).await?;
+            let found = self.answer(self.client().mounts(self.request(namespace, ask))).await?;
             Ok(mounts_in(found.mounts))
         })
     }
@@ -188,7 +196,7 @@ impl Backend for Snapshotter {
         let (snapshotter, key) = (self.name.clone(), key.to_owned());
         let ask = wire::UsageRequest { snapshotter, key };
         Box::pin(async move {
-            let found = answer(self.client().usage(self.request(namespace, ask))).await?;
+            let found = self.answer(self.client().usage(self.request(namespace, ask))).await?;
             let count = |number: i64| u64::try_from(number).unwrap_or(0);
             Ok(Usage { inodes: count(found.inodes), size: count(found.size) })
         })
@@ -198,7 +206,7 @@ impl Backend for Snapshotter {
         let ask = wire::CleanupRequest { snapshotter: self.name.clone() };
         Box::pin(async move {
             let namespace: Namespace = NOBODYS.parse()?;
-            answer(self.client().cleanup(self.request(&namespace, ask))).await
+            self.answer(self.client().cleanup(self.request(&namespace, ask))).await
         })
     }
 }

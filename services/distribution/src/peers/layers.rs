@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_errors::Code;
 use berth_fdpass::FdServer;
 use berth_grpc::Channel;
-use berth_grpc::{channel, code_of};
+use berth_grpc::{channel, told};
 use berth_ids::{Digest, Namespace};
 use berth_proto::berth::node::v1 as wire;
 use tonic::{Response, Status};
@@ -49,7 +49,8 @@ async fn ask<T>(
     match tokio::time::timeout(deadline, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => {
-            Err(Failure { code: code_of(&status), message: status.message().to_owned() })
+            let (code, message) = told(&status, "bundle");
+            Err(Failure { code, message })
         }
         Err(_) => {
             let message = format!("bundle gave no answer within {deadline:?}: unavailable");

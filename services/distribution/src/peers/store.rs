@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use berth_errors::Code;
-use berth_grpc::{Channel, MAX_MESSAGE, Settings, code_of, with_namespace};
+use berth_grpc::{Channel, MAX_MESSAGE, Settings, told, with_namespace};
 use berth_ids::{Digest, Namespace};
 use berth_proto::containerd::services::content::v1 as wire;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -64,7 +64,7 @@ impl RemoteStore {
     }
 
     fn refused(&self, step: &'static str, status: &Status) -> Error {
-        let (code, message) = (code_of(status), status.message().to_owned());
+        let (code, message) = told(status, &format!("content store {}", self.name));
         Error::ContentStore { name: self.name.clone(), step, code, message }
     }
 

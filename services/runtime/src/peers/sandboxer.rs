@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use berth_grpc::time::{from_wire, to_wire};
-use berth_grpc::{Channel, MAX_MESSAGE, Settings, code_of, with_namespace};
+use berth_grpc::{Channel, MAX_MESSAGE, Settings, told, with_namespace};
 use berth_ids::Namespace;
 use berth_proto::containerd::services::sandbox::v1 as wire;
 use berth_proto::containerd::types;
@@ -65,9 +65,9 @@ impl RemoteSandboxer {
 
 /// Its own words, which clients compare, or what kept it from answering.
 async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
-    let refused = |status: Status| Error::Sandboxer {
-        code: code_of(&status),
-        message: status.message().to_owned(),
+    let refused = |status: Status| {
+        let (code, message) = told(&status, "sandbox controller");
+        Error::Sandboxer { code, message }
     };
     call.await.map(Response::into_inner).map_err(refused)
 }

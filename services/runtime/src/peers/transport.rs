@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use berth_grpc::{Channel, Settings, code_of, with_namespace};
+use berth_grpc::{Channel, Settings, told, with_namespace};
 use berth_ids::Namespace;
 use berth_ttrpc::{Client, Error, KeyValue};
 use prost::Message;
@@ -111,5 +111,6 @@ fn failure(call: String, status: &Status) -> Error {
     if std::error::Error::source(status).is_some() {
         return Error::Closed { call };
     }
-    Error::Remote { code: code_of(status), message: status.message().to_owned() }
+    let (code, message) = told(status, &format!("shim, asked for {call},"));
+    Error::Remote { code, message }
 }
