@@ -15,6 +15,10 @@ use futures::future::BoxFuture;
 use crate::Error;
 use crate::processors::Payloads;
 
+/// The media type of the tar of what an OCI runtime wrote of a container's processes. It is no layer:
+/// the node's own differ alone makes and takes it, through no stream processor.
+pub const CHECKPOINT: &str = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
+
 /// What a differ is asked for.
 pub type Work<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
@@ -91,16 +95,17 @@ pub struct Proxy {
 /// The differs of the node. Clones share them.
 #[derive(Clone)]
 pub struct Differs {
+    own: Arc<dyn Differ>,
     order: Arc<[Arc<dyn Differ>]>,
     proxies: Arc<[Proxy]>,
 }
 
 impl Differs {
-    /// These, in the order in which they are asked; and all that are processes of their own, also
-    /// those that are not asked.
+    /// The node's own; these, in the order in which they are asked; and all that are processes of
+    /// their own, also those that are not asked.
     #[must_use]
-    pub fn new(order: Vec<Arc<dyn Differ>>, proxies: Vec<Proxy>) -> Self {
-        Self { order: order.into(), proxies: proxies.into() }
+    pub fn new(own: Arc<dyn Differ>, order: Vec<Arc<dyn Differ>>, proxies: Vec<Proxy>) -> Self {
+        Self { own, order: order.into(), proxies: proxies.into() }
     }
 
     /// Those that are processes of their own.
@@ -113,6 +118,9 @@ impl Differs {
     /// # Errors
     /// What that one says, or the last one.
     pub async fn apply(&self, asked: &Apply) -> Result<Descriptor, Error> {
+        if asked.layer.media_type == CHECKPOINT {
+            return self.own.apply(asked).await;
+        }
         let mut answer = Err(none());
         for differ in &*self.order {
             answer = differ.apply(asked).await;
@@ -128,6 +136,9 @@ impl Differs {
     /// # Errors
     /// What that one says, or the last one.
     pub async fn compare(&self, asked: &Compare) -> Result<Descriptor, Error> {
+        if asked.media_type == CHECKPOINT {
+            return self.own.compare(asked).await;
+        }
         let mut answer = Err(none());
         for differ in &*self.order {
             answer = differ.compare(asked).await;

@@ -180,7 +180,7 @@ fn differs(config: &Config, walking: Walking) -> Differs {
         platform: plugin.platform.clone(),
     };
     let order = config.bundle.differs.iter().filter_map(differ).collect();
-    Differs::new(order, configured(config, ProxyKind::Differ).map(proxy).collect())
+    Differs::new(walking, order, configured(config, ProxyKind::Differ).map(proxy).collect())
 }
 
 /// The plugins of a kind, by name.

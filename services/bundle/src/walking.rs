@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::diff::{self, Making, temporary_name};
-use crate::differs::{Apply, Compare, Descriptor, Differ, Work};
+use crate::differs::{Apply, CHECKPOINT, Compare, Descriptor, Differ, Work};
 use crate::erofs::{LAYER, Packing};
 use crate::layer::{Limits, TAR};
 use crate::peers::{Distribution, Finished};
@@ -53,7 +53,8 @@ impl Walking {
         let packing = Packing::of(&layer.media_type)?;
         let chain = || self.processors.chain(&name, &layer.media_type);
         // What no program makes a layer of is told before there is a wait.
-        let chain = packing.is_none().then(chain).transpose()?.unwrap_or_default();
+        let is_layer = packing.is_none() && layer.media_type != CHECKPOINT;
+        let chain = is_layer.then(chain).transpose()?.unwrap_or_default();
         let _turn = self.turns.take().await;
         // Whether or not `sync_fs` asks for it: what is applied is durable.
         let apply = diff::Apply {

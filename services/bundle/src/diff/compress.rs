@@ -20,7 +20,8 @@ pub(crate) const DEFAULT: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(super) fn of_media_type(media_type: &str) -> Result<Compression, Error> {
     match media_type {
         "application/vnd.oci.image.layer.v1.tar"
-        | "application/vnd.docker.image.rootfs.diff.tar" => Ok(Compression::Plain),
+        | "application/vnd.docker.image.rootfs.diff.tar"
+        | crate::differs::CHECKPOINT => Ok(Compression::Plain),
         DEFAULT | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Compression::Gzip),
         "application/vnd.oci.image.layer.v1.tar+zstd"
         | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),
