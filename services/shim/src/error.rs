@@ -43,6 +43,9 @@ pub enum Error {
     /// shim has it, which gives these no code.
     #[error("{0}: unknown")]
     Transition(&'static str),
+    /// What runs in the container is being written to a checkpoint, which may take minutes.
+    #[error("container {0} is being checkpointed, try again when that has ended: unavailable")]
+    Dumping(String),
     /// The container has no process of that identifier yet.
     #[error("container {0} init process is not running: failed precondition")]
     InitExited(String),
@@ -124,6 +127,7 @@ impl Coded for Error {
                 Code::FailedPrecondition
             }
             Error::Runtime { .. } | Error::Transition(_) => Code::Unknown,
+            Error::Dumping(_) => Code::Unavailable,
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::Io { source, .. } => berth_errors::code_of_io(source),

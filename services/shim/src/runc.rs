@@ -87,6 +87,17 @@ impl Runc {
         args: &[S],
         streams: Option<Streams>,
     ) -> Result<(), Error> {
+        self.run_attached_within(PATIENCE, what, args, streams).await
+    }
+
+    /// Runs one that may take another time than most.
+    pub(crate) async fn run_attached_within<S: AsRef<OsStr>>(
+        &self,
+        patience: Duration,
+        what: &'static str,
+        args: &[S],
+        streams: Option<Streams>,
+    ) -> Result<(), Error> {
         let log = self.log();
         let mut command = self.command(&log);
         command.args(args);
@@ -97,7 +108,7 @@ impl Runc {
         // With it go our ends of the container's pipes.
         drop(command);
         let child = child.map_err(|error| self.absent(error))?;
-        let exit = keep_log(&log, self.children.wait(&self.binary, child, PATIENCE).await)?;
+        let exit = keep_log(&log, self.children.wait(&self.binary, child, patience).await)?;
         if exit.status == 0 {
             let _ = std::fs::remove_file(&log);
             return Ok(());

@@ -104,3 +104,53 @@ async fn one_that_is_never_restored_or_cannot_be_is_deleted() {
     assert_eq!(exits(&node.events), []);
     node.events.wait("/tasks/delete").await;
 }
+
+#[tokio::test]
+async fn nothing_waits_until_a_dump_is_written() {
+    let node = Node::new();
+    let mut shim = node.shim("ck5", &shell("echo first >/state; exec sleep 1000")).await;
+    shim.options = saving(&node);
+    shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    let (hold, held) = (node.path("saving/hold"), node.path("saving/held"));
+    std::fs::write(&hold, "").unwrap();
+    let path = node.path("slow").to_string_lossy().into_owned();
+    let leave = CheckpointOptions::default();
+    let meanwhile = async {
+        eventually("it is being dumped", || held.exists()).await;
+        let id = || shim.id.clone();
+        let update = wire::UpdateTaskRequest { id: id(), ..Default::default() };
+        let refused: [Result<(), Error>; 4] = [
+            shim.call("Pause", &wire::PauseRequest { id: id() }).await,
+            shim.call("Resume", &wire::ResumeRequest { id: id() }).await,
+            shim.call("Update", &update).await,
+            save(&shim, &path, &leave).await,
+        ];
+        for refused in refused {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+            assert!(refused.to_string().contains("ck5 is being checkpointed"), "{refused}");
+        }
+        let running = shim.delete("").await.unwrap_err();
+        assert!(running.to_string().contains("cannot delete a running process"), "{running}");
+        assert_eq!(shim.state("").await.status(), Status::Running);
+        shim.kill("", 9, false).await.unwrap();
+        assert_eq!(shim.wait("").await, 137);
+        std::fs::remove_file(&hold).unwrap();
+    };
+    // Whether what it wrote of a container that was killed is a dump is for runc to say.
+    let (_, ()) = tokio::join!(save(&shim, &path, &leave), meanwhile);
+    shim.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_added_to_one_that_awaits_its_restore() {
+    let node = Node::new();
+    let none = node.path("none").to_string_lossy().into_owned();
+    let shim = restoring(&node, "ck6", "true", &none).await;
+    shim.create(Io::default()).await;
+    let refused = shim.exec("e", &["true"], Io::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unknown, "{refused}");
+    assert!(refused.to_string().contains("cannot exec in a created state"), "{refused}");
+    shim.finish().await;
+}

@@ -1,7 +1,8 @@
 #!/bin/sh
 # runc, but for checkpoint and restore, for machines whose kernel criu cannot run on. A checkpoint
 # keeps the file /state of a container; a restore runs the container anew, with that as /restored.
-# What it was asked for is noted beside this program, in calls.
+# What it was asked for is noted beside this program, in calls. While there is a file hold beside it
+# a checkpoint waits, and makes a file held.
 echo "$*" >>"$(dirname "$0")/calls"
 while :; do
   case $1 in
@@ -33,6 +34,7 @@ if [ $verb = checkpoint ]; then
   bundle=$(runc $global state "$1" | sed -n 's/.*"bundle": "\(.*\)".*/\1/p')
   mkdir -p "$image" "$work"
   echo "dumped $1" >"$work/dump.log"
+  while [ -e "$(dirname "$0")/hold" ]; do : >"$(dirname "$0")/held" && sleep 0.05; done
   cp "$bundle/rootfs/state" "$image/state" || fail "no state"
   head -c 3000000 /dev/zero >"$image/pages-1.img"
   [ -n "$leave" ] || runc $global delete --force "$1"

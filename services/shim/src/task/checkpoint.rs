@@ -12,8 +12,8 @@ use super::container::State;
 use super::{Container, Shim};
 use crate::Error;
 
-/// How long a container's memory may take to be written.
-const DUMPING: Duration = Duration::from_secs(590);
+/// How long a container's memory may take to be written, or to be read again.
+pub(super) const DUMPING: Duration = Duration::from_secs(590);
 /// What criu has to say of a dump, in its folder of work.
 const LOG: &str = "dump.log";
 /// Where that is kept in the bundle after a failure, as containerd's shim does.
@@ -32,13 +32,15 @@ impl Shim {
         checkpoint: Checkpoint,
     ) -> Result<(), Error> {
         let container = self.container(&id)?;
-        let _changing = container.changing.lock().await;
+        let changing = container.change().await?;
         let refused = |why| Err(Error::Transition(why));
         match container.inner().state() {
             State::Running | State::Paused => {}
             State::Created => return refused("cannot checkpoint a task in created state"),
             State::Stopped => return refused("cannot checkpoint a stopped container"),
         }
+        // Whatever else is asked for meanwhile is refused, and need not wait until all is written.
+        let _dumping = changing.into_dump();
         let own = checkpoint.options.work_path.is_empty();
         let work = match own {
             true => container.bundle.join("criu-work"),

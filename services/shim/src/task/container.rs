@@ -33,6 +33,8 @@ pub(crate) struct Container {
     pub children: Arc<Children>,
     /// One change of the container as a whole at a time.
     pub changing: tokio::sync::Mutex<()>,
+    /// Held by changes, and by a dump, which goes on after others are let in again.
+    pub dumping: tokio::sync::Mutex<()>,
     pub inner: Mutex<Inner>,
 }
 
@@ -55,6 +57,19 @@ pub(crate) enum State {
     Running,
     Paused,
     Stopped,
+}
+
+/// Held while a container as a whole is changed.
+pub(crate) struct Change<'a> {
+    _changing: tokio::sync::MutexGuard<'a, ()>,
+    dumping: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl<'a> Change<'a> {
+    /// Lets others in, who are told that a dump is being written as long as this is held.
+    pub(crate) fn into_dump(self) -> tokio::sync::MutexGuard<'a, ()> {
+        self.dumping
+    }
 }
 
 impl Inner {
@@ -96,6 +111,16 @@ impl Inner {
 impl Container {
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
+    }
+
+    /// The right to change the container as a whole, once nobody else does.
+    ///
+    /// # Errors
+    /// [`Error::Dumping`] while a checkpoint is being written.
+    pub(crate) async fn change(&self) -> Result<Change<'_>, Error> {
+        let changing = self.changing.lock().await;
+        let dumping = self.dumping.try_lock().map_err(|_| Error::Dumping(self.id.clone()))?;
+        Ok(Change { _changing: changing, dumping })
     }
 
     pub(crate) fn running(&self) -> bool {

@@ -48,7 +48,7 @@ impl Shim {
 
     pub(crate) async fn pause(self: Arc<Self>, id: String) -> Result<(), Error> {
         let container = self.container(&id)?;
-        let _changing = container.changing.lock().await;
+        let _change = container.change().await?;
         {
             let mut inner = container.inner();
             let refused = |why| Err(Error::Transition(why));
@@ -71,7 +71,7 @@ impl Shim {
 
     pub(crate) async fn resume(self: Arc<Self>, id: String) -> Result<(), Error> {
         let container = self.container(&id)?;
-        let _changing = container.changing.lock().await;
+        let _change = container.change().await?;
         let refused = |why| Err(Error::Transition(why));
         match container.inner().state() {
             State::Paused => {}
@@ -89,7 +89,7 @@ impl Shim {
     /// Changes the resources of a container, given as the OCI spec has them.
     pub(crate) async fn update(self: Arc<Self>, id: String, resources: Any) -> Result<(), Error> {
         let container = self.container(&id)?;
-        let _changing = container.changing.lock().await;
+        let _change = container.change().await?;
         if container.inner().state() == State::Stopped {
             return Err(Error::Transition("cannot update a stopped container"));
         }

@@ -95,6 +95,7 @@ impl Shim {
             kill_all: !spec.own_pid_namespace(),
             children: self.children.clone(),
             changing: tokio::sync::Mutex::default(),
+            dumping: tokio::sync::Mutex::default(),
             inner: std::sync::Mutex::new(Inner::new(init)),
         });
         self.watch_cgroup(&container, pid);

@@ -43,6 +43,8 @@ impl Shim {
             }
             (inner.init.phase, inner.init.streams.take())
         };
+        // A dump that its end cuts short is over soon.
+        let _dumping = container.dumping.lock().await;
         let created = phase == Phase::Created;
         if let Some(streams) = streams.filter(|_| !created) {
             streams.drain(DRAIN, &container.id).await;

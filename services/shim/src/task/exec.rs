@@ -40,6 +40,10 @@ impl Shim {
             return Err(Error::Exists(addition.exec));
         }
         match inner.state() {
+            // It has no process that another could join before its start restores one.
+            State::Created if container.restore.is_some() => {
+                return Err(Error::Transition("cannot exec in a created state"));
+            }
             State::Created | State::Running => {}
             State::Paused => return Err(Error::Transition("cannot exec in a paused state")),
             State::Stopped => return Err(Error::Transition("cannot exec in a stopped state")),

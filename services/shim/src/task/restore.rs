@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::DUMPING;
 use super::create::Creation;
 use super::{Container, process_file};
 use crate::Error;
@@ -39,12 +40,12 @@ impl Restore {
             let socket = ConsoleSocket::bind(&container.bundle, "init")?;
             args.extend(["--console-socket".into(), socket.path().into()]);
             args.push(container.id.clone().into());
-            container.runc.run_attached(WHAT, &args, None).await?;
+            container.runc.run_attached_within(DUMPING, WHAT, &args, None).await?;
             attach_console(&stdio, &owner, socket.receive().await?).await?
         } else {
             let (streams, ends) = prepare(&stdio, &owner).await?;
             args.push(container.id.clone().into());
-            container.runc.run_attached(WHAT, &args, Some(ends)).await?;
+            container.runc.run_attached_within(DUMPING, WHAT, &args, Some(ends)).await?;
             streams.begin()
         };
         Ok((read_pid(&pid_file)?, streams))
