@@ -20,6 +20,8 @@ use crate::work::in_folder;
 /// How long a caller that works under no lease has to refer to what it was answered.
 const HELD: Duration = Duration::from_secs(3600);
 const DUMPS: &str = "dumps";
+/// Dumps that tasks end with, until they are blobs.
+const KEPT: &str = "kept";
 const RESTORES: &str = "restores";
 
 /// A blob of the content store.
@@ -69,14 +71,13 @@ pub struct Checkpoints(Arc<Shared>);
 struct Shared {
     folder: PathBuf,
     blobs: Arc<dyn Blobs>,
-    dumps: AtomicU64,
 }
 
 impl Checkpoints {
     /// Checkpoints pass through `folder`, which need not be there.
     #[must_use]
     pub fn new(folder: PathBuf, blobs: Arc<dyn Blobs>) -> Self {
-        Self(Arc::new(Shared { folder, blobs, dumps: AtomicU64::new(0) }))
+        Self(Arc::new(Shared { folder, blobs }))
     }
 
     /// The store.
@@ -96,13 +97,14 @@ impl Checkpoints {
         }
     }
 
-    /// A new folder for a dump.
+    /// A new folder for a dump. One that a task ends with lies where only [`Checkpoints::done`]
+    /// removes it, and no later run of the service: there will be nothing else.
     ///
     /// # Errors
     /// [`Error::Bundle`].
-    pub async fn dump(&self) -> Result<PathBuf> {
-        let number = self.0.dumps.fetch_add(1, Ordering::Relaxed);
-        made(self.0.folder.join(DUMPS).join(number.to_string())).await
+    pub async fn dump(&self, exit: bool) -> Result<PathBuf> {
+        let all = self.0.folder.join(if exit { KEPT } else { DUMPS });
+        made(all.join(unique())).await
     }
 
     /// Removes the folder of a dump.
@@ -135,9 +137,14 @@ impl Checkpoints {
         removed(self.place(ns, id)).await;
     }
 
-    /// Removes what an earlier run has left, but for tasks that are there.
+    /// Removes what an earlier run has left, but for tasks that are there, and but for dumps that
+    /// are all that is left of a task.
     pub async fn clear(&self, tasks: &[(Namespace, String)]) {
         removed(self.0.folder.join(DUMPS)).await;
+        for dump in inside(&self.0.folder.join(KEPT)) {
+            let dump = dump.display();
+            tracing::warn!(%dump, "a task ended, or was to end, with this checkpoint, which was not stored");
+        }
         let kept: Vec<_> = tasks.iter().map(|(ns, id)| self.place(ns, id)).collect();
         let restores = self.0.folder.join(RESTORES);
         let cleared = in_folder("checkpoints-clear", move || {
@@ -159,12 +166,24 @@ impl Checkpoints {
 async fn made(folder: PathBuf) -> Result<PathBuf> {
     in_folder("checkpoint-folder", move || {
         remove(&folder);
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         let failed = |source| Error::Bundle { step: "make", path: folder.clone(), source };
-        made.map_err(failed)?;
+        private(&folder).map_err(failed)?;
         Ok(folder)
     })
     .await
+}
+
+/// Makes a folder that nobody else looks into, with those above it.
+fn private(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// A name that no other run has used or will use.
+fn unique() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{count}", now.as_nanos(), std::process::id())
 }
 
 /// What cannot be removed now goes when the service is started the next time.
@@ -249,7 +268,9 @@ mod tests {
         let first = open();
         assert_eq!(first.lease(&ns, None).await.unwrap(), "held");
         assert_eq!(first.lease(&ns, Some("given".into())).await.unwrap(), "given");
-        let dump = first.dump().await.unwrap();
+        let dump = first.dump(false).await.unwrap();
+        let only = first.dump(true).await.unwrap();
+        std::fs::write(only.join("pages"), "memory").unwrap();
         let kept = first.fetch(&ns, "kept", &tar(1)).await.unwrap();
         let left = first.fetch(&ns, "left", &tar(1)).await.unwrap();
         assert!(kept.join("pages").exists() && first.holds(&ns, "left"));
@@ -258,6 +279,11 @@ mod tests {
         let second = open();
         second.clear(&[(ns.clone(), "kept".into())]).await;
         assert_eq!([&dump, &kept, &left].map(|folder| folder.exists()), [false, true, false]);
+        assert_eq!(std::fs::read(only.join("pages")).unwrap(), b"memory");
+        let later = second.dump(false).await.unwrap();
+        assert!(later.exists() && later.file_name() != dump.file_name(), "{}", later.display());
+        second.done(only.clone()).await;
+        assert!(!only.exists());
         second.forget(&ns, "kept").await;
         assert!(!kept.exists());
     }

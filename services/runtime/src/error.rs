@@ -164,6 +164,12 @@ pub enum Error {
     /// A task of ours was cut off.
     #[error("{0} was cut off, the service is stopping: unavailable")]
     Stopping(&'static str),
+    /// A checkpoint has files with it that would have to be applied.
+    #[error(
+        "restore with {path}: apply it to the container's snapshot and take it away: not implemented",
+        path = .0.display()
+    )]
+    RootfsDiff(PathBuf),
     /// Not provided yet.
     #[error("{0}: not implemented")]
     Unimplemented(&'static str),
@@ -234,7 +240,7 @@ impl Coded for Error {
             Error::Unmount { source, .. } => source.code(),
             Error::Store(error) => error.code(),
             Error::Peer { code, .. } | Error::Sandboxer { code, .. } => *code,
-            Error::Unimplemented(_) => Code::Unimplemented,
+            Error::Unimplemented(_) | Error::RootfsDiff(_) => Code::Unimplemented,
         }
     }
 }

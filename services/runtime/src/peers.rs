@@ -10,6 +10,7 @@ mod shim;
 mod starter;
 mod transport;
 
+pub use blobs::{CHECKPOINT, CHECKPOINT_CONFIG};
 pub(crate) use options::encoded;
 pub use options::{TaskOptions, task_options};
 pub use sandbox::SandboxClient;

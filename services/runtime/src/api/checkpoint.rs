@@ -6,22 +6,19 @@ use berth_proto::unpack;
 
 use crate::checkpoints::Blob;
 use crate::error::{Error, Result};
+use crate::peers::{CHECKPOINT as IMAGE, CHECKPOINT_CONFIG as CONFIG};
 use crate::tasks::Dumped;
 
-/// The tar of what the runtime wrote.
-const IMAGE: &str = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
-/// The container's specification.
-const CONFIG: &str = "application/vnd.containerd.container.checkpoint.config.v1+proto";
 /// Under this annotation CRI names a folder.
 const RESTORE_FROM: &str = "RestoreFromPath";
 
-/// The folder that checkpoint options name; empty: none.
-pub(super) fn path_of(options: Option<&prost_types::Any>) -> Result<String> {
+/// The folder that checkpoint options name, empty: none; and whether the task is to end.
+pub(super) fn asked(options: Option<&prost_types::Any>) -> Result<(String, bool)> {
     let Some(any) = options.filter(|any| !any.type_url.is_empty()) else {
-        return Ok(String::new());
+        return Ok((String::new(), false));
     };
     match unpack::<CheckpointOptions>(any) {
-        Some(Ok(options)) => Ok(options.image_path),
+        Some(Ok(options)) => Ok((options.image_path, options.exit)),
         Some(Err(error)) => Err(Error::Invalid(format!("decode checkpoint options: {error}"))),
         None => {
             let kind: String = any.type_url.chars().take(100).collect();

@@ -152,8 +152,8 @@ impl Api for Service {
     ) -> Answer<wire::CheckpointTaskResponse> {
         let (ns, lease) = (namespace(&request)?, lease(&request));
         let wire::CheckpointTaskRequest { container_id, options, .. } = request.into_inner();
-        let path = checkpoint::path_of(options.as_ref()).map_err(status)?;
-        let dump = Dump { path, options: options.map(any), lease };
+        let (path, exit) = checkpoint::asked(options.as_ref()).map_err(status)?;
+        let dump = Dump { path, exit, options: options.map(any), lease };
         let dumped = self.0.checkpoint(&ns, &container_id, dump).await.map_err(status)?;
         let descriptors = dumped.map(checkpoint::descriptors).unwrap_or_default();
         Ok(Response::new(wire::CheckpointTaskResponse { descriptors }))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use berth_grpc::{MAX_MESSAGE, code_of, with_lease, with_namespace};
+use berth_grpc::{MAX_MESSAGE, code_of, with_lease, with_media_type, with_namespace};
 use berth_ids::{Algorithm, Digest, Namespace};
 use berth_proto::containerd::services::content::v1::content_client::ContentClient;
 use berth_proto::containerd::services::content::v1::{WriteAction, WriteContentRequest};
@@ -16,7 +16,6 @@ use berth_proto::containerd::types::{Descriptor, Mount};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sha2::Digest as _;
-use tonic::Request;
 
 use super::Services;
 use super::services::refused;
@@ -25,8 +24,15 @@ use crate::error::{Error, Result};
 
 /// Under this label a lease says when it ends.
 const EXPIRE: &str = "containerd.io/gc.expire";
-/// What bundle makes and takes: a tar as it is.
-const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+/// The media type of the tar of what the OCI runtime wrote. Bundle makes and takes it itself, whatever
+/// differs and stream processors there are for layers.
+pub const CHECKPOINT: &str = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
+/// That of a container's specification.
+pub const CHECKPOINT_CONFIG: &str =
+    "application/vnd.containerd.container.checkpoint.config.v1+proto";
+/// How often a call is made while its service, or one that this calls, is being restarted: each waits
+/// for it.
+const TRIES: usize = 3;
 /// The memory of a container on its way.
 const PACKING: Duration = Duration::from_secs(600);
 /// How long what is quick may take.
@@ -41,14 +47,18 @@ impl Blobs for Services {
         until: SystemTime,
     ) -> BoxFuture<'a, Result<String>> {
         Box::pin(async move {
-            let id = unique("checkpoint");
             let until = berth_grpc::time::to_wire(until).to_string();
-            let labels = [(EXPIRE.to_owned(), until)].into();
-            let mut request = with_namespace(CreateRequest { id: id.clone(), labels }, namespace);
-            request.set_timeout(QUICK);
-            let answer = LeasesClient::new(self.distribution.clone()).create(request).await;
-            answer.map_err(refused("make a lease"))?;
-            Ok(id)
+            let made = patiently(|| async {
+                // One of a call that broke off ends by itself.
+                let id = unique("checkpoint");
+                let labels = [(EXPIRE.to_owned(), until.clone())].into();
+                let request = CreateRequest { id: id.clone(), labels };
+                let mut request = with_namespace(request, namespace);
+                request.set_timeout(QUICK);
+                LeasesClient::new(self.distribution.clone()).create(request).await?;
+                Ok(id)
+            });
+            made.await.map_err(refused("make a lease"))
         })
     }
 
@@ -59,14 +69,18 @@ impl Blobs for Services {
         folder: &'a Path,
     ) -> BoxFuture<'a, Result<Blob>> {
         Box::pin(async move {
-            let request = DiffRequest {
-                right: vec![bind(folder)],
-                media_type: TAR.to_owned(),
-                ..DiffRequest::default()
-            };
-            let mut request = under(with_namespace(request, namespace), lease)?;
-            request.set_timeout(PACKING);
-            let answer = DiffClient::new(self.bundle.clone()).diff(request).await;
+            let answer = patiently(|| async {
+                let request = DiffRequest {
+                    right: vec![bind(folder)],
+                    media_type: CHECKPOINT.to_owned(),
+                    ..DiffRequest::default()
+                };
+                let mut request = with_lease(with_namespace(request, namespace), lease)
+                    .map_err(berth_grpc::status)?;
+                request.set_timeout(PACKING);
+                DiffClient::new(self.bundle.clone()).diff(request).await
+            });
+            let answer = answer.await;
             let diff = answer.map_err(refused("pack checkpoint"))?.into_inner().diff;
             let Descriptor { digest, size, .. } = diff.unwrap_or_default();
             blob(&digest, size)
@@ -81,18 +95,21 @@ impl Blobs for Services {
     ) -> BoxFuture<'a, Result<Blob>> {
         Box::pin(async move {
             let digest = digest_of(&bytes)?;
-            let messages = messages(&unique("checkpoint-config"), &digest.to_string(), &bytes);
-            let request = with_namespace(tokio_stream::iter(messages), namespace);
-            let mut request = under(request, lease)?;
-            request.set_timeout(QUICK);
-            let mut client = ContentClient::new(self.distribution.clone())
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE);
-            let written = async {
+            let written = patiently(|| async {
+                let reference = unique("checkpoint-config");
+                let messages = messages(&reference, &digest.to_string(), &bytes);
+                let request = with_namespace(tokio_stream::iter(messages), namespace);
+                let request = with_lease(request, lease).map_err(berth_grpc::status)?;
+                let request = with_media_type(request, CHECKPOINT_CONFIG);
+                let mut request = request.map_err(berth_grpc::status)?;
+                request.set_timeout(QUICK);
+                let mut client = ContentClient::new(self.distribution.clone())
+                    .max_decoding_message_size(MAX_MESSAGE)
+                    .max_encoding_message_size(MAX_MESSAGE);
                 let mut answers = client.write(request).await?.into_inner();
                 while answers.message().await?.is_some() {}
                 Ok(())
-            };
+            });
             match written.await {
                 Err(status) if code_of(&status) == berth_errors::Code::AlreadyExists => {}
                 written => written.map_err(refused("write blob"))?,
@@ -109,7 +126,7 @@ impl Blobs for Services {
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let diff = Descriptor {
-                media_type: TAR.to_owned(),
+                media_type: CHECKPOINT.to_owned(),
                 digest: tar.digest.to_string(),
                 size: i64::try_from(tar.size).unwrap_or(i64::MAX),
                 ..Descriptor::default()
@@ -122,6 +139,22 @@ impl Blobs for Services {
             applied.map(drop).map_err(refused("unpack checkpoint"))
         })
     }
+}
+
+/// Makes a call that may be repeated as often as it takes its services to be there again, within bounds.
+async fn patiently<T, F>(call: impl Fn() -> F) -> std::result::Result<T, tonic::Status>
+where
+    F: Future<Output = std::result::Result<T, tonic::Status>>,
+{
+    for _ in 1..TRIES {
+        match call().await {
+            Err(status) if status.code() == tonic::Code::Unavailable => {
+                tracing::debug!(message = status.message(), "repeat a call for a checkpoint");
+            }
+            answer => return answer,
+        }
+    }
+    call().await
 }
 
 /// A blob in pieces, and the commit.
@@ -170,11 +203,6 @@ fn named(source: berth_ids::Error) -> Error {
 fn blob(digest: &str, size: i64) -> Result<Blob> {
     let digest = digest.parse().map_err(named)?;
     Ok(Blob { digest, size: u64::try_from(size).unwrap_or_default() })
-}
-
-fn under<T>(request: Request<T>, lease: &str) -> Result<Request<T>> {
-    let named = with_lease(request, lease);
-    named.map_err(|_| Error::Invalid(format!("lease {lease:?} is not printable")))
 }
 
 /// A name that nothing else has: by the time, and a count of those of this process.

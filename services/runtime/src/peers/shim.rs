@@ -24,7 +24,7 @@ pub(super) const SLOW: Duration = Duration::from_secs(120);
 pub(super) const QUICK: Duration = Duration::from_secs(20);
 /// Questions that a list asks of every shim.
 const STATE: Duration = Duration::from_secs(2);
-/// A dump of a container's memory.
+/// A dump of a container's memory, or its restore.
 const CHECKPOINT: Duration = Duration::from_secs(600);
 const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Waiting has no end of its own.
@@ -102,8 +102,17 @@ impl ShimClient {
 
     /// Starts the first process, or an added one.
     pub async fn start(&self, exec: &str) -> Result<u32> {
+        self.start_within(exec, SLOW).await
+    }
+
+    /// Starts the first process of a task from a checkpoint, which takes as long as a dump.
+    pub async fn restore(&self) -> Result<u32> {
+        self.start_within("", CHECKPOINT).await
+    }
+
+    async fn start_within(&self, exec: &str, deadline: Duration) -> Result<u32> {
         let request = wire::StartRequest { id: self.id.clone(), exec_id: exec.to_owned() };
-        let answer: wire::StartResponse = self.call("Start", request, SLOW).await?;
+        let answer: wire::StartResponse = self.call("Start", request, deadline).await?;
         Ok(answer.pid)
     }
 

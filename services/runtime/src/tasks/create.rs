@@ -21,6 +21,9 @@ use crate::records::{Any, Container};
 use crate::shims::{Bootstrap, read_log};
 use crate::work::in_folder;
 
+/// What a container has changed in its root file system, beside a checkpoint that CRI restores.
+const ROOTFS_DIFF: &str = "rootfs-diff.tar";
+
 /// What a task is made with, beside its container.
 #[derive(Clone, Debug, Default)]
 pub struct Create {
@@ -78,6 +81,7 @@ impl Tasks {
             options.checkpoint.clone_from(&create.checkpoint);
         }
         let spec = container.spec.as_ref().map(|spec| &*spec.value).unwrap_or_default();
+        refuse_rootfs_diff(&create.checkpoint)?;
         self.check_features(&program, &options, spec).await?;
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
         let system = self.activate(ns, &create, &program).await?;
@@ -118,6 +122,17 @@ impl Tasks {
             return Err(deleted);
         }
         Ok(pid)
+    }
+}
+
+/// The files that CRI puts beside a folder to restore are those of the container's snapshot, which are
+/// not this service's to write. Without them the processes would go on among other files than they
+/// were saved with.
+fn refuse_rootfs_diff(checkpoint: &str) -> Result<()> {
+    let beside = Path::new(checkpoint).parent().map(|folder| folder.join(ROOTFS_DIFF));
+    match beside.filter(|diff| diff.exists()) {
+        Some(diff) => Err(Error::RootfsDiff(diff)),
+        None => Ok(()),
     }
 }
 

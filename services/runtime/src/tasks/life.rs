@@ -72,6 +72,11 @@ impl Life {
         self.told().made = made;
     }
 
+    /// Whether its start restores a checkpoint.
+    pub(super) fn restores(&self) -> bool {
+        !self.told().made.checkpoint.is_empty()
+    }
+
     /// Tells a step, and before it what is missing.
     pub(super) fn note(&self, at: SystemTime, step: Step) {
         let mut told = self.told();

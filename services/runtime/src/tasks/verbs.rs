@@ -210,7 +210,10 @@ impl Task {
         if first {
             self.life.starting();
         }
-        let started = client.start(exec).await;
+        let started = match first && self.life.restores() {
+            true => client.restore().await,
+            false => client.start(exec).await,
+        };
         if let Ok(pid) = started {
             // Not left to the shim's own event, which may come after what the caller does next.
             self.life.note(SystemTime::now(), Step::Started { exec: exec.to_owned(), pid });

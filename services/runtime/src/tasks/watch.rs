@@ -137,7 +137,7 @@ impl Tasks {
                 let exit = Exit { pid, status: KILLED, at: exit.at };
                 task.life.note(now, Step::Exited { exec, exit });
             }
-            task.life.note(now, Step::Exited { exec: String::new(), exit });
+            // The end of its first process is told with its deletion, if it ever had one.
             let exit = task.life.exit_of("").unwrap_or(exit);
             task.life.note(now, Step::Deleted { exit });
         }
