@@ -60,7 +60,7 @@ impl Shared {
         for id in ids {
             self.rely(&change, id).await?;
         }
-        for id in labels::refs(&scope.namespace, labels) {
+        for id in labels::may_refer(&scope.namespace, labels) {
             self.announce(&change, &id).await?;
         }
         Ok(change)

@@ -110,7 +110,7 @@ impl World {
             labels.insert(format!("containerd.io/gc.ref.content.{at}"), digest(target).to_string());
             refs.push(target);
         }
-        let (root, keeper) = self.keeper(&refs, &mut labels);
+        let mut blob = self.blob(refs, &mut labels);
         let snapshot = (self.below(3) == 0).then_some(number);
         if let Some(snapshot) = snapshot {
             self.snapshots.create(&self.scope.namespace, &snapshot.to_string(), used(snapshot));
@@ -124,43 +124,44 @@ impl World {
         writer.commit(0, None, labels).await.unwrap();
         // A snapshot that was collected before it was referred to is the client's loss.
         let kept = snapshot.filter(|s| self.snapshots.has(&self.scope.namespace, &s.to_string()));
-        self.model.blobs.insert(number, Blob { refs, snapshot: kept, root, keeper });
+        blob.snapshots.extend(kept);
+        self.model.blobs.insert(number, blob);
         self.model.leased.insert(number);
     }
 
-    /// What keeps a new blob besides those that refer to it: nothing most of the time.
-    fn keeper(&mut self, refs: &[u32], labels: &mut Labels) -> (bool, Option<Thing>) {
+    /// A new blob that refers to these, and perhaps to a snapshot under a condition. Most of the time
+    /// nothing keeps it besides those that refer to it.
+    fn blob(&mut self, refs: Vec<u32>, labels: &mut Labels) -> Blob {
+        let plain = Blob { refs, ..Blob::default() };
+        let refs = &plain.refs;
         let chosen = self.below(10);
         if chosen == 0 {
             labels.insert("containerd.io/gc.root/of-a-kind".into(), "any".into());
-            return (true, None);
+            return Blob { root: true, ..plain };
         }
         if chosen == 1 {
             let keeper = self.any_live();
             let keeper = keeper.filter(|k| !self.model.leads_to(refs, Thing::Blob(*k)));
             let label = "containerd.io/gc.bref.content.why";
             labels.extend(keeper.map(|keeper| (label.to_owned(), digest(keeper).to_string())));
-            return (false, keeper.map(Thing::Blob));
+            return Blob { keeper: keeper.map(Thing::Blob), ..plain };
         }
         let live: Vec<u32> = self.model.whole().1.into_iter().collect();
         let at = self.below(live.len());
-        let Some(snapshot) = live.get(at).copied() else { return (false, None) };
-        if self.model.leads_to(refs, Thing::Snapshot(snapshot)) {
-            return (false, None);
-        }
-        let keeper = Some(Thing::Snapshot(snapshot));
+        let Some(snapshot) = live.get(at).copied() else { return plain };
         match chosen {
-            2 => {
+            2 if !self.model.leads_to(refs, Thing::Snapshot(snapshot)) => {
                 let label = "containerd.io/gc.bref.snapshot.x/why".to_owned();
                 labels.insert(label, snapshot.to_string());
-                (false, keeper)
+                Blob { keeper: Some(Thing::Snapshot(snapshot)), ..plain }
             }
             3 | 4 => {
                 let label = "containerd.io/gc.cond.snapshot.x".to_owned();
                 labels.insert(label, format!("usedat<1h|{snapshot}"));
-                (false, keeper.filter(|_| used(snapshot) > SystemTime::now() - HOUR))
+                let met = used(snapshot) > SystemTime::now() - HOUR;
+                Blob { snapshots: met.then_some(snapshot).into_iter().collect(), ..plain }
             }
-            _ => (false, None),
+            _ => plain,
         }
     }
 

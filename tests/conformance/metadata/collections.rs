@@ -148,27 +148,34 @@ async fn back_references(suite: &mut Suite) -> Result<()> {
 
 async fn conditions(suite: &mut Suite) -> Result<()> {
     let held = Some(lease(suite, &[]).await?);
-    let used = "containerd.io/gc.cond.value-usedat";
-    for (key, at) in [("once", "2020-01-01T00:00:00Z"), ("ahead", "2999-01-01T00:00:00Z")] {
-        snapshot(suite, key, "", &[("containerd.io/gc.root", "1"), (used, at)]).await?;
-    }
+    let (root, used) = ("containerd.io/gc.root", "containerd.io/gc.cond.value-usedat");
+    let (once, ahead) = ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z");
     let label = format!("containerd.io/gc.cond.snapshot.{SNAPSHOTTER}");
     let cases = [
-        ("usedat<1h|ahead", true),
-        ("usedat<1h|once", false),
-        ("usedat>1h|once", true),
-        ("usedat>1h|ahead", false),
-        ("usedat<1h,usedat>1h|once", true),
-        ("usedat<=1h|ahead", false),
-        ("usedat<1h|none", false),
+        ("usedat<1h", ahead, true),
+        ("usedat<1h", once, false),
+        ("usedat>1h", once, true),
+        ("usedat>1h", ahead, false),
+        ("usedat<1h,usedat>1h", once, true),
+        ("usedat<=1h", ahead, false),
+        ("usedat<1h", "soon", false),
     ];
-    for (condition, _) in cases {
-        suite.put(held, condition.as_bytes(), &[(&label, condition)]).await?;
+    for (condition, at, _) in cases {
+        let key = format!("{condition} of {at}");
+        snapshot(suite, &key, "", &[(used, at)]).await?;
+        let named = format!("{condition}|{key}");
+        suite.put(held, key.as_bytes(), &[(root, "1"), (&label, &named)]).await?;
     }
+    snapshot(suite, "of none", "", &[(used, ahead)]).await?;
+    suite.put(held, b"of no root", &[(&label, "usedat<1h|of none")]).await?;
     collect(suite).await?;
-    for (condition, stated) in cases {
-        kept(suite, &format!("kept if {condition}"), &sha256(condition.as_bytes()), stated).await;
+    for (condition, at, stated) in cases {
+        let key = format!("{condition} of {at}");
+        let found = has_snapshot(suite, &key).await;
+        suite.is(&format!("kept if {key}"), found, stated);
     }
+    let found = (has_snapshot(suite, "of none").await, suite.has(&sha256(b"of no root")).await);
+    suite.is("kept by what goes, and that", found, (false, false));
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Conditional references: `containerd.io/gc.cond.snapshot.NAME` on a blob or an image has a snapshot
-//! keep it while the snapshot was used so and so long ago.
+//! Conditional references: `containerd.io/gc.cond.snapshot.NAME` on a blob or an image has it keep a
+//! snapshot while that was used so and so long ago.
 //!
 //! The value is `usedat<DURATION` or `usedat>DURATION`, several joined by commas of which one is
 //! enough, then `|` and the snapshot's key. When the snapshot was used its own labels say.
@@ -16,7 +16,7 @@ const NAME: &str = "usedat";
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// What keeps the thing if the condition is met.
+    /// What the thing keeps if the condition is met.
     pub on: Id,
     /// Whether its use has to be longer ago than `age`, or less long.
     older: bool,

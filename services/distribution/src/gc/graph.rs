@@ -79,8 +79,9 @@ impl Graph {
                 let on = graph.index.get(&condition.on).map(|on| &graph.nodes[*on]);
                 on.is_some_and(|on| on.used.iter().any(|used| condition.is_met(*used, now)))
             });
-            let keepers: Vec<&Id> = node.kept_by.iter().chain(met.map(|met| &met.on)).collect();
-            for far in graph.numbers(keepers) {
+            let conditional = graph.numbers(met.map(|met| &met.on));
+            graph.nodes[at].refs.extend(conditional);
+            for far in graph.numbers(&node.kept_by) {
                 graph.nodes[far].refs.push(at);
             }
         }

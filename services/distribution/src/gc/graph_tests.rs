@@ -114,19 +114,19 @@ fn a_flat_lease_keeps_what_it_names_with_its_structure_alone() {
 }
 
 #[test]
-fn a_condition_has_a_snapshot_keep_what_names_it_while_it_is_met() {
+fn a_condition_keeps_the_snapshot_that_it_names_while_it_is_met() {
     let now = SystemTime::now();
     let hours = |count: u64| std::time::Duration::from_secs(count * 3600);
     let kept = |condition: &str, used: &[SystemTime], live: bool| {
-        let mut blob = node(CONTENT, "blob", &[]);
+        let mut blob = Node { root: live, ..node(CONTENT, "blob", &[]) };
         blob.conditions = Condition::parse(&blob.id.namespace, ".x", &format!("{condition}|s"));
-        let snapshot = Node { root: live, used: used.to_vec(), ..node("snapshots/x", "s", &[]) };
+        let snapshot = Node { used: used.to_vec(), ..node("snapshots/x", "s", &[]) };
         let graph = Graph::new(vec![vec![blob], vec![snapshot]]);
-        !names(&graph, &graph.mark(&[]).dead).contains(&"blob".to_owned())
+        !names(&graph, &graph.mark(&[]).dead).contains(&"s".to_owned())
     };
     assert!(kept("usedat<2h", &[now - hours(1)], true));
     assert!(!kept("usedat<2h", &[now - hours(3)], true), "too long ago");
-    assert!(!kept("usedat<2h", &[now - hours(1)], false), "a dead snapshot keeps nothing");
+    assert!(!kept("usedat<2h", &[now - hours(1)], false), "a dead blob keeps nothing");
     assert!(!kept("usedat<2h", &[], true), "it does not say when");
     assert!(kept("usedat>2h", &[now - hours(3)], true));
     assert!(kept("usedat<1h,usedat>2h", &[now - hours(3)], true), "one is enough");

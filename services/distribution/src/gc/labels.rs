@@ -17,6 +17,13 @@ const REF: &str = "containerd.io/gc.ref.";
 const BACK: &str = "containerd.io/gc.bref.";
 const CONDITION: &str = "containerd.io/gc.cond.snapshot";
 
+/// What a set of labels refers to, or may refer to under a condition.
+#[must_use]
+pub fn may_refer(namespace: &Namespace, labels: &Labels) -> Vec<Id> {
+    let conditions = conditions(namespace, labels).map(|condition| condition.on);
+    refs(namespace, labels).into_iter().chain(conditions).collect()
+}
+
 /// What a set of labels refers to.
 #[must_use]
 pub fn refs(namespace: &Namespace, labels: &Labels) -> Vec<Id> {
@@ -28,11 +35,14 @@ pub fn apply(node: &mut Node, labels: &Labels) {
     let namespace = &node.id.namespace;
     node.refs.extend(refs(namespace, labels));
     node.kept_by.extend(targets(namespace, labels, BACK, backward));
-    let conditions = below(labels, CONDITION);
-    let conditions = conditions.flat_map(|(rest, value)| Condition::parse(namespace, rest, value));
-    node.conditions.extend(conditions);
+    node.conditions.extend(conditions(namespace, labels));
     // Whatever follows: containerd looks at the key's beginning.
     node.root |= below(labels, ROOT).next().is_some();
+}
+
+fn conditions(namespace: &Namespace, labels: &Labels) -> impl Iterator<Item = Condition> {
+    let named = below(labels, CONDITION);
+    named.flat_map(|(rest, value)| Condition::parse(namespace, rest, value))
 }
 
 /// The times that a label of a snapshot says; none if it says no time.

@@ -22,7 +22,7 @@ pub struct Node {
     pub structure: Vec<Id>,
     /// It keeps things alive with their structure alone, without what else they refer to (flat leases).
     pub flat: bool,
-    /// What keeps it alive while it was used so and so long ago.
+    /// What it keeps alive while that was used so and so long ago.
     pub conditions: Vec<Condition>,
     /// When it was used, as its labels say.
     pub used: Vec<SystemTime>,

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Blob {
     /// Those that its labels refer to.
     pub refs: Vec<u32>,
-    /// The snapshot that they refer to.
-    pub snapshot: Option<u32>,
+    /// The snapshots that they refer to, those of conditions that are met among them.
+    pub snapshots: Vec<u32>,
     /// It is a root.
     pub root: bool,
     /// What keeps it, from its side.
@@ -76,7 +76,7 @@ impl Model {
             }
             if let Some(blob) = blob {
                 queue.extend(blob.refs.iter().map(|to| Thing::Blob(*to)));
-                queue.extend(blob.snapshot.map(Thing::Snapshot));
+                queue.extend(blob.snapshots.iter().map(|to| Thing::Snapshot(*to)));
             }
             let kept = self.blobs.iter().filter(|(_, blob)| blob.keeper == Some(at));
             queue.extend(kept.map(|(number, _)| Thing::Blob(*number)));
