@@ -82,6 +82,7 @@ impl Story {
             self.kills.perhaps(&mut self.random, &mut self.node)?;
             let operation = self.choose();
             let told = format!("{operation:?}");
+            eprintln!("step {step}: {told}");
             let done = self.perform(operation).await;
             let kept = match done {
                 Ok(referred) => self.compare(&referred).await,
@@ -110,7 +111,6 @@ impl Story {
         }
         let reachable = self.model.reachable();
         let again: BTreeSet<_> = reachable.difference(&self.reached).cloned().collect();
-        self.flat.extend(self.reached.difference(&self.whole).cloned());
         let below_flat = self.model.made_whole(&self.flat);
         let kept_alone = self.model.kept_alone(again.iter());
         let passing = kept_alone.iter().chain(again.intersection(&below_flat));
@@ -119,6 +119,7 @@ impl Story {
         }
         (self.reached, self.whole) = (self.model.reachable(), self.model.whole());
         self.flat.retain(|thing| !self.whole.contains(thing));
+        self.flat.extend(self.reached.difference(&self.whole).cloned());
         let lost: Vec<_> = self.reached.difference(&there).collect();
         ensure!(lost.is_empty(), "lost {lost:?}");
         let images: BTreeSet<_> = self.model.images.keys().cloned().collect();

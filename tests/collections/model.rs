@@ -25,7 +25,8 @@ impl Thing {
 /// Something that was made and, if nothing reached it since, may be gone.
 #[derive(Clone, Debug, Default)]
 pub struct Made {
-    pub parent: Option<Thing>,
+    /// A snapshot's parent, an image's target: what is kept with it also by a flat lease.
+    pub structure: Option<Thing>,
     /// What its labels name.
     pub refs: BTreeSet<Thing>,
     /// What its labels name as keeping it.
@@ -69,7 +70,7 @@ impl Model {
                 let mut next = Some(thing);
                 while let Some((thing, made)) = next.and_then(|t| self.made.get_key_value(t)) {
                     reached.insert(thing.clone());
-                    next = made.parent.as_ref();
+                    next = made.structure.as_ref();
                 }
             }
         }
@@ -141,7 +142,7 @@ impl Model {
             // A name of what is not there leads nowhere.
             let Some(made) = self.made.get(thing).or_else(|| others.get(thing)) else { continue };
             if reached.insert(thing.clone()) {
-                queue.extend(made.refs.iter().chain(&made.parent));
+                queue.extend(made.refs.iter().chain(&made.structure));
                 let kept = self.made.iter().filter(|(_, made)| made.keepers.contains(thing));
                 queue.extend(kept.map(|(thing, _)| thing));
             }

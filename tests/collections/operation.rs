@@ -100,8 +100,7 @@ impl Story {
             20 => CreateSandbox { id: format!("sandbox-{number}"), refs: self.references(3) },
             21 => UpdateSandbox { id: self.sandbox()?, refs: self.references(3) },
             22 => DeleteSandbox { id: self.sandbox()? },
-            // Not beside flat leases: what is left of an image that one kept is not in the model.
-            24 | 25 if self.model.flat.is_empty() => {
+            24 | 25 => {
                 let all: Vec<_> = self.setting.images.iter().map(|i| i.manifest.clone()).collect();
                 let (lease, name) = (self.lease()?, format!("expired-{number}"));
                 Expire { lease, name, manifest: self.any(all)? }
@@ -186,8 +185,8 @@ impl Story {
             }
             Operation::Expire { lease, name, manifest } => {
                 self.client.create_expired(&lease, &name, manifest.name()).await?;
+                self.made(&lease, Thing::Image(name), Some(manifest.clone()), &referred);
                 referred.insert(manifest);
-                self.made(&lease, Thing::Image(name), None, &referred);
             }
             Operation::Remove { thing } => {
                 self.client.remove(&thing).await?;
@@ -272,20 +271,28 @@ impl Story {
         let pulled = until("it is pulled", PULLED, pulled);
         ensure!(pulled.is_ok(), "{told}");
         let image = self.setting.image(reference)?;
+        // All of it is there, also what had gone below what a flat lease kept.
+        self.flat.retain(|thing| !image.made.contains_key(thing));
         self.model.made.extend(image.made.clone());
         self.model.images.insert(image.reference.clone(), image.manifest.clone());
         Ok(())
     }
 
-    fn made(&mut self, lease: &str, thing: Thing, parent: Option<Thing>, refs: &BTreeSet<Thing>) {
-        let made = Made { parent, refs: refs.clone(), own: true, ..Made::default() };
+    fn made(
+        &mut self,
+        lease: &str,
+        thing: Thing,
+        structure: Option<Thing>,
+        refs: &BTreeSet<Thing>,
+    ) {
+        let made = Made { structure, refs: refs.clone(), own: true, ..Made::default() };
         self.model.made.insert(thing.clone(), made);
         self.model.leases.entry(lease.to_owned()).or_default().insert(thing);
     }
 
     /// A snapshot has another name, and can be a parent.
     fn committed(&mut self, lease: &str, key: &Thing, name: Thing, refs: &BTreeSet<Thing>) {
-        let parent = self.model.made.get(key).and_then(|made| made.parent.clone());
+        let parent = self.model.made.get(key).and_then(|made| made.structure.clone());
         self.model.gone(key);
         self.made(lease, name.clone(), parent, refs);
         if let Some(made) = self.model.made.get_mut(&name) {

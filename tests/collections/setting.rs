@@ -75,8 +75,8 @@ fn made(listed: Listed) -> (Thing, Made) {
         }
         kind.starts_with(&format!("snapshot.{SNAPSHOTTER}")).then(|| Thing::Snapshot(value.clone()))
     });
-    let parent = (!listed.parent.is_empty()).then_some(Thing::Snapshot(listed.parent));
+    let structure = (!listed.parent.is_empty()).then_some(Thing::Snapshot(listed.parent));
     let (refs, committed) = (refs.collect(), listed.committed);
-    let made = Made { parent, refs, committed, ..Made::default() };
+    let made = Made { structure, refs, committed, ..Made::default() };
     (listed.thing, made)
 }
