@@ -67,8 +67,8 @@ impl Client {
             let stored = all(self.snapshots().list(self.on(request)).await?.into_inner()).await?;
             let blobs = blobs.into_iter().flat_map(|chunk| chunk.info).map(Listed::blob);
             let stored = stored.into_iter().flat_map(|chunk| chunk.info).map(Listed::snapshot);
-            let expired = self.expired().await?.into_iter();
-            Ok(blobs.chain(stored).chain(expired).collect())
+            let others = self.expired().await?.into_iter().chain(self.mounted().await?);
+            Ok(blobs.chain(stored).chain(others).chain(self.ingests().await?).collect())
         })
         .await
     }
@@ -219,10 +219,12 @@ impl Client {
     }
 
     /// A flat one holds things without what they refer to.
-    pub async fn create_lease(&self, id: &str, flat: bool) -> Result<()> {
+    pub async fn create_lease(&self, id: &str, flat: bool, expiry: Option<&str>) -> Result<()> {
         make("create lease", async || {
-            let label = ("containerd.io/gc.flat".to_owned(), "yes".to_owned());
-            let labels = flat.then_some(label).into_iter().collect();
+            let label =
+                |key: &str, value: &str| (format!("containerd.io/gc.{key}"), value.to_owned());
+            let flat = flat.then(|| label("flat", "yes"));
+            let labels = flat.into_iter().chain(expiry.map(|at| label("expire", at))).collect();
             let request = leases::CreateRequest { id: id.to_owned(), labels };
             self.lessor().create(self.on(request)).await
         })
@@ -238,8 +240,9 @@ impl Client {
         .map(drop)
     }
 
-    pub async fn hold(&self, lease: &str, thing: &Thing) -> Result<()> {
-        make("add resource", async || {
+    /// False if the lease is not there.
+    pub async fn hold(&self, lease: &str, thing: &Thing) -> Result<bool> {
+        there("add resource", async || {
             let resource = Some(resource(thing));
             let request = leases::AddResourceRequest { id: lease.to_owned(), resource };
             self.lessor().add_resource(self.on(request)).await
@@ -283,6 +286,11 @@ impl Client {
 }
 
 impl Listed {
+    /// By its name alone.
+    pub fn named(thing: Thing) -> Self {
+        Self { thing, parent: String::new(), labels: Labels::new(), committed: false }
+    }
+
     fn blob(info: content::Info) -> Self {
         let (thing, labels) = (Thing::Blob(info.digest), info.labels.into_iter().collect());
         Self { thing, parent: String::new(), labels, committed: false }
@@ -313,6 +321,8 @@ fn resource(thing: &Thing) -> leases::Resource {
         Thing::Blob(digest) => ("content".to_owned(), digest),
         Thing::Snapshot(key) => (format!("snapshots/{SNAPSHOTTER}"), key),
         Thing::Image(name) => ("images".to_owned(), name),
+        Thing::Mount(name) => ("mounts".to_owned(), name),
+        Thing::Ingest(name) => ("ingests".to_owned(), name),
     };
     leases::Resource { id: id.clone(), r#type: kind }
 }
@@ -325,7 +335,7 @@ fn mask() -> Option<prost_types::FieldMask> {
     Some(prost_types::FieldMask { paths: vec!["labels".to_owned()] })
 }
 
-async fn all<T>(mut stream: Streaming<T>) -> Answer<Vec<T>> {
+pub async fn all<T>(mut stream: Streaming<T>) -> Answer<Vec<T>> {
     let mut found = Vec::new();
     while let Some(message) = stream.next().await {
         found.push(message?);

@@ -11,6 +11,10 @@ pub enum Thing {
     Snapshot(String),
     /// One whose time is over, by its name: it stays while something refers to it.
     Image(String),
+    /// Activated mounts, by their name.
+    Mount(String),
+    /// What is being written, by its reference. Only leases keep it.
+    Ingest(String),
 }
 
 impl Thing {
@@ -18,7 +22,33 @@ impl Thing {
     pub fn name(&self) -> &str {
         match self {
             Self::Blob(name) | Self::Snapshot(name) | Self::Image(name) => name,
+            Self::Mount(name) | Self::Ingest(name) => name,
         }
+    }
+
+    /// Whether labels can name it.
+    pub fn can_be_named(&self) -> bool {
+        !matches!(self, Self::Ingest(_))
+    }
+
+    /// Whether labels of others can name it as what keeps them.
+    pub fn can_keep(&self) -> bool {
+        !matches!(self, Self::Mount(_) | Self::Ingest(_))
+    }
+
+    /// Whether a client can give it to a lease and take it away.
+    pub fn can_be_held(&self) -> bool {
+        matches!(self, Self::Blob(_) | Self::Snapshot(_) | Self::Image(_))
+    }
+
+    /// Whether its labels can be replaced.
+    pub fn can_be_labelled(&self) -> bool {
+        matches!(self, Self::Blob(_) | Self::Snapshot(_))
+    }
+
+    /// Whether bundle has it; otherwise distribution does.
+    fn is_of_bundle(&self) -> bool {
+        matches!(self, Self::Snapshot(_) | Self::Mount(_))
     }
 }
 
@@ -29,6 +59,10 @@ pub struct Made {
     pub structure: Option<Thing>,
     /// What its labels name.
     pub refs: BTreeSet<Thing>,
+    /// The snapshots that its labels name besides, to keep those that were used just now.
+    pub conditions: BTreeSet<Thing>,
+    /// It says that it was used just now.
+    pub recent: bool,
     /// What its labels name as keeping it.
     pub keepers: BTreeSet<Thing>,
     /// It can be a parent.
@@ -120,29 +154,36 @@ impl Model {
     /// Whether a reference would make a circle through both kinds: no service could drop it whole,
     /// and so none does (docs/adr/0002-garbage-collection.md).
     pub fn is_circle(&self, from: &Thing, to: &Thing) -> bool {
-        let reached = self.follow([to], &self.pulled);
-        let snapshot = |thing: &Thing| matches!(thing, Thing::Snapshot(_));
-        reached.contains(from) && reached.iter().any(|thing| snapshot(thing) != snapshot(from))
+        let reached = self.may_reach([to]);
+        let other = |thing: &Thing| thing.is_of_bundle() != from.is_of_bundle();
+        reached.contains(from) && reached.iter().any(other)
     }
 
+    /// What things lead to.
     fn reached_from<'a>(&'a self, things: impl IntoIterator<Item = &'a Thing>) -> BTreeSet<Thing> {
-        static NONE: BTreeMap<Thing, Made> = BTreeMap::new();
-        self.follow(things, &NONE)
+        self.follow(things, false)
     }
 
-    /// What things lead to, those that are there and those of `others`.
+    /// What things may come to lead to: also once what is gone is pulled again, and conditions are met.
+    fn may_reach<'a>(&'a self, things: impl IntoIterator<Item = &'a Thing>) -> BTreeSet<Thing> {
+        self.follow(things, true)
+    }
+
     fn follow<'a>(
         &'a self,
         things: impl IntoIterator<Item = &'a Thing>,
-        others: &'a BTreeMap<Thing, Made>,
+        maybe: bool,
     ) -> BTreeSet<Thing> {
         let mut queue: Vec<&Thing> = things.into_iter().collect();
         let mut reached = BTreeSet::new();
         while let Some(thing) = queue.pop() {
             // A name of what is not there leads nowhere.
-            let Some(made) = self.made.get(thing).or_else(|| others.get(thing)) else { continue };
+            let pulled = || self.pulled.get(thing).filter(|_| maybe);
+            let Some(made) = self.made.get(thing).or_else(pulled) else { continue };
             if reached.insert(thing.clone()) {
                 queue.extend(made.refs.iter().chain(&made.structure));
+                let recent = |to: &&Thing| self.made.get(*to).is_some_and(|made| made.recent);
+                queue.extend(made.conditions.iter().filter(|to| maybe || recent(to)));
                 let kept = self.made.iter().filter(|(_, made)| made.keepers.contains(thing));
                 queue.extend(kept.map(|(thing, _)| thing));
             }
@@ -152,7 +193,7 @@ impl Model {
 
     /// Whether one of these leads to it, so that it cannot keep what refers to them.
     pub fn leads_to(&self, things: &BTreeSet<Thing>, to: &Thing) -> bool {
-        self.follow(things, &self.pulled).contains(to)
+        self.may_reach(things).contains(to)
     }
 
     /// It was collected, or removed.

@@ -12,20 +12,36 @@ use crate::model::{Made, Thing};
 
 /// How long a pull may take, kills included.
 const PULLED: Duration = Duration::from_secs(60);
-/// The most leases at a time.
-const LEASES: usize = 4;
-/// One reference in so many is to something that perhaps nothing keeps.
-const ADOPTION: u64 = 3;
+/// When a snapshot was used, as its labels say: so that conditions are met, or not.
+const USED: [&str; 2] = ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"];
+/// What the names of leases begin with whose time is over.
+pub const PASSING: &str = "passing-";
+
+/// What the labels of a thing say.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// What it refers to.
+    pub refs: BTreeSet<Thing>,
+    /// The snapshots that it refers to if those were used just now.
+    pub conditions: BTreeSet<Thing>,
+    /// What keeps it.
+    pub keepers: BTreeSet<Thing>,
+    /// Whether a snapshot was used just now.
+    pub recent: bool,
+}
 
 #[derive(Debug)]
 pub enum Operation {
     Pull { reference: String },
+    Import { reference: String },
     Tag { name: String, manifest: Thing },
     RemoveImage { name: String, sync: bool },
-    Write { lease: String, text: String, refs: BTreeSet<Thing>, keepers: BTreeSet<Thing> },
-    Prepare { lease: String, key: String, parent: Option<Thing>, refs: BTreeSet<Thing> },
+    Write { lease: String, text: String, named: Named },
+    Prepare { lease: String, key: String, parent: Option<Thing>, named: Named },
     Commit { lease: String, key: Thing, name: String, refs: BTreeSet<Thing> },
-    Relabel { thing: Thing, refs: BTreeSet<Thing> },
+    Relabel { thing: Thing, named: Named },
+    Activate { lease: String, name: String, named: Named },
+    Ingest { lease: String, reference: String },
     CreateContainer { id: String, refs: BTreeSet<Thing> },
     UpdateContainer { id: String, refs: BTreeSet<Thing> },
     DeleteContainer { id: String },
@@ -34,7 +50,8 @@ pub enum Operation {
     DeleteSandbox { id: String },
     Remove { thing: Thing },
     Expire { lease: String, name: String, manifest: Thing },
-    CreateLease { id: String, flat: bool },
+    CreateLease { id: String, flat: bool, expiry: Option<&'static str> },
+    PassLease { id: String, held: BTreeSet<Thing> },
     DeleteLease { id: String, sync: bool },
     Hold { lease: String, thing: Thing },
     Release { lease: String, thing: Thing },
@@ -42,97 +59,12 @@ pub enum Operation {
 }
 
 impl Story {
-    pub fn choose(&mut self) -> Operation {
-        let number = self.next;
-        self.next += 1;
-        let kind = self.random.below(27);
-        self.operation(kind, number).unwrap_or(Operation::Nothing)
-    }
-
-    /// `None` if there is nothing that it could be done with.
-    fn operation(&mut self, kind: u64, number: u64) -> Option<Operation> {
-        use Operation::*;
-        Some(match kind {
-            0 | 1 => {
-                let all: Vec<_> = self.setting.images.iter().map(|i| i.reference.clone()).collect();
-                Pull { reference: self.any(all)? }
-            }
-            2 => {
-                let all: Vec<_> = self.setting.images.iter().map(|i| i.manifest.clone()).collect();
-                Tag { name: format!("tag-{number}"), manifest: self.any(all)? }
-            }
-            3..=5 => {
-                let name = self.any(self.model.images.keys().cloned().collect())?;
-                RemoveImage { name, sync: self.random.below(4) == 0 }
-            }
-            6 | 7 => {
-                let (lease, text) = (self.lease()?, format!("blob {number}"));
-                let (refs, mut keepers) = (self.references(2), self.references(1));
-                keepers.retain(|keeper| !self.model.leads_to(&refs, keeper));
-                Write { lease, text, refs, keepers }
-            }
-            8 | 9 => Prepare {
-                lease: self.lease()?,
-                key: format!("own-{number}"),
-                parent: self.parent(),
-                refs: self.references(1),
-            },
-            10 => {
-                let made = &self.model.made;
-                let labelled = |thing: &&Thing| !matches!(thing, Thing::Image(_));
-                let own = self.reached.iter().filter(labelled);
-                let own = own.filter(|thing| made[*thing].own).cloned();
-                let thing = self.any(own.collect())?;
-                let mut refs = self.references(2);
-                refs.retain(|to| !self.model.is_circle(&thing, to));
-                Relabel { thing, refs }
-            }
-            11 | 12 => {
-                CreateContainer { id: format!("container-{number}"), refs: self.references(3) }
-            }
-            13 => UpdateContainer { id: self.container()?, refs: self.references(3) },
-            14 => DeleteContainer { id: self.container()? },
-            15 if self.model.leases.len() < LEASES => {
-                let flat = self.random.below(3) == 0;
-                CreateLease { id: format!("lease-{number}"), flat }
-            }
-            15 | 16 => DeleteLease { id: self.lease()?, sync: self.random.below(4) == 0 },
-            20 => CreateSandbox { id: format!("sandbox-{number}"), refs: self.references(3) },
-            21 => UpdateSandbox { id: self.sandbox()?, refs: self.references(3) },
-            22 => DeleteSandbox { id: self.sandbox()? },
-            24 | 25 => {
-                let all: Vec<_> = self.setting.images.iter().map(|i| i.manifest.clone()).collect();
-                let (lease, name) = (self.lease()?, format!("expired-{number}"));
-                Expire { lease, name, manifest: self.any(all)? }
-            }
-            26 => {
-                let open = |thing: &&Thing| {
-                    let made = &self.model.made[*thing];
-                    matches!(thing, Thing::Snapshot(_)) && made.own && !made.committed
-                };
-                let open = self.reached.iter().filter(open).cloned().collect();
-                let (lease, key) = (self.lease()?, self.any(open)?);
-                Commit { lease, key, name: format!("committed-{number}"), refs: self.references(1) }
-            }
-            // Whatever refers to it, also if nothing does and it may be gone.
-            23 => {
-                let own = self.model.made.iter().filter(|(_, made)| made.own && !made.committed);
-                Remove { thing: self.any(own.map(|(thing, _)| thing.clone()).collect())? }
-            }
-            17 | 18 => Hold { lease: self.lease()?, thing: self.thing()? },
-            _ => {
-                let lease = self.lease()?;
-                let held = self.model.leases[&lease].iter().cloned().collect();
-                Release { lease, thing: self.any(held)? }
-            }
-        })
-    }
-
     /// Does it, and answers what was newly referred to.
     pub async fn perform(&mut self, operation: Operation) -> Result<BTreeSet<Thing>> {
         let mut referred = BTreeSet::new();
         match operation {
             Operation::Pull { reference } => self.pull(&reference)?,
+            Operation::Import { reference } => self.import(&reference)?,
             Operation::Tag { name, manifest } => {
                 self.client.create_image(&name, manifest.name()).await?;
                 referred.insert(manifest.clone());
@@ -142,23 +74,19 @@ impl Story {
                 self.client.delete_image(&name, sync).await?;
                 self.model.images.remove(&name);
             }
-            Operation::Write { lease, text, refs, keepers } => {
-                let digest = sha256(text.as_bytes());
-                let mut labels = labels(&refs);
-                labels.extend(labelled("bref", &keepers));
-                self.client.write(&lease, &digest, text.as_bytes(), &labels).await?;
-                let thing = Thing::Blob(digest);
-                self.made(&lease, thing.clone(), None, &refs);
-                if let Some(made) = self.model.made.get_mut(&thing) {
-                    made.keepers = keepers;
-                }
-                referred = refs;
+            Operation::Write { lease, text, named } => {
+                let thing = Thing::Blob(sha256(text.as_bytes()));
+                let labels = named.labels(&thing);
+                self.client.write(&lease, thing.name(), text.as_bytes(), &labels).await?;
+                referred = self.named(&named);
+                self.made(&lease, thing, None, named);
             }
-            Operation::Prepare { lease, key, parent, refs } => {
+            Operation::Prepare { lease, key, parent, named } => {
                 let on = parent.as_ref().map(Thing::name).unwrap_or_default();
-                if self.client.prepare(&lease, &key, on, &labels(&refs)).await? {
-                    self.made(&lease, Thing::Snapshot(key), parent, &refs);
-                    referred = refs;
+                let thing = Thing::Snapshot(key.clone());
+                if self.client.prepare(&lease, &key, on, &named.labels(&thing)).await? {
+                    referred = self.named(&named);
+                    self.made(&lease, thing, parent, named);
                 } else {
                     let gone = parent.iter().find(|parent| !self.reached.contains(*parent));
                     ensure!(gone.is_some(), "the parent of {key} was lost");
@@ -170,23 +98,34 @@ impl Story {
                 self.committed(&lease, &key, Thing::Snapshot(name), &refs);
                 referred = refs;
             }
-            Operation::Relabel { thing, refs } => {
+            Operation::Relabel { thing, named } => {
+                let labels = named.labels(&thing);
                 let there = match &thing {
-                    Thing::Blob(digest) => self.client.label_blob(digest, &labels(&refs)).await?,
-                    Thing::Snapshot(key) => self.client.label_snapshot(key, &labels(&refs)).await?,
-                    Thing::Image(_) => false,
+                    Thing::Blob(digest) => self.client.label_blob(digest, &labels).await?,
+                    Thing::Snapshot(key) => self.client.label_snapshot(key, &labels).await?,
+                    _ => false,
                 };
                 ensure!(there, "it was lost");
+                referred = self.named(&named);
                 if let Some(made) = self.model.made.get_mut(&thing) {
-                    made.refs.clone_from(&refs);
-                    made.keepers.clear();
+                    named.write(made);
                 }
-                referred = refs;
             }
             Operation::Expire { lease, name, manifest } => {
                 self.client.create_expired(&lease, &name, manifest.name()).await?;
-                self.made(&lease, Thing::Image(name), Some(manifest.clone()), &referred);
+                let (thing, target) = (Thing::Image(name), Some(manifest.clone()));
+                self.made(&lease, thing, target, Named::default());
                 referred.insert(manifest);
+            }
+            Operation::Activate { lease, name, named } => {
+                let thing = Thing::Mount(name.clone());
+                self.client.activate(&lease, &name, &named.labels(&thing)).await?;
+                referred = self.named(&named);
+                self.made(&lease, thing, None, named);
+            }
+            Operation::Ingest { lease, reference } => {
+                self.client.begin_ingest(&lease, &reference).await?;
+                self.made(&lease, Thing::Ingest(reference), None, Named::default());
             }
             Operation::Remove { thing } => {
                 self.client.remove(&thing).await?;
@@ -231,17 +170,23 @@ impl Story {
                 self.client.delete_sandbox(&id).await?;
                 self.model.sandboxes.remove(&id);
             }
-            Operation::CreateLease { id, flat } => {
-                self.client.create_lease(&id, flat).await?;
+            Operation::CreateLease { id, flat, expiry } => {
+                self.client.create_lease(&id, flat, expiry).await?;
                 self.model.flat.extend(flat.then(|| id.clone()));
                 self.model.leases.insert(id, BTreeSet::new());
+            }
+            Operation::PassLease { id, held } => {
+                self.client.create_lease(&id, false, Some(USED[0])).await?;
+                for thing in held {
+                    self.client.hold(&id, &thing).await?;
+                }
             }
             Operation::DeleteLease { id, sync } => {
                 self.client.delete_lease(&id, sync).await?;
                 self.model.leases.remove(&id);
             }
             Operation::Hold { lease, thing } => {
-                self.client.hold(&lease, &thing).await?;
+                ensure!(self.client.hold(&lease, &thing).await?, "the lease was lost");
                 self.model.leases.entry(lease).or_default().insert(thing.clone());
                 referred.insert(thing);
             }
@@ -257,8 +202,18 @@ impl Story {
 
     /// Pulls until it is acknowledged.
     fn pull(&mut self, reference: &str) -> Result<()> {
+        self.fetch(reference, &format!("pull {reference}"))
+    }
+
+    /// The same from an archive.
+    fn import(&mut self, reference: &str) -> Result<()> {
+        let archive = self.setting.archive(reference)?;
+        self.fetch(reference, &format!("import {}", archive.display()))
+    }
+
+    fn fetch(&mut self, reference: &str, command: &str) -> Result<()> {
         let mut told = String::new();
-        let pulled = || match self.node.berth(&format!("pull {reference}")).output() {
+        let pulled = || match self.node.berth(command).output() {
             Ok(out) => {
                 told = out.to_string();
                 out.code == 0
@@ -268,7 +223,7 @@ impl Story {
                 false
             }
         };
-        let pulled = until("it is pulled", PULLED, pulled);
+        let pulled = until("it is there", PULLED, pulled);
         ensure!(pulled.is_ok(), "{told}");
         let image = self.setting.image(reference)?;
         // All of it is there, also what had gone below what a flat lease kept.
@@ -278,14 +233,9 @@ impl Story {
         Ok(())
     }
 
-    fn made(
-        &mut self,
-        lease: &str,
-        thing: Thing,
-        structure: Option<Thing>,
-        refs: &BTreeSet<Thing>,
-    ) {
-        let made = Made { structure, refs: refs.clone(), own: true, ..Made::default() };
+    fn made(&mut self, lease: &str, thing: Thing, structure: Option<Thing>, named: Named) {
+        let mut made = Made { structure, own: true, ..Made::default() };
+        named.write(&mut made);
         self.model.made.insert(thing.clone(), made);
         self.model.leases.entry(lease.to_owned()).or_default().insert(thing);
     }
@@ -294,48 +244,18 @@ impl Story {
     fn committed(&mut self, lease: &str, key: &Thing, name: Thing, refs: &BTreeSet<Thing>) {
         let parent = self.model.made.get(key).and_then(|made| made.structure.clone());
         self.model.gone(key);
-        self.made(lease, name.clone(), parent, refs);
+        let named = Named { refs: refs.clone(), ..Named::default() };
+        self.made(lease, name.clone(), parent, named);
         if let Some(made) = self.model.made.get_mut(&name) {
             made.committed = true;
         }
     }
 
-    fn any<T>(&mut self, mut all: Vec<T>) -> Option<T> {
-        let count = all.len() as u64;
-        (count > 0).then(|| all.swap_remove(self.random.below(count) as usize))
-    }
-
-    fn lease(&mut self) -> Option<String> {
-        self.any(self.model.leases.keys().cloned().collect())
-    }
-
-    fn sandbox(&mut self) -> Option<String> {
-        self.any(self.model.sandboxes.keys().cloned().collect())
-    }
-
-    fn container(&mut self) -> Option<String> {
-        self.any(self.model.containers.keys().cloned().collect())
-    }
-
-    /// Something to refer to.
-    fn thing(&mut self) -> Option<Thing> {
-        if self.random.below(ADOPTION) > 0 {
-            return self.any(self.reached.iter().cloned().collect());
-        }
-        self.any(self.model.made.keys().cloned().collect())
-    }
-
-    fn references(&mut self, most: u64) -> BTreeSet<Thing> {
-        let count = self.random.below(most + 1);
-        (0..count).filter_map(|_| self.thing()).collect()
-    }
-
-    fn parent(&mut self) -> Option<Thing> {
-        if self.random.below(2) == 0 {
-            return None;
-        }
-        let made = self.model.made.iter();
-        self.any(made.filter(|(_, made)| made.committed).map(|(thing, _)| thing.clone()).collect())
+    /// What such labels refer to now.
+    fn named(&self, named: &Named) -> BTreeSet<Thing> {
+        let recent = |thing: &&Thing| self.model.made.get(*thing).is_some_and(|made| made.recent);
+        let met = named.conditions.iter().filter(recent);
+        named.refs.iter().chain(met).cloned().collect()
     }
 }
 
@@ -345,6 +265,29 @@ fn rootfs(refs: &BTreeSet<Thing>) -> (&str, BTreeSet<Thing>) {
     let root = refs.iter().find(|thing| matches!(thing, Thing::Snapshot(_)));
     let named = refs.iter().filter(|thing| Some(*thing) != root).cloned().collect();
     (root.map(Thing::name).unwrap_or_default(), named)
+}
+
+impl Named {
+    fn labels(&self, of: &Thing) -> BTreeMap<String, String> {
+        let mut labels = labels(&self.refs);
+        labels.extend(labelled("bref", &self.keepers));
+        for (number, thing) in self.conditions.iter().enumerate() {
+            let key = format!("containerd.io/gc.cond.snapshot.{SNAPSHOTTER}/{number}");
+            labels.insert(key, format!("usedat<1h|{}", thing.name()));
+        }
+        if matches!(of, Thing::Snapshot(_)) {
+            let used = USED[usize::from(self.recent)].to_owned();
+            labels.insert("containerd.io/gc.cond.value-usedat".to_owned(), used);
+        }
+        labels
+    }
+
+    /// In place of what was there.
+    fn write(self, made: &mut Made) {
+        let Self { refs, conditions, keepers, recent } = self;
+        (made.refs, made.conditions) = (refs, conditions);
+        (made.keepers, made.recent) = (keepers, recent);
+    }
 }
 
 fn labels(refs: &BTreeSet<Thing>) -> BTreeMap<String, String> {
@@ -358,6 +301,8 @@ fn labelled(how: &str, things: &BTreeSet<Thing>) -> BTreeMap<String, String> {
             Thing::Blob(_) => format!("content.{number}"),
             Thing::Snapshot(_) => format!("snapshot.{SNAPSHOTTER}/{number}"),
             Thing::Image(_) => format!("image/{number}"),
+            Thing::Mount(_) => format!("mount.{number}"),
+            Thing::Ingest(_) => format!("ingest.{number}"),
         };
         (format!("containerd.io/gc.{how}.{kind}"), thing.name().to_owned())
     };

@@ -49,9 +49,11 @@ impl Client {
         .map(drop)
     }
 
-    /// Removes a blob or a snapshot, which may be gone already.
+    /// Removes a thing, which may be gone already.
     pub async fn remove(&self, thing: &Thing) -> Result<()> {
         let removed = match thing {
+            Thing::Mount(name) => self.deactivate(name).await,
+            Thing::Ingest(name) => self.abort(name).await,
             Thing::Image(name) => return self.delete_image(name, false).await,
             Thing::Blob(digest) => {
                 there("delete blob", async || {

@@ -1,9 +1,12 @@
 //! What the story begins with: images in a registry, pulled once on a quiet node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use berth_testkit::{Image, Layer, Node, Registry};
+
+use tempfile::TempDir;
 
 use crate::client::{Client, Listed, SNAPSHOTTER};
 use crate::model::{Made, Model, Thing};
@@ -20,6 +23,7 @@ pub struct Pulled {
 
 pub struct Setting {
     pub images: Vec<Pulled>,
+    archives: TempDir,
     _registry: Registry,
 }
 
@@ -27,7 +31,7 @@ impl Setting {
     /// Pushes small images that share a layer, pulls each, and learns from the labels of what is
     /// there then what keeps what.
     pub async fn make(node: &Node, client: &Client, model: &mut Model) -> Result<Self> {
-        let registry = Registry::start()?;
+        let (registry, archives) = (Registry::start()?, tempfile::tempdir()?);
         let mut images = Vec::new();
         for number in 0..IMAGES {
             let layer =
@@ -36,6 +40,8 @@ impl Setting {
             let image = Image::build(layers, serde_json::json!({}))?;
             let reference = image.push(&registry, &format!("image-{number}:1"))?;
             node.berth(&format!("pull {reference}")).output()?.ok()?;
+            let archive = archives.path().join(number.to_string());
+            node.berth(&format!("export {} {reference}", archive.display())).output()?.ok()?;
             let manifest = Thing::Blob(image.digest.clone());
             model.made = client.list().await?.into_iter().map(made).collect();
             model.images.insert(reference.clone(), manifest.clone());
@@ -57,7 +63,13 @@ impl Setting {
         let all: BTreeSet<_> = model.made.keys().cloned().collect();
         ensure!(model.reachable() == all, "a pull leaves what it does not need");
         model.pulled.clone_from(&model.made);
-        Ok(Self { images, _registry: registry })
+        Ok(Self { images, archives, _registry: registry })
+    }
+
+    /// An archive of an image.
+    pub fn archive(&self, reference: &str) -> Result<PathBuf> {
+        let at = self.images.iter().position(|image| image.reference == reference);
+        Ok(self.archives.path().join(at.with_context(|| reference.to_owned())?.to_string()))
     }
 
     /// The image of a reference.
