@@ -54,11 +54,10 @@ fn drop_dead(txn: &Write, epoch: &Epoch, dead: &[NodeKey]) -> Result<Swept, Erro
     let spared = spared(txn, epoch, dead)?;
     let left = dead.iter().filter(|node| !spared.contains(*node)).cloned();
     let (mounts, left): (Vec<_>, Vec<_>) = left.partition(|node| node.1 == KIND);
-    Ok(Swept {
-        mounts: mounts::drop_dead(txn, &mounts)?,
-        rows: snapshots::drop_rows(txn, &left)?,
-        snapshots: snapshots::drop_dead(txn, &left)?,
-    })
+    // First the rows: an activation goes with its own, and rows that are not there were not dropped.
+    let rows = snapshots::drop_rows(txn, &left)?;
+    let mounts = mounts::drop_dead(txn, &mounts)?;
+    Ok(Swept { mounts, rows, snapshots: snapshots::drop_dead(txn, &left)? })
 }
 
 /// The touched ones of the dead and all of the dead that they keep alive.
