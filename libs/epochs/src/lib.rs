@@ -16,9 +16,11 @@
 
 mod news;
 mod reach;
+mod whole;
 
 pub use news::{Counts, News};
 pub use reach::Flat;
+pub use whole::Whole;
 
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -153,7 +155,7 @@ impl<K> Epochs<K> {
 
 impl<K: Eq + Hash + Clone> Epochs<K> {
     /// Records, while an epoch is open, that a thing was used. Answers as [`Epoch::touch`].
-    pub fn touch(&self, id: K) -> Vec<K> {
+    pub fn touch(&self, id: K) -> Whole<K> {
         let open = self.lock().open.clone();
         open.map(|epoch| epoch.touch(id)).unwrap_or_default()
     }
@@ -179,10 +181,11 @@ impl<K> Epoch<K> {
 }
 
 impl<K: Eq + Hash + Clone> Epoch<K> {
-    /// Records that a thing is in use. Answers what that keeps alive which the collection has found dead,
-    /// nearly always nothing: its owners have to be told before anybody relies on it.
-    pub fn touch(&self, id: K) -> Vec<K> {
-        self.reach().touch(id)
+    /// Records that a thing is in use. Answers what that keeps alive which the collection has found dead
+    /// and the owners were not told of.
+    pub fn touch(self: &Arc<Self>, id: K) -> Whole<K> {
+        let things = self.reach().touch(id.clone());
+        Whole::new(things, id, self.clone())
     }
 
     /// Takes in what this collection keeps without what it refers to, in one or several calls. Answers
@@ -218,7 +221,7 @@ impl<K> Change<K> {
     }
 
     /// Records that a thing is made or referred to. Answers as [`Epoch::touch`].
-    pub fn touch(&self, id: &K) -> Vec<K>
+    pub fn touch(&self, id: &K) -> Whole<K>
     where
         K: Eq + Hash + Clone,
     {

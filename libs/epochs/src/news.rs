@@ -37,6 +37,11 @@ impl News {
         self.add(Counts { changes: 1, deletions: 1 });
     }
 
+    /// A collection is wished for, as after a deletion.
+    pub fn ask(&self) {
+        self.add(Counts { changes: 0, deletions: 1 });
+    }
+
     /// Counts what happened, or what could not be told.
     pub fn add(&self, more: Counts) {
         let worth = {
@@ -106,5 +111,7 @@ mod tests {
         assert_eq!(news.next().now_or_never(), None);
         news.add(told);
         assert_eq!(news.next().now_or_never(), Some(told), "it could not be told");
+        news.ask();
+        assert_eq!(news.next().now_or_never(), Some(Counts { changes: 0, deletions: 1 }));
     }
 }

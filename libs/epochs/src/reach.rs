@@ -14,6 +14,8 @@ pub(crate) struct Reach<K> {
     flat: HashSet<K>,
     /// What these and what they lead to keep alive, of all services.
     below: HashMap<K, Vec<K>>,
+    /// Flat things and what is below them: their owners have been told of all of it.
+    told: HashSet<K>,
 }
 
 /// What is kept without what it refers to, and the references from there on.
@@ -33,25 +35,38 @@ impl<K> Default for Flat<K> {
 
 impl<K> Default for Reach<K> {
     fn default() -> Self {
-        Self { touched: HashSet::new(), flat: HashSet::new(), below: HashMap::new() }
+        Self {
+            touched: HashSet::new(),
+            flat: HashSet::new(),
+            below: HashMap::new(),
+            told: HashSet::new(),
+        }
     }
 }
 
 impl<K: Eq + Hash + Clone> Reach<K> {
-    /// Records that a thing is used; answers all that it keeps alive from now on and did not before.
+    /// Records that a thing is used; answers all that it keeps alive from now on and did not before,
+    /// but for what owners were told of.
     pub(crate) fn touch(&mut self, id: K) -> Vec<K> {
-        if !self.flat.contains(&id) {
-            self.touched.insert(id);
+        self.touched.insert(id.clone());
+        if !self.flat.contains(&id) || self.told.contains(&id) {
             return Vec::new();
         }
         let mut reached = HashSet::new();
-        let mut queue = vec![id.clone()];
+        let mut queue = vec![id];
         while let Some(next) = queue.pop() {
             let below = self.below.get(&next).into_iter().flatten();
-            queue.extend(below.filter(|to| reached.insert((*to).clone())).cloned());
+            let new = below.filter(|to| !self.told.contains(*to) && reached.insert((*to).clone()));
+            queue.extend(new.cloned());
         }
-        self.touched.insert(id);
         reached.into_iter().collect()
+    }
+
+    /// The owners know of a thing's use, and of these, which are all below it that they did not know
+    /// of. What `watch` takes in later is of no touch before, since it answers those.
+    pub(crate) fn told(&mut self, id: K, things: Vec<K>) {
+        self.told.insert(id);
+        self.told.extend(things);
     }
 
     /// Takes in what is half kept; answers which of all that are have been used already.
@@ -79,6 +94,10 @@ mod tests {
             whole.sort_unstable();
             assert_eq!(whole, ["a", "b", "flat"]);
         }
+        let whole = reach.touch("flat");
+        reach.told("flat", whole);
+        assert!(reach.touch("flat").is_empty(), "all of it was told");
+        assert_eq!(reach.touch("early"), ["c"], "that was not");
         let mut touched = reach.watch(Flat::default());
         touched.sort_unstable();
         assert_eq!(touched, ["early", "flat"]);

@@ -9,9 +9,9 @@ use std::sync::mpsc::{Sender, channel};
 
 use berth_bundle::Error;
 use berth_bundle::snapshots::{Caller, Kind, LabelChange, LeaseRow, Snapshots};
-use berth_epochs::Flat;
+use berth_epochs::{Counts, Flat};
 use berth_store::Store;
-use futures::poll;
+use futures::{FutureExt, poll};
 use support::{Node, caller, commit, labels, on_all, prepare, put, stage};
 
 /// Keeps the store's writer busy until the sender is dropped.
@@ -126,6 +126,18 @@ async fn after_an_epoch_nothing_is_told(node: &Node, s: &Snapshots, name: &str) 
     assert!(node.pins.0.lock().unwrap().is_empty());
 }
 
+/// Until it has been in an epoch, a run has to ask for each snapshot what that keeps.
+async fn a_run_that_begins_with_snapshots_wants_a_collection(
+    node: &Node,
+    s: &Snapshots,
+    name: &str,
+) {
+    assert_eq!(s.news().next().now_or_never(), None);
+    prepare(s, name, "k", "").await.unwrap();
+    let wanted = node.open().await.news().next().now_or_never();
+    assert_eq!(wanted, Some(Counts { changes: 0, deletions: 1 }));
+}
+
 /// The owner may be in the midst of a collection that this run has not taken part in.
 async fn before_its_first_epoch_a_run_tells_all(node: &Node, s: &Snapshots, name: &str) {
     let refers = labels(&[REFERENCE]);
@@ -169,11 +181,16 @@ async fn what_becomes_whole_is_told_of(node: &Node, s: &Snapshots, name: &str) {
     assert!(epoch.is_touched(&of("free")), "that is bundle's own");
     let leased = Caller { lease: Some(("l".to_owned(), 7)), ..caller() };
     assert!(s.hold_present(leased, name, "kept").await.unwrap());
-    assert_eq!(told(), one);
-    s.pin(of("kept"), false).await.unwrap();
-    assert_eq!(told(), one);
-    s.pin(of("kept"), true).await.unwrap();
+    assert!(told().is_empty(), "in this epoch the owner knows");
+    let other = ("default".to_owned(), "content".to_owned(), "sha256:y".to_owned());
+    let below = vec![(of("other"), vec![other.clone()])];
+    let mut used = epoch.watch(Flat { things: vec![of("other")], below });
+    used.sort();
+    assert_eq!(used, [of("early"), of("kept")]);
+    s.pin(of("other"), true).await.unwrap();
     assert!(told().is_empty(), "whoever pins it alone tells the rest");
+    s.pin(of("other"), false).await.unwrap();
+    assert_eq!(told(), [other], "that nobody knows of it");
 }
 
 #[tokio::test]
@@ -193,4 +210,5 @@ async fn announcements() {
     on_all(an_open_epoch_is_told_of_references).await;
     on_all(after_an_epoch_nothing_is_told).await;
     on_all(before_its_first_epoch_a_run_tells_all).await;
+    on_all(a_run_that_begins_with_snapshots_wants_a_collection).await;
 }

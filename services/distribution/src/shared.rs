@@ -81,10 +81,12 @@ impl Shared {
     /// Counts a thing as used. If a flat lease alone kept it, so is all that it refers to, and the owners
     /// of that are told.
     async fn rely(&self, change: &Change, id: &Id) -> Result<()> {
-        for whole in change.touch(id) {
-            change.touch(&whole);
-            self.pin(&whole, true).await?;
+        let whole = change.touch(id);
+        for id in whole.things() {
+            change.touch(id);
+            self.pin(id, true).await?;
         }
+        whole.told();
         Ok(())
     }
 

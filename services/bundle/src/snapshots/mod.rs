@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use berth_epochs::News;
+use berth_epochs::{News, Whole};
 use berth_ids::{Labels, Namespace};
 use berth_store::{Store, Write};
 use tokio_util::task::TaskTracker;
@@ -58,6 +58,9 @@ use proxied::Proxied;
 
 /// Names another snapshot that stands for the one about to be prepared.
 const REF_LABEL: &str = "containerd.io/snapshot.ref";
+
+/// The number of the first directory.
+const FIRST: u64 = 1;
 
 /// What happened to a snapshot, told after it was durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,10 +189,15 @@ impl Snapshots {
             None => drivers[0].name(),
         };
         let next_id = recover::run(&store, &drivers)?;
+        let news = News::default();
+        if next_id > FIRST {
+            // Until it has been in one, distribution is asked for each snapshot that is relied on.
+            news.ask();
+        }
         let shared = Shared {
             store,
             epochs: Epochs::default(),
-            news: News::default(),
+            news,
             fences: Fences::default(),
             drivers,
             absent,
@@ -331,14 +339,15 @@ impl Shared {
     }
 
     /// Counts nodes as used, of which each that one keeps alive is among them.
-    async fn rely_on_all(&self, nodes: Vec<NodeKey>) -> Result<(), Error> {
-        for node in nodes {
+    async fn rely_on_all(&self, whole: Whole<NodeKey>) -> Result<(), Error> {
+        for node in whole.things().iter().cloned() {
             if gc::is_own(&node) {
                 self.epochs.touch(node);
             } else {
                 self.owners.pin(node, true).await?;
             }
         }
+        whole.told();
         Ok(())
     }
 

@@ -38,7 +38,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
     remake_missing(store, drivers)?;
     end_commits(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
-    Ok(highest.max(proxied) + 1)
+    Ok(highest.max(proxied) + super::FIRST)
 }
 
 /// The drivers whose snapshots are where they are looked for. One that needs more than any file

@@ -135,16 +135,17 @@ pub async fn pin(shared: &Arc<Shared>, id: Id, alone: bool) -> Result<()> {
     let pinned = shared.clone();
     let pin = move |_: &berth_store::Write| {
         let whole = pinned.epochs.touch(id.clone());
-        for id in &whole {
+        for id in whole.things() {
             pinned.epochs.touch(id.clone());
         }
         Ok::<_, Error>(whole)
     };
     let whole = shared.store.commit("gc.pin", pin).await?;
     if !alone {
-        for id in &whole {
+        for id in whole.things() {
             shared.pin(id, true).await?;
         }
+        whole.told();
     }
     Ok(())
 }
@@ -260,7 +261,7 @@ mod tests {
         let batch = [id("held"), id("part"), id("child"), id("other")];
         let epoch = Epochs::default().open(1);
         assert!(spared(&epoch, &batch, &below).is_empty());
-        assert!(epoch.touch(id("held")).is_empty());
+        assert!(epoch.touch(id("held")).things().is_empty());
         assert_eq!(spared(&epoch, &batch, &below), [id("held"), id("part"), id("child")].into());
     }
 }
