@@ -5,6 +5,7 @@ mod blobs;
 mod options;
 mod sandbox;
 mod sandboxer;
+mod sandboxes;
 mod services;
 mod shim;
 mod starter;

@@ -6,8 +6,9 @@ use berth_ids::Namespace;
 use berth_proto::containerd::runtime::sandbox::v1 as wire;
 use prost::Message;
 
-use super::options::{domain, wire as wire_any};
-use super::shim::{FOREVER, QUICK, SLOW, now, wire_mount};
+use super::options::wire as wire_any;
+use super::sandboxes::measured;
+use super::shim::{FOREVER, QUICK, SLOW, wire_mount};
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::process::Exit;
@@ -70,21 +71,14 @@ impl SandboxClient {
     pub async fn start(&self) -> Result<Started> {
         let request = wire::StartSandboxRequest { sandbox_id: self.id() };
         let answer: wire::StartSandboxResponse = self.call("StartSandbox", request, SLOW).await?;
-        Ok(Started {
-            pid: answer.pid,
-            created: berth_grpc::time::from_wire(answer.created_at.as_ref()),
-            labels: berth_ids::Labels::new(),
-            spec: answer.spec.map(domain),
-        })
+        Ok(answer.into())
     }
 
     /// What its containers run on.
     pub async fn platform(&self) -> Result<Platform> {
         let request = wire::PlatformRequest { sandbox_id: self.id() };
         let answer: wire::PlatformResponse = self.call("Platform", request, QUICK).await?;
-        let platform = answer.platform.unwrap_or_default();
-        let (os, architecture, variant) = (platform.os, platform.architecture, platform.variant);
-        Ok(Platform { os, architecture, variant })
+        Ok(answer.into())
     }
 
     /// Stops it, by force after so many seconds.
@@ -98,8 +92,7 @@ impl SandboxClient {
     pub async fn wait(&self) -> Result<Exit> {
         let request = wire::WaitSandboxRequest { sandbox_id: self.id() };
         let answer: wire::WaitSandboxResponse = self.call("WaitSandbox", request, FOREVER).await?;
-        let at = berth_grpc::time::from_wire(answer.exited_at.as_ref());
-        Ok(Exit { pid: 0, status: answer.exit_status, at: at.unwrap_or_else(now) })
+        Ok(answer.into())
     }
 
     /// How it is.
@@ -116,15 +109,7 @@ impl SandboxClient {
         let request = wire::SandboxStatusRequest { sandbox_id: self.id(), verbose };
         let answer: wire::SandboxStatusResponse =
             self.call("SandboxStatus", request, deadline).await?;
-        Ok(Report {
-            id: answer.sandbox_id,
-            pid: answer.pid,
-            state: answer.state,
-            info: answer.info.into_iter().collect(),
-            created: berth_grpc::time::from_wire(answer.created_at.as_ref()),
-            exited: berth_grpc::time::from_wire(answer.exited_at.as_ref()),
-            extra: answer.extra.map(domain),
-        })
+        Ok(answer.into())
     }
 
     /// What it uses.
@@ -132,11 +117,7 @@ impl SandboxClient {
         let request = wire::SandboxMetricsRequest { sandbox_id: self.id() };
         let answer: wire::SandboxMetricsResponse =
             self.call("SandboxMetrics", request, QUICK).await?;
-        Ok(answer.metrics.map(|metric| Measured {
-            at: berth_grpc::time::from_wire(metric.timestamp.as_ref()),
-            id: metric.id,
-            data: metric.data.map(domain),
-        }))
+        Ok(measured(answer.metrics))
     }
 
     /// Ends it with its shim.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use berth_grpc::time::{from_wire, to_wire};
+use berth_grpc::time::to_wire;
 use berth_grpc::{Channel, MAX_MESSAGE, Settings, told, with_namespace};
 use berth_ids::Namespace;
 use berth_proto::containerd::services::sandbox::v1 as wire;
@@ -12,8 +12,9 @@ use berth_proto::containerd::types;
 use tonic::{Request, Response, Status};
 use wire::controller_client::ControllerClient;
 
-use super::options::{domain, wire as wire_any};
-use super::shim::{now, wire_mount};
+use super::options::wire as wire_any;
+use super::sandboxes::measured;
+use super::shim::wire_mount;
 use crate::error::{Error, Result};
 use crate::process::Exit;
 use crate::records::Sandbox;
@@ -92,13 +93,9 @@ impl Sandboxer for RemoteSandboxer {
         let ask = wire::ControllerStartRequest { sandbox_id, sandboxer };
         Box::pin(async move {
             let told = answer(self.client().start(self.request(ns, ask))).await?;
-            let started = Started {
-                pid: told.pid,
-                created: from_wire(told.created_at.as_ref()),
-                labels: told.labels.into_iter().collect(),
-                spec: told.spec.map(domain),
-            };
-            Ok((started, Endpoint { address: told.address, version: told.version }))
+            let endpoint = Endpoint { address: told.address.clone(), version: told.version };
+            let labels = told.labels.clone().into_iter().collect();
+            Ok((Started { labels, ..told.into() }, endpoint))
         })
     }
 
@@ -107,9 +104,7 @@ impl Sandboxer for RemoteSandboxer {
         let ask = wire::ControllerPlatformRequest { sandbox_id, sandboxer };
         Box::pin(async move {
             let told = answer(self.client().platform(self.request(ns, ask))).await?;
-            let types::Platform { os, architecture, variant, .. } =
-                told.platform.unwrap_or_default();
-            Ok(Platform { os, architecture, variant })
+            Ok(told.into())
         })
     }
 
@@ -128,8 +123,7 @@ impl Sandboxer for RemoteSandboxer {
         let ask = wire::ControllerWaitRequest { sandbox_id, sandboxer };
         Box::pin(async move {
             let told = answer(self.client().wait(with_namespace(ask, ns))).await?;
-            let at = from_wire(told.exited_at.as_ref()).unwrap_or_else(now);
-            Ok(Exit { pid: 0, status: told.exit_status, at })
+            Ok(told.into())
         })
     }
 
@@ -143,16 +137,8 @@ impl Sandboxer for RemoteSandboxer {
         let ask = wire::ControllerStatusRequest { sandbox_id, verbose, sandboxer };
         Box::pin(async move {
             let told = answer(self.client().status(self.request(ns, ask))).await?;
-            let report = Report {
-                id: id.to_owned(),
-                pid: told.pid,
-                state: told.state,
-                info: told.info.into_iter().collect(),
-                created: from_wire(told.created_at.as_ref()),
-                exited: from_wire(told.exited_at.as_ref()),
-                extra: told.extra.map(domain),
-            };
-            Ok((report, Endpoint { address: told.address, version: told.version }))
+            let endpoint = Endpoint { address: told.address.clone(), version: told.version };
+            Ok((Report { id: id.to_owned(), ..told.into() }, endpoint))
         })
     }
 
@@ -169,11 +155,7 @@ impl Sandboxer for RemoteSandboxer {
         let ask = wire::ControllerMetricsRequest { sandbox_id, sandboxer };
         Box::pin(async move {
             let told = answer(self.client().metrics(self.request(ns, ask))).await?;
-            Ok(told.metrics.map(|metric| Measured {
-                at: from_wire(metric.timestamp.as_ref()),
-                id: metric.id,
-                data: metric.data.map(domain),
-            }))
+            Ok(measured(told.metrics))
         })
     }
 
