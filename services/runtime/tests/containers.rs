@@ -193,12 +193,7 @@ async fn deletions_are_reported() {
     assert!(node.neighbours.reported.lock().unwrap().is_empty(), "one change is not worth it");
     let delete = wire::DeleteContainerRequest { id: "gone".into() };
     node.containers().delete(ns(delete)).await.unwrap();
-    let told = async {
-        while node.neighbours.reported.lock().unwrap().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(support::SOON, told).await.expect("it is told");
+    support::until("it is told", || !node.neighbours.reported.lock().unwrap().is_empty()).await;
     let told = node.neighbours.reported.lock().unwrap().clone();
     assert_eq!(told, [node_api::ReportRequest { changes: 2, deletions: 1 }]);
     node.finish().await;
@@ -290,25 +285,57 @@ fn ids<M: prost::Message + prost::Name + Default>(
     told.iter().filter_map(|any| Some(id(berth_proto::unpack::<M>(any)?.unwrap()))).collect()
 }
 
+/// When calls are cut off: at moments that find about as many of them done as not, however long
+/// they take here.
+#[derive(Debug)]
+struct Moments {
+    next: Duration,
+    done: usize,
+    cut: usize,
+}
+
+impl Moments {
+    fn new() -> Self {
+        Self { next: Duration::from_millis(1), done: 0, cut: 0 }
+    }
+
+    /// The moment of the break is what the test is about.
+    async fn cut<T>(&mut self, call: impl Future<Output = Result<T, tonic::Status>>) {
+        match tokio::time::timeout(self.next, call).await {
+            Ok(Ok(_)) => {
+                self.done += 1;
+                self.next = self.next * 3 / 4;
+            }
+            // What is to be deleted was not made.
+            Ok(Err(status)) => assert_eq!(status.code(), Code::NotFound),
+            Err(_) => {
+                self.cut += 1;
+                self.next = self.next * 5 / 4 + Duration::from_micros(10);
+            }
+        }
+    }
+
+    fn are_enough(&self) -> bool {
+        self.done > 20 && self.cut > 50
+    }
+}
+
 /// A call is cut off at any moment; what it did all the same is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_leaves_takes_no_event_with_it() {
     use berth_proto::containerd::events::{ContainerCreate, ContainerDelete};
     let node = Node::start().await;
-    let moment = |number: u64| tokio::time::sleep(Duration::from_micros(number % 20 * 150));
-    for number in 0..200 {
+    let (mut creations, mut deletions) = (Moments::new(), Moments::new());
+    let end = tokio::time::Instant::now() + SOON;
+    let mut number = 0;
+    while !(creations.are_enough() && deletions.are_enough()) {
+        assert!(tokio::time::Instant::now() < end, "{creations:?} {deletions:?}");
         let id = format!("left-{number}");
+        number += 1;
         let container = Some(container("io.containerd.runc.v2", &id, "true"));
         let mut client = node.containers();
-        tokio::select! {
-            made = client.create(ns(wire::CreateContainerRequest { container })) => drop(made),
-            // The moment of the break is what the test is about.
-            () = moment(number) => {}
-        }
-        tokio::select! {
-            gone = client.delete(ns(wire::DeleteContainerRequest { id })) => drop(gone),
-            () = moment(number / 20) => {}
-        }
+        creations.cut(client.create(ns(wire::CreateContainerRequest { container }))).await;
+        deletions.cut(client.delete(ns(wire::DeleteContainerRequest { id }))).await;
     }
     let until = tokio::time::Instant::now() + SOON;
     loop {
@@ -319,7 +346,6 @@ async fn a_caller_that_leaves_takes_no_event_with_it() {
         let there =
             there.unwrap().into_inner().containers.into_iter().map(|container| container.id);
         let there: BTreeSet<_> = there.collect();
-        assert!(created.len() > 20 && deleted.len() > 20, "{created:?} {deleted:?}");
         // Told as it is once what was cut off has come to its end.
         let expected: BTreeSet<_> = created.difference(&deleted).cloned().collect();
         if there == expected && deleted.is_subset(&created) {

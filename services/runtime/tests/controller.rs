@@ -3,14 +3,11 @@
 
 mod support;
 
-use berth_grpc::Channel;
-use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::sandbox::v1 as wire;
-use berth_proto::containerd::types::{Sandbox, sandbox::Runtime};
+use berth_proto::containerd::types::Sandbox;
+use support::sandbox::{Pod, SHIM};
 use support::{Node, ns, signal, until};
-use tonic::{Code, Status};
-use wire::controller_client::ControllerClient;
-use wire::store_client::StoreClient;
+use tonic::Code;
 
 const DEBIANS: &str = "/usr/bin/containerd-shim-runc-v2";
 
@@ -21,80 +18,13 @@ fn shims() -> Vec<String> {
     shims
 }
 
-fn record(shim: &str, id: &str) -> Sandbox {
-    let runtime = Some(Runtime { name: shim.into(), options: None });
-    Sandbox { sandbox_id: id.into(), runtime, sandboxer: "shim".into(), ..Default::default() }
+/// One that the service's own controller runs.
+fn own(node: &Node, shim: &str, id: &str) -> Pod {
+    Pod::new(node, SHIM, shim, id)
 }
 
-/// The calls of the controller, of one sandbox.
-struct Pod<'a> {
-    node: &'a Node,
-    id: &'a str,
-}
-
-macro_rules! calls {
-    ($($method:ident: $request:ident -> $response:ident;)*) => {
-        $(#[allow(clippy::needless_update, reason = "some have more fields")]
-        async fn $method(&self) -> Result<wire::$response, Status> {
-            let (sandbox_id, sandboxer) = (self.id.to_owned(), "shim".to_owned());
-            let request = wire::$request { sandbox_id, sandboxer, ..Default::default() };
-            Ok(self.client().$method(ns(request)).await?.into_inner())
-        })*
-    };
-}
-
-impl Pod<'_> {
-    fn client(&self) -> ControllerClient<Channel> {
-        ControllerClient::new(self.node.channel.clone())
-    }
-
-    calls! {
-        start: ControllerStartRequest -> ControllerStartResponse;
-        platform: ControllerPlatformRequest -> ControllerPlatformResponse;
-        stop: ControllerStopRequest -> ControllerStopResponse;
-        wait: ControllerWaitRequest -> ControllerWaitResponse;
-        status: ControllerStatusRequest -> ControllerStatusResponse;
-        shutdown: ControllerShutdownRequest -> ControllerShutdownResponse;
-        metrics: ControllerMetricsRequest -> ControllerMetricsResponse;
-        update: ControllerUpdateRequest -> ControllerUpdateResponse;
-    }
-
-    async fn create(&self, shim: &str) -> Result<(), Status> {
-        let request = wire::ControllerCreateRequest {
-            sandbox_id: self.id.into(),
-            sandboxer: "shim".into(),
-            sandbox: Some(record(shim, self.id)),
-            netns_path: "/proc/self/ns/net".into(),
-            annotations: [("a".to_owned(), "b".to_owned())].into(),
-            ..Default::default()
-        };
-        self.client().create(ns(request)).await.map(drop)
-    }
-
-    /// Records and makes it.
-    async fn make(&self, shim: &str) {
-        self.record(shim).await;
-        self.create(shim).await.unwrap();
-    }
-
-    async fn record(&self, shim: &str) {
-        let request = wire::StoreCreateRequest { sandbox: Some(record(shim, self.id)) };
-        StoreClient::new(self.node.channel.clone()).create(ns(request)).await.unwrap();
-    }
-
-    fn folder(&self) -> std::path::PathBuf {
-        self.node.folder.path().join("run/runtime/.sandboxes/test").join(self.id)
-    }
-}
-
-/// Records a container of a sandbox.
-async fn member(node: &Node, shim: &str, id: &str, sandbox: &str) {
-    let container = containers::Container {
-        sandbox: sandbox.into(),
-        ..support::container(shim, id, "while :; do sleep 1000; done")
-    };
-    let request = containers::CreateContainerRequest { container: Some(container) };
-    node.containers().create(ns(request)).await.unwrap();
+fn folder(node: &Node, id: &str) -> std::path::PathBuf {
+    node.folder.path().join("run/runtime/.sandboxes/test").join(id)
 }
 
 fn address(folder: &std::path::Path) -> String {
@@ -113,17 +43,17 @@ async fn end_task(node: &Node, id: &str) {
 async fn containers_join_the_shim_of_their_sandbox_also_after_a_kill() {
     for shim in shims() {
         let mut node = Node::start().await;
-        let pod = Pod { node: &node, id: "sb1" };
-        pod.make(&shim).await;
+        let pod = own(&node, &shim, "sb1");
+        pod.make().await;
         assert_eq!(pod.status().await.unwrap().state, "SANDBOX_NOTREADY");
         let started = pod.start().await.unwrap();
         assert_eq!(
             (started.address.as_str(), started.version),
-            (address(&pod.folder()).as_str(), 3)
+            (address(&folder(&node, &pod.id)).as_str(), 3)
         );
         assert!(started.pid > 0 && started.created_at.is_some());
         assert_eq!(pod.platform().await.unwrap().platform.unwrap().os, "linux");
-        member(&node, &shim, "sb1c1", "sb1").await;
+        pod.member(&node, "sb1c1").await;
         node.create("sb1c1").await.unwrap();
         node.start_task("sb1c1", "").await.unwrap();
         assert_eq!(address(&node.bundle("sb1c1")), started.address);
@@ -131,14 +61,14 @@ async fn containers_join_the_shim_of_their_sandbox_also_after_a_kill() {
         assert_eq!(node.shims_of("sb1c1"), Vec::<i32>::new());
 
         node.kill_and_restart().await;
-        let pod = Pod { node: &node, id: "sb1" };
+        let pod = own(&node, &shim, "sb1");
         let status = pod.status().await.unwrap();
         assert_eq!(
             (status.state.as_str(), status.address),
             ("SANDBOX_READY", started.address.clone())
         );
         assert_eq!(node.list().await, [("sb1c1".to_owned(), 2)]);
-        member(&node, &shim, "sb1c2", "sb1").await;
+        pod.member(&node, "sb1c2").await;
         node.create("sb1c2").await.unwrap();
         assert_eq!(address(&node.bundle("sb1c2")), started.address);
         node.start_task("sb1c2", "").await.unwrap();
@@ -154,7 +84,7 @@ async fn containers_join_the_shim_of_their_sandbox_also_after_a_kill() {
         assert_eq!(waited.unwrap().exit_status, 0);
         assert!(pod.wait().await.unwrap().exited_at.is_some());
         pod.shutdown().await.unwrap();
-        assert!(!pod.folder().exists());
+        assert!(!folder(&node, &pod.id).exists());
         until("the shim is gone", || node.shims_of("sb1").is_empty()).await;
         let told = node.events("sb1").await;
         assert_eq!(told, ["sandbox exit 0"], "{shim}");
@@ -168,14 +98,21 @@ async fn containers_join_the_shim_of_their_sandbox_also_after_a_kill() {
     }
 }
 
+/// Waits until a sandbox is gone of which the end was told: while it is cleaned up after, its name is
+/// taken, and whoever asks waits.
+async fn gone(node: &Node, pod: &Pod) {
+    assert_eq!(pod.platform().await.unwrap_err().code(), Code::NotFound);
+    assert!(!folder(node, &pod.id).exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_life_is_told_in_order_and_a_killed_shim_ends_it() {
     let shim = shims().pop().unwrap();
     let mut node = Node::start().await;
-    let pod = Pod { node: &node, id: "sb2" };
-    pod.make(&shim).await;
+    let pod = own(&node, &shim, "sb2");
+    pod.make().await;
     pod.start().await.unwrap();
-    let again = pod.create(&shim).await.unwrap_err();
+    let again = pod.create().await.unwrap_err();
     assert_eq!(again.code(), Code::AlreadyExists, "{again}");
     assert!(again.message().contains("sandbox sb2 already running"), "{again}");
     // One that runs is not lost by that.
@@ -190,17 +127,17 @@ async fn a_life_is_told_in_order_and_a_killed_shim_ends_it() {
     assert_eq!(waited.unwrap().exit_status, 137);
     let told = node.events_until("sb2", "sandbox exit 137").await;
     assert_eq!(told, ["sandbox create", "sandbox start", "sandbox exit 137"]);
-    until("its folder is gone", || !pod.folder().exists()).await;
+    gone(&node, &pod).await;
 
-    pod.create(&shim).await.unwrap();
+    pod.create().await.unwrap();
     pod.start().await.unwrap();
     let shim_pid = node.shim_pid("sb2");
     node.kill().await;
     signal(shim_pid, libc::SIGKILL);
     node.restart();
     assert_eq!(node.events_until("sb2", "sandbox exit 137").await, ["sandbox exit 137"]);
-    let pod = Pod { node: &node, id: "sb2" };
-    until("its folder is gone", || !pod.folder().exists()).await;
+    let pod = own(&node, &shim, "sb2");
+    gone(&node, &pod).await;
     node.finish().await;
 }
 
@@ -222,8 +159,8 @@ async fn whoever_asks_while_a_dead_shim_is_cleaned_up_after_hears_of_the_end() {
     let shim = shims().pop().unwrap();
     let node = Node::start().await;
     let (program, fifo) = held_up(&node, &shim);
-    let pod = Pod { node: &node, id: "sb7" };
-    pod.make(&program).await;
+    let pod = own(&node, &program, "sb7");
+    pod.make().await;
     pod.start().await.unwrap();
     signal(node.shim_pid("sb7"), libc::SIGKILL);
     // Opened once the cleaning up has begun.
@@ -231,7 +168,7 @@ async fn whoever_asks_while_a_dead_shim_is_cleaned_up_after_hears_of_the_end() {
     let mut held = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
     let going_on = async {
         // These went before it on the same connection: they are taken when this is answered.
-        let again = pod.create(&program).await.unwrap_err();
+        let again = pod.create().await.unwrap_err();
         assert_eq!(again.code(), Code::AlreadyExists, "{again}");
         std::io::Write::write_all(&mut held, b"go\n").unwrap();
     };
@@ -243,7 +180,7 @@ async fn whoever_asks_while_a_dead_shim_is_cleaned_up_after_hears_of_the_end() {
     assert_eq!(measured.unwrap_err().code(), Code::NotFound);
     // It is gone, by another's doing.
     assert_eq!(shut_down.unwrap_err().code(), Code::NotFound);
-    assert!(!pod.folder().exists());
+    assert!(!folder(&node, &pod.id).exists());
     let told = node.events("sb7").await;
     assert_eq!(told, ["sandbox create", "sandbox start", "sandbox exit 137"]);
     node.finish().await;
@@ -252,7 +189,7 @@ async fn whoever_asks_while_a_dead_shim_is_cleaned_up_after_hears_of_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_run_is_refused_and_leaves_nothing() {
     let node = Node::start().await;
-    let pod = Pod { node: &node, id: "sb3" };
+    let pod = own(&node, "io.containerd.nosuch.v1", "sb3");
     for (sandboxer, code, text) in [
         ("", Code::InvalidArgument, "sandbox controller name can not be empty"),
         ("podsandbox", Code::NotFound, "failed to get sandbox controller by podsandbox"),
@@ -269,31 +206,26 @@ async fn what_cannot_be_run_is_refused_and_leaves_nothing() {
     assert_eq!(pod.platform().await.unwrap_err().code(), Code::NotFound);
     assert_eq!(pod.metrics().await.unwrap_err().code(), Code::NotFound);
     assert!(pod.update().await.unwrap_err().message().contains("sandbox can not be nil"));
-    let none = pod.create("io.containerd.nosuch.v1").await.unwrap_err();
+    let none = pod.create().await.unwrap_err();
     let expected = "failed to start new shim for sandbox sb3: failed to resolve runtime path: \
                     runtime \"io.containerd.nosuch.v1\" binary not installed \
                     \"containerd-shim-nosuch-v1\": file does not exist";
     assert!(none.message().starts_with(expected), "{none}");
     // It wants a spec before it says that it has no sandboxes.
-    let debians = pod.create(DEBIANS).await.unwrap_err();
+    let debians = Pod { shim: DEBIANS.into(), ..pod.clone() };
+    let refused = debians.create().await.unwrap_err();
     assert!(
-        debians.message().starts_with("failed to start new shim for sandbox sb3: start failed"),
-        "{debians}"
+        refused.message().starts_with("failed to start new shim for sandbox sb3: start failed"),
+        "{refused}"
     );
-    let with_spec = Sandbox { spec: support::container("", "", "").spec, ..record(DEBIANS, "sb3") };
-    let request = wire::ControllerCreateRequest {
-        sandbox_id: "sb3".into(),
-        sandboxer: "shim".into(),
-        sandbox: Some(with_spec),
-        ..Default::default()
-    };
-    let debians = pod.client().create(ns(request)).await.unwrap_err();
-    assert_eq!(debians.code(), Code::Unimplemented, "{debians}");
-    assert!(debians.message().starts_with("failed to create sandbox sb3: "), "{debians}");
-    let bad = Pod { node: &node, id: "../sb" };
-    assert_eq!(bad.create(DEBIANS).await.unwrap_err().code(), Code::InvalidArgument);
+    let with_spec = Sandbox { spec: support::container("", "", "").spec, ..debians.sandbox() };
+    let refused = debians.create_as(with_spec).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+    assert!(refused.message().starts_with("failed to create sandbox sb3: "), "{refused}");
+    let bad = Pod { id: "../sb".into(), ..debians };
+    assert_eq!(bad.create().await.unwrap_err().code(), Code::InvalidArgument);
     until("its shims are gone", || node.shims_of("sb3").is_empty()).await;
-    assert!(!pod.folder().exists());
+    assert!(!folder(&node, &pod.id).exists());
     assert_eq!(node.events("sb3").await, Vec::<String>::new());
     node.finish().await;
 }
@@ -302,10 +234,10 @@ async fn what_cannot_be_run_is_refused_and_leaves_nothing() {
 async fn a_container_may_bear_its_sandboxs_name_or_say_where_the_shim_is() {
     let shim = shims().pop().unwrap();
     let node = Node::start().await;
-    let pod = Pod { node: &node, id: "sb4" };
-    pod.record(&shim).await;
+    let pod = own(&node, &shim, "sb4");
+    pod.record().await;
     // A sandbox that nobody runs.
-    member(&node, &shim, "sb4c1", "sb4").await;
+    pod.member(&node, "sb4c1").await;
     let alone = node.create("sb4c1").await.unwrap_err();
     assert_eq!(alone.code(), Code::NotFound, "{alone}");
     assert!(alone.message().contains("can't find shim for sandbox sb4"), "{alone}");
@@ -314,7 +246,7 @@ async fn a_container_may_bear_its_sandboxs_name_or_say_where_the_shim_is() {
     node.create("sb4c1").await.unwrap();
     let shared = address(&node.bundle("sb4"));
     assert_eq!(address(&node.bundle("sb4c1")), shared);
-    member(&node, "nobodys.shim.v9", "sb4c2", "sb4").await;
+    Pod { shim: "nobodys.shim.v9".into(), ..pod.clone() }.member(&node, "sb4c2").await;
     let bad = node.create_with("sb4c2", |request| request.task_api_address = "unix:///a".into());
     assert_eq!(bad.await.unwrap_err().code(), Code::InvalidArgument);
     let told = node.create_with("sb4c2", |request| {
@@ -325,8 +257,7 @@ async fn a_container_may_bear_its_sandboxs_name_or_say_where_the_shim_is() {
         node.delete(id).await.unwrap();
     }
     // The sandbox's record is gone: the container has a shim of its own.
-    let delete = wire::StoreDeleteRequest { sandbox_id: "sb4".into() };
-    StoreClient::new(node.channel.clone()).delete(ns(delete)).await.unwrap();
+    pod.unrecord().await;
     node.create("sb4c1").await.unwrap();
     assert_ne!(address(&node.bundle("sb4c1")), shared);
     node.delete("sb4c1").await.unwrap();
@@ -339,27 +270,21 @@ async fn a_making_that_was_cut_off_leaves_a_sandbox_or_nothing() {
     let shim = shims().pop().unwrap();
     let mut node = Node::start().await;
     for moment in 0..12 {
-        let pod = Pod { node: &node, id: "sb5" };
+        let pod = own(&node, &shim, "sb5");
         let pause = tokio::time::sleep(std::time::Duration::from_millis(moment * 4));
         tokio::select! {
-            made = pod.create(&shim) => drop(made),
+            made = pod.create() => drop(made),
             // The moment of the kill is what the test is about.
             () = pause => {}
         }
         node.kill_and_restart().await;
-        let pod = Pod { node: &node, id: "sb5" };
-        let mut ended = pod.shutdown().await;
-        if ended.as_ref().is_err_and(|error| error.code() == Code::Unavailable) {
-            // A child that the killed service was just making had its socket until it was a program
-            // of its own: a call that got there broke off.
-            ended = pod.shutdown().await;
-        }
-        match ended {
+        let pod = own(&node, &shim, "sb5");
+        match pod.shutdown().await {
             Ok(_) => {}
             Err(none) => assert_eq!(none.code(), Code::NotFound, "{none}"),
         }
         until("the shim is gone", || node.shims_of("sb5").is_empty()).await;
-        until("the folder is gone", || !pod.folder().exists()).await;
+        until("the folder is gone", || !folder(&node, &pod.id).exists()).await;
     }
     node.finish().await;
 }
@@ -368,10 +293,10 @@ async fn a_making_that_was_cut_off_leaves_a_sandbox_or_nothing() {
 async fn of_starts_at_once_one_starts_it_and_none_takes_it_away() {
     let shim = shims().pop().unwrap();
     let node = Node::start().await;
-    let pod = Pod { node: &node, id: "sb6" };
-    pod.record(&shim).await;
+    let pod = own(&node, &shim, "sb6");
+    pod.record().await;
     for _ in 0..8 {
-        pod.create(&shim).await.unwrap();
+        pod.create().await.unwrap();
         let starts = futures::future::join_all((0..4).map(|_| pod.start())).await;
         let refused: Vec<_> = starts.into_iter().filter_map(Result::err).collect();
         assert_eq!(refused.len(), 3, "{refused:?}");

@@ -6,128 +6,17 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use berth_grpc::Channel;
 use berth_lifecycle::Tasks;
-use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::introspection::v1 as introspection;
-use berth_proto::containerd::services::sandbox::v1 as wire;
-use berth_proto::containerd::types::{Sandbox, sandbox::Runtime};
 use introspection::introspection_client::IntrospectionClient;
-use support::{Node, ns, until};
-use tonic::{Code, Status};
-use wire::controller_client::ControllerClient;
-use wire::store_client::StoreClient;
-
-/// Two services, of which the first has sandboxes of the second, which it calls `theirs`.
-async fn two(timeout: &str) -> (Node, Node) {
-    let (mut ours, theirs) = (Node::start().await, Node::start().await);
-    let socket = theirs.folder.path().join("run/runtime.sock");
-    let config = format!(
-        "[proxy_plugins.theirs]\ntype = \"sandbox\"\naddress = {socket:?}\n\
-         sandboxer = \"shim\"\ntimeout = {timeout:?}\nplatform = \"linux/amd64\"\n\
-         capabilities = [\"one\"]\nexports = {{ root = \"/there\" }}\n"
-    );
-    std::fs::write(ours.folder.path().join("berth.toml"), config).unwrap();
-    ours.kill_and_restart().await;
-    (ours, theirs)
-}
-
-/// Ours as it is.
-fn shim() -> String {
-    support::shims().pop().unwrap()
-}
-
-/// The calls of a controller, of one sandbox.
-struct Pod {
-    channel: Channel,
-    id: &'static str,
-    sandboxer: &'static str,
-}
-
-macro_rules! calls {
-    ($($method:ident: $request:ident -> $response:ident;)*) => {
-        $(#[allow(clippy::needless_update, reason = "some have more fields")]
-        async fn $method(&self) -> Result<wire::$response, Status> {
-            let (sandbox_id, sandboxer) = (self.id.to_owned(), self.sandboxer.to_owned());
-            let request = wire::$request { sandbox_id, sandboxer, ..Default::default() };
-            Ok(self.client().$method(ns(request)).await?.into_inner())
-        })*
-    };
-}
-
-impl Pod {
-    /// As our own service is asked for it.
-    fn ours(node: &Node, id: &'static str) -> Self {
-        Self { channel: node.channel.clone(), id, sandboxer: "theirs" }
-    }
-
-    /// As the one that runs it is asked.
-    fn theirs(node: &Node, id: &'static str) -> Self {
-        Self { channel: node.channel.clone(), id, sandboxer: "shim" }
-    }
-
-    fn client(&self) -> ControllerClient<Channel> {
-        ControllerClient::new(self.channel.clone())
-    }
-
-    calls! {
-        start: ControllerStartRequest -> ControllerStartResponse;
-        platform: ControllerPlatformRequest -> ControllerPlatformResponse;
-        stop: ControllerStopRequest -> ControllerStopResponse;
-        wait: ControllerWaitRequest -> ControllerWaitResponse;
-        status: ControllerStatusRequest -> ControllerStatusResponse;
-        shutdown: ControllerShutdownRequest -> ControllerShutdownResponse;
-        metrics: ControllerMetricsRequest -> ControllerMetricsResponse;
-    }
-
-    fn record(&self) -> Sandbox {
-        let (sandbox_id, sandboxer) = (self.id.to_owned(), self.sandboxer.to_owned());
-        let runtime = Some(Runtime { name: shim(), options: None });
-        Sandbox { sandbox_id, runtime, sandboxer, ..Default::default() }
-    }
-
-    async fn create(&self) -> Result<(), Status> {
-        let request = wire::ControllerCreateRequest {
-            sandbox_id: self.id.into(),
-            sandboxer: self.sandboxer.into(),
-            sandbox: Some(self.record()),
-            ..Default::default()
-        };
-        self.client().create(ns(request)).await.map(drop)
-    }
-
-    /// Records and makes it.
-    async fn make(&self) {
-        let request = wire::StoreCreateRequest { sandbox: Some(self.record()) };
-        StoreClient::new(self.channel.clone()).create(ns(request)).await.unwrap();
-        self.create().await.unwrap();
-    }
-
-    async fn update(&self) -> Result<(), Status> {
-        let request = wire::ControllerUpdateRequest {
-            sandbox_id: self.id.into(),
-            sandboxer: self.sandboxer.into(),
-            sandbox: Some(self.record()),
-            fields: vec!["labels".into()],
-        };
-        self.client().update(ns(request)).await.map(drop)
-    }
-}
-
-/// Records a container of a sandbox.
-async fn member(node: &Node, id: &str, sandbox: &str) {
-    let container = containers::Container {
-        sandbox: sandbox.into(),
-        ..support::container(&shim(), id, "while :; do sleep 1000; done")
-    };
-    let request = containers::CreateContainerRequest { container: Some(container) };
-    node.containers().create(ns(request)).await.unwrap();
-}
+use support::sandbox::{Pod, SHIM, ours_of, theirs_of, two};
+use support::until;
+use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_lives_there_and_its_containers_join_it() {
     let (mut ours, theirs) = two("20s").await;
-    let (here, there) = (Pod::ours(&ours, "psb1"), Pod::theirs(&theirs, "psb1"));
+    let (here, there) = (ours_of(&ours, "psb1"), theirs_of(&theirs, "psb1"));
     here.make().await;
     let again = here.create().await.unwrap_err();
     assert_eq!(again.code(), Code::AlreadyExists, "{again}");
@@ -137,14 +26,14 @@ async fn a_sandbox_lives_there_and_its_containers_join_it() {
     assert!(started.address.contains("unix://") && started.version == 3, "{started:?}");
     assert_eq!(here.status().await.unwrap().state, "SANDBOX_READY");
     assert_eq!(here.platform().await.unwrap().platform.unwrap().os, "linux");
-    here.update().await.unwrap();
+    here.update_labels().await.unwrap();
     // What it has no container for it does not measure.
     for measured in [here.metrics().await.unwrap(), there.metrics().await.unwrap()] {
         let measured = measured.metrics.unwrap();
         assert!(measured.id == "psb1" && measured.data.is_none(), "{measured:?}");
     }
 
-    member(&ours, "psb1c1", "psb1").await;
+    here.member(&ours, "psb1c1").await;
     ours.create("psb1c1").await.unwrap();
     ours.start_task("psb1c1", "").await.unwrap();
     assert_eq!(ours.shims_of("psb1c1"), Vec::<i32>::new());
@@ -155,7 +44,7 @@ async fn a_sandbox_lives_there_and_its_containers_join_it() {
 
     // It is there, and waited for, after a restart of each.
     ours.kill_and_restart().await;
-    let here = Pod::ours(&ours, "psb1");
+    let here = ours_of(&ours, "psb1");
     ours.kill_task("psb1c1", "", 9).await.unwrap();
     assert_eq!(ours.wait("psb1c1", "").await.unwrap(), 137);
     ours.delete("psb1c1").await.unwrap();
@@ -183,7 +72,7 @@ async fn a_sandbox_lives_there_and_its_containers_join_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_hangs_is_told_so_and_stalls_nobody_else() {
     let (ours, theirs) = two("6s").await;
-    let here = Pod::ours(&ours, "psb2");
+    let here = ours_of(&ours, "psb2");
     here.make().await;
     here.start().await.unwrap();
     theirs.signal(libc::SIGSTOP);
@@ -191,13 +80,13 @@ async fn one_that_hangs_is_told_so_and_stalls_nobody_else() {
     // None of them changes anything once it goes on.
     let hanging = async { tokio::join!(here.status(), here.start(), here.platform()) };
     let own = async {
-        let own = Pod { sandboxer: "shim", ..Pod::ours(&ours, "psb3") };
+        let own = Pod { sandboxer: SHIM.into(), ..ours_of(&ours, "psb3") };
         own.make().await;
         own.start().await.unwrap();
         own.shutdown().await.unwrap();
         begun.elapsed()
     };
-    member(&ours, "psb2c1", "psb2").await;
+    here.member(&ours, "psb2c1").await;
     let joining = ours.create("psb2c1");
     let ((status, start, platform), own, joined) = tokio::join!(hanging, own, joining);
     // Before the others were given up.
@@ -220,10 +109,10 @@ async fn one_that_hangs_is_told_so_and_stalls_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_outlives_the_death_of_the_controller() {
     let (ours, mut theirs) = two("2s").await;
-    let here = Pod::ours(&ours, "psb4");
+    let here = ours_of(&ours, "psb4");
     here.make().await;
     here.start().await.unwrap();
-    let waiting = Pod::ours(&ours, "psb4");
+    let waiting = ours_of(&ours, "psb4");
     let waiting = Tasks::new().spawn("wait", async move { waiting.wait().await });
     theirs.kill().await;
     let away = here.status().await.unwrap_err();
@@ -263,10 +152,10 @@ async fn it_is_listed_as_it_is_configured_and_no_other_name_is_known() {
     let address = theirs.folder.path().join("run/runtime.sock").display().to_string();
     assert_eq!((&found.exports["address"], found.exports["root"].as_str()), (&address, "/there"));
     assert_eq!((found.capabilities.len(), found.platforms[0].architecture.as_str()), (1, "amd64"));
-    let other = Pod { sandboxer: "other", ..Pod::ours(&ours, "psb5") };
+    let other = Pod { sandboxer: "other".into(), ..ours_of(&ours, "psb5") };
     let refused = other.create().await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused}");
-    let bad = Pod::ours(&ours, "../psb5").create().await.unwrap_err();
+    let bad = ours_of(&ours, "../psb5").create().await.unwrap_err();
     assert_eq!(bad.code(), Code::InvalidArgument, "{bad}");
     ours.finish().await;
     theirs.finish().await;

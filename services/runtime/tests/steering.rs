@@ -97,8 +97,8 @@ async fn input_ends_when_it_is_closed() {
 async fn a_terminal_is_resized() {
     for shim in shims() {
         let node = Node::start().await;
-        let script =
-            "trap 'busybox stty size > /tmp/size' WINCH; while :; do busybox sleep 0.05; done";
+        let script = "trap 'busybox stty size > /tmp/size' WINCH; : >/tmp/listens; \
+                      while :; do busybox sleep 0.05; done";
         let mut container = container(&shim, "resized", script);
         let spec = container.spec.as_mut().unwrap();
         let mut value: serde_json::Value = serde_json::from_slice(&spec.value).unwrap();
@@ -117,26 +117,17 @@ async fn a_terminal_is_resized() {
         };
         node.create_with("resized", terminal).await.unwrap();
         node.start_task("resized", "").await.unwrap();
-        let size = node.folder.path().join("image/tmp/size");
-        let mut width = 80;
-        // The program may not listen yet when the first size comes.
-        let end = tokio::time::Instant::now() + support::SOON;
-        loop {
-            width += 1;
-            let resize = wire::ResizePtyRequest {
-                container_id: "resized".into(),
-                exec_id: String::new(),
-                width,
-                height: 25,
-            };
-            node.tasks().resize_pty(ns(resize)).await.unwrap();
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            let seen = std::fs::read_to_string(&size).unwrap_or_default();
-            if seen.trim() == format!("25 {width}") {
-                break;
-            }
-            assert!(tokio::time::Instant::now() < end, "{shim}: {seen:?}");
-        }
+        let tmp = node.folder.path().join("image/tmp");
+        support::until("it listens", || tmp.join("listens").exists()).await;
+        let resize = wire::ResizePtyRequest {
+            container_id: "resized".into(),
+            exec_id: String::new(),
+            width: 81,
+            height: 25,
+        };
+        node.tasks().resize_pty(ns(resize)).await.unwrap();
+        let seen = || std::fs::read_to_string(tmp.join("size")).is_ok_and(|size| size == "25 81\n");
+        support::until("its size is seen", seen).await;
         node.kill_task("resized", "", 9).await.unwrap();
         assert_eq!(node.wait("resized", "").await.unwrap(), 137);
         node.delete("resized").await.unwrap();

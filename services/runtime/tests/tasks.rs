@@ -3,19 +3,24 @@
 
 mod support;
 
+use berth_proto::containerd::events::TaskExit;
 use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::containerd::v1::types::Status;
+use support::told::envelope;
 use support::{Node, SOON, ns, process, shims, signal, until};
 use tonic::Code;
 
 const RUNNING: i32 = Status::Running as i32;
-const SLEEP: &str = "trap 'exit 5' TERM; while :; do busybox sleep 0.05; done";
+const SLEEP: &str = "while :; do busybox sleep 0.05; done";
+/// Ends with 5 at SIGTERM, which it listens for once `/tmp/listens` is there: before, its kernel
+/// drops it, as of any first process of a namespace.
+const LISTENS: &str = "trap 'exit 5' TERM; : >/tmp/listens; while :; do busybox sleep 0.05; done";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_life_in_order() {
     for shim in shims() {
         let node = Node::start().await;
-        node.container(&shim, "life", SLEEP).await;
+        node.container(&shim, "life", LISTENS).await;
         let missing = node.start_task("life", "").await.unwrap_err();
         assert_eq!((missing.code(), missing.message()), (Code::NotFound, "task life not found"));
         node.create("life").await.unwrap();
@@ -30,6 +35,8 @@ async fn a_whole_life_in_order() {
         let running = node.delete("life").await.unwrap_err();
         let words = "failed to delete task: cannot delete a running process: unknown";
         assert_eq!((running.code(), running.message()), (Code::Unknown, words), "{shim}");
+        let listens = node.folder.path().join("image/tmp/listens");
+        until("it listens", || listens.exists()).await;
         node.kill_task("life", "", 15).await.unwrap();
         assert_eq!(node.wait("life", "").await.unwrap(), 5);
         assert_eq!(node.delete("life").await.unwrap(), 5);
@@ -131,15 +138,15 @@ async fn what_a_shim_deleted_for_an_earlier_run_is_taken_away() {
         }
         node.delete_in_shim("told").await;
         until("the shim is gone", || node.shims_of("told").is_empty()).await;
-        until("its folder is gone", || !node.bundle("told").exists()).await;
         assert_eq!(node.events_until("told", "delete 3").await.last().unwrap(), "delete 3");
+        node.gone("told").await;
         assert_eq!(node.delete("told").await.unwrap_err().code(), Code::NotFound, "{shim}");
 
         node.delete_in_shim("asked").await;
         let deleted = node.delete("asked").await;
         assert!(matches!(&deleted, Ok(3)) || deleted.unwrap_err().code() == Code::NotFound);
         until("the shim is gone", || node.shims_of("asked").is_empty()).await;
-        until("its folder is gone", || !node.bundle("asked").exists()).await;
+        assert!(!node.bundle("asked").exists());
         assert_eq!(
             node.events_until("asked", "delete 3").await,
             ["create", "start", "exit asked 3", "delete 3"]
@@ -153,17 +160,21 @@ async fn a_killed_service_finds_its_tasks_again() {
     for shim in shims() {
         let mut node = Node::start().await;
         node.run(&shim, "stays", SLEEP).await;
-        node.run(&shim, "ends", "busybox sleep 1; exit 3").await;
+        let go = "while [ ! -e /tmp/go ]; do busybox sleep 0.05; done; exit 3";
+        let pid = node.run(&shim, "ends", go).await;
         node.events_until("ends", "start").await;
         node.kill().await;
         // It ends while nobody is there to hear of it.
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        std::fs::write(node.folder.path().join("image/tmp/go"), "").unwrap();
+        node.ended_in_shim("ends").await;
         node.restart();
         assert_eq!(node.wait("ends", "").await.unwrap(), 3);
         assert_eq!(node.events_until("ends", "exit ends 3").await, ["exit ends 3"], "{shim}");
         assert_eq!(node.list().await.iter().find(|t| t.0 == "stays").unwrap().1, RUNNING);
         // What the shim itself still has to say is not told again.
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let (container_id, id) = ("ends".to_owned(), "ends".to_owned());
+        let exit = TaskExit { container_id, id, pid, exit_status: 3, exited_at: None };
+        node.forward(envelope("/tasks/exit", &exit)).await.unwrap();
         assert_eq!(node.events("ends").await, ["exit ends 3"], "{shim}");
         node.kill_and_restart().await;
         assert_eq!(node.wait("ends", "").await.unwrap(), 3);
@@ -188,7 +199,8 @@ async fn a_killed_shim_ends_its_task() {
             waiting.wait(ns(wire::WaitRequest { container_id, exec_id })).await
         };
         let killing = async {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            // The wait went before it on the same connection: it is taken when this is answered.
+            assert_eq!(node.list().await.len(), 1);
             signal(node.shim_pid("orphan"), libc::SIGKILL);
         };
         let both = async { tokio::join!(waiting, killing) };
@@ -196,7 +208,7 @@ async fn a_killed_shim_ends_its_task() {
         assert_eq!(waited.unwrap().into_inner().exit_status, 137, "{shim}");
         let told = node.events_until("orphan", "delete 137").await;
         assert_eq!(told, ["create", "start", "exit orphan 137", "delete 137"], "{shim}");
-        until("cleaned up", || !node.bundle("orphan").exists()).await;
+        node.gone("orphan").await;
         until("dead", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
         assert_eq!(node.list().await, []);
         // The name is free, and a shim that dies while nobody is there is buried as well.
@@ -275,111 +287,6 @@ async fn a_failed_start_leaves_nothing_and_the_name_free() {
         let text = format!("failed to start shim: failed to resolve runtime path: {text}");
         assert!(lost.unwrap_err().message().starts_with(&text), "{path}");
     }
-    node.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_is_to_run_is_started_again() {
-    let shim = shims().remove(0);
-    let node = Node::start().await;
-    let mut kept = support::container(&shim, "kept", "exit 4");
-    let image = node.folder.path().join("image");
-    let mut spec: serde_json::Value =
-        serde_json::from_slice(&kept.spec.as_ref().unwrap().value).unwrap();
-    spec["root"]["path"] = image.to_string_lossy().into_owned().into();
-    kept.spec.as_mut().unwrap().value = spec.to_string().into_bytes();
-    kept.labels.insert("containerd.io/restart.status".into(), "running".into());
-    kept.labels.insert("containerd.io/restart.policy".into(), "on-failure:2".into());
-    let request = berth_proto::containerd::services::containers::v1::CreateContainerRequest {
-        container: Some(kept),
-    };
-    node.containers().create(ns(request)).await.unwrap();
-    // The first start is a client's.
-    let request = wire::CreateTaskRequest { container_id: "kept".into(), ..Default::default() };
-    node.tasks().create(ns(request)).await.unwrap();
-    node.start_task("kept", "").await.unwrap();
-    let one = ["create", "start", "exit kept 4"];
-    let until = tokio::time::Instant::now() + SOON;
-    let expected = [&one[..], &["delete 4"], &one[..], &["delete 4"], &one[..]].concat();
-    loop {
-        let told = node.events("kept").await;
-        assert!(tokio::time::Instant::now() < until, "{told:?}");
-        if told.len() >= expected.len() {
-            assert_eq!(told, expected);
-            break;
-        }
-    }
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    assert_eq!(node.events("kept").await, expected, "twice is the most");
-    node.delete("kept").await.unwrap();
-    node.finish().await;
-}
-
-/// Changes labels of a container.
-async fn label(node: &Node, id: &str, labels: &[(&str, &str)]) {
-    let whole = |key: &str| format!("containerd.io/restart.{key}");
-    let mut container = support::container("", id, "");
-    container.labels =
-        labels.iter().map(|(key, value)| (whole(key), (*value).to_owned())).collect();
-    let paths = labels.iter().map(|(key, _)| format!("labels.{}", whole(key))).collect();
-    let request = berth_proto::containerd::services::containers::v1::UpdateContainerRequest {
-        container: Some(container),
-        update_mask: Some(prost_types::FieldMask { paths }),
-    };
-    node.containers().update(ns(request)).await.unwrap();
-}
-
-/// Waits until a container's task has a status.
-async fn until_status(node: &Node, id: &str, status: i32) {
-    let end = tokio::time::Instant::now() + SOON;
-    while !node.list().await.contains(&(id.to_owned(), status)) {
-        assert!(tokio::time::Instant::now() < end, "{id}: {:?}", node.list().await);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_container_follows_its_restart_labels_over_a_kill() {
-    let (running, stopped) = (2, 3);
-    let shim = shims().pop().unwrap();
-    let mut node = Node::start().await;
-    let mut kept = support::container(&shim, "watched", "echo up; while :; do sleep 1000; done");
-    let image = node.folder.path().join("image");
-    let mut spec: serde_json::Value =
-        serde_json::from_slice(&kept.spec.as_ref().unwrap().value).unwrap();
-    spec["root"]["path"] = image.to_string_lossy().into_owned().into();
-    kept.spec.as_mut().unwrap().value = spec.to_string().into_bytes();
-    let request = berth_proto::containerd::services::containers::v1::CreateContainerRequest {
-        container: Some(kept),
-    };
-    node.containers().create(ns(request)).await.unwrap();
-    let log = node.folder.path().join("watched.log");
-    let uri = format!("file://{}", log.display());
-    let policy = ("policy", "unless-stopped");
-    label(&node, "watched", &[("status", "running"), policy, ("loguri", &uri)]).await;
-    until_status(&node, "watched", running).await;
-    let (ended, killed) = tokio::join!(node.wait("watched", ""), node.kill_task("watched", "", 9));
-    assert!(ended.is_ok() && killed.is_ok());
-    until_status(&node, "watched", running).await;
-    node.kill_and_restart().await;
-    until_status(&node, "watched", running).await;
-    label(&node, "watched", &[("explicitly-stopped", "true")]).await;
-    node.kill_task("watched", "", 9).await.unwrap();
-    until_status(&node, "watched", stopped).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    until_status(&node, "watched", stopped).await;
-    label(&node, "watched", &[("explicitly-stopped", "false")]).await;
-    until_status(&node, "watched", running).await;
-    let request = berth_proto::containerd::services::containers::v1::GetContainerRequest {
-        id: "watched".into(),
-    };
-    let record = node.containers().get(ns(request)).await.unwrap().into_inner();
-    assert_eq!(record.container.unwrap().labels["containerd.io/restart.count"], "3");
-    label(&node, "watched", &[("status", "stopped")]).await;
-    let end = tokio::time::Instant::now() + SOON;
-    while !node.list().await.is_empty() {
-        assert!(tokio::time::Instant::now() < end, "it is not stopped");
-    }
-    assert_eq!(std::fs::read_to_string(&log).unwrap(), "up\nup\nup\n");
     node.finish().await;
 }
 

@@ -1,22 +1,28 @@
 //! The real service's program on temporary folders, with a stand-in for the services that it asks.
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by test programs, each uses a part")]
 
+mod neighbours;
+pub mod odd;
+pub mod sandbox;
+pub mod told;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth_grpc::Channel;
 use berth_ids::Namespace;
 use berth_lifecycle::{Tasks as Jobs, child};
-use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::tasks::v1 as tasks;
+use berth_proto::containerd::task::v3 as shim;
 use berth_proto::containerd::types::Mount;
 use containers::containers_client::ContainersClient;
 use tasks::tasks_client::TasksClient;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
+
+use neighbours::Neighbours;
 
 /// The longest that anything here may take.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -28,112 +34,6 @@ pub struct Node {
     pub neighbours: Neighbours,
     process: tokio::process::Child,
     jobs: Jobs,
-}
-
-/// What the stand-in was told.
-#[derive(Clone, Default)]
-pub struct Neighbours {
-    pub registered: Arc<Mutex<Vec<String>>>,
-    pub pinned: Arc<Mutex<Vec<(String, String)>>>,
-    pub reported: Arc<Mutex<Vec<node::ReportRequest>>>,
-}
-
-/// Every lease is there but those whose name begins with "gone".
-#[tonic::async_trait]
-impl node::lease_directory_server::LeaseDirectory for Neighbours {
-    async fn resolve(
-        &self,
-        request: Request<node::ResolveLeaseRequest>,
-    ) -> Result<Response<node::ResolveLeaseResponse>, Status> {
-        let lease = request.into_inner().lease;
-        if lease.starts_with("gone") {
-            return Err(Status::not_found(format!("lease {lease:?}: not found")));
-        }
-        Ok(Response::new(node::ResolveLeaseResponse { incarnation: 1 }))
-    }
-}
-
-#[tonic::async_trait]
-impl node::namespaces_server::Namespaces for Neighbours {
-    async fn register(
-        &self,
-        request: Request<node::RegisterNamespaceRequest>,
-    ) -> Result<Response<node::RegisterNamespaceResponse>, Status> {
-        self.registered.lock().unwrap().push(request.into_inner().namespace);
-        Ok(Response::new(node::RegisterNamespaceResponse {}))
-    }
-}
-
-#[tonic::async_trait]
-impl node::collection_server::Collection for Neighbours {
-    async fn collect(
-        &self,
-        _: Request<node::CollectRequest>,
-    ) -> Result<Response<node::CollectResponse>, Status> {
-        unasked()
-    }
-
-    async fn report(
-        &self,
-        request: Request<node::ReportRequest>,
-    ) -> Result<Response<node::ReportResponse>, Status> {
-        self.reported.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(node::ReportResponse {}))
-    }
-}
-
-/// What nobody asks of the stand-in.
-fn unasked<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("nobody asks this here"))
-}
-
-#[tonic::async_trait]
-impl node::collector_server::Collector for Neighbours {
-    type NodesStream = futures::stream::Empty<Result<node::Node, Status>>;
-
-    async fn begin(
-        &self,
-        _: Request<node::BeginRequest>,
-    ) -> Result<Response<node::BeginResponse>, Status> {
-        unasked()
-    }
-
-    async fn nodes(
-        &self,
-        _: Request<node::NodesRequest>,
-    ) -> Result<Response<Self::NodesStream>, Status> {
-        unasked()
-    }
-
-    async fn sweep(
-        &self,
-        _: Request<node::SweepRequest>,
-    ) -> Result<Response<node::SweepResponse>, Status> {
-        unasked()
-    }
-
-    async fn clear(
-        &self,
-        _: Request<node::ClearRequest>,
-    ) -> Result<Response<node::ClearResponse>, Status> {
-        unasked()
-    }
-
-    async fn end(
-        &self,
-        _: Request<node::EndRequest>,
-    ) -> Result<Response<node::EndResponse>, Status> {
-        unasked()
-    }
-
-    async fn pin(
-        &self,
-        request: Request<node::PinRequest>,
-    ) -> Result<Response<node::PinResponse>, Status> {
-        let pin = request.into_inner();
-        self.pinned.lock().unwrap().push((pin.kind, pin.key));
-        Ok(Response::new(node::PinResponse {}))
-    }
 }
 
 impl Drop for Node {
@@ -153,15 +53,8 @@ impl Node {
         std::fs::create_dir_all(folder.path().join("run")).unwrap();
         let (jobs, neighbours) = (Jobs::new(), Neighbours::default());
         for name in ["distribution", "bundle"] {
-            let routes = tonic::service::Routes::new(
-                node::namespaces_server::NamespacesServer::new(neighbours.clone()),
-            );
-            let collector = node::collector_server::CollectorServer::new(neighbours.clone());
-            let socket = folder.path().join(format!("run/{name}.sock"));
-            let leases =
-                node::lease_directory_server::LeaseDirectoryServer::new(neighbours.clone());
-            let reports = node::collection_server::CollectionServer::new(neighbours.clone());
-            let routes = routes.add_service(collector).add_service(leases).add_service(reports);
+            let (routes, socket) =
+                (neighbours.routes(), folder.path().join(format!("run/{name}.sock")));
             berth_grpc::server::serve(&socket, 0o600, routes, &jobs).unwrap();
         }
         let config = "[runtime]\nrestart_interval = \"500ms\"\n";
@@ -185,6 +78,18 @@ impl Node {
         signal(i32::try_from(self.process.id().unwrap()).unwrap(), number);
     }
 
+    /// What the service says of its own tasks, a line for each.
+    pub async fn jobs_of_service(&self) -> String {
+        let pid = self.process.id().unwrap();
+        let text = std::env::temp_dir().join(format!("berth-runtime.{pid}.tasks.log"));
+        let _ = std::fs::remove_file(&text);
+        self.signal(libc::SIGUSR1);
+        until("it describes its tasks", || text.exists()).await;
+        let told = std::fs::read_to_string(&text).unwrap();
+        std::fs::remove_file(text).unwrap();
+        told
+    }
+
     /// Kills the service with SIGKILL.
     pub async fn kill(&mut self) {
         self.process.kill().await.unwrap();
@@ -203,6 +108,10 @@ impl Node {
 
     /// Starts it again with variables in its environment.
     pub fn restart_with(&mut self, environment: &[(&str, String)]) {
+        // A child that the killed service was just making has its socket until it is a program of its
+        // own: a call that got there would break off.
+        // It may have been killed before it had one.
+        let _ = std::fs::remove_file(self.folder.path().join("run/runtime.sock"));
         self.process = spawn(self.folder.path(), environment);
         // A new connection: the old one may not have noticed yet that its peer is gone.
         self.channel = berth_grpc::channel(&self.folder.path().join("run/runtime.sock"));
@@ -278,19 +187,33 @@ impl Node {
         Ok(self.tasks().delete(ns(request)).await?.into_inner().exit_status)
     }
 
-    /// Has a task's shim delete it behind the service's back.
-    pub async fn delete_in_shim(&self, id: &str) {
+    /// Waits until a task is gone of which the end was told: while it is cleaned up after, its name
+    /// is taken, and whoever deletes it hears how it ended.
+    pub async fn gone(&self, id: &str) {
+        if let Err(none) = self.delete(id).await {
+            assert_eq!(none.code(), tonic::Code::NotFound, "{none}");
+        }
+        assert!(!self.bundle(id).exists());
+    }
+
+    /// Calls the shim of a task behind the service's back.
+    async fn call_shim<M: prost::Message + Default>(
+        &self,
+        id: &str,
+        method: &str,
+        request: &impl prost::Message,
+    ) -> Result<M, berth_ttrpc::Error> {
         // All write it there, and serve this version.
         let address = std::fs::read_to_string(self.bundle(id).join("address")).unwrap();
-        let service = "containerd.task.v2.Task";
         let socket = Path::new(address.trim_start_matches("unix://"));
         let shim = berth_ttrpc::Client::connect(socket, SOON).await.unwrap();
-        let request = berth_proto::containerd::task::v3::DeleteRequest {
-            id: id.into(),
-            exec_id: String::new(),
-        };
-        let deleted: Result<berth_proto::containerd::task::v3::DeleteResponse, _> =
-            shim.call(service, "Delete", &request, SOON).await;
+        shim.call("containerd.task.v2.Task", method, request, SOON).await
+    }
+
+    /// Has a task's shim delete it.
+    pub async fn delete_in_shim(&self, id: &str) {
+        let request = shim::DeleteRequest { id: id.into(), exec_id: String::new() };
+        let deleted = self.call_shim::<shim::DeleteResponse>(id, "Delete", &request).await;
         match deleted {
             Ok(deleted) => assert_ne!(deleted.pid, 0),
             // The service heard of it first, and ended the shim.
@@ -299,41 +222,17 @@ impl Node {
         }
     }
 
+    /// Waits until a task's shim has seen its end; answers when that was.
+    pub async fn ended_in_shim(&self, id: &str) -> Option<prost_types::Timestamp> {
+        let request = shim::WaitRequest { id: id.into(), exec_id: String::new() };
+        let ended = self.call_shim::<shim::WaitResponse>(id, "Wait", &request).await;
+        ended.unwrap().exited_at
+    }
+
     pub async fn list(&self) -> Vec<(String, i32)> {
         let request = ns(tasks::ListTasksRequest::default());
         let listed = self.tasks().list(request).await.unwrap().into_inner().tasks;
         listed.into_iter().map(|task| (task.id, task.status)).collect()
-    }
-
-    /// The topics of the events so far, with what tells them apart, of one container.
-    pub async fn events(&self, id: &str) -> Vec<String> {
-        self.told().await.iter().filter_map(|any| describe(any, id)).collect()
-    }
-
-    /// The events so far.
-    pub async fn told(&self) -> Vec<prost_types::Any> {
-        let mut client = node::node_events_client::NodeEventsClient::new(self.channel.clone());
-        let request = node::NodeSubscribeRequest { from_start: true, ..Default::default() };
-        let mut stream = client.subscribe(request).await.unwrap().into_inner();
-        let mut told = Vec::new();
-        // What is kept comes at once; the pause tells that it has ended.
-        let quiet = Duration::from_millis(300);
-        while let Ok(Ok(Some(event))) = tokio::time::timeout(quiet, stream.message()).await {
-            told.extend(event.event);
-        }
-        told
-    }
-
-    /// Waits until the events of a container end with `last`.
-    pub async fn events_until(&self, id: &str, last: &str) -> Vec<String> {
-        let until = tokio::time::Instant::now() + SOON;
-        loop {
-            let told = self.events(id).await;
-            if told.last().is_some_and(|event| event == last) {
-                return told;
-            }
-            assert!(tokio::time::Instant::now() < until, "no {last} in {told:?}");
-        }
     }
 
     pub fn bundle(&self, id: &str) -> PathBuf {
@@ -373,35 +272,6 @@ impl Node {
         let left: Vec<_> = mounts.lines().filter(|line| line.contains(&own)).collect();
         assert!(left.is_empty(), "mounts are left: {left:?}");
     }
-}
-
-fn describe(any: &prost_types::Any, id: &str) -> Option<String> {
-    use berth_proto::containerd::events::{SandboxCreate, SandboxExit, SandboxStart};
-    use berth_proto::containerd::events::{TaskCreate, TaskDelete, TaskExit, TaskStart};
-    use berth_proto::containerd::events::{TaskExecAdded, TaskExecStarted};
-    use berth_proto::unpack;
-    let (of, text) = if let Some(Ok(e)) = unpack::<TaskCreate>(any) {
-        (e.container_id, "create".to_owned())
-    } else if let Some(Ok(e)) = unpack::<TaskStart>(any) {
-        (e.container_id, "start".to_owned())
-    } else if let Some(Ok(e)) = unpack::<TaskExecAdded>(any) {
-        (e.container_id, format!("exec-added {}", e.exec_id))
-    } else if let Some(Ok(e)) = unpack::<TaskExecStarted>(any) {
-        (e.container_id, format!("exec-started {}", e.exec_id))
-    } else if let Some(Ok(e)) = unpack::<TaskExit>(any) {
-        (e.container_id, format!("exit {} {}", e.id, e.exit_status))
-    } else if let Some(Ok(e)) = unpack::<TaskDelete>(any) {
-        (e.container_id, format!("delete {}", e.exit_status))
-    } else if let Some(Ok(e)) = unpack::<SandboxCreate>(any) {
-        (e.sandbox_id, "sandbox create".to_owned())
-    } else if let Some(Ok(e)) = unpack::<SandboxStart>(any) {
-        (e.sandbox_id, "sandbox start".to_owned())
-    } else if let Some(Ok(e)) = unpack::<SandboxExit>(any) {
-        (e.sandbox_id, format!("sandbox exit {}", e.exit_status))
-    } else {
-        return None;
-    };
-    (of == id).then_some(text)
 }
 
 /// Sends a signal.
