@@ -75,7 +75,6 @@ pub fn routes(domain: &Domain) -> Routes {
     }
     let Domain { containers, tasks, sandboxes, controller, sandboxers, .. } = domain.clone();
     let Domain { gate, ring, recovered, launcher, stop, .. } = domain.clone();
-    let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
     let warnings = Warnings::of_machine();
     let described = introspection::Service {
         launcher,
@@ -102,7 +101,7 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(TasksServer, tasks::Service(tasks, warnings.clone())))
         .add_service(service!(StoreServer, sandboxes::Service(sandboxes)))
         .add_service(service!(ControllerServer, sandbox_controller::Service(sandboxers)))
-        .add_service(service!(EventsServer, events::Service(forwarder)))
+        .add_service(service!(EventsServer, events::Service(ring.clone())))
         .add_service(service!(IntrospectionServer, described))
         .add_service(service!(NamespaceMemberServer, counted))
         .add_service(service!(LeaseMemberServer, leases::Service))

@@ -6,9 +6,10 @@ mod support;
 use api::events_client::EventsClient;
 use berth_proto::berth::node::v1 as wire;
 use berth_proto::containerd::events::{TaskDelete, TaskExit, TaskStart};
-use berth_proto::containerd::services::events::ttrpc::v1::ForwardRequest;
 use berth_proto::containerd::services::events::v1 as api;
 use berth_proto::containerd::types::Envelope;
+use berth_proto::containerd::v1::types::Status;
+use support::told::envelope;
 use support::{Node, SOON, shims, until};
 use wire::node_events_client::NodeEventsClient;
 
@@ -161,76 +162,76 @@ fn exit_of(id: &str) -> Envelope {
         exit_status: 3,
         exited_at: None,
     };
-    envelope("/tasks/exit", berth_proto::pack(&exit))
-}
-
-fn envelope(topic: &str, event: prost_types::Any) -> Envelope {
-    Envelope {
-        timestamp: Some(berth_grpc::time::to_wire(std::time::SystemTime::now())),
-        namespace: "test".into(),
-        topic: topic.into(),
-        event: Some(event),
-    }
-}
-
-/// Brings news as shims do.
-async fn forward(node: &Node, envelope: Envelope) -> Result<(), berth_ttrpc::Error> {
-    let socket = node.folder.path().join("run/berth.sock.ttrpc");
-    until("the service listens to shims", || socket.exists()).await;
-    let client = berth_ttrpc::Client::connect(&socket, SOON).await.unwrap();
-    let service = "containerd.services.events.ttrpc.v1.Events";
-    let request = ForwardRequest { envelope: Some(envelope) };
-    client.call::<()>(service, "Forward", &request, SOON).await
+    envelope("/tasks/exit", &exit)
 }
 
 /// Tasks may be somebody else's, whose shim has this service publish its events.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_process_of_an_unknown_task_is_passed_on_but_not_one_of_a_task_that_ended() {
     let node = Node::start().await;
-    forward(&node, exit_of("elsewhere")).await.unwrap();
+    node.forward(exit_of("elsewhere")).await.unwrap();
     assert_eq!(node.events("elsewhere").await, ["exit added 3"]);
 
     let shim = shims().remove(0);
     node.run(&shim, "ended", "exit 0").await;
     node.wait("ended", "").await.unwrap();
     node.delete("ended").await.unwrap();
-    forward(&node, exit_of("ended")).await.unwrap();
+    node.forward(exit_of("ended")).await.unwrap();
     let told = node.events_until("ended", "delete 0").await;
     assert_eq!(told, ["create", "start", "exit ended 0", "delete 0"]);
     node.finish().await;
 }
 
-/// Some shims have a program publish for them, others are told by clients.
+/// What a client says of a task of ours is told as it is, and nothing of it is believed; nor is what a
+/// shim says under topics that are not those of a task's life.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_told_of_a_task_is_not_told_again_whoever_publishes_it() {
+async fn what_happens_to_a_task_is_believed_of_shims_alone() {
     let node = Node::start().await;
-    let pid = node.run(&shims()[0], "own", "exit 0").await;
-    node.wait("own", "").await.unwrap();
-    let told = node.events_until("own", "exit own 0").await;
-    let mut client = EventsClient::new(node.channel.clone());
-    let start = |id: &str, pid| berth_proto::pack(&TaskStart { container_id: id.into(), pid });
-    let publish = |event| {
-        let topic = "/tasks/start".to_owned();
-        support::ns(api::PublishRequest { topic, event: Some(event) })
-    };
-    let forwarded = |event| {
-        let envelope = Some(envelope("/tasks/start", event));
-        support::ns(api::ForwardRequest { envelope })
-    };
-    client.publish(publish(start("own", pid))).await.unwrap();
-    client.forward(forwarded(start("own", pid))).await.unwrap();
-    client.publish(publish(start("another", 1))).await.unwrap();
-    client.forward(forwarded(start("another", 2))).await.unwrap();
-    assert_eq!(node.events("another").await, ["start", "start"]);
+    let pid = node.run(&shims()[0], "own", "while :; do sleep 1000; done").await;
+    let mut told = node.events_until("own", "start").await;
+    // Shims may tell twice.
+    let start = TaskStart { container_id: "own".into(), pid };
+    node.forward(envelope("/tasks/start", &start)).await.unwrap();
     assert_eq!(node.events("own").await, told);
 
-    // A deletion is not believed while the shim has the task.
+    let (container_id, id) = ("own".to_owned(), "own".to_owned());
+    let exit = TaskExit { container_id, id, pid, exit_status: 9, exited_at: None };
     let deleted = TaskDelete { container_id: "own".into(), pid, ..TaskDelete::default() };
-    let topic = "/tasks/delete".to_owned();
-    let event = Some(berth_proto::pack(&deleted));
-    client.publish(support::ns(api::PublishRequest { topic, event })).await.unwrap();
+    let mut client = EventsClient::new(node.channel.clone());
+    for said in [
+        envelope("/tasks/start", &start),
+        envelope("/tasks/exit", &exit),
+        envelope("/tasks/delete", &deleted),
+    ] {
+        let (topic, event) = (said.topic.clone(), said.event.clone());
+        client.publish(support::ns(api::PublishRequest { topic, event })).await.unwrap();
+        client.forward(support::ns(api::ForwardRequest { envelope: Some(said) })).await.unwrap();
+    }
+    node.forward(envelope("/mine/exit", &exit)).await.unwrap();
+    let said = ["start", "start", "exit own 9", "exit own 9", "delete 0", "delete 0", "exit own 9"];
+    told.extend(said.map(str::to_owned));
+    assert_eq!(node.events("own").await, told);
+    assert_eq!(node.list().await, [("own".to_owned(), Status::Running as i32)]);
+
+    // Its life goes on as if nobody had said anything.
+    node.kill_task("own", "", 9).await.unwrap();
+    assert_eq!(node.wait("own", "").await.unwrap(), 137);
+    assert_eq!(node.delete("own").await.unwrap(), 137);
+    told.extend(["exit own 137", "delete 137"].map(str::to_owned));
+    assert_eq!(node.events_until("own", "delete 137").await, told);
+    node.finish().await;
+}
+
+/// A shim is asked whether it has deleted its task, whoever says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_not_believed_while_the_shim_has_the_task() {
+    let node = Node::start().await;
+    let pid = node.run(&shims()[0], "kept", "exit 0").await;
+    node.wait("kept", "").await.unwrap();
+    let deleted = TaskDelete { container_id: "kept".into(), pid, ..TaskDelete::default() };
+    node.forward(envelope("/tasks/delete", &deleted)).await.unwrap();
     assert_eq!(node.list().await.len(), 1);
-    assert_eq!(node.delete("own").await.unwrap(), 0);
+    assert_eq!(node.delete("kept").await.unwrap(), 0);
     node.finish().await;
 }
 
@@ -252,7 +253,7 @@ async fn an_event_that_is_forwarded_says_whose_it_is_what_and_when() {
     ] {
         let request = api::ForwardRequest { envelope: Some(refused.clone()) };
         let by_grpc = EventsClient::new(node.channel.clone()).forward(request).await.unwrap_err();
-        let by_ttrpc = forward(&node, refused).await.unwrap_err();
+        let by_ttrpc = node.forward(refused).await.unwrap_err();
         assert_eq!(by_grpc.code(), tonic::Code::InvalidArgument, "{by_grpc}");
         assert_eq!(by_grpc.message(), by_ttrpc.to_string());
         assert!(by_grpc.message().contains(why), "{by_grpc}");

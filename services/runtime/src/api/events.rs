@@ -1,4 +1,4 @@
-//! Events in and out: the domain's are encoded here, a shim's are decoded here.
+//! Events in and out: the domain's are encoded, a shim's are decoded.
 //!
 //! Serves `containerd.services.events.v1.Events` Publish and Forward over gRPC (Subscribe is the
 //! gateway's, which merges all services) and `containerd.services.events.ttrpc.v1.Events` over
@@ -150,37 +150,85 @@ fn encode_task(event: Event) -> Encoded {
     }
 }
 
-/// The step of a task that a shim's event tells, with the container.
-fn step(event: &prost_types::Any) -> Option<(String, Step)> {
-    if let Some(Ok(e)) = unpack::<wire::TaskCreate>(event) {
-        return Some((e.container_id, Step::Created { pid: e.pid }));
+/// The step of a task that a shim's event tells, with the container. What comes under another topic
+/// than that of its kind is none.
+fn step(topic: &str, event: &prost_types::Any) -> Option<(String, Step)> {
+    fn read<M: Message + Name + Default>(event: &prost_types::Any) -> Option<M> {
+        unpack(event)?.ok()
     }
-    if let Some(Ok(e)) = unpack::<wire::TaskStart>(event) {
-        return Some((e.container_id, Step::Started { exec: String::new(), pid: e.pid }));
+    let exit = |pid, status, at: Option<&prost_types::Timestamp>| {
+        let at = from_wire(at).unwrap_or_else(SystemTime::now);
+        Exit { pid, status, at }
+    };
+    match topic {
+        "/tasks/create" => {
+            let e: wire::TaskCreate = read(event)?;
+            Some((e.container_id, Step::Created { pid: e.pid }))
+        }
+        "/tasks/start" => {
+            let e: wire::TaskStart = read(event)?;
+            Some((e.container_id, Step::Started { exec: String::new(), pid: e.pid }))
+        }
+        "/tasks/exec-added" => {
+            let e: wire::TaskExecAdded = read(event)?;
+            Some((e.container_id, Step::Added { exec: e.exec_id }))
+        }
+        "/tasks/exec-started" => {
+            let e: wire::TaskExecStarted = read(event)?;
+            Some((e.container_id, Step::Started { exec: e.exec_id, pid: e.pid }))
+        }
+        "/tasks/exit" => {
+            let e: wire::TaskExit = read(event)?;
+            let exec = if e.id == e.container_id { String::new() } else { e.id };
+            let exit = exit(e.pid, e.exit_status, e.exited_at.as_ref());
+            Some((e.container_id, Step::Exited { exec, exit }))
+        }
+        "/tasks/delete" => {
+            let e: wire::TaskDelete = read(event)?;
+            let exit = exit(e.pid, e.exit_status, e.exited_at.as_ref());
+            let first = e.id.is_empty() || e.id == e.container_id;
+            first.then_some((e.container_id, Step::Deleted { exit }))
+        }
+        _ => None,
     }
-    if let Some(Ok(e)) = unpack::<wire::TaskExecAdded>(event) {
-        return Some((e.container_id, Step::Added { exec: e.exec_id }));
-    }
-    if let Some(Ok(e)) = unpack::<wire::TaskExecStarted>(event) {
-        return Some((e.container_id, Step::Started { exec: e.exec_id, pid: e.pid }));
-    }
-    if let Some(Ok(e)) = unpack::<wire::TaskExit>(event) {
-        let exec = if e.id == e.container_id { String::new() } else { e.id };
-        let at = from_wire(e.exited_at.as_ref()).unwrap_or_else(SystemTime::now);
-        let exit = Exit { pid: e.pid, status: e.exit_status, at };
-        return Some((e.container_id, Step::Exited { exec, exit }));
-    }
-    if let Some(Ok(e)) = unpack::<wire::TaskDelete>(event)
-        && (e.id.is_empty() || e.id == e.container_id)
-    {
-        let at = from_wire(e.exited_at.as_ref()).unwrap_or_else(SystemTime::now);
-        let exit = Exit { pid: e.pid, status: e.exit_status, at };
-        return Some((e.container_id, Step::Deleted { exit }));
-    }
-    None
 }
 
-/// Takes events from shims, and from whoever publishes for them.
+/// An event that somebody else hands over.
+struct Handed {
+    at: SystemTime,
+    ns: Namespace,
+    topic: String,
+    event: prost_types::Any,
+}
+
+impl Handed {
+    fn read(envelope: Option<Envelope>) -> Result<Self, Error> {
+        let missing = || Error::Invalid("envelope must be set".into());
+        let Envelope { timestamp, namespace, topic, event } = envelope.ok_or_else(missing)?;
+        let ns = namespace.parse::<Namespace>();
+        let what = "event envelope has invalid namespace";
+        let ns = ns.map_err(|source| Error::Name { what, source })?;
+        validate_topic(&topic)?;
+        let untimed = || Error::Invalid("timestamp must be set on forwarded event".into());
+        let at = from_wire(timestamp.as_ref()).ok_or_else(untimed)?;
+        Ok(Self { at, ns, topic, event: set(event)? })
+    }
+
+    /// Tells of it as it is.
+    fn tell(self, ring: &Ring) {
+        let Self { at, ns, topic, event } = self;
+        let event = Event::Foreign { topic, event: any(event) };
+        RingSink(ring.clone()).publish_at(at, &ns, event);
+    }
+}
+
+fn set(event: Option<prost_types::Any>) -> Result<prost_types::Any, Error> {
+    event.ok_or_else(|| Error::Invalid("event must be set".into()))
+}
+
+/// Takes events from shims, on their own socket: what they say of the life of a task of ours is
+/// believed, and told once. It is for root alone, and who is behind a connection is not asked: a
+/// shim may have one process that serves and others that publish.
 #[derive(Clone)]
 pub struct Forwarder {
     /// The tasks that they are about.
@@ -191,33 +239,13 @@ pub struct Forwarder {
 
 impl Forwarder {
     fn forward(&self, envelope: Option<Envelope>) -> Result<(), Error> {
-        let missing = || Error::Invalid("envelope must be set".into());
-        let Envelope { timestamp, namespace, topic, event } = envelope.ok_or_else(missing)?;
-        let ns = namespace.parse::<Namespace>();
-        let what = "event envelope has invalid namespace";
-        let ns = ns.map_err(|source| Error::Name { what, source })?;
-        validate_topic(&topic)?;
-        let untimed = || Error::Invalid("timestamp must be set on forwarded event".into());
-        let at = from_wire(timestamp.as_ref()).ok_or_else(untimed)?;
-        self.tell(at, &ns, topic, event)
-    }
-
-    /// Tells of an event; one of a task of ours only if that was not told yet.
-    fn tell(
-        &self,
-        at: SystemTime,
-        ns: &Namespace,
-        topic: String,
-        event: Option<prost_types::Any>,
-    ) -> Result<(), Error> {
-        let event = event.ok_or_else(|| Error::Invalid("event must be set".into()))?;
-        if let Some((id, step)) = step(&event)
-            && self.tasks.note(at, ns, &id, step)
+        let handed = Handed::read(envelope)?;
+        if let Some((id, step)) = step(&handed.topic, &handed.event)
+            && self.tasks.note(handed.at, &handed.ns, &id, step)
         {
             return Ok(());
         }
-        let event = Event::Foreign { topic, event: any(event) };
-        RingSink(self.ring.clone()).publish_at(at, ns, event);
+        handed.tell(&self.ring);
         Ok(())
     }
 }
@@ -239,8 +267,9 @@ impl berth_ttrpc::Handler for Forwarder {
     }
 }
 
-/// Serves events over gRPC.
-pub(super) struct Service(pub(super) Forwarder);
+/// Serves events over gRPC. What clients publish is told as it is, whatever it says: nothing of it
+/// is believed of a task.
+pub(super) struct Service(pub(super) Ring);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -250,12 +279,13 @@ impl api::events_server::Events for Service {
         let ns = namespace(&request)?;
         let api::PublishRequest { topic, event } = request.into_inner();
         validate_topic(&topic).map_err(status)?;
-        self.0.tell(SystemTime::now(), &ns, topic, event).map_err(status)?;
+        let event = set(event).map_err(status)?;
+        Handed { at: SystemTime::now(), ns, topic, event }.tell(&self.0);
         Ok(Response::new(()))
     }
 
     async fn forward(&self, request: Request<api::ForwardRequest>) -> Answer<()> {
-        self.0.forward(request.into_inner().envelope).map_err(status)?;
+        Handed::read(request.into_inner().envelope).map_err(status)?.tell(&self.0);
         Ok(Response::new(()))
     }
 
