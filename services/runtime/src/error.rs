@@ -83,6 +83,18 @@ pub enum Error {
         /// Its message.
         message: String,
     },
+    /// A sandbox controller in a process of its own says that a shim is where none can be.
+    #[error(
+        "sandbox controller {sandboxer} gave an address of sandbox {sandbox} that cannot be used: {why}"
+    )]
+    BadEndpoint {
+        /// The controller.
+        sandboxer: String,
+        /// The sandbox.
+        sandbox: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A step of a greater one failed; the text names the greater one.
     #[error("{step}")]
     Within {
@@ -234,6 +246,7 @@ impl Coded for Error {
             Error::Epoch(_) => Code::Aborted,
             // As containerd has it.
             Error::ShimProgram { .. } | Error::NoRuntime(_) | Error::Features(_) => Code::Unknown,
+            Error::BadEndpoint { .. } => Code::Internal,
             Error::Child { source, .. } => source.code(),
             Error::Shim { source, .. } => source.code(),
             Error::Bundle { source, .. } => code_of_io(source),

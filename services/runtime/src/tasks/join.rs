@@ -59,6 +59,12 @@ impl Tasks {
         if endpoint.address.is_empty() {
             return Err(none());
         }
-        Bootstrap::of_endpoint(&endpoint.address, endpoint.version).map_err(Error::Invalid)
+        let shim = Bootstrap::of_endpoint(&endpoint.address, endpoint.version);
+        // Not what the client said, which has asked for nothing wrong.
+        shim.map_err(|why| Error::BadEndpoint {
+            sandboxer: sandbox.sandboxer.clone(),
+            sandbox: sandbox.id.clone(),
+            why,
+        })
     }
 }
