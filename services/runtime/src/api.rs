@@ -33,7 +33,7 @@ use tonic::service::Routes;
 
 use crate::containers::Containers;
 use crate::gate::Gate;
-use crate::sandboxes::{Controller, Sandboxers, Sandboxes};
+use crate::sandboxes::{Sandboxers, Sandboxes};
 use crate::shims::Launcher;
 use crate::tasks::Tasks;
 use crate::warnings::Warnings;
@@ -47,8 +47,6 @@ pub struct Domain {
     pub tasks: Tasks,
     /// Records of sandboxes.
     pub sandboxes: Sandboxes,
-    /// Sandboxes that run.
-    pub controller: Controller,
     /// All who run sandboxes.
     pub sandboxers: Sandboxers,
     /// Fences and epochs.
@@ -73,7 +71,7 @@ pub fn routes(domain: &Domain) -> Routes {
                 .max_encoding_message_size(MAX_MESSAGE)
         };
     }
-    let Domain { containers, tasks, sandboxes, controller, sandboxers, .. } = domain.clone();
+    let Domain { containers, tasks, sandboxes, sandboxers, .. } = domain.clone();
     let Domain { gate, ring, recovered, launcher, stop, .. } = domain.clone();
     let warnings = Warnings::of_machine();
     let described = introspection::Service {
@@ -85,7 +83,7 @@ pub fn routes(domain: &Domain) -> Routes {
         gate: gate.clone(),
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
-        controller: controller.clone(),
+        sandboxers: sandboxers.clone(),
         tasks: tasks.clone(),
     };
     let collected = collector::Service {

@@ -21,6 +21,8 @@ use crate::records::{SANDBOXES, Sandbox};
 pub use controller::{Controller, Parts};
 pub use proxied::{Proxied, Terms};
 pub use sandboxer::{SHIM, Sandboxer, Sandboxers, Work};
+use terms::READY;
+
 pub use terms::{Endpoint, Measured, Platform, Report, Setup, Started};
 
 /// The sandboxes of the node.

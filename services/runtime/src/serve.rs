@@ -95,18 +95,8 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let stop = jobs.token();
     let recovered = recovered + pods > 0;
-    let domain = Domain {
-        containers,
-        tasks,
-        sandboxes,
-        controller,
-        sandboxers,
-        gate,
-        ring,
-        recovered,
-        launcher,
-        stop,
-    };
+    let domain =
+        Domain { containers, tasks, sandboxes, sandboxers, gate, ring, recovered, launcher, stop };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(store)
 }

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::containers::Containers;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::sandboxes::{Controller, Sandboxes};
+use crate::sandboxes::{Sandboxers, Sandboxes};
 use crate::tasks::Tasks;
 
 /// Serves fences and counts.
@@ -19,7 +19,7 @@ pub(super) struct Service {
     pub(super) gate: Arc<Gate>,
     pub(super) containers: Containers,
     pub(super) sandboxes: Sandboxes,
-    pub(super) controller: Controller,
+    pub(super) sandboxers: Sandboxers,
     pub(super) tasks: Tasks,
 }
 
@@ -46,7 +46,7 @@ impl wire::namespace_member_server::NamespaceMember for Service {
         };
         self.containers.list(&ns, &[], count).map_err(status)?;
         // Those that run need not have a record.
-        let mut sandboxes = self.controller.names(&ns);
+        let mut sandboxes = self.sandboxers.names(&ns);
         let records = self.sandboxes.list(&ns, &[]).map_err(status)?;
         sandboxes.extend(records.into_iter().map(|record| record.id));
         let sandboxes = sandboxes.len() as u64;

@@ -24,7 +24,7 @@ use berth_ids::Namespace;
 use berth_lifecycle::Tasks as Jobs;
 use tokio_util::sync::CancellationToken;
 
-use super::{Measured, Platform, Report, Sandboxes, Started};
+use super::{Measured, Platform, READY, Report, Sandboxes, Started};
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
@@ -40,8 +40,6 @@ use watch::{UNKNOWN, exit};
 const FOLDER: &str = ".sandboxes";
 /// How long a shim that agreed to end may take.
 const LEAVING: Duration = Duration::from_secs(5);
-/// What a shim says of a sandbox that runs.
-const READY: &str = "SANDBOX_READY";
 
 /// The sandboxes that run. Clones share them.
 #[derive(Clone)]

@@ -1,24 +1,31 @@
 //! Sandboxes that are run by processes of others: controllers behind a socket.
 //!
-//! Owns: what is told of such sandboxes, and the one wait for the end of each. Must not know: the
-//! wire; the [`Sandboxer`] that is asked does.
+//! Owns: what is told of such sandboxes, the one wait for the end of each, and the names that count
+//! as taken. Must not know: the wire; the [`Sandboxer`] that is asked does.
 //!
 //! Nothing is kept of them but their records: the controller knows which there are, also after it or
-//! this service was started anew.
+//! this service was started anew. Of those that have no record and were not made in this run nothing
+//! is known: a wait for one goes to the controller, and lasts as long as its caller.
 //!
 //! Invariants:
 //! - A call ends by its deadline; only a wait has none, and lasts over restarts of the controller.
-//! - The end of a sandbox is told once in a run of this service, however many wait for it. One that
-//!   has ended and was not shut down may be told of again by the next run.
+//! - The end of a sandbox that is known is told once in a run of this service, however many wait for
+//!   it. One that has ended and was not shut down may be told of again by the next run.
+//! - A start that may have been carried out is found out about.
+//! - What runs on by itself does so for a sandbox that its controller has said to be there, or that
+//!   has a record.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod known;
+mod life;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use berth_errors::{Code, Coded, chain};
+use berth_errors::chain;
 use berth_ids::{Namespace, validate_identifier};
 use berth_lifecycle::Tasks as Jobs;
-use tokio::sync::watch;
 
 use super::{
     Endpoint, Measured, Platform, Report, Sandboxer, Sandboxes, Setup, Started, sandboxer::Work,
@@ -27,18 +34,13 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::process::Exit;
 use crate::records::Sandbox;
+use crate::register::Key;
 use crate::work::to_the_end;
+use known::Known;
+use life::{Life, Start};
 
-/// Between two waits at a controller that is away, at first and at most.
-const PAUSES: [Duration; 2] = [Duration::from_millis(128), Duration::from_secs(4)];
-
-/// How long a controller may take to tell how a sandbox ended that it has shut down.
+/// How long a controller may take to tell how a sandbox ended that is not there any more.
 const LEAVING: Duration = Duration::from_secs(5);
-
-type Key = (Namespace, String);
-
-/// How a wait ended: an exit, or a code and a message.
-type End = Result<Exit, (Code, String)>;
 
 /// A controller that is a process of somebody else. Clones share it.
 #[derive(Clone)]
@@ -66,15 +68,14 @@ pub struct Terms {
 
 struct Shared {
     terms: Terms,
-    /// The waits for sandboxes' ends. One stays until its sandbox is shut down.
-    ends: Mutex<HashMap<Key, watch::Receiver<Option<End>>>>,
+    known: Known,
 }
 
 impl Proxied {
     /// Nothing is asked of it yet.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        Self(Arc::new(Shared { terms, ends: Mutex::default() }))
+        Self(Arc::new(Shared { terms, known: Known::default() }))
     }
 
     /// Its name.
@@ -102,10 +103,17 @@ impl Proxied {
         })?;
         for (namespace, id) in known {
             if let Ok(ns) = namespace.parse() {
-                self.end_of(&(ns, id));
+                self.watch(&self.life((ns, id), Start::Before));
             }
         }
         Ok(())
+    }
+
+    /// The names of those of a namespace that are there or are being made, as far as this run was
+    /// told.
+    #[must_use]
+    pub fn names(&self, ns: &Namespace) -> BTreeSet<String> {
+        self.0.known.names(ns)
     }
 
     fn there(&self) -> &dyn Sandboxer {
@@ -116,52 +124,24 @@ impl Proxied {
         self.0.terms.events.publish(ns, event);
     }
 
-    fn ends(&self) -> MutexGuard<'_, HashMap<Key, watch::Receiver<Option<End>>>> {
-        // It is changed by single calls: a panic cannot leave it half changed.
-        self.0.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of a sandbox that is there.
+    fn life(&self, key: Key, start: Start) -> Arc<Life> {
+        self.0.known.or_insert(Life::new(key, start, self.0.terms.events.clone()))
     }
 
-    /// The wait for a sandbox's end, begun if there is none.
-    fn end_of(&self, key: &Key) -> watch::Receiver<Option<End>> {
-        let mut ends = self.ends();
-        if let Some(end) = ends.get(key) {
-            return end.clone();
-        }
-        let (sender, end) = watch::channel(None);
-        ends.insert(key.clone(), end.clone());
-        drop(ends);
-        let (this, key, stop) = (self.clone(), key.clone(), self.0.terms.jobs.token());
-        self.0.terms.jobs.spawn("sandbox-end", async move {
-            if let Some(answer) = stop.run_until_cancelled(this.until_end(&key)).await {
-                match &answer {
-                    Ok(exit) => {
-                        let (id, exit) = (key.1.clone(), *exit);
-                        this.tell(&key.0, Event::SandboxExited { id, exit });
-                    }
-                    // It may be made yet, or asked for again.
-                    Err(_) => drop(this.ends().remove(&key)),
-                }
-                sender.send_replace(Some(answer));
-            }
-        });
-        end
+    /// Forgets a sandbox that is not there any more. Whoever waits for it hears so.
+    fn forget(&self, life: &Arc<Life>, words: String) {
+        life.leave(words);
+        self.0.known.remove(life);
     }
 
-    async fn until_end(&self, (ns, id): &Key) -> End {
-        let [mut pause, longest] = PAUSES;
-        loop {
-            match self.there().wait(ns, id).await {
-                Err(error) if error.code() == Code::Unavailable => {
-                    if pause == PAUSES[0] {
-                        let (name, error) = (self.name(), chain(&error));
-                        tracing::warn!(namespace = %ns, id, sandboxer = name, error, "wait for sandbox");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = longest.min(pause * 2);
-                }
-                answered => return answered.map_err(|error| (error.code(), chain(&error))),
-            }
+    /// Forgets a sandbox that was shut down, once its end was told if that `is_awaited`. One that
+    /// does not come to it has ended all the same.
+    async fn part(&self, life: &Arc<Life>, is_awaited: bool) {
+        if is_awaited {
+            let _ = tokio::time::timeout(LEAVING, life.over()).await;
         }
+        self.forget(life, Error::SandboxNotFound(life.key().1.clone()).to_string());
     }
 
     /// Work that is followed by telling of it, even if nobody waits for the answer any more. It
@@ -179,14 +159,22 @@ impl Sandboxer for Proxied {
     fn create<'a>(&'a self, ns: &'a Namespace, sandbox: Sandbox, setup: Setup) -> Work<'a, ()> {
         let (this, ns) = (self.clone(), ns.clone());
         Box::pin(self.told("sandbox-create", async move {
-            validate_identifier(&sandbox.id)
-                .map_err(|source| Error::Name { what: "invalid sandbox id", source })?;
-            drop(this.0.terms.records.enter(&ns).await?);
             let id = sandbox.id.clone();
+            validate_identifier(&id)
+                .map_err(|source| Error::Name { what: "invalid sandbox id", source })?;
+            let key = (ns.clone(), id.clone());
+            let _making = {
+                // Whoever empties the namespace sees the name, or keeps this from being made.
+                let _pass = this.0.terms.records.enter(&ns).await?;
+                this.0.known.begin(&key)
+            };
             this.there().create(&ns, sandbox, setup).await?;
-            // An end of an earlier one of this name is none of this one.
-            this.ends().remove(&(ns.clone(), id.clone()));
+            // Its controller has given the name again: what had it is gone.
+            if let Some(earlier) = this.0.known.get(&key) {
+                this.part(&earlier, earlier.started()).await;
+            }
             this.tell(&ns, Event::SandboxCreated { id });
+            this.life(key, Start::Not);
             Ok(())
         }))
     }
@@ -194,11 +182,25 @@ impl Sandboxer for Proxied {
     fn start<'a>(&'a self, ns: &'a Namespace, id: &'a str) -> Work<'a, (Started, Endpoint)> {
         let (this, ns, id) = (self.clone(), ns.clone(), id.to_owned());
         Box::pin(self.told("sandbox-start", async move {
-            let started = this.there().start(&ns, &id).await;
-            let started =
-                started.map_err(Error::within(format!("failed to start sandbox {id:?}")))?;
-            this.tell(&ns, Event::SandboxStarted { id: id.clone() });
-            this.end_of(&(ns, id));
+            let key = (ns, id);
+            let known = this.0.known.get(&key);
+            let started = match this.there().start(&key.0, &key.1).await {
+                Ok(started) => started,
+                Err(error) => {
+                    if let Some(life) = known.filter(|_| watch::is_in_doubt(&error)) {
+                        this.doubt(&life);
+                    }
+                    let step = format!("failed to start sandbox {:?}", key.1);
+                    return Err(Error::within(step)(error));
+                }
+            };
+            // One that had ended runs again: that is another life.
+            if let Some(ended) = known.filter(|life| life.is_over()) {
+                this.0.known.remove(&ended);
+            }
+            let life = this.life(key, Start::Not);
+            life.tell_start();
+            this.watch(&life);
             Ok(started)
         }))
     }
@@ -213,13 +215,27 @@ impl Sandboxer for Proxied {
 
     fn wait<'a>(&'a self, ns: &'a Namespace, id: &'a str) -> Work<'a, Exit> {
         Box::pin(async move {
-            let mut end = self.end_of(&(ns.clone(), id.to_owned()));
-            let answered = end.wait_for(Option::is_some).await;
-            match answered.ok().and_then(|answer| answer.clone()) {
-                Some(Ok(exit)) => Ok(exit),
-                Some(Err((code, message))) => Err(Error::Sandboxer { code, message }),
-                None => Err(Error::Stopping("sandbox-wait")),
-            }
+            let key = (ns.clone(), id.to_owned());
+            let ended = async {
+                match self.0.known.get(&key) {
+                    Some(life) => {
+                        self.watch(&life);
+                        life.end().await
+                    }
+                    None => {
+                        let exit = self.ask_for_end(&key).await?;
+                        // Of one that was made meanwhile its own life tells.
+                        if self.0.known.get(&key).is_none() {
+                            self.tell(ns, Event::SandboxExited { id: key.1.clone(), exit });
+                        }
+                        Ok(exit)
+                    }
+                }
+            };
+            // A wait has no end of its own, and should not hold up that of the service.
+            let stop = self.0.terms.jobs.token();
+            let ended = stop.run_until_cancelled(ended).await;
+            ended.unwrap_or(Err(Error::Stopping("sandbox-wait")))
         })
     }
 
@@ -235,16 +251,16 @@ impl Sandboxer for Proxied {
     fn shutdown<'a>(&'a self, ns: &'a Namespace, id: &'a str) -> Work<'a, ()> {
         let (this, ns, id) = (self.clone(), ns.clone(), id.to_owned());
         Box::pin(self.told("sandbox-shutdown", async move {
-            this.there().shutdown(&ns, &id).await?;
-            let key = (ns, id);
-            let end = this.ends().get(&key).cloned();
-            if let Some(mut end) = end {
-                // It tells of the end first. One that does not come to it goes on alone.
-                let told = end.wait_for(Option::is_some);
-                let _ = tokio::time::timeout(LEAVING, told).await;
-                this.ends().remove(&key);
+            let known = this.0.known.get(&(ns.clone(), id.clone()));
+            let shut_down = this.there().shutdown(&ns, &id).await;
+            if let Some(life) = known {
+                match &shut_down {
+                    Ok(()) => this.part(&life, life.may_run()).await,
+                    Err(error) if error.is_not_found() => this.forget(&life, chain(error)),
+                    Err(_) => {}
+                }
             }
-            Ok(())
+            shut_down
         }))
     }
 

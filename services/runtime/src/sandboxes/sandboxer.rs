@@ -3,7 +3,7 @@
 //! Owns: what each of them can be asked, and which there are. Must not know: how any of them does
 //! it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use berth_ids::Namespace;
@@ -81,6 +81,14 @@ impl Sandboxers {
                 None => Err(Error::NoSandboxer(other.to_owned())),
             },
         }
+    }
+
+    /// The names of those sandboxes of a namespace that are there or are being made, with a record
+    /// or without, as far as this run was told.
+    #[must_use]
+    pub fn names(&self, ns: &Namespace) -> BTreeSet<String> {
+        let proxied = self.proxied.values().flat_map(|proxied| proxied.names(ns));
+        self.own.names(ns).into_iter().chain(proxied).collect()
     }
 
     /// Those that are processes of others.

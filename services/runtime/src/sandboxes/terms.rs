@@ -9,6 +9,9 @@ use berth_mount::Mount;
 use crate::records::Any;
 use crate::shims::Bootstrap;
 
+/// What is said of the state of a sandbox that runs.
+pub(super) const READY: &str = "SANDBOX_READY";
+
 /// What a sandbox is made with, beside its record.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
