@@ -19,8 +19,15 @@ pub enum Error {
         source: io::Error,
     },
     /// Somebody else answers on the socket.
-    #[error("listen on {0:?}: another process serves there, stop it or choose another path")]
-    InUse(PathBuf),
+    #[error(
+        "listen on {path:?}: another process serves there (pid {pid}), stop it or choose another path"
+    )]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens; 0 when it is not to be seen from here.
+        pid: i32,
+    },
     /// The call named no namespace.
     #[error("namespace is required: failed precondition")]
     NamespaceRequired,
@@ -49,7 +56,7 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Error::Socket { source, .. } => code_of_io(source),
-            Error::InUse(_) | Error::NamespaceRequired => Code::FailedPrecondition,
+            Error::InUse { .. } | Error::NamespaceRequired => Code::FailedPrecondition,
             Error::Namespace(error) => error.code(),
             Error::Header(_) | Error::Timeout(_) | Error::Mask { .. } => Code::InvalidArgument,
         }

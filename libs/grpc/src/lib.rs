@@ -5,6 +5,7 @@
 //! conversions of protobuf's well-known types. Must not know: any service's messages; this crate
 //! does not depend on berth-proto.
 
+mod bind;
 mod calls;
 mod channel;
 pub mod deadline;

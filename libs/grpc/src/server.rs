@@ -1,9 +1,7 @@
 //! Listening on a unix socket.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,14 +13,13 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+pub use crate::bind::bind;
+
 use crate::Error;
 use crate::calls::Calls;
 use crate::refusals::Refusals;
 use crate::socket::Socket;
 use crate::tuning::SERVICES;
-
-/// The longest path that fits a socket address, with its final zero.
-const MAX_SOCKET_PATH: usize = 107;
 
 /// Binds `path` with `mode` and serves `routes` there until the token of `tasks` is cancelled,
 /// then lets the calls that are under way end. Returns as soon as the socket answers.
@@ -43,7 +40,7 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
             .http2_max_local_error_reset_streams(Some(SERVICES.resets))
             .layer(Calls::new())
             .layer(Refusals)
-            .add_routes(with_metrics(routes))
+            .add_routes(observed(routes))
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         if let Err(error) = server.await {
             tracing::error!(path = %served.display(), error = chain(&error), "serve");
@@ -52,52 +49,16 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
     Ok(())
 }
 
-/// The routes, and one for whoever collects metrics.
-fn with_metrics(mut routes: Routes) -> Routes {
+/// The routes, and those for who watches over the process.
+fn observed(mut routes: Routes) -> Routes {
     let router = std::mem::take(routes.axum_router_mut());
     let told = || async { ([(CONTENT_TYPE, berth_metrics::CONTENT_TYPE)], berth_metrics::text()) };
-    *routes.axum_router_mut() = router.route("/metrics", axum::routing::get(told));
+    // Whoever reads this was answered.
+    let well = || async { "ok\n" };
+    *routes.axum_router_mut() = router
+        .route("/metrics", axum::routing::get(told))
+        .route("/healthz", axum::routing::get(well));
     routes
-}
-
-/// Binds a unix socket that nobody but `mode` allows can ever connect to, in place of what a
-/// process that is gone left behind.
-///
-/// # Errors
-/// [`Error::Socket`], or [`Error::InUse`] when a living process answers there.
-pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, Error> {
-    let failed = |step| move |source| Error::Socket { step, path: path.to_owned(), source };
-    let fresh = fresh_name(path);
-    if fresh.as_os_str().as_bytes().len() > MAX_SOCKET_PATH {
-        let long = io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path is longer than the 107 bytes that a socket's address holds",
-        );
-        return Err(failed("bind")(long));
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Error::InUse(path.to_owned()));
-    }
-    remove_if_there(&fresh).map_err(failed("clear the way for"))?;
-    let listener = UnixListener::bind(&fresh).map_err(failed("bind"))?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))
-        .map_err(failed("set the mode of"))?;
-    std::fs::rename(&fresh, path).map_err(failed("move into place"))?;
-    Ok(listener)
-}
-
-/// Beside the socket: the socket takes its place when it has its mode.
-fn fresh_name(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// Connections whose peer is root or runs as we do. Others are closed, and logged.

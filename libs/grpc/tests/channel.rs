@@ -1,6 +1,7 @@
 //! Calls of one service to another: waits, deadlines, and ends in their midst.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::disallowed_methods, reason = "a test makes a process that dies")]
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use berth_grpc::{Channel, Settings, broke_off, channel};
 use berth_lifecycle::Tasks;
 use berth_testkit::Killable;
-use tokio::net::UnixListener;
+use tokio::io::AsyncReadExt;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -191,25 +193,48 @@ async fn a_stream_that_the_service_resets_ends_with_its_reason() {
     assert!(!broke_off(&error));
 }
 
-/// Its socket is there, but nobody reads what comes: a call has no deadline of its own to end it.
+/// Takes a call and then looks at nothing more. Ends when the other side has closed the connection.
+async fn hang(listener: UnixListener) {
+    let stream = listener.accept().await.unwrap().0.into_std().unwrap();
+    let again = stream.try_clone().unwrap();
+    let mut connection =
+        h2::server::handshake(UnixStream::from_std(stream).unwrap()).await.unwrap();
+    let _call = connection.accept().await.unwrap().unwrap();
+    let mut rest = UnixStream::from_std(again).unwrap();
+    rest.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_service_that_hangs_is_given_up_and_a_slow_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.sock");
     let settings = Settings { silence: Duration::from_millis(20), ..Settings::of(&path) };
-    let hanging = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let channel = Channel::new(&path, settings);
-    let error = check(&channel, "", None).await.unwrap_err();
-    assert!(broke_off(&error), "{error:?}");
-    // Nothing of the connection is left, also while the channel is there.
-    let (mut stream, _) = hanging.accept().unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.read_to_end(&mut Vec::new()).unwrap();
-    drop(hanging);
+    let hanging = hang(UnixListener::bind(&path).unwrap());
+    // A call has no deadline of its own to end it. Nothing of the connection is left, also while the
+    // channel is there.
+    let (error, ()) = tokio::join!(check(&channel, "", None), hanging);
+    assert!(broke_off(&error.unwrap_err()));
     let server = killable(&path, &Counting::default());
     let error = check(&channel, "slow", Some(Duration::from_millis(200))).await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     server.kill();
+}
+
+/// Its socket is there, but nobody reads what comes: nothing is sent there.
+#[tokio::test]
+async fn a_service_that_never_says_a_word_is_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.sock");
+    let soon = Settings { wait: Duration::from_millis(50), ..Settings::of(&path) };
+    let hanging = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let channel = Channel::new(&path, soon);
+    let error = check(&channel, "", None).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+    assert!(!broke_off(&error), "{error:?}");
+    let (mut stream, _) = hanging.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 /// Whoever of the two sees it first.
@@ -243,6 +268,48 @@ async fn a_living_service_keeps_its_socket() {
     let tasks = Tasks::new();
     serve(&path, &tasks, &Counting::default());
     let again = berth_grpc::server::serve(&path, 0o600, Routes::default(), &tasks);
-    assert!(matches!(again, Err(berth_grpc::Error::InUse(_))));
+    let own = i32::try_from(std::process::id()).unwrap();
+    assert!(matches!(again, Err(berth_grpc::Error::InUse { pid, .. }) if pid == own));
+    tasks.drain(Duration::from_secs(5)).await;
+}
+
+const ORPHAN: &str = "BERTH_GRPC_TEST_ORPHAN";
+
+/// Not a test: a process that listens and ends, while a child of it has the socket.
+#[test]
+fn orphan() {
+    let Ok(path) = std::env::var(ORPHAN) else { return };
+    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    let mut holder = std::process::Command::new("sleep");
+    let holder = holder.arg("60").stdin(std::os::fd::OwnedFd::from(listener));
+    let holder = holder.stdout(std::process::Stdio::null()).spawn().unwrap();
+    println!("\nholds {}", holder.id());
+}
+
+#[tokio::test]
+async fn a_socket_that_outlives_its_process_is_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.sock");
+    let told = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["orphan", "--exact", "--nocapture"])
+        .env(ORPHAN, &path)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let holder = told.lines().find_map(|line| line.strip_prefix("holds ")).unwrap();
+    let holder = rustix::process::Pid::from_raw(holder.parse().unwrap()).unwrap();
+    std::os::unix::net::UnixStream::connect(&path).unwrap();
+
+    let soon = Settings { wait: Duration::from_millis(50), ..Settings::of(&path) };
+    let channel = Channel::new(&path, soon);
+    let error = check(&channel, "", None).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+    assert!(!broke_off(&error), "{error:?}");
+
+    let (tasks, began) = (Tasks::new(), std::time::Instant::now());
+    serve(&path, &tasks, &Counting::default());
+    assert!(began.elapsed() < Duration::from_secs(2), "it was waited for");
+    check(&channel, "", None).await.unwrap();
+    rustix::process::kill_process(holder, rustix::process::Signal::KILL).unwrap();
     tasks.drain(Duration::from_secs(5)).await;
 }

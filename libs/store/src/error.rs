@@ -18,11 +18,14 @@ pub enum Error {
     },
     /// Another process has the file open.
     #[error(
-        "store {path} is in use by another process, stop it or choose another root: unavailable"
+        "store {path} is in use by another process{}, stop it or choose another root: unavailable",
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     InUse {
         /// The file.
         path: PathBuf,
+        /// Who has it open, if that is to be seen.
+        pid: Option<u32>,
     },
     /// The file is there but is not a whole store. It is left as it is.
     #[error(

@@ -2,15 +2,21 @@
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
 
 use crate::Error;
+use crate::holder::holder;
 use crate::txn::Write;
 
 /// What the store keeps about itself.
 const META: TableDefinition<'static, &'static str, u32> = TableDefinition::new("berth.meta");
 const SCHEMA: &str = "schema";
+/// How long another process may have the file still. A child that a killed service was making has
+/// it, and its lock, until it is a program of its own.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +61,21 @@ impl Location {
         Ok(database)
     }
 
-    /// Opens a file that must be there.
+    /// Opens a file that must be there. Blocks for as long as another process has it, five seconds at
+    /// most.
     pub(crate) fn reopen(&self) -> Result<Database, Error> {
-        self.builder().open(&self.path).map_err(|e| self.refused(e))
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.builder().open(&self.path).map_err(|e| self.refused(e)) {
+                Err(Error::InUse { .. }) if Instant::now() < give_up => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Err(Error::InUse { path, .. }) => {
+                    return Err(Error::InUse { pid: holder(&path), path });
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn builder(&self) -> redb::Builder {
@@ -130,7 +148,7 @@ impl Location {
     fn refused(&self, error: DatabaseError) -> Error {
         match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                Error::InUse { path: self.path.clone() }
+                Error::InUse { path: self.path.clone(), pid: None }
             }
             DatabaseError::Storage(redb::StorageError::Io(source))
                 if source.kind() != std::io::ErrorKind::InvalidData

@@ -17,6 +17,7 @@ mod commit;
 mod error;
 pub mod failpoint;
 mod file;
+mod holder;
 mod key;
 mod table;
 mod txn;

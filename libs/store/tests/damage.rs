@@ -149,3 +149,21 @@ async fn a_full_disk_is_named_and_room_is_enough_to_go_on() {
     drop(store);
     rustix::mount::unmount(folder.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
 }
+
+#[test]
+fn a_file_that_another_has_is_waited_for_and_its_holder_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let first = Store::open(&path, Options::default()).unwrap();
+    let refused = Store::open(&path, Options::default()).err().unwrap();
+    let own = std::process::id();
+    assert!(matches!(refused, Error::InUse { pid: Some(pid), .. } if pid == own), "{refused}");
+    assert_eq!(refused.code(), Code::Unavailable);
+    let ends = std::thread::spawn(move || {
+        // Long enough for the other to have found it there.
+        std::thread::sleep(Duration::from_millis(300));
+        drop(first);
+    });
+    Store::open(&path, Options::default()).unwrap();
+    ends.join().unwrap();
+}

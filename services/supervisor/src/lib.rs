@@ -43,7 +43,7 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     let config = &loaded.config.clone();
     refuse_containerds(config)?;
     folders::make(config)?;
-    let _root = lock::root(config)?;
+    let _root = lock::root(config).await?;
     set_oom_score(config.oom_score);
     let generation = lock::generation(config).await?;
     let launcher = Arc::new(Launcher::new(args, generation)?);

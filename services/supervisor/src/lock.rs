@@ -17,19 +17,27 @@ use tokio::time::{Instant, sleep};
 
 use crate::Error;
 
+/// How long a child that a killed supervisor was making may have its lock: until it is a program of
+/// its own.
+const HANDOVER: Duration = Duration::from_secs(5);
 /// How long services of a killed supervisor may take to drain.
 const DRAIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Locks the root against another supervisor; the lock is held as long as the file is open.
-pub(crate) fn root(config: &Config) -> Result<File, Error> {
+pub(crate) async fn root(config: &Config) -> Result<File, Error> {
     let path = config.root.join("berthd.lock");
     let failed = |source| Error::Folder { step: "write", path: path.clone(), source };
     let mut file = open(&path)?;
-    if !try_lock(&file, &path)? {
+    let give_up = Instant::now() + HANDOVER;
+    while !try_lock(&file, &path)? {
         let pid = fs_err::read_to_string(&path).unwrap_or_default();
-        let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() }.to_owned();
-        return Err(Error::RootInUse { root: config.root.clone(), pid });
+        let gone = !pid.trim().is_empty() && !Path::new("/proc").join(pid.trim()).exists();
+        if !gone || Instant::now() > give_up {
+            let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() }.to_owned();
+            return Err(Error::RootInUse { root: config.root.clone(), pid });
+        }
+        sleep(LOOK_AGAIN).await;
     }
     file.set_len(0).map_err(failed)?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;

@@ -149,8 +149,13 @@ impl Connection {
             .handshake(Socket::new(stream)?)
             .await
             .map_err(io::Error::other)?;
+        let mut pings = connection.ping_pong();
+        tokio::select! {
+            ended = &mut connection => return Err(lost(ended)),
+            there = answers(&mut pings) => there?,
+        }
         let link = Link { sender, under_way: Arc::default() };
-        let silence = silence(connection.ping_pong(), link.under_way.clone(), self.silence);
+        let silence = silence(pings, link.under_way.clone(), self.silence);
         let path = self.path.clone();
         let (end, ended) = watch::channel(());
         let looked_at = Arc::downgrade(&socket);
@@ -200,6 +205,20 @@ fn hung_up(socket: &OwnedFd) -> bool {
     let mut asked = [PollFd::new(socket, wanted)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut asked, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+/// Returns when the other side has said something. A socket may outlive who listened there: a child
+/// that a killed service was making has it until it is a program of its own, and what is sent then
+/// is lost with it.
+async fn answers(pings: &mut Option<PingPong>) -> io::Result<()> {
+    // There are pings: nobody has taken them before.
+    let Some(pings) = pings else { return Ok(()) };
+    pings.ping(Ping::opaque()).await.map(drop).map_err(io::Error::other)
+}
+
+/// Why a connection has ended before it was one.
+fn lost(ended: Result<(), h2::Error>) -> io::Error {
+    ended.err().map_or_else(|| io::ErrorKind::ConnectionReset.into(), io::Error::other)
 }
 
 /// Ends when the service has calls under way and has not answered a ping for so long.
