@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::net::unix::pipe;
+use tokio::net::unix::{UCred, pipe};
 use tonic::transport::server::Connected;
 
 /// One end of a connection.
@@ -24,6 +24,7 @@ pub struct Socket {
     stream: pipe::Receiver,
     /// The stream once more, while the kernel takes no more.
     full: Option<pipe::Sender>,
+    peer: Option<UCred>,
 }
 
 impl Socket {
@@ -32,8 +33,9 @@ impl Socket {
     /// # Errors
     /// What the kernel says.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
+        let peer = stream.peer_cred().ok();
         let stream = OwnedFd::from(stream.into_std()?);
-        Ok(Self { stream: pipe::Receiver::from_owned_fd_unchecked(stream)?, full: None })
+        Ok(Self { stream: pipe::Receiver::from_owned_fd_unchecked(stream)?, full: None, peer })
     }
 
     fn send(&self, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
@@ -95,7 +97,10 @@ impl AsyncWrite for Socket {
 }
 
 impl Connected for Socket {
-    type ConnectInfo = ();
+    /// Who is at the other end, as the kernel says it: among the extensions of each request.
+    type ConnectInfo = Option<UCred>;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Option<UCred> {
+        self.peer
+    }
 }

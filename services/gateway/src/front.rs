@@ -2,58 +2,26 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use berth_errors::chain;
-use berth_grpc::Socket;
 use berth_lifecycle::Tasks;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::api::Own;
 use crate::authority::Names;
 use crate::body::Inbound;
+use crate::door::{self, Door, Peer};
 use crate::route::{self, Route};
 use crate::upstreams::Upstreams;
 use crate::window::WINDOW;
-
-/// Where connections of clients come from.
-pub trait Door: Send + Sync + 'static {
-    /// A connection of which nothing is known.
-    type Raw: Send;
-    /// One of a client that may call.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-
-    /// The next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Raw>> + Send;
-
-    /// Lets whoever is there in, or not.
-    fn open(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
-}
-
-impl Door for UnixListener {
-    type Raw = UnixStream;
-    type Stream = Socket;
-
-    async fn accept(&self) -> io::Result<UnixStream> {
-        UnixListener::accept(self).await.map(|(stream, _)| stream)
-    }
-
-    async fn open(&self, raw: UnixStream) -> io::Result<Socket> {
-        // Who can connect may call: the socket's owner and mode decide. That is for the log.
-        if let Ok(peer) = raw.peer_cred() {
-            tracing::debug!(pid = peer.pid(), uid = peer.uid(), gid = peer.gid(), "client");
-        }
-        Socket::new(raw)
-    }
-}
 
 /// What every connection needs.
 pub struct Front {
@@ -73,42 +41,19 @@ impl Front {
 
     /// Accepts connections until the tasks are told to end.
     pub async fn accept<D: Door>(self: Arc<Self>, door: D, tasks: Tasks) {
-        let door = Arc::new(door);
-        let token = tasks.token();
-        let accepting = async {
-            loop {
-                // Never closed, hence never an error.
-                let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
-                let stream = match door.accept().await {
-                    Ok(stream) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "accept a connection");
-                        // Out of descriptors: they come back as connections end.
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                        continue;
-                    }
-                };
-                let (this, door, of) = (self.clone(), door.clone(), tasks.clone());
-                tasks.spawn("connection", async move {
-                    let _permit = permit;
-                    match door.open(stream).await {
-                        Ok(stream) => this.connection(stream, of).await,
-                        Err(error) => tracing::warn!(%error, "a client was not let in"),
-                    }
-                });
-            }
-        };
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = accepting => {}
-        }
+        let (room, of) = (self.connections.clone(), tasks.clone());
+        let serve = move |stream, peer| self.clone().connection(stream, peer, of.clone());
+        door::keep(door, room, "connection", tasks, serve).await;
     }
 
-    async fn connection<S>(self: Arc<Self>, stream: S, tasks: Tasks)
+    async fn connection<S>(self: Arc<Self>, stream: S, peer: Peer, tasks: Tasks)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = hyper::service::service_fn(move |request| self.clone().call(request));
+        let Peer { pid, uid, gid, address } = peer;
+        let address = address.map(tracing::field::display);
+        tracing::debug!(pid, uid, gid, address, "client");
+        let service = hyper::service::service_fn(move |request| self.clone().call(request, peer));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
@@ -135,8 +80,10 @@ impl Front {
     }
 
     /// Boxed: hyper keeps one per call under way, and a call to a service is large.
-    fn call(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        Box::pin(async move {
+    fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+        let span = span(&request, peer);
+        let answer = async move {
+            tracing::debug!("call");
             let answered = match route::of(request.uri().path()) {
                 Ok(Route::Service(service, lane)) => {
                     let channel = self.upstreams.of(service).lane(lane);
@@ -149,8 +96,16 @@ impl Front {
                 // A status in the headers of a response without body: "trailers-only".
                 status.into_http::<tonic::body::Body>().map(Inbound::Own)
             }))
-        })
+        };
+        Box::pin(answer.instrument(span))
     }
+}
+
+/// What the log says of all that is done for a call, if anybody wants to know.
+fn span(request: &Request<Incoming>, peer: Peer) -> tracing::Span {
+    let Peer { pid, uid, gid, address } = peer;
+    let (method, address) = (request.uri().path(), address.map(tracing::field::display));
+    tracing::debug_span!("call", method, pid, uid, gid, address)
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Inbound>, Infallible>> + Send>>;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`listen`], [`tcp`] | binds the socket; the one for clients over TCP |
 //! | [`authority`] | what clients call the node |
+//! | [`door`] | accepting connections, no more than there is room for |
 //! | [`front`] | connections of clients; per call one decision |
 //! | [`route`] | path to service |
 //! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
@@ -18,6 +19,7 @@
 pub mod api;
 mod authority;
 pub mod body;
+pub mod door;
 mod error;
 pub mod front;
 pub mod listen;

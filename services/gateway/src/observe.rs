@@ -18,11 +18,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::Service;
 
 use crate::Error;
+use crate::door;
 use crate::upstreams::{Upstream, Upstreams};
 
 /// How long a service may take to tell what it counted.
@@ -47,9 +48,7 @@ impl Observers {
     /// [`Error::Observers`] when it is taken, or none.
     pub fn bind(address: &str, upstreams: Upstreams) -> Result<Self, Error> {
         let failed = |source| Error::Observers { address: address.to_owned(), source };
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let listener = door::tcp(address).map_err(failed)?;
         Ok(Self { listener, upstreams })
     }
 
@@ -61,39 +60,25 @@ impl Observers {
 
     /// Answers until the tasks are told to end.
     pub async fn serve(self, tasks: Tasks) {
-        let (token, askers) = (tasks.token(), Arc::new(Semaphore::new(ASKERS)));
-        let serving = async {
-            loop {
-                // Never closed, hence never an error.
-                let Ok(permit) = askers.clone().acquire_owned().await else { return };
-                let stream = match self.listener.accept().await {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "accept a connection of an observer");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                };
-                let upstreams = self.upstreams.clone();
-                tasks.spawn("observer", async move {
-                    let _permit = permit;
-                    let answer = move |request| answer(upstreams.clone(), request);
-                    let served = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD)
-                        .keep_alive(false)
-                        .serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer))
-                        .await;
-                    if let Err(error) = served {
-                        tracing::debug!(error = chain(&error), "observer");
-                    }
-                });
-            }
-        };
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = serving => {}
-        }
+        let Self { listener, upstreams } = self;
+        let room = Arc::new(Semaphore::new(ASKERS));
+        let serve = move |stream, _| one(stream, upstreams.clone());
+        door::keep(listener, room, "observer", tasks, serve).await;
+    }
+}
+
+async fn one(stream: TcpStream, upstreams: Upstreams) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .serve_connection(
+            TokioIo::new(stream),
+            hyper::service::service_fn(move |request| answer(upstreams.clone(), request)),
+        )
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(error = chain(&error), "observer");
     }
 }
 
@@ -129,7 +114,7 @@ fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 
 /// What every process of the node counts, as one text.
 async fn metrics(upstreams: &Upstreams) -> String {
-    let told = join_all(upstreams.all().map(fetch)).await;
+    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, "/metrics"))).await;
     let mut texts = vec![("gateway", berth_metrics::text())];
     for (name, told) in told {
         let mut text = format!(
@@ -144,7 +129,7 @@ async fn metrics(upstreams: &Upstreams) -> String {
 
 /// Whether the services answer: a line for each.
 async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
-    let told = join_all(upstreams.all().map(fetch)).await;
+    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, "/healthz"))).await;
     let all = told.iter().all(|(_, told)| told.is_ok());
     let line = |(name, told): (&str, Result<String, String>)| match told {
         Ok(_) => format!("{name}: ok\n"),
@@ -154,13 +139,13 @@ async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
     say(status, told.into_iter().map(line).collect())
 }
 
-/// What a service counts, or why it does not say.
-async fn fetch(upstream: &Upstream) -> (&'static str, Result<String, String>) {
+/// What a service tells at a path, or why it does not say.
+async fn fetch(upstream: &Upstream, path: &'static str) -> (&'static str, Result<String, String>) {
     let name = upstream.name().strip_prefix("berth-").unwrap_or(upstream.name());
     let mut channel = upstream.calls().clone();
     let asked = async {
         let mut request = Request::new(tonic::body::Body::empty());
-        *request.uri_mut() = http::Uri::from_static("http://localhost/metrics");
+        *request.uri_mut() = http::Uri::from_static(path);
         let answer = channel.call(request).await.map_err(|status| status.message().to_owned())?;
         let whole = Limited::new(answer.into_body(), MOST).collect().await;
         let whole = whole.map_err(|error| error.to_string())?.to_bytes();

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Error;
-use crate::front::Door;
+use crate::door::{self, Door, Peer};
 
 /// How long a client may take to show who it is.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -56,9 +56,7 @@ impl Secured {
         let files = Files { ca: tcp.ca.clone(), cert: tcp.cert.clone(), key: tcp.key.clone() };
         let (read, acceptor) = (files.stamps(), files.acceptor()?);
         let failed = |source| Error::Tcp { address: tcp.address.clone(), source };
-        let listener = std::net::TcpListener::bind(&tcp.address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let listener = door::tcp(&tcp.address).map_err(failed)?;
         Ok(Self { listener, files, current: Mutex::new(Current { read, acceptor }) })
     }
 
@@ -99,11 +97,15 @@ impl Door for Secured {
     type Stream = TlsStream<TcpStream>;
 
     async fn accept(&self) -> io::Result<TcpStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+        Door::accept(&self.listener).await
     }
 
-    async fn open(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        stream.set_nodelay(true)?;
+    fn peer(&self, raw: &TcpStream) -> Peer {
+        self.listener.peer(raw)
+    }
+
+    async fn open(&self, raw: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let stream = self.listener.open(raw).await?;
         let shaken = tokio::time::timeout(HANDSHAKE, self.acceptor().accept(stream)).await;
         shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }

@@ -1,0 +1,136 @@
+//! Where connections come from: listening, letting in, and no more at once than there is room for.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_grpc::Socket;
+use berth_lifecycle::Tasks;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+/// Without descriptors none is accepted: they come back as connections end.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who is at the other end of a connection, as the kernel says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Of a unix socket: the process that connected, if it is to be seen from here,
+    pub pid: Option<i32>,
+    /// the user that it ran as,
+    pub uid: Option<u32>,
+    /// and the group.
+    pub gid: Option<u32>,
+    /// Of TCP: where it connected from.
+    pub address: Option<SocketAddr>,
+}
+
+/// A listener.
+pub trait Door: Send + Sync + 'static {
+    /// A connection of which nothing is known.
+    type Raw: Send;
+    /// One of somebody who may ask.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Raw>> + Send;
+
+    /// Who is there, before it is let in.
+    fn peer(&self, raw: &Self::Raw) -> Peer;
+
+    /// Lets whoever is there in, or not.
+    fn open(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// Serves the connections of `door`, each in a task of the name, until the tasks are told to end.
+/// Further ones than there is `room` for wait to be accepted.
+pub async fn keep<D, S, F>(
+    door: D,
+    room: Arc<Semaphore>,
+    name: &'static str,
+    tasks: Tasks,
+    serve: S,
+) where
+    D: Door,
+    S: Fn(D::Stream, Peer) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let (door, serve) = (Arc::new(door), Arc::new(serve));
+    let accepting = async {
+        loop {
+            // Never closed, hence never an error.
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let raw = match door.accept().await {
+                Ok(raw) => raw,
+                Err(error) => {
+                    tracing::warn!(%error, name, "accept");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let (door, serve, peer) = (door.clone(), serve.clone(), door.peer(&raw));
+            tasks.spawn(name, async move {
+                let _permit = permit;
+                match door.open(raw).await {
+                    Ok(stream) => serve(stream, peer).await,
+                    Err(error) => tracing::warn!(%error, name, ?peer, "was not let in"),
+                }
+            });
+        }
+    };
+    let token = tasks.token();
+    tokio::select! {
+        () = token.cancelled() => {}
+        () = accepting => {}
+    }
+}
+
+/// Listens at `address`, `HOST:PORT`, of which a port of 0 leaves the choice to the kernel.
+///
+/// # Errors
+/// What the kernel says.
+pub fn tcp(address: &str) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+impl Door for UnixListener {
+    type Raw = UnixStream;
+    type Stream = Socket;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+
+    fn peer(&self, raw: &UnixStream) -> Peer {
+        let Ok(of) = raw.peer_cred() else { return Peer::default() };
+        Peer { pid: of.pid(), uid: Some(of.uid()), gid: Some(of.gid()), address: None }
+    }
+
+    async fn open(&self, raw: UnixStream) -> io::Result<Socket> {
+        // Who can connect may call: the socket's owner and mode decide.
+        Socket::new(raw)
+    }
+}
+
+impl Door for TcpListener {
+    type Raw = TcpStream;
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    }
+
+    fn peer(&self, raw: &TcpStream) -> Peer {
+        Peer { address: raw.peer_addr().ok(), ..Peer::default() }
+    }
+
+    async fn open(&self, raw: TcpStream) -> io::Result<TcpStream> {
+        raw.set_nodelay(true)?;
+        Ok(raw)
+    }
+}
