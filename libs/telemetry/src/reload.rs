@@ -6,29 +6,49 @@
 
 use berth_config::{Args, Config, Loaded};
 use berth_errors::chain;
+use berth_lifecycle::{Tasks, describe_on_signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Levels;
 
 /// What a process does with changes.
-pub struct Reload<A> {
-    /// How it was started.
-    pub args: Args,
-    /// What is in force.
-    pub loaded: Loaded,
-    /// Its log.
-    pub levels: Levels,
-    /// Tables that it reads; others are somebody else's.
-    pub reads: &'static [&'static str],
-    /// Those that `apply` puts into force.
-    pub applies: &'static [&'static str],
-    /// Puts a configuration into force.
-    pub apply: A,
+pub struct Reload {
+    args: Args,
+    loaded: Loaded,
+    levels: Levels,
+    reads: &'static [&'static str],
+    applies: &'static [&'static str],
+    apply: Box<dyn FnMut(&Config) + Send>,
 }
 
-impl<A: FnMut(&Config) + Send> Reload<A> {
+impl Reload {
+    /// Of a process that was started with `args`, has `loaded` in force, and reads these tables of it;
+    /// others are somebody else's.
+    #[must_use]
+    pub fn new(args: Args, loaded: Loaded, levels: Levels, reads: &'static [&'static str]) -> Self {
+        Self { args, loaded, levels, reads, applies: &[], apply: Box::new(|_| ()) }
+    }
+
+    /// `apply` puts a configuration into force, as far as these tables and keys are concerned.
+    #[must_use]
+    pub fn applying(
+        mut self,
+        applies: &'static [&'static str],
+        apply: impl FnMut(&Config) + Send + 'static,
+    ) -> Self {
+        (self.applies, self.apply) = (applies, Box::new(apply));
+        self
+    }
+
+    /// Does what an operator tells the process of this name by signals: SIGHUP to read its
+    /// configuration again, SIGUSR1 to write down its tasks. Listens from now on.
+    pub fn attend(self, service: &'static str, tasks: &Tasks) {
+        tasks.spawn_endless("describe", describe_on_signal(service, tasks.clone()));
+        tasks.spawn_endless("reload", self.run());
+    }
+
     /// Reads it again at each SIGHUP. Listens from now on; what it returns never does.
-    pub fn run(mut self) -> impl Future<Output = ()> + Send {
+    fn run(mut self) -> impl Future<Output = ()> + Send {
         let hangups = signal(SignalKind::hangup());
         async move {
             let mut hangups = match hangups {

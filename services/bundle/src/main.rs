@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
 
@@ -30,10 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
     let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
-    tasks.spawn_endless("describe", describe_on_signal(SERVICE, tasks.clone()));
-    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
-    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
-    tasks.spawn_endless("reload", reload.run());
+    Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
     notify_ready()?;
     let reason = told.await?;
     tracing::info!(reason, "stopping");

@@ -43,7 +43,7 @@ use berth_proto::containerd::services::transfer::v1::transfer_server::TransferSe
 use tonic::service::Routes;
 
 use crate::Distribution;
-use crate::transfer::Transfers;
+use crate::live::Live;
 
 /// All services.
 #[must_use]
@@ -51,20 +51,19 @@ pub fn routes(
     node: &Distribution,
     journal: &Arc<events::Journal>,
     descriptors: &FdServer,
-    transfers: Transfers,
+    live: &Live,
     tasks: &Tasks,
 ) -> Routes {
     let content = content::Service(node.content.clone());
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
-    let introspection =
-        introspection::Service { uuid: node.uuid.clone(), config: node.config.clone() };
+    let introspection = introspection::Service { uuid: node.uuid.clone(), live: live.clone() };
     let streams = streaming::Streams::default();
     let streaming = streaming::Service {
         streams: streams.clone(),
         leased: node.streams.clone(),
         tasks: tasks.clone(),
     };
-    let transfer = transfer::Service { transfers, streams, tasks: tasks.clone() };
+    let transfer = transfer::Service { live: live.clone(), streams, tasks: tasks.clone() };
     let mut routes = Routes::default();
     routes = routes
         .add_service(

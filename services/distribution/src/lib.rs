@@ -14,6 +14,7 @@ pub mod gc;
 mod go_duration;
 pub mod images;
 pub mod leases;
+pub mod live;
 pub mod namespaces;
 pub mod neighbour;
 mod node;
@@ -28,6 +29,7 @@ pub mod unpack;
 pub mod verifiers;
 
 pub use error::{Error, Result};
+pub use live::Live;
 pub use node::Distribution;
 pub use scope::Scope;
 
@@ -38,12 +40,20 @@ use berth_fdpass::FdServer;
 use berth_lifecycle::Tasks;
 use berth_store::Store;
 
+/// A service that answers.
+pub struct Served {
+    /// To be closed after the tasks have ended.
+    pub store: Store,
+    /// What can change while it runs.
+    pub live: Live,
+}
+
 /// Opens everything and serves it until the token of `tasks` is cancelled. Returns when the socket
-/// answers. The store is to be closed after the tasks have ended.
+/// answers.
 ///
 /// # Errors
 /// What keeps the service from starting.
-pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> {
+pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Served> {
     let journal = api::events::Journal::new(config.distribution.events);
     let peers = peers::connect(&config);
     let node = Distribution::open(config.clone(), journal.clone(), peers, tasks).await?;
@@ -53,7 +63,8 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> 
     let transfers = transfer::Transfers::new(&node, bundle, tasks);
     // Before anything new is made.
     transfers.end_left().await?;
-    let routes = api::routes(&node, &journal, &descriptors, transfers, tasks);
+    let live = Live::new(config.clone(), transfers, node.collector.clone());
+    let routes = api::routes(&node, &journal, &descriptors, &live, tasks);
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
     tasks.spawn("collector", gc::schedule::run(node.collector.clone(), tasks.token()));
     tasks.spawn("fences", node.namespaces.clone().lower_left(tasks.token()));
@@ -61,7 +72,7 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Store> 
     tasks.spawn("orphans", async move {
         stop.run_until_cancelled(delete_orphans(content)).await;
     });
-    Ok(node.store)
+    Ok(Served { store: node.store, live })
 }
 
 async fn delete_orphans(content: content::Content) {

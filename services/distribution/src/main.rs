@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_distribution::Served;
+use berth_distribution::live::APPLIES;
+use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
 
@@ -29,11 +31,10 @@ async fn main() -> anyhow::Result<()> {
     let config = Arc::new(loaded.config.clone());
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
-    let store = berth_distribution::serve(config, &tasks).await?;
-    tasks.spawn_endless("describe", describe_on_signal(SERVICE, tasks.clone()));
-    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
-    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
-    tasks.spawn_endless("reload", reload.run());
+    let Served { store, live } = berth_distribution::serve(config, &tasks).await?;
+    Reload::new(args, loaded, telemetry.levels(), READS)
+        .applying(APPLIES, move |config| live.apply(config))
+        .attend(SERVICE, &tasks);
     notify_ready()?;
     let reason = told.await?;
     tracing::info!(reason, "draining");

@@ -90,13 +90,7 @@ impl Distribution {
             peers: peers.clone(),
             tasks: tasks.clone(),
         });
-        let pace = Pace {
-            startup_delay: gc.startup_delay.0,
-            schedule_delay: gc.schedule_delay.0,
-            pause_threshold: gc.pause_threshold,
-            deadline: gc.deadline.0,
-        };
-        let collector = Collector::new(shared.clone(), pace);
+        let collector = Collector::new(shared.clone(), Pace::of(gc));
         let content = Content(shared.clone());
         content.adopt_ingests().await?;
         Ok(Self {

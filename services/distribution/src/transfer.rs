@@ -71,33 +71,52 @@ impl Transfers {
     /// For this node, as its configuration says.
     #[must_use]
     pub fn new(node: &crate::Distribution, layers: Arc<dyn Layers>, tasks: &Tasks) -> Self {
-        let config = &node.config.distribution.registry;
-        let tries = u32::try_from(config.max_tries).unwrap_or(u32::MAX);
-        let timeouts = &config.timeouts;
-        let settings = Settings {
-            config_path: config.config_path.clone(),
-            dial: timeouts.connect.0,
-            answer: timeouts.response.0,
-            idle: timeouts.stall.0,
-            policy: Policy { busy_tries: tries, resume_tries: tries, ..Policy::default() },
-        };
-        let credentials: Arc<dyn Credentials> = match &config.docker_config {
-            Some(path) => Arc::new(DockerConfig::new(path.clone(), timeouts.credentials.0)),
-            None => Arc::new(Anonymous),
-        };
+        let config = &node.config.distribution;
         Self {
             content: node.content.clone(),
             images: node.images.clone(),
             leases: node.leases.clone(),
             namespaces: node.namespaces.clone(),
-            registries: Arc::new(Registries::new(settings)),
-            credentials,
+            registries: registries(&config.registry),
+            credentials: credentials(&config.registry),
             layers,
-            verifiers: Verifiers::new(&node.config.distribution.image_verifiers),
+            verifiers: Verifiers::new(&config.image_verifiers),
             tasks: tasks.clone(),
-            at_once: config.max_concurrent_downloads,
-            uploads_at_once: config.max_concurrent_uploads,
+            at_once: config.registry.max_concurrent_downloads,
+            uploads_at_once: config.registry.max_concurrent_uploads,
         }
+    }
+
+    /// The same for a configuration that says otherwise.
+    #[must_use]
+    pub fn configured(&self, config: &berth_config::Distribution) -> Self {
+        Self {
+            registries: registries(&config.registry),
+            credentials: credentials(&config.registry),
+            verifiers: Verifiers::new(&config.image_verifiers),
+            at_once: config.registry.max_concurrent_downloads,
+            uploads_at_once: config.registry.max_concurrent_uploads,
+            ..self.clone()
+        }
+    }
+}
+
+fn registries(config: &berth_config::Registry) -> Arc<Registries> {
+    let tries = u32::try_from(config.max_tries).unwrap_or(u32::MAX);
+    let timeouts = &config.timeouts;
+    Arc::new(Registries::new(Settings {
+        config_path: config.config_path.clone(),
+        dial: timeouts.connect.0,
+        answer: timeouts.response.0,
+        idle: timeouts.stall.0,
+        policy: Policy { busy_tries: tries, resume_tries: tries, ..Policy::default() },
+    }))
+}
+
+fn credentials(config: &berth_config::Registry) -> Arc<dyn Credentials> {
+    match &config.docker_config {
+        Some(path) => Arc::new(DockerConfig::new(path.clone(), config.timeouts.credentials.0)),
+        None => Arc::new(Anonymous),
     }
 }
 

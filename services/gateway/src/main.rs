@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use berth_config::Args;
-use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
 
@@ -33,10 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
     berth_gateway::serve(&config, &tasks).context("start the gateway")?;
-    tasks.spawn_endless("describe", describe_on_signal(SERVICE, tasks.clone()));
-    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
-    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
-    tasks.spawn_endless("reload", reload.run());
+    Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
     notify_ready()?;
     let reason = told.await?;
     tracing::info!(reason, "stopping");

@@ -28,10 +28,7 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let jobs = berth_lifecycle::Tasks::new();
     let store = berth_runtime::serve(&config, &jobs).await?;
-    jobs.spawn_endless("describe", berth_lifecycle::describe_on_signal(SERVICE, jobs.clone()));
-    let (levels, apply) = (telemetry.levels(), |_: &berth_config::Config| {});
-    let reload = Reload { args, loaded, levels, reads: READS, applies: &[], apply };
-    jobs.spawn_endless("reload", reload.run());
+    Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &jobs);
     berth_lifecycle::notify_ready()?;
     let signal = told.await?;
     tracing::info!(signal, "stopping, containers run on");

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::{Args, Config, Loaded, Service};
-use berth_lifecycle::{Tasks, describe_on_signal, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::{Levels, Reload};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,24 +49,17 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     let launcher = Arc::new(Launcher::new(args, generation)?);
     let tasks = Tasks::new();
     let (kept, first) = keep_all(&launcher, &tasks);
-    tasks.spawn_endless("describe", describe_on_signal("berthd", tasks.clone()));
     tasks.spawn_endless(
         "pass-on",
         pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1),
     );
-    let services = launcher.clone();
-    let reload = Reload {
-        args: args.clone(),
-        loaded,
-        levels,
-        reads: &["root", "state", "oom_score"],
-        applies: &[],
-        apply: move |_: &Config| {
+    let hangups = launcher.clone();
+    Reload::new(args.clone(), loaded, levels, &["root", "state", "oom_score"])
+        .applying(&[], move |_| {
             // Nobody is there to be told while all are started again.
-            let _ = services.told.send(Signal::HUP);
-        },
-    };
-    tasks.spawn_endless("reload", reload.run());
+            let _ = hangups.told.send(Signal::HUP);
+        })
+        .attend("berthd", &tasks);
 
     tokio::pin!(told);
     let outcome = tokio::select! {

@@ -13,10 +13,11 @@ use berth_proto::containerd::services::introspection::v1 as wire;
 use tonic::{Request, Response, Status};
 
 use super::wire::Answer;
+use crate::live::Live;
 
 pub struct Service {
     pub uuid: Arc<str>,
-    pub config: Arc<Config>,
+    pub live: Live,
 }
 
 #[tonic::async_trait]
@@ -26,7 +27,7 @@ impl wire::introspection_server::Introspection for Service {
         request: Request<wire::PluginsRequest>,
     ) -> Answer<wire::PluginsResponse> {
         let filters = request.into_inner().filters;
-        let plugins = berth_introspection::matching(plugins(&self.config), &filters)?;
+        let plugins = berth_introspection::matching(plugins(&self.live.config()), &filters)?;
         Ok(Response::new(wire::PluginsResponse { plugins }))
     }
 
@@ -40,7 +41,7 @@ impl wire::introspection_server::Introspection for Service {
         &self,
         request: Request<wire::PluginInfoRequest>,
     ) -> Result<Response<wire::PluginInfoResponse>, Status> {
-        berth_introspection::info(plugins(&self.config), &request.into_inner())
+        berth_introspection::info(plugins(&self.live.config()), &request.into_inner())
     }
 }
 

@@ -16,16 +16,17 @@ use super::bytes::{Reader, Waits, Writer};
 use super::streaming::{Stream, Streams};
 use super::transfer_wire::{export, image_store, remote};
 use super::wire::message;
+use crate::live::Live;
 use crate::registry::Descriptor;
-use crate::transfer::{Caller, Export, ImageStore, Progress, Remote, Reporter, Transfers};
+use crate::transfer::{Caller, Export, ImageStore, Progress, Remote, Reporter};
 
 /// How long a client may take to hear the last of the progress.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The service.
 pub struct Service {
-    /// What does it.
-    pub transfers: Transfers,
+    /// What does it, as it is configured at the time.
+    pub live: Live,
     /// The streams that calls refer to.
     pub streams: Streams,
     /// The process's tasks.
@@ -86,7 +87,7 @@ impl Service {
         };
         let from = self.end(caller, source)?.ok_or_else(unsupported)?;
         let to = self.end(caller, destination)?.ok_or_else(unsupported)?;
-        let (transfers, waits) = (&self.transfers, || Waits::new(over.clone()));
+        let (transfers, waits) = (&self.live.transfers(), || Waits::new(over.clone()));
         let done = match (from, to) {
             (End::Registry(from), End::Images(to)) => transfers.pull(caller, *from, &to).await,
             (End::Images(from), End::Registry(to)) => transfers.push(caller, &from, *to).await,

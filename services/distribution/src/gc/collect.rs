@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::demand::Demand;
 use super::epoch::Epoch;
@@ -25,7 +25,8 @@ pub struct Collector(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    pace: Pace,
+    pace: Mutex<Pace>,
+    repaced: Notify,
     /// Counts who has asked; a run answers all that asked before it began.
     asked: AtomicU64,
     served: AsyncMutex<u64>,
@@ -50,7 +51,8 @@ impl Collector {
     pub(crate) fn new(shared: Arc<Shared>, pace: Pace) -> Self {
         Self(Arc::new(Inner {
             shared,
-            pace,
+            pace: Mutex::new(pace),
+            repaced: Notify::new(),
             asked: AtomicU64::new(0),
             served: AsyncMutex::default(),
             last: Mutex::default(),
@@ -94,7 +96,7 @@ impl Collector {
     /// As [`Collector::collect`].
     pub async fn cleared(&self) -> Result<()> {
         // Others that are deleted meanwhile go in the same collection.
-        tokio::time::sleep(self.0.pace.schedule_delay).await;
+        tokio::time::sleep(self.pace().schedule_delay).await;
         self.collect().await?;
         for peer in self.0.shared.peers.iter() {
             peer.clear().await?;
@@ -116,7 +118,19 @@ impl Collector {
     /// When they run.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        self.0.pace
+        *self.0.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on they run as often as this says.
+    pub fn set_pace(&self, gc: &berth_config::Gc) {
+        *self.0.pace.lock().unwrap_or_else(PoisonError::into_inner) = Pace::of(gc);
+        self.demand().set(gc.mutation_threshold, gc.deletion_threshold);
+        self.0.repaced.notify_one();
+    }
+
+    /// Returns when it has been said anew how often they run.
+    pub async fn repaced(&self) {
+        self.0.repaced.notified().await;
     }
 
     /// How long they have taken.
@@ -150,7 +164,7 @@ impl Collector {
 
     async fn collect_once(&self) -> Result<Stats> {
         let (shared, begun) = (&self.0.shared, Instant::now());
-        let until = begun + self.0.pace.deadline;
+        let until = begun + self.pace().deadline;
         let epoch = shared.epochs.open(self.number());
         let members = self.begin(&epoch).await;
         let in_it = members.is_ok();

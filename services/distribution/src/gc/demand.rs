@@ -2,6 +2,7 @@
 //!
 //! The thresholds mean what containerd's scheduler means by them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_epochs::Counts;
@@ -10,8 +11,8 @@ use tokio::sync::Notify;
 /// Counts of what happened since the last collection.
 pub struct Demand {
     counts: Mutex<Counts>,
-    changes_wanted: u64,
-    deletions_wanted: u64,
+    changes_wanted: AtomicU64,
+    deletions_wanted: AtomicU64,
     wake: Notify,
 }
 
@@ -30,7 +31,15 @@ impl Demand {
     #[must_use]
     pub fn new(changes_wanted: u64, deletions_wanted: u64) -> Self {
         let (counts, wake) = (Mutex::default(), Notify::new());
+        let (changes_wanted, deletions_wanted) = (changes_wanted.into(), deletions_wanted.into());
         Self { counts, changes_wanted, deletions_wanted, wake }
+    }
+
+    /// As [`Demand::new`] from now on, with what was counted so far.
+    pub fn set(&self, changes_wanted: u64, deletions_wanted: u64) {
+        self.changes_wanted.store(changes_wanted, Ordering::Relaxed);
+        self.deletions_wanted.store(deletions_wanted, Ordering::Relaxed);
+        self.add(Counts::default());
     }
 
     /// Something was made or changed.
@@ -91,11 +100,14 @@ impl Demand {
 
     fn wish(&self) -> Option<Wish> {
         let counts = *self.counts();
-        let reached = |count: u64, wanted: u64| wanted > 0 && count >= wanted;
-        if reached(counts.deletions, self.deletions_wanted) {
+        let reached = |count: u64, wanted: &AtomicU64| {
+            let wanted = wanted.load(Ordering::Relaxed);
+            wanted > 0 && count >= wanted
+        };
+        if reached(counts.deletions, &self.deletions_wanted) {
             return Some(Wish::Now);
         }
-        let in_turn = counts.deletions > 0 || reached(counts.changes, self.changes_wanted);
+        let in_turn = counts.deletions > 0 || reached(counts.changes, &self.changes_wanted);
         in_turn.then_some(Wish::InTurn)
     }
 
@@ -145,6 +157,16 @@ mod tests {
             None,
             "a threshold of nought asks for nothing at once"
         );
+    }
+
+    #[test]
+    fn other_thresholds_count_what_is_there() {
+        let demand = Demand::new(0, 0);
+        demand.deleted();
+        let mut waiting = Box::pin(demand.wished(Wish::Now));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        demand.set(0, 1);
+        assert_eq!(waiting.now_or_never(), Some(Wish::Now));
     }
 
     #[test]

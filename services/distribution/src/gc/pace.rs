@@ -24,6 +24,17 @@ pub struct Pace {
     pub deadline: Duration,
 }
 
+impl Pace {
+    pub(crate) fn of(gc: &berth_config::Gc) -> Self {
+        Self {
+            startup_delay: gc.startup_delay.0,
+            schedule_delay: gc.schedule_delay.0,
+            pause_threshold: gc.pause_threshold,
+            deadline: gc.deadline.0,
+        }
+    }
+}
+
 /// How long collections have taken so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::collect::Collector;
 use super::demand::{Demand, Wish};
-use super::pace::Pace;
 
 /// The shortest and the longest pause between tries after a collection that was given up.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -32,7 +31,7 @@ pub async fn run(collector: Collector, token: CancellationToken) {
             until_done(&collector).await;
         }
         loop {
-            await_turn(&collector, demand, &pace).await;
+            await_turn(&collector, demand).await;
             until_done(&collector).await;
         }
     };
@@ -41,18 +40,20 @@ pub async fn run(collector: Collector, token: CancellationToken) {
 
 /// Waits until a collection is asked for, and then for its turn, or for less if it is asked for at
 /// once.
-async fn await_turn(collector: &Collector, demand: &Demand, pace: &Pace) {
+async fn await_turn(collector: &Collector, demand: &Demand) {
     while demand.wished(Wish::InTurn).await == Wish::InTurn {
-        let turn = collector.load().turn(pace.pause_threshold);
-        if timeout_at(turn, demand.wished(Wish::Now)).await.is_ok() {
-            break;
+        let turn = collector.load().turn(collector.pace().pause_threshold);
+        tokio::select! {
+            asked = timeout_at(turn, demand.wished(Wish::Now)) => if asked.is_ok() { break },
+            // Its turn may be another one now.
+            () = collector.repaced() => continue,
         }
         // Otherwise somebody has collected meanwhile.
         if demand.asks() {
             return;
         }
     }
-    sleep(pace.schedule_delay).await;
+    sleep(collector.pace().schedule_delay).await;
 }
 
 /// Tries until a collection comes to its end. Deletions that ask for one at once cut a long pause

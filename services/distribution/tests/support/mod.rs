@@ -67,7 +67,7 @@ impl Served {
         let config = config_of(folder.path(), gc);
         let tasks = Tasks::new();
         neighbours(&config, &tasks);
-        let store = berth_distribution::serve(config.clone(), &tasks).await.unwrap();
+        let store = berth_distribution::serve(config.clone(), &tasks).await.unwrap().store;
         Self { folder, config, tasks, store }
     }
 
