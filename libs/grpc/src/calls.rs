@@ -4,14 +4,13 @@
 //! client makes up is counted as `unknown`. A call costs one look into a table and two additions.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Once, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use berth_metrics::{Collector, DescriptorEncoder, MetricType, NoLabelSet, SECONDS};
+use berth_metrics::{Names, Samples, Times};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response};
@@ -43,6 +42,26 @@ const CODES: [&str; 17] = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ];
+/// The same as Go's programs write them.
+const GO_CODES: [&str; CODES.len()] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
 
 static METHODS: RwLock<Option<HashMap<Box<str>, Arc<Method>>>> = RwLock::new(None);
 static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
@@ -51,21 +70,21 @@ static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
 #[derive(Debug, Default)]
 struct Method {
     codes: [AtomicU64; CODES.len()],
-    /// How many took no longer than each of [`SECONDS`] and longer than the one before.
-    times: [AtomicU64; SECONDS.len() + 1],
-    nanoseconds: AtomicU64,
+    times: Times,
 }
 
 impl Method {
     fn count(&self, code: Code, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let time = SECONDS.iter().position(|bound| seconds <= *bound).unwrap_or(SECONDS.len());
-        if let (Some(code), Some(time)) = (self.codes.get(code as usize), self.times.get(time)) {
+        if let Some(code) = self.codes.get(code as usize) {
             code.fetch_add(1, Ordering::Relaxed);
-            time.fetch_add(1, Ordering::Relaxed);
         }
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.times.count(took);
+    }
+
+    /// Those that calls ended with, and how often.
+    fn codes(&self) -> impl Iterator<Item = (usize, u64)> {
+        let counts = self.codes.iter().map(|count| count.load(Ordering::Relaxed));
+        counts.enumerate().filter(|(_, count)| *count > 0)
     }
 }
 
@@ -83,49 +102,38 @@ fn method(path: &str, known: bool) -> Arc<Method> {
 }
 
 /// Tells them to whoever asks for metrics.
-#[derive(Debug)]
-struct Told;
+fn tell(samples: &mut Samples) {
+    let there = METHODS.read().unwrap_or_else(PoisonError::into_inner);
+    for (path, method) in there.iter().flatten() {
+        for (code, count) in method.codes() {
+            let help = "Calls that ended, by method and code";
+            let labels = [("method", &**path), ("code", CODES[code])];
+            samples.counter("berth_grpc_calls_total", help).sample(&labels, count);
+        }
+        let (help, labels) = ("How long calls took, streams to their end", [("method", &**path)]);
+        samples.times("berth_grpc_call_seconds", help).histogram(&labels, &method.times);
+    }
+    let under_way = UNDER_WAY.load(Ordering::Relaxed);
+    samples.gauge("berth_grpc_calls_under_way", "Calls under way").sample(&[], under_way);
+}
 
-impl Collector for Told {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let there = METHODS.read().unwrap_or_else(PoisonError::into_inner);
-        let methods = || there.iter().flatten();
-        let help = "Calls that ended, by method and code";
-        let mut family =
-            encoder.encode_descriptor("grpc_calls", help, None, MetricType::Counter)?;
-        for (path, method) in methods() {
-            for (name, count) in CODES.iter().zip(&method.codes) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    let labels = [("method", &**path), ("code", *name)];
-                    family
-                        .encode_family(&labels)?
-                        .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
-                }
-            }
+/// The same of the interface that clients know, by the names that containerd's servers have. Whether
+/// a call is a stream is added by whoever knows the interface.
+fn tell_as_containerd(samples: &mut Samples) {
+    let there = METHODS.read().unwrap_or_else(PoisonError::into_inner);
+    for (path, method) in there.iter().flatten() {
+        let Some((service, name)) = path.trim_start_matches('/').split_once('/') else { continue };
+        if !service.starts_with("containerd.") && !service.starts_with("grpc.") {
+            continue;
+        }
+        let of = [("grpc_service", service), ("grpc_method", name)];
+        for (code, count) in method.codes() {
+            let help = "Calls that ended, by method and code";
+            let labels = [("grpc_code", GO_CODES[code]), of[0], of[1]];
+            samples.counter("grpc_server_handled_total", help).sample(&labels, count);
         }
         let help = "How long calls took, streams to their end";
-        let mut family =
-            encoder.encode_descriptor("grpc_call_seconds", help, None, MetricType::Histogram)?;
-        for (path, method) in methods() {
-            let bounds = SECONDS.iter().copied().chain([f64::MAX]);
-            let times = method.times.iter().map(|count| count.load(Ordering::Relaxed));
-            let buckets: Vec<_> = bounds.zip(times).collect();
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            let sum = Duration::from_nanos(method.nanoseconds.load(Ordering::Relaxed));
-            let labels = [("method", &**path)];
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                sum.as_secs_f64(),
-                count,
-                &buckets,
-                None,
-            )?;
-        }
-        let gauge = UNDER_WAY.load(Ordering::Relaxed);
-        let help = "Calls under way";
-        encoder
-            .encode_descriptor("grpc_calls_under_way", help, None, MetricType::Gauge)?
-            .encode_gauge(&gauge)
+        samples.times("grpc_server_handling_seconds", help).histogram(&of, &method.times);
     }
 }
 
@@ -138,7 +146,10 @@ impl Calls {
     #[must_use]
     pub fn new() -> Self {
         static REGISTERED: Once = Once::new();
-        REGISTERED.call_once(|| berth_metrics::register_collector(Box::new(Told)));
+        REGISTERED.call_once(|| {
+            berth_metrics::counted(Names::Ours, "calls", tell);
+            berth_metrics::counted(Names::Containerds, "calls", tell_as_containerd);
+        });
         Self(())
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use axum::routing::get;
 use berth_errors::chain;
 use berth_lifecycle::Tasks;
 use http::header::CONTENT_TYPE;
@@ -51,13 +52,16 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
 
 /// The routes, and those for who watches over the process.
 fn observed(mut routes: Routes) -> Routes {
+    const KIND: [(http::HeaderName, &str); 1] = [(CONTENT_TYPE, berth_metrics::CONTENT_TYPE)];
     let router = std::mem::take(routes.axum_router_mut());
-    let told = || async { ([(CONTENT_TYPE, berth_metrics::CONTENT_TYPE)], berth_metrics::text()) };
+    let all = || async { (KIND, berth_metrics::all().await) };
+    let theirs = || async { (KIND, berth_metrics::as_containerd().await) };
     // Whoever reads this was answered.
-    let well = || async { "ok\n" };
+    let healthy = || async { "ok\n" };
     *routes.axum_router_mut() = router
-        .route("/metrics", axum::routing::get(told))
-        .route("/healthz", axum::routing::get(well));
+        .route("/metrics", get(all))
+        .route("/v1/metrics", get(theirs))
+        .route("/healthz", get(healthy));
     routes
 }
 

@@ -3,18 +3,26 @@
 //! Owns: the one registry of the process, what every process tells of itself, and the text. Must not
 //! know: what is counted; whoever counts registers it here once, by a name without `berth_`.
 //!
+//! What there is, as against what happened, is looked up when somebody asks ([`walked`], [`asked`]), so
+//! that it is what the store says and costs nothing in between.
+//!
 //! One registry for the process, as there is one log: whoever counts need not be handed it. Values of
 //! labels come from us, never from a client as they are: their number is bounded by whoever registers.
 
+mod bounded;
 mod merge;
 mod process;
+mod samples;
+mod sources;
+mod times;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
-pub use merge::merge;
+pub use bounded::{Bounded, Groups, OTHER};
+pub use merge::{merge, sum};
 pub use prometheus_client::collector::Collector;
 pub use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet,
@@ -25,6 +33,9 @@ pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 pub use prometheus_client::metrics::histogram::Histogram;
 pub use prometheus_client::registry::Metric;
+pub use samples::{Samples, Told};
+pub use sources::{Names, PATIENCE, asked, counted, walked};
+pub use times::{Running, Times, Work};
 
 /// The content type of [`text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -35,7 +46,7 @@ pub const SECONDS: [f64; 12] =
 
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(|| {
     let mut registry = Registry::with_prefix("berth");
-    registry.register_collector(Box::new(process::Process));
+    registry.register_collector(Box::new(process::Process::new()));
     Mutex::new(registry)
 });
 
@@ -55,13 +66,26 @@ pub fn register_collector(collector: Box<dyn Collector>) {
     registry().register_collector(collector);
 }
 
-/// All of it, in Prometheus' text format.
+/// What is counted, in Prometheus' text format, without what has to be looked up.
 #[must_use]
 pub fn text() -> String {
     let mut text = String::new();
     // Nothing but the string is written to, which takes everything.
     let _ = prometheus_text::encode(&mut text, &registry());
     text
+}
+
+/// All that the process tells, in Prometheus' text format; after [`PATIENCE`] what was not looked up
+/// by then is missing, and named.
+pub async fn all() -> String {
+    let mut text = text();
+    text.push_str(&sources::gather(Names::Ours).await.text());
+    text
+}
+
+/// What the process tells by containerd's names, in the same format and time.
+pub async fn as_containerd() -> String {
+    sources::gather(Names::Containerds).await.text()
 }
 
 #[cfg(test)]
@@ -75,12 +99,17 @@ mod tests {
         let counter: Counter = register("tests", "Tests that ran", Counter::default());
         counter.inc_by(2);
         let text = text();
-        for line in ["berth_tests_total 2", "# TYPE berth_tests_total counter"] {
+        let build = format!("berth_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        for line in ["berth_tests_total 2", "# TYPE berth_tests_total counter", &build] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
-        for name in
-            ["process_open_fds", "process_resident_memory_bytes", "process_cpu_seconds_total"]
-        {
+        for name in [
+            "process_open_fds",
+            "process_max_fds",
+            "process_resident_memory_bytes",
+            "process_cpu_seconds_total",
+            "process_start_time_seconds",
+        ] {
             let value = text.lines().find_map(|line| line.strip_prefix(&format!("berth_{name} ")));
             assert!(value.unwrap().parse::<f64>().unwrap() > 0.0, "{name} in {text}");
         }

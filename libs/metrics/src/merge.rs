@@ -40,6 +40,40 @@ pub fn merge(texts: &[(&str, String)]) -> String {
     text
 }
 
+/// Texts as one in which what several tell under the same labels is added up.
+#[must_use]
+pub fn sum(texts: &[String]) -> String {
+    let mut comments: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut samples: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
+    for text in texts {
+        let mut name = "";
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if let Some(comment) = line.strip_prefix("# ") {
+                name = comment.split(' ').nth(1).unwrap_or_default();
+                let of = comments.entry(name).or_default();
+                if of.len() < 2 && !of.contains(&line) {
+                    of.push(line);
+                }
+            } else if let Some((series, value)) = line.rsplit_once(' ')
+                && let Ok(value) = value.parse::<f64>()
+            {
+                *samples.entry(name).or_default().entry(series).or_default() += value;
+            }
+        }
+    }
+    let mut text = String::new();
+    for (name, of) in samples {
+        for line in comments.get(name).into_iter().flatten() {
+            text.push_str(line);
+            text.push('\n');
+        }
+        for (series, value) in of {
+            text.push_str(&format!("{series} {value}\n"));
+        }
+    }
+    text
+}
+
 /// A sample with the label `service` before its others.
 fn labelled(line: &str, service: &str) -> String {
     let end = line.find(['{', ' ']).unwrap_or(line.len());
@@ -62,5 +96,15 @@ mod tests {
             # HELP b_x_total X.\n# TYPE b_x_total counter\n\
             b_x_total{service=\"one\",m=\"a b\"} 1\nb_x_total{service=\"one\",m=\"c\"} 2\nb_x_total{service=\"o\"} 3\n";
         assert_eq!(merge(&[("one", one.into()), ("o", other.into())]), expected);
+    }
+
+    #[test]
+    fn what_two_tell_of_the_same_is_added_up() {
+        let one = "# HELP b_total B.\n# TYPE b_total counter\nb_total{m=\"a b\"} 1\n";
+        let other =
+            "# HELP b_total B.\n# TYPE b_total counter\nb_total{m=\"a b\"} 2\nb_total{m=\"c\"} 4\n";
+        let expected =
+            "# HELP b_total B.\n# TYPE b_total counter\nb_total{m=\"a b\"} 3\nb_total{m=\"c\"} 4\n";
+        assert_eq!(sum(&[one.into(), other.into()]), expected);
     }
 }
