@@ -1,5 +1,6 @@
 //! The store's handle: reads in line, commits by one writer thread.
 
+mod counts;
 mod group;
 mod job;
 mod writer;
@@ -63,6 +64,7 @@ impl Store {
         options: Options,
         migrations: &[Migration],
     ) -> Result<Self, Error> {
+        counts::register();
         let location = Location { path: path.as_ref().to_owned(), options };
         let database = location.open(migrations)?;
         let shared = Arc::new(Shared {

@@ -52,9 +52,12 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     }
 
     pub(crate) fn record(&self, key: &[u8], value: &[u8]) -> Result<(K, V), Error> {
-        let key = K::decode(key)
-            .ok_or_else(|| self.undecodable(format!("key {:?}", String::from_utf8_lossy(key))))?;
-        Ok((key, self.value(value)?))
+        Ok((self.key(key)?, self.value(value)?))
+    }
+
+    pub(crate) fn key(&self, key: &[u8]) -> Result<K, Error> {
+        let shown = || format!("key {:?}", String::from_utf8_lossy(key));
+        K::decode(key).ok_or_else(|| self.undecodable(shown()))
     }
 
     pub(crate) fn read_failed(&self, source: impl Into<redb::Error>) -> Error {

@@ -56,6 +56,23 @@ impl Read {
         }))
     }
 
+    /// Hands every key of a table to `each`, in their order, without reading the values.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Decode`].
+    pub fn keys<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        mut each: impl FnMut(K),
+    ) -> Result<(), Error> {
+        let Some(open) = self.open(table)? else { return Ok(()) };
+        for item in open.range::<&[u8]>(..).map_err(|e| table.read_failed(e))? {
+            let (key, _) = item.map_err(|e| table.read_failed(e))?;
+            each(table.key(key.value())?);
+        }
+        Ok(())
+    }
+
     fn open<K: Key, V: Serialize + DeserializeOwned>(
         &self,
         table: &Table<K, V>,

@@ -1,9 +1,11 @@
 //! Runs a group of commits in one transaction and flushes it once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use redb::Database;
 
+use super::counts::FLUSHES;
 use super::job::{Job, Ran};
 use crate::failpoint;
 use crate::txn::Write;
@@ -64,7 +66,9 @@ fn attempt(database: &Database, jobs: &mut [Box<dyn Job>]) -> Result<Attempt, Bo
         return Ok(Attempt::Clean);
     }
     wrote.iter().for_each(|name| failpoint::hit(name, "before-commit"));
+    let began = Instant::now();
     write.into_inner().commit().map_err(|e| boxed(e.into()))?;
+    FLUSHES.count(began.elapsed());
     wrote.iter().for_each(|name| failpoint::hit(name, "after-commit"));
     Ok(Attempt::Flushed)
 }

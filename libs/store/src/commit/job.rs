@@ -2,9 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
+use super::counts::{FAILED, KEPT, REFUSED, Waiting};
 use crate::Error;
 use crate::txn::Write;
 
@@ -36,11 +38,12 @@ pub(super) struct Typed<T, E, F> {
     work: F,
     result: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
+    _waiting: Waiting,
 }
 
 impl<T, E, F> Typed<T, E, F> {
     pub(super) fn new(name: &'static str, work: F, answer: oneshot::Sender<Result<T, E>>) -> Self {
-        Self { name, work, result: None, answer }
+        Self { name, work, result: None, answer, _waiting: Waiting::begin() }
     }
 }
 
@@ -73,11 +76,18 @@ where
     }
 
     fn settle(self: Box<Self>, group: Result<(), Arc<redb::Error>>) {
+        let failed = group.is_err();
         let answer = match (group, self.result) {
             (Ok(()), Some(result)) => result,
             (Ok(()), None) => Err(Error::Closed.into()),
             (Err(source), _) => Err(Error::Commit { name: self.name, source }.into()),
         };
+        let count = match &answer {
+            Ok(_) => &KEPT,
+            Err(_) if failed => &FAILED,
+            Err(_) => &REFUSED,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
         // A caller that stopped waiting does not want to know.
         let _ = self.answer.send(answer);
     }
