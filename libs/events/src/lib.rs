@@ -14,7 +14,7 @@ mod ring;
 mod subscription;
 
 pub use position::{Position, Start};
-pub use ring::{Event, Ring};
+pub use ring::{Event, Ring, Standing};
 pub use subscription::Subscription;
 
 use berth_errors::{Code, Coded};

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
 use berth_ids::Namespace;
@@ -41,6 +42,21 @@ pub(crate) struct Shared {
     kept: Mutex<Kept>,
     /// The number of the newest event.
     pub(crate) newest: watch::Sender<u64>,
+    /// How many events subscribers lost.
+    pub(crate) lost: AtomicU64,
+}
+
+/// How the subscribers of a ring are doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Events that this run published.
+    pub published: u64,
+    /// Those who read.
+    pub subscribers: u64,
+    /// How many events the slowest of them has before it.
+    pub lag: u64,
+    /// How many events were dropped before a subscriber had read them.
+    pub lost: u64,
 }
 
 #[derive(Debug)]
@@ -50,6 +66,8 @@ struct Kept {
     events: VecDeque<Event>,
     capacity: usize,
     newest: u64,
+    /// The number of the next event of each subscriber, as long as it lives.
+    readers: Vec<Weak<AtomicU64>>,
 }
 
 /// What a subscriber finds at its place in the ring.
@@ -75,10 +93,12 @@ impl Ring {
             events: VecDeque::new(),
             capacity: capacity.max(1),
             newest: 0,
+            readers: Vec::new(),
         };
         let (newest, _) = watch::channel(0);
         let incarnation = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        Self { shared: Arc::new(Shared { incarnation, kept: Mutex::new(kept), newest }) }
+        let (kept, lost) = (Mutex::new(kept), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { incarnation, kept, newest, lost }) }
     }
 
     /// Tells this run of the service from others.
@@ -140,15 +160,33 @@ impl Ring {
     /// [`crate::Lagged`].
     #[must_use]
     pub fn subscribe(&self, start: Start) -> Subscription {
-        let kept = self.shared.lock();
+        let mut kept = self.shared.lock();
         let next = match start {
             Start::Now => self.shared.own(kept.newest + 1),
             Start::Oldest => self.shared.own(kept.oldest()),
             Start::At(position) => self.shared.settled(&kept, position),
             Start::Kept(position) => self.shared.own(position.seq.max(kept.oldest())),
         };
+        let at = Arc::new(AtomicU64::new(self.shared.own_seq(next)));
+        kept.readers.retain(|reader| reader.strong_count() > 0);
+        kept.readers.push(Arc::downgrade(&at));
         drop(kept);
-        Subscription::new(self.shared.clone(), next)
+        Subscription::new(self.shared.clone(), next, at)
+    }
+
+    /// How its subscribers are doing.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let kept = self.shared.lock();
+        let next = kept.readers.iter().filter_map(Weak::upgrade);
+        let next: Vec<u64> = next.map(|at| at.load(Ordering::Relaxed)).collect();
+        let slowest = next.iter().copied().min().unwrap_or(kept.newest + 1);
+        Standing {
+            published: kept.newest,
+            subscribers: next.len() as u64,
+            lag: (kept.newest + 1).saturating_sub(slowest.max(1)),
+            lost: self.shared.lost.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -182,6 +220,11 @@ impl Shared {
             None if next.incarnation == self.incarnation => self.own(next.seq.max(1)),
             None => self.own(1),
         }
+    }
+
+    /// The number of a place in this run; that of one in an earlier run is before all.
+    pub(crate) fn own_seq(&self, position: Position) -> u64 {
+        if position.incarnation == self.incarnation { position.seq } else { 0 }
     }
 
     /// A position in this run.

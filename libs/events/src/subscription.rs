@@ -1,6 +1,7 @@
 //! A reader's place in a ring.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -13,12 +14,19 @@ pub struct Subscription {
     shared: Arc<Shared>,
     newest: watch::Receiver<u64>,
     next: Position,
+    /// The same for whoever looks after the ring.
+    at: Arc<AtomicU64>,
 }
 
 impl Subscription {
-    pub(crate) fn new(shared: Arc<Shared>, next: Position) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, next: Position, at: Arc<AtomicU64>) -> Self {
         let newest = shared.newest.subscribe();
-        Self { shared, newest, next }
+        Self { shared, newest, next, at }
+    }
+
+    fn go_on(&mut self, next: Position) {
+        self.next = next;
+        self.at.store(self.shared.own_seq(next), Ordering::Relaxed);
     }
 
     /// The next event, as soon as there is one. May be dropped while waiting without losing any.
@@ -30,11 +38,12 @@ impl Subscription {
         loop {
             let wanted = match self.shared.find(self.next) {
                 Found::Event(event) => {
-                    self.next = event.position.next();
+                    self.go_on(event.position.next());
                     return Ok(event);
                 }
                 Found::Dropped { count, oldest } => {
-                    self.next = oldest;
+                    self.go_on(oldest);
+                    self.shared.lost.fetch_add(count, Ordering::Relaxed);
                     return Err(Lagged { count });
                 }
                 Found::NotYet(wanted) => wanted,
@@ -58,7 +67,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Ring, Start};
+    use crate::{Ring, Standing, Start};
 
     fn publish(ring: &Ring, count: usize) {
         for _ in 0..count {
@@ -124,6 +133,23 @@ mod tests {
         assert_eq!(slow.next().await.unwrap().position.seq, 4);
         assert_eq!(slow.next().await.unwrap().position.seq, 5);
         assert_eq!(at(&ring, 6), Start::At(slow.position()));
+    }
+
+    #[tokio::test]
+    async fn a_ring_knows_how_far_its_slowest_subscriber_is() {
+        let ring = Ring::new(2);
+        assert_eq!(ring.standing(), Standing::default());
+        let (mut slow, mut quick) = (ring.subscribe(Start::Now), ring.subscribe(Start::Now));
+        publish(&ring, 1);
+        quick.next().await.unwrap();
+        let standing = Standing { published: 1, subscribers: 2, lag: 1, lost: 0 };
+        assert_eq!(ring.standing(), standing);
+        publish(&ring, 3);
+        slow.next().await.unwrap_err();
+        assert_eq!(ring.standing(), Standing { published: 4, lag: 3, lost: 2, ..standing });
+        drop((slow, quick));
+        let alone = Standing { published: 4, subscribers: 0, lag: 0, lost: 2 };
+        assert_eq!(ring.standing(), alone);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! nor which service's ring it is.
 
 mod attendance;
+mod counts;
 
 use berth_events::{Event, Position, Ring, Start, Subscription};
 use berth_grpc::{MAX_MESSAGE, status, time};
@@ -34,6 +35,7 @@ fn serving(
     ring: Ring,
     stop: CancellationToken,
 ) -> NodeEventsServer<Service> {
+    counts::register(ring.clone());
     NodeEventsServer::new(Service { ring, attendance, stop })
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
