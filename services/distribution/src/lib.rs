@@ -8,6 +8,7 @@
 pub mod api;
 pub mod archive;
 pub mod content;
+pub mod counts;
 pub mod error;
 pub mod events;
 pub mod gc;
@@ -58,6 +59,7 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Served>
     let peers = peers::connect(&config);
     let node = Distribution::open(config.clone(), journal.clone(), peers, tasks).await?;
     fs_err::create_dir_all(&config.state)?;
+    counts::register(&node);
     let descriptors = FdServer::bind(&config.fd_socket(), tasks)?;
     let bundle = peers::bundle(&config, descriptors.clone());
     let transfers = transfer::Transfers::new(&node, bundle, tasks);

@@ -13,6 +13,7 @@ use super::graph::{Batch, Graph, Marks};
 use super::id::Id;
 use super::local;
 use super::pace::{Load, Pace};
+use crate::counts;
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 
@@ -154,8 +155,10 @@ impl Collector {
 
     async fn run(&self) -> Result<Stats> {
         let wanted = self.0.shared.demand.take();
-        let done = self.collect_once().await;
-        if done.is_err() {
+        let done = counts::COLLECTIONS.of(self.collect_once()).await;
+        if let Ok(stats) = &done {
+            counts::collected(stats);
+        } else {
             // Somebody else may have asked for it than who is told.
             self.0.shared.demand.add(wanted);
         }

@@ -15,6 +15,7 @@ use super::endpoint::Capability;
 use super::manifest::Descriptor;
 use super::repository::{Host, Repository};
 use super::request::Call;
+use crate::counts::{REGISTRIES, Traffic};
 
 /// A connection that brought this much counts as progress; so the number of connections is
 /// bounded by the blob's size.
@@ -38,6 +39,7 @@ struct Body {
     /// Bytes to pass over, of a host that does not know ranges.
     skip: u64,
     brought: u64,
+    traffic: Arc<Traffic>,
 }
 
 /// Why a connection ended before the blob did.
@@ -78,6 +80,7 @@ impl Download {
             let Some(body) = &mut self.body else { continue };
             let cut = match tokio::time::timeout(idle, body.response.chunk()).await {
                 Ok(Ok(Some(mut chunk))) => {
+                    body.traffic.came(chunk.len());
                     let skipped = body.skip.min(chunk.len() as u64);
                     body.skip -= skipped;
                     chunk.advance(usize::try_from(skipped).expect("at most the chunk's length"));
@@ -183,14 +186,18 @@ impl Download {
             })
             .await?;
         let size = self.descriptor.size;
+        let body = |response, skip| {
+            let traffic = REGISTRIES.of(&host.endpoint.host);
+            Ok(Body { response, skip, brought: 0, traffic })
+        };
         match response.status() {
             StatusCode::OK => match response.content_length() {
                 Some(length) if length != size => Err(self.wrong_size(length)),
-                _ => Ok(Body { response, skip: offset, brought: 0 }),
+                _ => body(response, offset),
             },
             StatusCode::PARTIAL_CONTENT => match content_range(response.headers()) {
                 Some((start, total)) if start == offset && total.is_none_or(|t| t == size) => {
-                    Ok(Body { response, skip: 0, brought: 0 })
+                    body(response, 0)
                 }
                 Some((_, Some(total))) if total != size => Err(self.wrong_size(total)),
                 _ => Err(Error::Protocol {

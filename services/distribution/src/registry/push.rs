@@ -12,6 +12,7 @@ use super::repository::{Host, Repository};
 use super::request::Call;
 use super::resolve::described;
 use super::upload::{Outgoing, Pushed, Upload};
+use crate::counts::REGISTRIES;
 
 impl Repository {
     /// Pushes a blob, unless the registry has it here or in another repository.
@@ -73,6 +74,7 @@ impl Repository {
         if !response.status().is_success() {
             return Err(answer_of(&step, Method::PUT, response).await);
         }
+        REGISTRIES.of(&host.endpoint.host).went(bytes.len());
         let named = response.headers().get("docker-content-digest");
         if let Some(other) = named.and_then(|v| v.to_str().ok()).filter(|named| *named != digest) {
             return Err(Error::Protocol {

@@ -12,6 +12,7 @@ use super::manifest::{Descriptor, media};
 use super::repository::{Host, Repository};
 use super::request::Call;
 use super::{Error, MAX_MANIFEST};
+use crate::counts::REGISTRIES;
 
 /// What we can read, most wanted first.
 const ACCEPTED: &str = concat!(
@@ -136,6 +137,7 @@ impl Repository {
             let idle = self.settings.idle;
             match read_bounded(response, &what, MAX_MANIFEST, step, name, idle).await {
                 Ok(bytes) => {
+                    REGISTRIES.of(name).came(bytes.len());
                     if let Some(dump) = &self.dump {
                         dump.tell(String::from_utf8_lossy(&bytes).into_owned());
                     }

@@ -19,6 +19,7 @@ use super::manifest::Descriptor;
 use super::repository::{Host, Repository};
 use super::request::Call;
 use super::retry::is_busy;
+use crate::counts::{REGISTRIES, Traffic};
 
 /// How much is read from the file at once.
 const CHUNK: u64 = 256 << 10;
@@ -156,11 +157,12 @@ impl Upload<'_> {
         let call = self.call(Method::PATCH, at.clone(), false, WATCHED);
         let (blob, size) = (self.blob, self.blob.descriptor.size);
         blob.sent.store(offset, Ordering::Relaxed);
+        let traffic = REGISTRIES.of(&self.host.endpoint.host);
         let send = self.repository.send(&call, |request| {
             let request = request
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, size - offset)
-                .body(Body::wrap_stream(chunks(blob, file, offset)));
+                .body(Body::wrap_stream(chunks(blob, file, offset, &traffic)));
             match offset {
                 0 => request,
                 _ => request.header(CONTENT_RANGE, format!("{offset}-{}", size - 1)),
@@ -272,9 +274,11 @@ fn chunks(
     blob: &Outgoing,
     file: &Arc<File>,
     offset: u64,
+    traffic: &Arc<Traffic>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = (Arc::clone(file), Arc::clone(&blob.sent), offset, blob.descriptor.size);
-    futures::stream::try_unfold(state, |(file, sent, at, size)| async move {
+    let counts = (Arc::clone(&blob.sent), Arc::clone(traffic));
+    let state = (Arc::clone(file), counts, offset, blob.descriptor.size);
+    futures::stream::try_unfold(state, |(file, (sent, traffic), at, size)| async move {
         if at >= size {
             return Ok(None);
         }
@@ -287,6 +291,7 @@ fn chunks(
         });
         let bytes = read.await.map_err(io::Error::other)??;
         sent.fetch_add(length as u64, Ordering::Relaxed);
-        Ok(Some((Bytes::from(bytes), (file, sent, at + length as u64, size))))
+        traffic.went(length);
+        Ok(Some((Bytes::from(bytes), (file, (sent, traffic), at + length as u64, size))))
     })
 }

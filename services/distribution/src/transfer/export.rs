@@ -15,6 +15,7 @@ use super::store::Store;
 use super::walk::check_depth;
 use super::{Caller, Error, Export, ImageStore, Result, Transfers, platform};
 use crate::archive::{Entry, Source, copy, write};
+use crate::counts;
 use crate::registry::{Descriptor, Document, Manifest, Reference, media};
 
 impl Transfers {
@@ -29,15 +30,15 @@ impl Transfers {
         how: Export,
         to: impl Write + Send + 'static,
     ) -> Result<()> {
-        self.leased(caller, |store| async move {
+        let export = self.leased(caller, |store| async move {
             caller.progress.step("Exporting");
             let entries = Layout::new(&store, &how).entries(&names(from)?).await?;
             let written = tokio::task::spawn_blocking(move || write(entries, to));
             written.await.map_err(|_| Error::Worker { step: "write archive" })??;
             caller.progress.step("Completed export");
             Ok(())
-        })
-        .await
+        });
+        counts::EXPORTS.of(export).await
     }
 }
 

@@ -9,6 +9,7 @@ use super::store::Store;
 use super::{Error, Result, labels};
 use crate::Error as StoreError;
 use crate::content::Writer;
+use crate::counts;
 use crate::registry::{Descriptor, Download, Repository};
 use crate::unpack::Feed;
 
@@ -67,7 +68,8 @@ pub(super) async fn blob(
             return Ok(());
         };
         let resumed = writer.offset() > 0 && writer.offset() < descriptor.size;
-        let done = receive(store, source, descriptor, writer, feed.take(), progress).await;
+        let received = receive(store, source, descriptor, writer, feed.take(), progress);
+        let done = counts::FETCH.of(received).await;
         match done {
             Err(error) if spoilt(&error) => {
                 store.abort(descriptor).await?;

@@ -17,6 +17,7 @@ use super::{Caller, Error, ImageStore, Result, Transfers, labels};
 use crate::archive::{self, Blobs, Contents, DockerImage};
 use crate::content::hash::sha256;
 use crate::content::{Expected, Writer};
+use crate::counts;
 use crate::registry::{
     Config, Descriptor, Document, Index, MAX_CONFIG, MAX_MANIFEST, Manifest, Reference, media,
 };
@@ -37,7 +38,7 @@ impl Transfers {
         compress: bool,
         to: &ImageStore,
     ) -> Result<()> {
-        self.leased(caller, |store| async move {
+        let import = self.leased(caller, |store| async move {
             caller.progress.step("Importing");
             let index = store.import(archive, compress).await?;
             let walk = Walk { transfers: self, caller, store, source: Source::Here, want: to };
@@ -46,8 +47,8 @@ impl Transfers {
             walk.save_imported(&index).await?;
             caller.progress.step("Completed import");
             Ok(())
-        })
-        .await
+        });
+        counts::IMPORTS.of(import).await
     }
 }
 

@@ -6,6 +6,7 @@ use super::fetch::Source;
 use super::names;
 use super::walk::Walk;
 use super::{Caller, Error, ImageStore, Remote, Result, Transfers};
+use crate::counts;
 use crate::registry::{FirstOf, Repository};
 
 impl Transfers {
@@ -14,12 +15,12 @@ impl Transfers {
     /// # Errors
     /// Any of [`super::Error`]; nothing half-done becomes visible.
     pub async fn pull(&self, caller: &Caller, from: Remote, to: &ImageStore) -> Result<()> {
-        self.leased(caller, |store| async move {
+        let pull = self.leased(caller, |store| async move {
             let label = format!("OCI Registry ({})", from.reference);
             let progress = &caller.progress;
             progress.step(format!("Resolving from {label}"));
             let repository = Arc::new(self.open(from)?);
-            let target = repository.resolve().await.map_err(Error::Resolve)?;
+            let target = counts::RESOLVE.of(repository.resolve()).await.map_err(Error::Resolve)?;
             // Names that cannot be given are told before anything is fetched.
             let names = names::of_target(to, &target)?;
             let name = repository.reference().to_string();
@@ -37,8 +38,8 @@ impl Transfers {
             walk.save(names, &target).await?;
             progress.step(format!("Completed pull from {label}"));
             Ok(())
-        })
-        .await
+        });
+        counts::PULLS.of(pull).await
     }
 
     /// The repository, with the caller's credentials before the node's.

@@ -15,6 +15,7 @@ use super::store::Store;
 use super::walk::{all, check_depth};
 use super::{Caller, Error, ImageStore, Remote, Result, Transfers, labels};
 use crate::content::Info;
+use crate::counts;
 use crate::registry::{
     Descriptor, Document, Error as RegistryError, Index, MAX_MANIFEST, Outgoing, Pushed, Reference,
     Repository, media,
@@ -40,7 +41,7 @@ impl Transfers {
     /// # Errors
     /// Any of [`super::Error`].
     pub async fn push(&self, caller: &Caller, from: &ImageStore, to: Remote) -> Result<()> {
-        self.leased(caller, |store| async move {
+        let push = self.leased(caller, |store| async move {
             let target = store.image(&from.name)?;
             let label = format!("OCI Registry ({})", to.reference);
             let progress = &caller.progress;
@@ -53,8 +54,8 @@ impl Transfers {
             progress.image("pushed content", &from.name, &pushed);
             progress.step(format!("Completed push to {label}"));
             Ok(())
-        })
-        .await
+        });
+        counts::PUSHES.of(push).await
     }
 }
 
@@ -261,7 +262,7 @@ impl Push<'_> {
         if let Some(info) = &info {
             outgoing.file = Some(Arc::new(self.store.open(&info.digest).await?.0));
         }
-        let push = self.repository.push_blob(&outgoing);
+        let push = counts::UPLOAD.of(self.repository.push_blob(&outgoing));
         let watch = watch(&outgoing.sent, &progress);
         futures::pin_mut!(push, watch);
         let pushed = match future::select(push, watch).await {

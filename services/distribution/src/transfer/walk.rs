@@ -9,6 +9,7 @@ use super::fetch::{self, Source};
 use super::progress::{BlobProgress, ingest_key};
 use super::store::Store;
 use super::{Caller, Error, ImageStore, Result, Transfers, labels};
+use crate::counts;
 use crate::registry::{
     Descriptor, Document, Error as RegistryError, MAX_CONFIG, MAX_MANIFEST, Manifest, media,
 };
@@ -128,7 +129,8 @@ impl Walk<'_> {
             progress.done("already exists");
             return Ok(document);
         }
-        let bytes = self.source.registry(descriptor)?.manifest(descriptor).await?;
+        let fetched = self.source.registry(descriptor)?.manifest(descriptor);
+        let bytes = counts::FETCH.of(fetched).await?;
         let document = Document::parse(descriptor, &bytes)?;
         let mut labels = labels::references(&document);
         labels.extend(self.source.labels());

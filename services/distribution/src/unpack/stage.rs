@@ -15,6 +15,7 @@ use super::feed::{Fed, Feed};
 use super::labels::{self, Origin};
 use super::layers::{Applied, Apply, Capabilities, Commit, Failure, Hold, Layers};
 use super::staging::{Owner, Staging};
+use crate::counts;
 use crate::registry::Descriptor;
 use crate::scope::Scope;
 
@@ -222,7 +223,7 @@ impl Unpacker {
             size: descriptor.size,
             digest: &descriptor.digest,
         };
-        self.owner.layers.apply(apply).await
+        counts::UNPACK.of(self.owner.layers.apply(apply)).await
     }
 
     fn check(&self, layer: usize, descriptor: &Descriptor, applied: &Applied) -> Result<(), Error> {
@@ -260,7 +261,7 @@ impl Unpacker {
                 labels: self.labels(layer, descriptor),
                 lease: self.lease.as_deref(),
             };
-            match self.owner.layers.commit(commit).await {
+            match counts::COMMIT.of(self.owner.layers.commit(commit)).await {
                 Ok(()) => {
                     staging.committed();
                     return Ok(true);
