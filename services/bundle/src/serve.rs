@@ -54,6 +54,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         0 => cores.max(LEAST_UNPACKS),
         configured => configured,
     });
+    crate::counts::register(&store, &turns);
     let settings = settings(config, &mounts, &turns);
     let snapshots =
         Snapshots::open_with(&root, store.clone(), default, listener, owners, settings)?;

@@ -24,6 +24,12 @@ impl Turns {
         Self(Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))))
     }
 
+    /// How many can be taken without waiting, where there is a bound.
+    #[must_use]
+    pub fn free(&self) -> Option<usize> {
+        Some(self.0.available_permits()).filter(|free| *free < Semaphore::MAX_PERMITS / 2)
+    }
+
     /// Waits for one.
     pub async fn take(&self) -> Turn {
         // Nobody closes it.

@@ -9,6 +9,7 @@ use wire::layers_server::Layers;
 
 use super::Context;
 use super::convert::labels_in;
+use crate::counts::{LAYERS, unpacked};
 use crate::erofs::Packing;
 use crate::input::Patient;
 use crate::processors::{Payloads, through};
@@ -34,6 +35,7 @@ impl Layers for Context {
             parent: r.parent,
         };
         let (input, limits) = (File::from(input), self.limits.clone());
+        let running = LAYERS.begin();
         let applied = match Packing::of(&r.media_type).map_err(status)? {
             Some(packing) => {
                 self.snapshots.stage_image(layer, packing, Patient::new(input), limits).await
@@ -44,7 +46,9 @@ impl Layers for Context {
                 through(chain, &Payloads::new(), input, stage).await
             }
         };
+        running.end(applied.is_ok());
         let applied = applied.map_err(status)?;
+        unpacked(applied.size);
         Ok(Response::new(wire::ApplyLayerResponse {
             diff_id: applied.diff_id.to_string(),
             size: applied.size,

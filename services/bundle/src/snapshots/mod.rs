@@ -34,8 +34,8 @@ pub use holds::Node;
 pub(crate) use holds::{back_references, drop_rows, node_now, references};
 pub use proxied::{Backend, Proxy, Work};
 pub use read::LabelChange;
-pub(crate) use records::Moment;
 pub use records::{Info, Kind, LeaseRow, Usage};
+pub(crate) use records::{Moment, every_snapshot};
 pub(crate) use remove::drop_dead;
 pub use staging::StagedLayer;
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use berth_ids::Labels;
-use berth_store::{Read, Table, Write};
+use berth_store::{Read, Store, Table, Write};
 use serde::{Deserialize, Serialize};
 
 use super::node_kind;
@@ -103,6 +103,20 @@ pub(super) fn numbers(txn: &Read) -> Result<HashMap<String, HashSet<u64>>, Error
         known.entry(snapshotter).or_default().insert(record.id);
     }
     Ok(known)
+}
+
+/// Hands every snapshot to `each`: its snapshotter, what it is for, and what it takes.
+pub(crate) fn every_snapshot(
+    store: &Store,
+    mut each: impl FnMut(&str, Kind, Option<Usage>),
+) -> Result<(), Error> {
+    store.read(|txn| {
+        for row in txn.range(&SNAPSHOTS, ())? {
+            let ((_, snapshotter, _), record) = row?;
+            each(&snapshotter, record.kind, record.usage);
+        }
+        Ok(())
+    })
 }
 
 /// A lease's hold on something.

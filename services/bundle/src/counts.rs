@@ -1,0 +1,80 @@
+//! What this service counts, and what it looks up when somebody asks.
+//!
+//! Snapshots are counted by reading the store's records of them: a few microseconds each, on a thread
+//! of its own, and only when somebody asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use berth_metrics::{Groups, Names, Samples, Work};
+use berth_store::Store;
+
+use crate::Error;
+use crate::snapshots::{Kind, every_snapshot};
+use crate::turns::Turns;
+
+/// Snapshotters that are told apart. Their names are configured.
+const SNAPSHOTTERS: usize = 32;
+
+/// Layers that distribution has extracted.
+pub static LAYERS: Work = Work::new();
+static UNPACKED: AtomicU64 = AtomicU64::new(0);
+
+/// A layer was extracted from a tar of so many bytes.
+pub fn unpacked(bytes: u64) {
+    UNPACKED.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// Has all of it told with the metrics of the process.
+pub fn register(store: &Store, turns: &Turns) {
+    let turns = turns.clone();
+    berth_metrics::counted(Names::Ours, "bundle", move |samples| tell(&turns, samples));
+    let store = store.clone();
+    berth_metrics::walked("snapshots", move |samples| tell_snapshots(&store, samples));
+}
+
+fn tell(turns: &Turns, samples: &mut Samples) {
+    for (outcome, times) in LAYERS.outcomes() {
+        let help = "How long it took to extract layers, their arrival included, by outcome";
+        samples.times("berth_layer_seconds", help).histogram(&[("outcome", outcome)], times);
+    }
+    let help = "Layers that are being extracted, or wait for their turn";
+    samples.gauge("berth_layers_under_way", help).sample(&[], LAYERS.under_way());
+    let help = "Bytes of plain tar that were extracted";
+    samples
+        .counter("berth_layers_unpacked_bytes_total", help)
+        .sample(&[], UNPACKED.load(Ordering::Relaxed));
+    if let Some(free) = turns.free() {
+        let help = "Layers that could be extracted now without waiting for others";
+        samples.gauge("berth_layer_turns_free", help).sample(&[], free);
+    }
+}
+
+/// Of one snapshotter.
+#[derive(Default)]
+struct Count {
+    kinds: [u64; 3],
+    bytes: u64,
+}
+
+fn tell_snapshots(store: &Store, samples: &mut Samples) -> Result<(), Error> {
+    let mut counts: Groups<Count> = Groups::new(SNAPSHOTTERS);
+    every_snapshot(store, |snapshotter, kind, usage| {
+        let count = counts.of(snapshotter);
+        count.kinds[match kind {
+            Kind::View => 0,
+            Kind::Active => 1,
+            Kind::Committed => 2,
+        }] += 1;
+        count.bytes += usage.map_or(0, |usage| usage.size);
+    })?;
+    for (snapshotter, Count { kinds, bytes }) in counts.iter() {
+        for (kind, count) in ["view", "active", "committed"].into_iter().zip(kinds) {
+            let labels = [("snapshotter", snapshotter), ("kind", kind)];
+            samples.gauge("berth_snapshots", "Snapshots").sample(&labels, count);
+        }
+        let help = "Bytes of committed snapshots without their parents, as far as they are known";
+        let labels = [("snapshotter", snapshotter)];
+        samples.gauge("berth_snapshots_bytes", help).sample(&labels, bytes);
+    }
+    Ok(())
+}
