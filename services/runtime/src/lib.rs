@@ -11,6 +11,7 @@ pub mod api;
 mod bundle;
 pub mod checkpoints;
 pub mod containers;
+pub mod counts;
 pub mod error;
 pub mod events;
 pub mod gate;

@@ -10,6 +10,7 @@ mod services;
 mod shim;
 mod starter;
 mod transport;
+mod usage;
 
 pub use blobs::{CHECKPOINT, CHECKPOINT_CONFIG};
 pub(crate) use options::encoded;
@@ -19,3 +20,4 @@ pub use sandboxer::RemoteSandboxer;
 pub use services::Services;
 pub use shim::{ShimClient, deleted};
 pub use starter::Starter;
+pub use usage::{tell_as_containerd, usage};

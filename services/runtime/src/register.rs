@@ -72,6 +72,11 @@ impl<T> Register<T> {
         own.map(|(_, thing)| thing.clone()).collect()
     }
 
+    /// All of every namespace.
+    pub(crate) fn every(&self) -> Vec<Arc<T>> {
+        self.map().there.values().cloned().collect()
+    }
+
     /// The names of a namespace that are taken.
     pub(crate) fn names(&self, ns: &Namespace) -> BTreeSet<String> {
         let map = self.map();

@@ -83,6 +83,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         folder,
         binary,
     });
+    crate::counts::register(&store, &tasks);
     let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
     sandboxers.proxied().try_for_each(Proxied::recover)?;
     let (pods, recovered) = (controller.recover().await?, tasks.recover().await?);

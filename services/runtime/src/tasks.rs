@@ -17,6 +17,7 @@ mod life;
 mod list;
 mod recover;
 mod rootfs;
+mod survey;
 mod verbs;
 mod watch;
 
@@ -44,6 +45,7 @@ pub use checkpoint::{Dump, Dumped};
 pub use create::Create;
 pub use life::Step;
 pub use list::Listed;
+pub use survey::Surveyed;
 
 /// How many ended tasks are remembered, so that what their shims still have to say is not told
 /// again.

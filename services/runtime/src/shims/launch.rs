@@ -77,7 +77,7 @@ impl Launcher {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("start");
         let deadline = self.settings.start_deadline;
-        run(command, input, deadline, STARTING).await
+        crate::counts::SHIMS.of(run(command, input, deadline, STARTING)).await
     }
 
     /// Has the program of a shim that died clean up; answers what it printed.

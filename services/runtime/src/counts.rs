@@ -1,0 +1,166 @@
+//! What this service counts, and what it looks up when somebody asks.
+//!
+//! Containers are counted by the keys of their records, about a microsecond each. What tasks do and use
+//! only their shims know: all are asked at once, each question is two small calls.
+
+use std::time::Duration;
+
+use berth_metrics::{Groups, Names, Samples, Work};
+use berth_store::Store;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::peers::{tell_as_containerd, usage};
+use crate::process::Status;
+use crate::records::{CONTAINERS, SANDBOXES};
+use crate::tasks::{Surveyed, Tasks};
+
+/// Namespaces that are told apart.
+const NAMESPACES: usize = 64;
+/// Containers of which it is told what they use, the first by namespace and id.
+const CONTAINERS_MEASURED: usize = 1000;
+/// How long shims are waited for: less than a source has.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// Starts of shims.
+pub static SHIMS: Work = Work::new();
+
+/// What a container has used.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Time on processors, in seconds.
+    pub cpu: f64,
+    /// Time for which it was kept from processors by its limit, in seconds.
+    pub throttled: f64,
+    /// Bytes of memory, page cache that may be dropped left out.
+    pub memory: u64,
+    /// The most that it may use.
+    pub memory_limit: Option<u64>,
+    /// Processes that were killed for want of memory.
+    pub oom_kills: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// The most that it may have.
+    pub pids_limit: Option<u64>,
+    /// Bytes read from block devices.
+    pub read: u64,
+    /// Bytes written to block devices.
+    pub written: u64,
+}
+
+/// Has all of it told with the metrics of the process.
+pub fn register(store: &Store, tasks: &Tasks) {
+    berth_metrics::counted(Names::Ours, "runtime", tell);
+    let store = store.clone();
+    berth_metrics::walked("containers", move |samples| tell_records(&store, samples));
+    let surveyed = tasks.clone();
+    berth_metrics::asked(Names::Ours, "tasks", move || {
+        let tasks = surveyed.clone();
+        async move { told(&survey(&tasks).await) }
+    });
+    let tasks = tasks.clone();
+    berth_metrics::asked(Names::Containerds, "tasks", move || {
+        let tasks = tasks.clone();
+        async move {
+            let mut samples = Samples::default();
+            for Surveyed { ns, id, stats, .. } in survey(&tasks).await {
+                if let Some(stats) = stats {
+                    tell_as_containerd(&mut samples, ns.as_str(), &id, &stats);
+                }
+            }
+            samples
+        }
+    });
+}
+
+async fn survey(tasks: &Tasks) -> Vec<Surveyed> {
+    tasks.survey(CONTAINERS_MEASURED, Instant::now() + PATIENCE).await
+}
+
+fn tell(samples: &mut Samples) {
+    for (outcome, times) in SHIMS.outcomes() {
+        let help = "How long it took until a shim answered its start, by outcome";
+        samples.times("berth_shim_start_seconds", help).histogram(&[("outcome", outcome)], times);
+    }
+}
+
+fn tell_records(store: &Store, samples: &mut Samples) -> Result<(), Error> {
+    let mut containers: Groups<u64> = Groups::new(NAMESPACES);
+    let mut sandboxes: Groups<u64> = Groups::new(NAMESPACES);
+    store.read(|txn| {
+        txn.keys(&CONTAINERS, |(namespace, _)| *containers.of(&namespace) += 1)?;
+        txn.keys(&SANDBOXES, |(namespace, _)| *sandboxes.of(&namespace) += 1)?;
+        Ok::<_, Error>(())
+    })?;
+    for (namespace, count) in containers.iter() {
+        let labels = [("namespace", namespace)];
+        samples.gauge("berth_containers", "Containers").sample(&labels, count);
+    }
+    for (namespace, count) in sandboxes.iter() {
+        let labels = [("namespace", namespace)];
+        samples.gauge("berth_sandboxes", "Sandboxes").sample(&labels, count);
+    }
+    Ok(())
+}
+
+/// The states that a task may be in, as they are told.
+const STATES: [(&str, Status); 6] = [
+    ("created", Status::Created),
+    ("running", Status::Running),
+    ("paused", Status::Paused),
+    ("pausing", Status::Pausing),
+    ("stopped", Status::Stopped),
+    ("unknown", Status::Unknown),
+];
+
+fn told(tasks: &[Surveyed]) -> Samples {
+    let mut samples = Samples::default();
+    let mut states: Groups<[u64; STATES.len()]> = Groups::new(NAMESPACES);
+    let mut missing = 0_u64;
+    for task in tasks {
+        let at = STATES.iter().position(|(_, status)| *status == task.status);
+        states.of(task.ns.as_str())[at.unwrap_or(STATES.len() - 1)] += 1;
+        match task.stats.as_ref().and_then(usage) {
+            Some(usage) => tell_usage(&mut samples, task.ns.as_str(), &task.id, &usage),
+            None if task.status == Status::Stopped => {}
+            None => missing += 1,
+        }
+    }
+    for (namespace, counts) in states.iter() {
+        for ((state, _), count) in STATES.iter().zip(counts) {
+            let help = "Tasks, by what their first process is doing";
+            let labels = [("namespace", namespace), ("state", *state)];
+            samples.gauge("berth_tasks", help).sample(&labels, count);
+        }
+    }
+    let help = "Tasks that have not ended and of which it is not told what they use";
+    samples.gauge("berth_container_usage_missing", help).sample(&[], missing);
+    samples
+}
+
+fn tell_usage(samples: &mut Samples, namespace: &str, container: &str, usage: &Usage) {
+    let labels = [("namespace", namespace), ("container", container)];
+    let help = "Time on processors";
+    samples.counter("berth_container_cpu_seconds_total", help).sample(&labels, usage.cpu);
+    let help = "Time for which the limit kept the container from processors";
+    let name = "berth_container_cpu_throttled_seconds_total";
+    samples.counter(name, help).sample(&labels, usage.throttled);
+    let help = "Memory in use, without page cache that can be dropped";
+    samples.gauge("berth_container_memory_bytes", help).sample(&labels, usage.memory);
+    if let Some(limit) = usage.memory_limit {
+        let help = "The most memory that the container may use, where there is a limit";
+        samples.gauge("berth_container_memory_limit_bytes", help).sample(&labels, limit);
+    }
+    let help = "Processes that were killed because the container was out of memory";
+    samples.counter("berth_container_oom_kills_total", help).sample(&labels, usage.oom_kills);
+    let help = "Processes and threads of the container";
+    samples.gauge("berth_container_pids", help).sample(&labels, usage.pids);
+    if let Some(limit) = usage.pids_limit {
+        let help = "The most processes and threads that it may have, where there is a limit";
+        samples.gauge("berth_container_pids_limit", help).sample(&labels, limit);
+    }
+    let help = "Bytes that were read from block devices";
+    samples.counter("berth_container_read_bytes_total", help).sample(&labels, usage.read);
+    let help = "Bytes that were written to block devices";
+    samples.counter("berth_container_written_bytes_total", help).sample(&labels, usage.written);
+}
