@@ -5,12 +5,12 @@ mod events;
 mod health;
 mod introspection;
 mod reflection;
-mod version;
+pub(crate) mod version;
 
 use std::convert::Infallible;
 use std::sync::OnceLock;
 
-use berth_grpc::{MAX_MESSAGE, Refusals};
+use berth_grpc::{Calls, MAX_MESSAGE, Refusals};
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -61,7 +61,7 @@ impl Own {
         } else {
             &self.routes
         };
-        let services = Refusals.layer(routes.clone());
+        let services = Calls::new().layer(Refusals.layer(routes.clone()));
         let answered: Result<_, Infallible> = services.oneshot(request).await;
         answered.unwrap_or_else(|never| match never {}).map(Body::new)
     }

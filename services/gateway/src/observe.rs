@@ -3,6 +3,8 @@
 //! What the services tell is fetched from their own sockets when somebody asks. One that does not
 //! answer in time is told to be down, and holds up nobody.
 
+mod theirs;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,10 +25,14 @@ use tokio::sync::Semaphore;
 use tower::Service;
 
 use crate::Error;
+use crate::api::version;
 use crate::door;
 use crate::upstreams::{Upstream, Upstreams};
 
-/// How long a service may take to tell what it counted.
+const METRICS: &str = "http://localhost/metrics";
+const THEIRS: &str = "http://localhost/v1/metrics";
+const HEALTH: &str = "http://localhost/healthz";
+/// How long a service may take to answer; it knows what it has in less.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most that one may tell.
 const MOST: usize = 16 << 20;
@@ -90,20 +96,24 @@ async fn answer(
         return Ok(say(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n".into()));
     }
     Ok(match request.uri().path() {
-        "/metrics" => {
-            let mut response = say(StatusCode::OK, metrics(&upstreams).await);
-            let kind = http::HeaderValue::from_static(berth_metrics::CONTENT_TYPE);
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            response
-        }
+        "/metrics" => told(metrics(&upstreams).await),
+        "/v1/metrics" => told(as_containerd(&upstreams).await),
         // Whoever reads this was answered.
         "/healthz" => say(StatusCode::OK, "ok\n".into()),
         "/readyz" => ready(&upstreams).await,
         path => {
-            let text = format!("there is nothing at {path}: /metrics, /healthz, /readyz\n");
+            let text =
+                format!("there is nothing at {path}: /metrics, /v1/metrics, /healthz, /readyz\n");
             say(StatusCode::NOT_FOUND, text)
         }
     })
+}
+
+fn told(text: String) -> Response<Full<Bytes>> {
+    let mut response = say(StatusCode::OK, text);
+    let kind = http::HeaderValue::from_static(berth_metrics::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
@@ -114,8 +124,8 @@ fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 
 /// What every process of the node counts, as one text.
 async fn metrics(upstreams: &Upstreams) -> String {
-    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, "/metrics"))).await;
-    let mut texts = vec![("gateway", berth_metrics::text())];
+    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, METRICS))).await;
+    let mut texts = vec![("gateway", berth_metrics::all().await)];
     for (name, told) in told {
         let mut text = format!(
             "# HELP berth_up Whether the service tells what it counts.\n# TYPE berth_up gauge\nberth_up {}\n",
@@ -127,9 +137,17 @@ async fn metrics(upstreams: &Upstreams) -> String {
     berth_metrics::merge(&texts)
 }
 
+/// The same by containerd's names, as far as it is known by then.
+async fn as_containerd(upstreams: &Upstreams) -> String {
+    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, THEIRS))).await;
+    let texts = told.into_iter().filter_map(|(_, told)| told.ok());
+    let own = [berth_metrics::as_containerd().await];
+    theirs::told(texts.chain(own).collect(), version::INTERFACE, version::REVISION)
+}
+
 /// Whether the services answer: a line for each.
 async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
-    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, "/healthz"))).await;
+    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, HEALTH))).await;
     let all = told.iter().all(|(_, told)| told.is_ok());
     let line = |(name, told): (&str, Result<String, String>)| match told {
         Ok(_) => format!("{name}: ok\n"),
@@ -139,13 +157,16 @@ async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
     say(status, told.into_iter().map(line).collect())
 }
 
-/// What a service tells at a path, or why it does not say.
-async fn fetch(upstream: &Upstream, path: &'static str) -> (&'static str, Result<String, String>) {
+/// What a service says there, or why it does not.
+async fn fetch(
+    upstream: &Upstream,
+    address: &'static str,
+) -> (&'static str, Result<String, String>) {
     let name = upstream.name().strip_prefix("berth-").unwrap_or(upstream.name());
     let mut channel = upstream.calls().clone();
     let asked = async {
         let mut request = Request::new(tonic::body::Body::empty());
-        *request.uri_mut() = http::Uri::from_static(path);
+        *request.uri_mut() = http::Uri::from_static(address);
         let answer = channel.call(request).await.map_err(|status| status.message().to_owned())?;
         let whole = Limited::new(answer.into_body(), MOST).collect().await;
         let whole = whole.map_err(|error| error.to_string())?.to_bytes();
