@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use berth_testkit::{Image, Node, Run, Session, Signal, program, until};
+use berth_testkit::{Image, Node, Registry, Run, Session, Signal, program, until};
 use serde_json::Value;
 
 /// A machine's folder, on which berthd goes by the name containerd.
@@ -166,6 +166,9 @@ fn a_configuration_is_read_again_and_a_bad_one_changes_nothing() -> Result<()> {
     until("all have read it", Duration::from_secs(10), all)?;
     node.berth("version").output()?.ok()?;
     logged("berth_gateway::front: client pid=")?;
+    // Every call is told with who made it.
+    let called = "call{method=\"/containerd.services.version.v1.Version/Version\" pid=";
+    logged(called)?;
 
     fs_err::write(node.path("berth.toml"), "[log]\nlevle = \"warn\"\n")?;
     let refused = reload()?.fails(1)?;
@@ -198,6 +201,111 @@ fn tasks_are_written_down_when_somebody_asks() -> Result<()> {
         fs_err::remove_file(file(of))?;
         let known = if of.0 == "berthd" { "keep: runs " } else { "reload: runs " };
         assert!(text.contains(known) && text.contains(", waits "), "{}: {text}", of.0);
+    }
+    Ok(())
+}
+
+/// Has the node take this configuration, which names its keys in order, and tell that they count.
+fn reload(node: &Node, config: &str, keys: &str) -> Result<()> {
+    fs_err::write(node.path("berth.toml"), config)?;
+    let config = ["--config".into(), node.path("berth.toml"), "--root".into(), node.path("root")];
+    node.berth("reload").args(config).output()?.ok()?;
+    let applied = format!("read the configuration again applied=\"{keys}\"");
+    let told = || node.log().is_ok_and(|log| log.contains(&applied));
+    until(&applied, Duration::from_secs(10), told)
+}
+
+#[test]
+fn registries_and_collections_follow_the_configuration() -> Result<()> {
+    // After the first collection the next one has its turn in a day.
+    let gc = "[distribution.gc]\npause_threshold = 0.00000001\n";
+    let (node, registry) = (Node::start_with(gc)?, Registry::start()?);
+    Image::busybox()?.push(&registry, "busybox:1")?;
+    let name = "registry.invalid/busybox:1";
+    node.berth(&format!("pull -q {name}")).output()?.fails(1)?;
+    let hosts = node.path("hosts/registry.invalid");
+    fs_err::create_dir_all(&hosts)?;
+    let server = format!("server = \"http://{}\"\n", registry.host());
+    fs_err::write(hosts.join("hosts.toml"), server)?;
+    let registries = format!(
+        "[distribution.registry]\nconfig_path = [{:?}]\nmax_concurrent_downloads = 1\n",
+        node.path("hosts")
+    );
+    let keys =
+        ["distribution.registry.config_path", "distribution.registry.max_concurrent_downloads"];
+    reload(&node, &format!("{gc}{registries}"), &keys.join(", "))?;
+    node.berth(&format!("pull -q {name}")).output()?.ok()?;
+
+    let blobs = || -> Result<usize> {
+        Ok(fs_err::read_dir(node.path("root/distribution/blobs/sha256"))?.count())
+    };
+    assert!(blobs()? > 0);
+    node.ctr(&format!("images rm {name}")).output()?.ok()?;
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(blobs()? > 0, "it is not yet its turn");
+    let gc = "[distribution.gc]\npause_threshold = 0.5\n";
+    reload(&node, &format!("{gc}{registries}"), "distribution.gc.pause_threshold")?;
+    until("it is collected", Duration::from_secs(10), || blobs().is_ok_and(|left| left == 0))?;
+    let shown = node.ctr("plugins ls -d id==scheduler").output()?.ok()?;
+    assert!(shown.contains("0.5"), "{shown}");
+    assert!(!node.log()?.contains("counts after a restart"));
+    Ok(())
+}
+
+/// What a child inherits while it is made keeps sockets and stores of a service that was killed.
+#[test]
+fn no_descriptor_is_inherited_by_accident() -> Result<()> {
+    let node = Node::start()?;
+    node.berth("version").output()?.ok()?;
+    let mut pids = vec![node.berthd_pid()?];
+    for service in ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"] {
+        pids.push(node.service_pid(service)?);
+    }
+    for pid in pids {
+        for entry in fs_err::read_dir(format!("/proc/{pid}/fdinfo"))? {
+            let path = entry?.path();
+            let number = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // A descriptor may have been closed since it was listed.
+            let Ok(info) = fs_err::read_to_string(&path) else { continue };
+            let target = fs_err::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
+            // Standard ones, and the lock that a service only holds until it ends.
+            if number.len() == 1 && number < "3" || target.ends_with("services.lock") {
+                continue;
+            }
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = u32::from_str_radix(flags.unwrap_or_default().trim(), 8)?;
+            assert!(flags & 0o2_000_000 != 0, "{pid}: {number} is {}", target.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_without_a_required_plugin_does_not_start() -> Result<()> {
+    for (required, why) in [
+        ("io.containerd.snapshotter.v1.overlayfs", None),
+        (
+            "io.containerd.grpc.v1.none",
+            Some("required plugin [io.containerd.grpc.v1.none] not included"),
+        ),
+        // Without a file to begin with it is not set up.
+        (
+            "io.containerd.snapshotter.v1.blockfile",
+            Some("load required plugin io.containerd.snapshotter.v1.blockfile: "),
+        ),
+    ] {
+        let lists = format!("disabled_plugins = []\nrequired_plugins = [{required:?}]");
+        let machine = Machine::new(&CONFIG.replace("disabled_plugins = []", &lists))?;
+        let Some(why) = why else {
+            let mut daemon = Session::start(machine.containerd(""))?;
+            daemon.expect("ready address=")?;
+            daemon.signal(Signal::TERM)?;
+            assert_eq!(daemon.end()?, 0);
+            continue;
+        };
+        let refused = machine.containerd("").output()?.fails(1)?;
+        assert!(refused.contains(why), "{refused}");
+        assert!(!machine.path("c.sock").exists());
     }
     Ok(())
 }

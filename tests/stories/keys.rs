@@ -163,3 +163,48 @@ fn overlays_are_kept_told_and_mounted_as_is_set() -> Result<()> {
     assert!(!node.path("root/bundle/overlayfs").exists());
     Ok(())
 }
+
+/// The folders of a control group, in each hierarchy that has it.
+fn cgroups(name: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let below = fs_err::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let all = below.chain([root.to_owned()]).map(|folder| folder.join(name));
+    all.filter(|folder| folder.join("cgroup.procs").exists()).collect()
+}
+
+#[test]
+fn processes_live_where_and_with_what_the_configuration_says() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let name = format!("berth-keys-{}", std::process::id());
+    if Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+        fs_err::create_dir(Path::new("/sys/fs/cgroup").join(&name))?;
+    }
+    let opt = tempfile::tempdir()?;
+    let config = format!(
+        "cgroup = \"/{name}\"\nopt = {:?}\n[runtime]\nshim_env = [\"BERTH_KEYS=a=b\"]\n",
+        opt.path()
+    );
+    let node = Node::start_with(&config)?;
+    node.berth(&format!("run -d --name keys-where {image} sleep 600")).output()?.ok()?;
+    let (shims, runtime) = (node.shims(), node.service_pid("berth-runtime")?);
+    for (pid, own) in [(shims[0], true), (runtime, false)] {
+        let environment = fs_err::read_to_string(format!("/proc/{pid}/environ"))?;
+        let of = |start: &str| environment.split('\0').find_map(|pair| pair.strip_prefix(start));
+        assert_eq!(of("BERTH_KEYS="), own.then_some("a=b"));
+        let path = of("PATH=").context("no PATH")?;
+        assert!(path.starts_with(&format!("{}/bin:", opt.path().display())), "{path}");
+    }
+    let groups = cgroups(&name);
+    assert!(!groups.is_empty());
+    for group in &groups {
+        let members = fs_err::read_to_string(group.join("cgroup.procs"))?;
+        for pid in [node.berthd_pid()?, runtime] {
+            assert!(members.lines().any(|line| line == pid.to_string()), "{members}");
+        }
+    }
+    node.berth("rm -f keys-where").output()?.ok()?;
+    drop(node);
+    let gone = || cgroups(&name).iter().all(|group| fs_err::remove_dir(group).is_ok());
+    until("nobody is in the groups any more", Duration::from_secs(10), gone)
+}

@@ -14,6 +14,7 @@ mod error;
 mod load;
 mod paths;
 mod proxies;
+mod runtime;
 mod sections;
 mod tree;
 mod units;
@@ -24,8 +25,9 @@ pub use error::Error;
 pub use load::{Explained, Loaded, Source};
 pub use paths::Service;
 pub use proxies::{ProxyKind, ProxyPlugin};
+pub use runtime::Runtime;
 pub use sections::{
-    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Metrics, Registry, Runtime, Sharing,
+    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Metrics, Registry, Sharing,
     StreamProcessor, Tcp, Telemetry, Timeouts,
 };
 pub use tree::Origin;
@@ -51,6 +53,12 @@ pub struct Config {
     pub address: PathBuf,
     /// How soon the kernel ends berth's processes when memory runs out, -1000 to 1000; 0: as it is.
     pub oom_score: i32,
+    /// The control group that berth's processes live in, below the root of the hierarchies. Empty:
+    /// where they are started.
+    pub cgroup: String,
+    /// Its `bin` is the first folder on the PATH of the services, its `lib` that of their libraries.
+    /// Empty: there is none.
+    pub opt: PathBuf,
     /// What is logged.
     pub log: Log,
     /// Tracing.
@@ -78,6 +86,8 @@ impl Default for Config {
             state: "/run/berth".into(),
             address: PathBuf::new(),
             oom_score: 0,
+            cgroup: String::new(),
+            opt: "/opt/containerd".into(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             metrics: Metrics::default(),
@@ -135,6 +145,10 @@ impl Config {
             let value = self.oom_score.to_string();
             return Err(Error::Range { key: "oom_score", value, rule: "from -1000 to 1000" });
         }
+        if !self.opt.as_os_str().is_empty() && !self.opt.is_absolute() {
+            return Err(Error::RelativePath { key: "opt", path: self.opt.clone() });
+        }
+        self.runtime.check()?;
         for (id, processor) in decoders::defaults() {
             self.stream_processors.entry(id).or_insert(processor);
         }

@@ -57,6 +57,8 @@ pub struct Gateway {
     pub mode: u32,
     /// The most connections of clients at once.
     pub max_connections: usize,
+    /// Plugins without which the node does not start, `TYPE.ID` as they are listed.
+    pub required_plugins: Vec<String>,
     /// Clients over TCP. Not set: there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,
@@ -199,30 +201,6 @@ pub struct StreamProcessor {
     pub env: Vec<String>,
 }
 
-/// `[runtime]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Runtime {
-    /// The OCI runtime, a path or a name on PATH.
-    pub binary: PathBuf,
-    /// Where shims are looked for first. Not set: beside the service's own program.
-    pub shim_dir: Option<PathBuf>,
-    /// Until a shim has answered its start.
-    pub shim_start_timeout: HumanDuration,
-    /// How often the restart monitor looks.
-    pub restart_interval: HumanDuration,
-    /// The most that the store keeps in memory.
-    pub store_cache: ByteSize,
-    /// Events that are kept for subscribers that come back.
-    pub events: usize,
-    /// Where shims send their events. Empty: the clients' socket with `.ttrpc` behind it.
-    pub ttrpc_address: PathBuf,
-    /// Owner of that socket.
-    pub ttrpc_uid: u32,
-    /// Group of that socket.
-    pub ttrpc_gid: u32,
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".into(), format: LogFormat::Text }
@@ -237,6 +215,7 @@ impl Default for Gateway {
             gid: 0,
             mode: 0o660,
             max_connections: 1024,
+            required_plugins: Vec::new(),
             tcp: None,
         }
     }
@@ -307,22 +286,6 @@ impl Default for Gc {
     }
 }
 
-impl Default for Runtime {
-    fn default() -> Self {
-        Self {
-            binary: "runc".into(),
-            shim_dir: None,
-            shim_start_timeout: HumanDuration::secs(30),
-            restart_interval: HumanDuration::secs(10),
-            store_cache: ByteSize(1 << 20),
-            events: 4096,
-            ttrpc_address: PathBuf::new(),
-            ttrpc_uid: 0,
-            ttrpc_gid: 0,
-        }
-    }
-}
-
 impl Distribution {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let registry = &self.registry;
@@ -343,6 +306,11 @@ impl Distribution {
     }
 }
 
+/// Whether it is `NAME=VALUE`.
+pub(crate) fn is_variable(pair: &str) -> bool {
+    pair.find('=').is_some_and(|at| at > 0)
+}
+
 impl StreamProcessor {
     pub(crate) fn check(&self, id: &str) -> Result<(), Error> {
         let wrong = |key, value: String, rule| {
@@ -358,7 +326,7 @@ impl StreamProcessor {
         if self.path.as_os_str().is_empty() {
             return wrong("path", String::new(), "a program");
         }
-        match self.env.iter().find(|pair| pair.find('=').is_none_or(|at| at == 0)) {
+        match self.env.iter().find(|pair| !is_variable(pair)) {
             Some(pair) => wrong("env", pair.clone(), "NAME=VALUE"),
             None => Ok(()),
         }

@@ -75,6 +75,12 @@ address = "/s.sock"
 colour = "red"
 [timeouts]
 "io.containerd.timeout.bolt.open" = "0s"
+[cgroup]
+path = "/system.slice/x"
+[plugins."io.containerd.internal.v1.opt"]
+path = "/opt/x"
+[plugins."io.containerd.shim.v1.manager"]
+env = ["A=b"]
 "#);
     let loaded = files.load().unwrap();
     let config = &loaded.config;
@@ -84,6 +90,11 @@ colour = "red"
     assert_eq!(*config.distribution.gc.schedule_delay, Duration::from_millis(1500));
     assert_eq!(*config.runtime.restart_interval, Duration::from_secs(60));
     assert_eq!(config.stream_processors["a.b"].returns, "c/d");
+    assert_eq!(
+        (config.cgroup.as_str(), config.opt.as_path()),
+        ("/system.slice/x", Path::new("/opt/x"))
+    );
+    assert_eq!(config.runtime.shim_env, ["A=b"]);
     assert_eq!(config.proxy_plugins["stargz"].socket(), Path::new("/s.sock"));
     // Not by this name: what is not written is berth's.
     assert_eq!(config.root, Path::new("/var/lib/berth"));

@@ -231,6 +231,13 @@ fn what_cannot_work_is_refused() {
     assert!(missing.unwrap_err().to_string().contains("/no/such.toml"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("berth.toml");
+    for (text, expected) in
+        [("opt = \"here\"", "opt"), ("[runtime]\nshim_env = [\"A=b\", \"=c\"]", "runtime.shim_env")]
+    {
+        std::fs::write(&path, text).unwrap();
+        let error = Config::load(Some(&path), Overrides::default()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
     for (table, key) in [
         ("overlayfs", "root_path"),
         ("btrfs", "root_path"),

@@ -67,6 +67,9 @@ pub struct Settings {
     pub tuning: Tuning,
     /// How long a service with calls under way may leave a ping unanswered; then it is given up.
     pub silence: Duration,
+    /// Whether calls are only sent once the other side has said something. Without it one that is
+    /// stopped may take them later, and what is sent to a socket that outlives its process is lost.
+    pub greeted: bool,
     /// The tasks of the connection are some of these, if they are given. They end with the channel
     /// or with the service.
     pub tasks: Option<Tasks>,
@@ -101,7 +104,7 @@ impl Settings {
         let service = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let (wait, silence, tuning) = (PEER_WAIT, SILENCE, tuning::SERVICES);
         let advice = "see `journalctl -u berth` for why it is down".to_owned();
-        Self { service, advice, wait, silence, tuning, tasks: None }
+        Self { service, advice, wait, silence, tuning, greeted: true, tasks: None }
     }
 }
 
@@ -109,8 +112,8 @@ impl Channel {
     /// A channel to the service that listens on `path`, or will.
     #[must_use]
     pub fn new(path: &Path, settings: Settings) -> Self {
-        let Settings { service, advice, wait, silence, tuning, tasks } = settings;
-        let connection = Connection::new(path.to_owned(), tuning, silence, tasks);
+        let Settings { service, advice, wait, silence, tuning, greeted, tasks } = settings;
+        let connection = Connection::new(path.to_owned(), tuning, silence, greeted, tasks);
         Self(Arc::new(Peer { service, advice, wait, connection }))
     }
 

@@ -3,7 +3,7 @@
 mod event_fields;
 mod events;
 mod health;
-mod introspection;
+pub(crate) mod introspection;
 mod reflection;
 pub(crate) mod version;
 

@@ -64,6 +64,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A plugin that has to be there cannot be used.
+    #[error("load required plugin {id}: {why}")]
+    Required {
+        /// The plugin.
+        id: String,
+        /// As it says itself.
+        why: String,
+    },
+    /// Plugins that have to be there are not.
+    #[error("required plugin [{0}] not included")]
+    NotIncluded(String),
     /// A filter does not parse.
     #[error(transparent)]
     Filter(#[from] berth_filters::Error),
@@ -77,7 +88,9 @@ impl Coded for Error {
             | Self::Tcp { source, .. }
             | Self::Observers { source, .. }
             | Self::PidNamespace { source, .. } => berth_errors::code_of_io(source),
-            Self::Certificate { .. } => Code::FailedPrecondition,
+            Self::Certificate { .. } | Self::Required { .. } | Self::NotIncluded(_) => {
+                Code::FailedPrecondition
+            }
             Self::Grpc(error) => error.code(),
             Self::Filter(error) => error.code(),
         }

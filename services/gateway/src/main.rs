@@ -32,6 +32,7 @@ async fn main() -> anyhow::Result<()> {
     let config = loaded.config.clone();
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let tasks = Tasks::new();
+    berth_gateway::required::check(&config, &tasks).await.context("start the gateway")?;
     berth_gateway::serve(&config, &tasks).context("start the gateway")?;
     Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
     notify_ready()?;

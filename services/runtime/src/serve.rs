@@ -159,6 +159,7 @@ fn shim_settings(config: &Config) -> Settings {
         ttrpc_address: config.runtime.ttrpc_address.clone(),
         publish_binary: publish.unwrap_or_else(|| "berth".into()),
         socket_folder: sockets,
+        env: config.runtime.shim_env.clone(),
         start_deadline: config.runtime.shim_start_timeout.0,
         debug: matches!(config.log.level.as_str(), "debug" | "trace"),
     }

@@ -27,9 +27,9 @@ pub enum Error {
     /// The container has no such process.
     #[error("process does not exist {0}: not found")]
     NoProcess(String),
-    /// The control group that the shim is to live in is not there.
-    #[error("failed to load cgroup {0}: make it, or choose another for the shim: not found")]
-    NoCgroup(String),
+    /// A control group, such as the one that the shim is to live in.
+    #[error(transparent)]
+    Cgroup(#[from] berth_cgroup::Error),
     /// The identifier is in use.
     #[error("id {0}: already exists")]
     Exists(String),
@@ -117,11 +117,9 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Error::Usage(_) | Error::Invalid { .. } => Code::InvalidArgument,
-            Error::NoContainer(_)
-            | Error::NoSandbox(_)
-            | Error::NoProcess(_)
-            | Error::NoCgroup(_)
-            | Error::Finished => Code::NotFound,
+            Error::NoContainer(_) | Error::NoSandbox(_) | Error::NoProcess(_) | Error::Finished => {
+                Code::NotFound
+            }
             Error::Exists(_) => Code::AlreadyExists,
             Error::State(_) | Error::InitExited(_) | Error::NoRuntime(_) => {
                 Code::FailedPrecondition
@@ -132,6 +130,7 @@ impl Coded for Error {
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::Io { source, .. } => berth_errors::code_of_io(source),
             Error::Mount(error) => error.code(),
+            Error::Cgroup(error) => error.code(),
             Error::Ttrpc(error) => error.code(),
         }
     }

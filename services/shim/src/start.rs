@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::bundle::Spec;
 use crate::handover::{NewShim, Side, divide};
 use crate::socket::{self, Bound};
-use crate::{Action, Args, Error, cgroup};
+use crate::{Action, Args, Error};
 
 const MAX_INPUT: u64 = 10 << 20;
 /// The version of the protocol in which Task is v3.
@@ -127,7 +127,7 @@ fn launch(question: &Question, socket: &Path) -> Result<Side, Error> {
 fn settle(shim: Pid, options: Option<&Options>) -> Result<(), Error> {
     let shim = shim.as_raw_nonzero().get();
     if let Some(options) = options.filter(|options| !options.shim_cgroup.is_empty()) {
-        cgroup::join(shim.unsigned_abs(), &options.shim_cgroup)?;
+        berth_cgroup::join(shim.unsigned_abs(), &options.shim_cgroup)?;
     }
     let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
     let score = |pid: i32| PathBuf::from(format!("/proc/{pid}/oom_score_adj"));

@@ -29,6 +29,15 @@ pub enum Error {
         /// What was found.
         database: PathBuf,
     },
+    /// The control group cannot be joined.
+    #[error("join control group {path:?} of `cgroup`")]
+    Cgroup {
+        /// As configured.
+        path: String,
+        /// The cause.
+        #[source]
+        source: berth_cgroup::Error,
+    },
     /// Another supervisor runs on the same root.
     #[error(
         "root {root:?} is in use by another berthd (pid {pid}): stop it or choose another --root"
@@ -106,6 +115,7 @@ impl Coded for Error {
             | Error::Pipe { source, .. }
             | Error::Child { source, .. } => code_of_io(source),
             Error::ContainerdsRoot { .. }
+            | Error::Cgroup { .. }
             | Error::RootInUse { .. }
             | Error::OldServices { .. }
             | Error::Refused { .. } => Code::FailedPrecondition,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use berth_config::{Args, Service};
+use berth_config::{Args, Config, Service};
 use berth_lifecycle::{LIFELINE_FD, READY_FD, child};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,6 +27,8 @@ pub(crate) struct Launcher {
     /// Where the programs lie: beside our own.
     folder: PathBuf,
     arguments: Vec<OsString>,
+    /// Where programs and libraries of the services are looked for first.
+    opt: PathBuf,
     lifeline: OwnedFd,
     /// Nobody writes: the kernel closes it when this process ends, however it ends.
     _lifeline_held: OwnedFd,
@@ -36,14 +38,15 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    pub(crate) fn new(args: &Args, generation: OwnedFd) -> Result<Self, Error> {
+    pub(crate) fn new(args: &Args, config: &Config, generation: OwnedFd) -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::OwnProgram)?;
         let folder = program.parent().map(PathBuf::from).unwrap_or_default();
         let (lifeline, held) = make_pipe("lifeline", "all services")?;
         let arguments = args.to_command_line();
         // Few are told at once: who is behind has been told the same.
         let told = broadcast::Sender::new(4);
-        Ok(Self { folder, arguments, lifeline, _lifeline_held: held, generation, told })
+        let opt = config.opt.clone();
+        Ok(Self { folder, arguments, opt, lifeline, _lifeline_held: held, generation, told })
     }
 
     /// Starts a process of `service`, in a process group of its own so that a terminal's ^C comes
@@ -56,6 +59,7 @@ impl Launcher {
         let ready = pipe::Receiver::from_owned_fd(ready).map_err(failed("ready"))?;
         let mut command = child::command(&program);
         command.args(&self.arguments).process_group(0);
+        command.envs(self.searched());
         let lifeline = copy(&self.lifeline).map_err(failed("lifeline"))?;
         let lifeline = child::pass(&mut command, lifeline);
         let tell = child::pass(&mut command, tell);
@@ -66,6 +70,27 @@ impl Launcher {
         let child = command.spawn().map_err(|source| Error::Start { program, source })?;
         tracing::debug!(%service, pid = child.id(), "started");
         Ok(Running { service, child, ready })
+    }
+}
+
+impl Launcher {
+    /// Variables that lead to programs and libraries of `opt`. Those for libraries cost each program
+    /// some time: they are set if there are any.
+    fn searched(&self) -> Vec<(&'static str, OsString)> {
+        let first = |folder: PathBuf, variable: &'static str| {
+            let mut list = folder.into_os_string();
+            if let Some(rest) = std::env::var_os(variable).filter(|rest| !rest.is_empty()) {
+                list.push(":");
+                list.push(rest);
+            }
+            (variable, list)
+        };
+        if self.opt.as_os_str().is_empty() {
+            return Vec::new();
+        }
+        let libraries = Some(self.opt.join("lib")).filter(|folder| folder.is_dir());
+        let libraries = libraries.map(|folder| first(folder, "LD_LIBRARY_PATH"));
+        [first(self.opt.join("bin"), "PATH")].into_iter().chain(libraries).collect()
     }
 }
 

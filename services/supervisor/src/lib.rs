@@ -45,8 +45,9 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     folders::make(config)?;
     let _root = lock::root(config).await?;
     set_oom_score(config.oom_score);
+    join_cgroup(&config.cgroup)?;
     let generation = lock::generation(config).await?;
-    let launcher = Arc::new(Launcher::new(args, generation)?);
+    let launcher = Arc::new(Launcher::new(args, config, generation)?);
     let tasks = Tasks::new();
     let (kept, first) = keep_all(&launcher, &tasks);
     tasks.spawn_endless(
@@ -54,7 +55,7 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
         pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1),
     );
     let hangups = launcher.clone();
-    Reload::new(args.clone(), loaded, levels, &["root", "state", "oom_score"])
+    Reload::new(args.clone(), loaded, levels, &["root", "state", "oom_score", "cgroup", "opt"])
         .applying(&[], move |_| {
             // Nobody is there to be told while all are started again.
             let _ = hangups.told.send(Signal::HUP);
@@ -91,6 +92,15 @@ fn set_oom_score(score: i32) {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
         tracing::error!(%error, score, "set oom_score");
     }
+}
+
+/// What is started from here on is in it, too.
+fn join_cgroup(path: &str) -> Result<(), Error> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    let joined = berth_cgroup::join_or_make(std::process::id(), path);
+    joined.map_err(|source| Error::Cgroup { path: path.to_owned(), source })
 }
 
 /// Tells all services what this process is told. Listens from now on; what it returns never does.

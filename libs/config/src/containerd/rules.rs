@@ -45,6 +45,8 @@ const DIFF: &str = "io.containerd.service.v1.diff-service";
 const RESTART: &str = "io.containerd.monitor.container.v1.restart";
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
 const METADATA: &str = "io.containerd.metadata.v1.bolt";
+const OPT: &str = "io.containerd.internal.v1.opt";
+const SHIMS: &str = "io.containerd.shim.v1.manager";
 const OTLP: &str = "io.containerd.tracing.processor.v1.otlp";
 
 /// Every key that has one of ours.
@@ -65,6 +67,10 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["plugins", TCP, "tls_key"], &["gateway", "tcp", "key"], How::Same),
     rule(&["plugins", METRICS, "address"], &["metrics", "address"], How::Same),
     rule(&["oom_score"], &["oom_score"], How::Same),
+    rule(&["required_plugins"], &["gateway", "required_plugins"], How::Same),
+    rule(&["cgroup", "path"], &["cgroup"], How::Same),
+    rule(&["plugins", OPT, "path"], &["opt"], How::Same),
+    rule(&["plugins", SHIMS, "env"], &["runtime", "shim_env"], How::Same),
     rule(
         &["plugins", METADATA, "content_sharing_policy"],
         &["distribution", "content_sharing_policy"],
@@ -205,6 +211,14 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
         &["plugins", "io.containerd.metrics.v1.grpc-prometheus"],
         "how long calls take is always told",
     ),
+    (
+        &["plugins", GRPC, "max_"],
+        "messages of up to 16 MiB are taken and sent, which is containerd's default",
+    ),
+    (
+        &["plugins", TCP, "max_"],
+        "messages of up to 16 MiB are taken and sent, which is containerd's default",
+    ),
     (&["plugins", TCP, "tls_common_name"], "it names a certificate of Windows"),
     (&["plugins", METADATA, "no_sync"], "what is acknowledged is durable"),
     (&["plugins", DIFF, "sync_fs"], "layers are always synced"),
@@ -213,6 +227,19 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["plugins", "io.containerd.snapshotter.v1.zfs"], "there is no such snapshotter"),
     (&["plugins", TRANSFER], "layers are pulled and unpacked as they come, for this machine"),
     (&["plugins", "io.containerd.runtime"], "shims run what they can"),
+    (&["disabled_plugins"], "the services of a node are one whole, none is left out yet"),
+    (
+        &["timeouts", "io.containerd.timeout.shim"],
+        "how long shims may take is bounded, but not configured: 5s to connect, 3s to shut down, 30s to clean up",
+    ),
+    (
+        &["timeouts", "io.containerd.timeout.task.state"],
+        "how long a shim may take to tell a state is 2s, and not configured",
+    ),
+    (
+        &["timeouts", "io.containerd.timeout.metrics.shimstats"],
+        "how long a shim may take to tell what it measures is 2s, and not configured",
+    ),
     (
         &["timeouts", "io.containerd.timeout.bolt.open"],
         "a store is opened by the service that locks it",

@@ -37,6 +37,7 @@ pub(super) struct Connection {
     path: PathBuf,
     tuning: Tuning,
     silence: Duration,
+    greeted: bool,
     tasks: Option<Tasks>,
     current: Mutex<Option<Made>>,
     /// Held by the one call that connects on behalf of all that wait.
@@ -64,15 +65,17 @@ struct Made {
 impl Connection {
     /// No connection yet. Its tasks are some of `tasks`, if those are given; they end with the
     /// connection, which ends with this or with the service, or when that has calls under way and
-    /// leaves a ping unanswered for as long as `silence`.
+    /// leaves a ping unanswered for as long as `silence`. It counts once the service has said
+    /// something, if it is to be `greeted`.
     pub(super) fn new(
         path: PathBuf,
         tuning: Tuning,
         silence: Duration,
+        greeted: bool,
         tasks: Option<Tasks>,
     ) -> Self {
         let making = tokio::sync::Mutex::default();
-        Self { path, tuning, silence, tasks, current: Mutex::default(), making }
+        Self { path, tuning, silence, greeted, tasks, current: Mutex::default(), making }
     }
 
     /// The service's socket.
@@ -150,9 +153,11 @@ impl Connection {
             .await
             .map_err(io::Error::other)?;
         let mut pings = connection.ping_pong();
-        tokio::select! {
-            ended = &mut connection => return Err(lost(ended)),
-            there = answers(&mut pings) => there?,
+        if self.greeted {
+            tokio::select! {
+                ended = &mut connection => return Err(lost(ended)),
+                there = answers(&mut pings) => there?,
+            }
         }
         let link = Link { sender, under_way: Arc::default() };
         let silence = silence(pings, link.under_way.clone(), self.silence);

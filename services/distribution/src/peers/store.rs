@@ -46,7 +46,7 @@ impl RemoteStore {
         // So that what is said is that it is away, and not that it is slow.
         let wait = WAIT.min(timeout / 2);
         let advice = "is its process running?".to_owned();
-        let settings = Settings { service, wait, advice, ..Settings::of(socket) };
+        let settings = Settings { service, wait, advice, greeted: false, ..Settings::of(socket) };
         let (name, channel) = (name.to_owned(), Channel::new(socket, settings));
         Self { name, channel, socket: socket.to_owned(), timeout, namespace }
     }

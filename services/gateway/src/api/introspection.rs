@@ -42,10 +42,7 @@ impl introspection_server::Introspection for Introspection {
         let filters = request.into_inner().filters;
         // Before anybody is asked.
         berth_introspection::matching(Vec::new(), &filters)?;
-        let asked = self.upstreams.all().cloned().map(peers::parts);
-        let mut plugins = own();
-        plugins.extend(join_all(asked).await.into_iter().flatten());
-        let plugins = berth_introspection::matching(plugins, &filters)?;
+        let plugins = berth_introspection::matching(all(&self.upstreams).await, &filters)?;
         Ok(Response::new(PluginsResponse { plugins }))
     }
 
@@ -78,6 +75,19 @@ impl introspection_server::Introspection for Introspection {
         }
         Err(unknown)
     }
+}
+
+/// What the node is made of.
+pub(crate) async fn all(upstreams: &Upstreams) -> Vec<Plugin> {
+    let mut plugins = own();
+    plugins
+        .extend(join_all(upstreams.all().cloned().map(peers::parts)).await.into_iter().flatten());
+    plugins
+}
+
+/// What configurations call a plugin.
+pub(crate) fn uri(plugin: &Plugin) -> String {
+    format!("{}.{}", plugin.r#type, plugin.id)
 }
 
 /// What the gateway itself is made of.

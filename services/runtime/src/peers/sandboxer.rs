@@ -39,7 +39,7 @@ impl RemoteSandboxer {
         // So that what is said is that it is away, and not that it is slow.
         let wait = WAIT.min(timeout / 2);
         let advice = "is its process running?".to_owned();
-        let settings = Settings { service, wait, advice, ..Settings::of(socket) };
+        let settings = Settings { service, wait, advice, greeted: false, ..Settings::of(socket) };
         Self { name: own.to_owned(), channel: Channel::new(socket, settings), timeout }
     }
 

@@ -34,8 +34,9 @@ impl Transport {
         let path = bootstrap.socket();
         if bootstrap.is_grpc() {
             // One that is stuck may go on, and one that is gone is for our caller to see.
-            let (wait, silence) = (Duration::ZERO, Duration::MAX);
-            let channel = Channel::new(path, Settings { wait, silence, ..Settings::of(path) });
+            let (wait, silence, greeted) = (Duration::ZERO, Duration::MAX, false);
+            let settings = Settings { wait, silence, greeted, ..Settings::of(path) };
+            let channel = Channel::new(path, settings);
             let connected = channel.connect(Duration::ZERO).await;
             connected.map_err(|source| Error::Connect { path: path.to_owned(), source })?;
             return Ok(Self::Grpc(channel, ns.clone()));

@@ -33,6 +33,8 @@ pub struct Settings {
     pub publish_binary: PathBuf,
     /// Where shims put their sockets, if they can be told.
     pub socket_folder: Option<PathBuf>,
+    /// Variables for them, `NAME=VALUE`.
+    pub env: Vec<String>,
     /// Until a shim has answered its start.
     pub start_deadline: Duration,
     /// Whether shims log more.
@@ -124,6 +126,7 @@ impl Launcher {
         command.env("GOMAXPROCS", "2").env("MAX_SHIM_VERSION", "2");
         command.env("TTRPC_ADDRESS", ttrpc_address).env("GRPC_ADDRESS", address);
         command.env("NAMESPACE", ns.as_str());
+        command.envs(self.settings.env.iter().filter_map(|pair| pair.split_once('=')));
         // Those are between the supervisor and this process.
         for own in [berth_lifecycle::LIFELINE_FD, berth_lifecycle::READY_FD, "NOTIFY_SOCKET"] {
             command.env_remove(own);

@@ -3,16 +3,15 @@
 //! Read and written as files, both hierarchies.
 
 mod files;
-mod locate;
 mod oom;
 mod v1;
 mod v2;
 
 use std::path::{Path, PathBuf};
 
+use berth_cgroup::Place;
 use prost_types::Any;
 
-pub(crate) use locate::{join, of_process};
 pub(crate) use oom::{Memory, watch};
 
 use crate::Error;
@@ -27,6 +26,14 @@ pub(crate) enum Cgroup {
 }
 
 impl Cgroup {
+    /// Those of a process.
+    pub(crate) fn of_process(pid: i32) -> Result<Self, Error> {
+        Ok(match berth_cgroup::of_process(pid)? {
+            Place::V1(all) => Self::V1(all),
+            Place::V2(folder) => Self::V2(folder),
+        })
+    }
+
     /// What the container uses, as containerd's metrics message.
     pub(crate) fn metrics(&self) -> Any {
         match self {

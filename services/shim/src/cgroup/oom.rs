@@ -10,8 +10,8 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
+use super::Cgroup;
 use super::files::Pairs;
-use super::{Cgroup, locate};
 use crate::Error;
 use crate::tasks::lock;
 
@@ -33,7 +33,7 @@ pub(crate) fn watch(cgroup: &Cgroup) -> Result<Option<Memory>, Error> {
         Cgroup::V1(_) => register(folder).map(|(fd, file)| (fd, Some(file))).map_err(step())?,
         Cgroup::V2(_) => (notify(folder).map_err(step())?, None),
     };
-    debug_assert_eq!(control.is_none(), locate::unified());
+    debug_assert_eq!(control.is_none(), berth_cgroup::unified());
     // SAFETY: the descriptor is owned by the watch and never exchanged.
     let fd = unsafe { AsyncFd::register(fd) }.map_err(|error| step()(error.into()))?;
     let seen = Mutex::new(kills(folder));
@@ -103,6 +103,6 @@ fn notify(folder: &Path) -> std::io::Result<OwnedFd> {
 }
 
 fn kills(folder: &Path) -> u64 {
-    let name = if locate::unified() { "memory.events" } else { "memory.oom_control" };
+    let name = if berth_cgroup::unified() { "memory.events" } else { "memory.oom_control" };
     Pairs::read(folder, name).get("oom_kill")
 }

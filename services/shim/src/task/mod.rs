@@ -127,7 +127,7 @@ impl Shim {
     /// Finds the control group of a container's first process, and watches over its memory. One
     /// without a process, or of which that is gone, has none.
     fn watch_cgroup(self: &Arc<Self>, container: &Container, pid: i32) {
-        let Ok(cgroup) = cgroup::of_process(pid) else { return };
+        let Ok(cgroup) = Cgroup::of_process(pid) else { return };
         // Neither is set before: a container has one first process.
         if let Some(memory) = self.watch_memory(&container.id, &cgroup) {
             let _ = container.memory.set(memory);

@@ -1,25 +1,42 @@
 //! Where control groups are mounted, and which are a process's.
+//!
+//! Owns: finding and joining them, in both hierarchies. Must not know: what is measured or limited
+//! there.
+
+mod error;
 
 use std::path::{Path, PathBuf};
 
-use super::Cgroup;
-use crate::Error;
+pub use error::Error;
+
+/// The control groups of a process.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// One folder for each controller.
+    V1(Vec<(String, PathBuf)>),
+    /// One folder.
+    V2(PathBuf),
+}
 
 const ROOT: &str = "/sys/fs/cgroup";
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
 /// Whether there is only the second hierarchy.
-pub(super) fn unified() -> bool {
+#[must_use]
+pub fn unified() -> bool {
     rustix::fs::statfs(ROOT).is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC)
 }
 
 /// The control groups of a process.
-pub(crate) fn of_process(pid: i32) -> Result<Cgroup, Error> {
+///
+/// # Errors
+/// [`Error::Io`] when it is gone, [`Error::None`].
+pub fn of_process(pid: i32) -> Result<Place, Error> {
     let groups = fs_err::read_to_string(format!("/proc/{pid}/cgroup"))?;
     if unified() {
         let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
-        let path = path.ok_or(Error::State("the process has no control group"))?;
-        return Ok(Cgroup::V2(below(Path::new(ROOT), path)));
+        let path = path.ok_or(Error::None(pid))?;
+        return Ok(Place::V2(below(Path::new(ROOT), path)));
     }
     let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
     let mut found = Vec::new();
@@ -29,7 +46,7 @@ pub(crate) fn of_process(pid: i32) -> Result<Cgroup, Error> {
             found.push((controller.to_owned(), below(Path::new(folder), path)));
         }
     }
-    Ok(Cgroup::V1(found))
+    Ok(Place::V1(found))
 }
 
 fn below(folder: &Path, path: &str) -> PathBuf {
@@ -61,11 +78,14 @@ fn hierarchies(mounts: &str) -> impl Iterator<Item = (&str, &str, &str)> {
 }
 
 /// Moves a process into a control group that exists, given below the root of the hierarchies.
-pub(crate) fn join(pid: u32, path: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Io`].
+pub fn join(pid: u32, path: &str) -> Result<(), Error> {
     if unified() {
         let group = below(Path::new(ROOT), path);
         if !group.exists() {
-            return Err(Error::NoCgroup(path.to_owned()));
+            return Err(Error::NotFound(path.to_owned()));
         }
         return Ok(fs_err::write(group.join("cgroup.procs"), pid.to_string())?);
     }
@@ -74,12 +94,32 @@ pub(crate) fn join(pid: u32, path: &str) -> Result<(), Error> {
     // A group need not be in every hierarchy, but it has to be in one.
     let groups: Vec<_> = folders.filter(|folder| folder.exists()).collect();
     if groups.is_empty() {
-        return Err(Error::NoCgroup(path.to_owned()));
+        return Err(Error::NotFound(path.to_owned()));
     }
     for group in groups {
         fs_err::write(group.join("cgroup.procs"), pid.to_string())?;
     }
     Ok(())
+}
+
+/// As [`join`]; of the first hierarchies a group that is in none of them is made in all, as
+/// containerd does it for itself.
+///
+/// # Errors
+/// [`Error::NotFound`] in the second hierarchy, [`Error::Io`].
+pub fn join_or_make(pid: u32, path: &str) -> Result<(), Error> {
+    match join(pid, path) {
+        Err(Error::NotFound(_)) if !unified() => {}
+        joined => return joined,
+    }
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
+    for (controller, _, folder) in hierarchies(&mounts) {
+        // A group with a CPU set of its own takes nobody until it has CPUs: that of above will do.
+        if controller != "cpuset" {
+            fs_err::create_dir_all(below(Path::new(folder), path))?;
+        }
+    }
+    join(pid, path)
 }
 
 #[cfg(test)]
