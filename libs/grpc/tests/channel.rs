@@ -282,7 +282,9 @@ fn orphan() {
     let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
     let mut holder = std::process::Command::new("sleep");
     let holder = holder.arg("60").stdin(std::os::fd::OwnedFd::from(listener));
-    let holder = holder.stdout(std::process::Stdio::null()).spawn().unwrap();
+    // It has nothing else of ours, or who waits for our output waits for it.
+    let holder = holder.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let holder = holder.spawn().unwrap();
     println!("\nholds {}", holder.id());
 }
 
