@@ -277,6 +277,7 @@ const ORPHAN: &str = "BERTH_GRPC_TEST_ORPHAN";
 
 /// Not a test: a process that listens and ends, while a child of it has the socket.
 #[test]
+#[allow(clippy::zombie_processes, reason = "it outlives this process")]
 fn orphan() {
     let Ok(path) = std::env::var(ORPHAN) else { return };
     let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
