@@ -1,10 +1,15 @@
 //! Those who watch over a node: Debian's Prometheus and its tools, and whoever asks for health.
 
+mod deployed;
+mod domain;
+mod prometheus;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Image, Node, Registry, Session, Signal, program, until};
-use serde_json::Value;
+use berth_testkit::{Image, Node, Registry, Signal, program, until};
+
+use prometheus::Prometheus;
 
 /// A node that tells what it counts, and where.
 fn observed() -> Result<(Node, String)> {
@@ -38,31 +43,10 @@ fn what_is_told_is_as_prometheus_wants_it_and_prometheus_collects_it() -> Result
     }
     assert!(text.contains("code=\"NOT_FOUND\""), "{text}");
 
-    let folder = tempfile::tempdir()?;
-    let config = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: berth\n  static_configs: [{{targets: ['{address}']}}]\n"
-    );
-    let file = folder.path().join("prometheus.yml");
-    fs_err::write(&file, config)?;
-    let prometheus = program("prometheus")
-        .args([format!("--config.file={}", file.display())])
-        .args([format!("--storage.tsdb.path={}", folder.path().join("data").display())])
-        .args(["--web.listen-address=127.0.0.1:0"]);
-    let prometheus = Session::start(prometheus)?;
-    prometheus.expect("Server is ready")?;
-    let printed = prometheus.printed();
-    let listens =
-        printed.lines().find(|line| line.contains("Listening on")).context(printed.clone())?;
-    let (_, at) = listens.split_once("address=").context("where Prometheus listens")?;
-    let at = at.split_whitespace().next().unwrap_or_default();
-    let value = |query: &str| -> Result<Option<String>> {
-        let answer = get(&format!("http://{at}/api/v1/query?query={query}"))?;
-        let answer: Value = serde_json::from_str(&answer)?;
-        Ok(answer["data"]["result"][0]["value"][1].as_str().map(str::to_owned))
-    };
-    let collected = || matches!(value("sum(berth_up)"), Ok(Some(sum)) if sum == "3");
+    let prometheus = Prometheus::start(&address)?;
+    let collected = || matches!(prometheus.value("sum(berth_up)"), Ok(Some(sum)) if sum == "3");
     until("Prometheus has collected", Duration::from_secs(30), collected)?;
-    let started = value("sum(berth_grpc_calls_total%7Bmethod=~%22.*Tasks/Start%22%7D)")?;
+    let started = prometheus.value("sum(berth_grpc_calls_total{method=~\".*Tasks/Start\"})")?;
     assert_eq!(started.as_deref(), Some("1"));
     Ok(())
 }

@@ -1,0 +1,202 @@
+//! What a node counts of what it is for: images, containers, disk, events.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use berth_testkit::{Image, Node, Registry, Signal, program};
+
+use super::{get, observed};
+
+/// The value of a sample by its whole name and labels.
+fn value(text: &str, sample: &str) -> Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    let line = line.with_context(|| format!("{sample} is not in {text}"))?;
+    Ok(line.parse()?)
+}
+
+fn is_counted(text: &str, samples: &[(&str, f64)]) -> Result<()> {
+    for (sample, expected) in samples {
+        let found = value(text, sample)?;
+        anyhow::ensure!((found - expected).abs() < f64::EPSILON, "{sample} is {found}");
+    }
+    Ok(())
+}
+
+/// The names that are told, without those of parts of histograms.
+fn names(text: &str) -> BTreeSet<&str> {
+    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    help.filter_map(|line| line.split(' ').next()).collect()
+}
+
+/// A node that has pulled, pushed, run and collected.
+fn used(registry: &Registry) -> Result<(Node, String)> {
+    let image = Image::busybox()?.push(registry, "busybox:1")?;
+    let (node, address) = observed()?;
+    node.berth(&format!("pull -q {image}")).output()?.ok()?;
+    node.berth(&format!("pull -q {}", registry.reference("none:1"))).output()?.fails(1)?;
+    let other = registry.reference("other:1");
+    node.berth(&format!("tag {image} {other}")).output()?.ok()?;
+    node.berth(&format!("push -q {other}")).output()?.ok()?;
+    node.berth(&format!("run -d --name watched-one -m 64m --pids-limit 20 {image} sleep 600"))
+        .output()?
+        .ok()?;
+    node.berth(&format!("run -d --name watched-two {image} sleep 600")).output()?.ok()?;
+    node.berth("pause watched-two").output()?.ok()?;
+    node.berth("gc").output()?.ok()?;
+    Ok((node, address))
+}
+
+#[test]
+fn what_a_node_does_and_has_is_counted() -> Result<()> {
+    let registry = Registry::start()?;
+    let (node, address) = used(&registry)?;
+    let text = get(&format!("http://{address}/metrics"))?;
+    let checked = program("promtool").args(["check", "metrics"]).output_with(text.as_bytes())?;
+    assert_eq!((checked.code, checked.stdout.as_str()), (0, ""), "{checked}");
+    let own = "service=\"runtime\",namespace=\"default\"";
+    is_counted(
+        &text,
+        &[
+            (
+                "berth_transfer_seconds_count{service=\"distribution\",kind=\"pull\",outcome=\"ok\"}",
+                1.0,
+            ),
+            (
+                "berth_transfer_seconds_count{service=\"distribution\",kind=\"pull\",outcome=\"failed\"}",
+                1.0,
+            ),
+            (
+                "berth_transfer_seconds_count{service=\"distribution\",kind=\"push\",outcome=\"ok\"}",
+                1.0,
+            ),
+            (
+                "berth_transfer_stage_seconds_count{service=\"distribution\",stage=\"resolve\",outcome=\"failed\"}",
+                1.0,
+            ),
+            (
+                "berth_transfer_stage_seconds_count{service=\"distribution\",stage=\"unpack\",outcome=\"ok\"}",
+                1.0,
+            ),
+            ("berth_transfers_under_way{service=\"distribution\",kind=\"pull\"}", 0.0),
+            ("berth_images{service=\"distribution\",namespace=\"default\"}", 2.0),
+            ("berth_blobs{service=\"distribution\"}", 3.0),
+            ("berth_ingests{service=\"distribution\",state=\"open\"}", 0.0),
+            ("berth_layer_seconds_count{service=\"bundle\",outcome=\"ok\"}", 1.0),
+            (
+                "berth_snapshots{service=\"bundle\",snapshotter=\"overlayfs\",kind=\"committed\"}",
+                1.0,
+            ),
+            ("berth_snapshots{service=\"bundle\",snapshotter=\"overlayfs\",kind=\"active\"}", 2.0),
+            ("berth_shim_start_seconds_count{service=\"runtime\",outcome=\"ok\"}", 2.0),
+            (&format!("berth_containers{{{own}}}"), 2.0),
+            (&format!("berth_tasks{{{own},state=\"running\"}}"), 1.0),
+            (&format!("berth_tasks{{{own},state=\"paused\"}}"), 1.0),
+            (&format!("berth_container_pids{{{own},container=\"watched-one\"}}"), 1.0),
+            (&format!("berth_container_pids_limit{{{own},container=\"watched-one\"}}"), 20.0),
+            (
+                &format!("berth_container_memory_limit_bytes{{{own},container=\"watched-one\"}}"),
+                67_108_864.0,
+            ),
+            ("berth_container_usage_missing{service=\"runtime\"}", 0.0),
+            ("berth_scrape_up{service=\"runtime\",source=\"tasks\"}", 1.0),
+            ("berth_scrape_up{service=\"bundle\",source=\"snapshots\"}", 1.0),
+        ],
+    )?;
+    let host = registry.host();
+    for sample in [
+        format!("berth_registry_received_bytes_total{{service=\"distribution\",host=\"{host}\"}}"),
+        format!("berth_registry_sent_bytes_total{{service=\"distribution\",host=\"{host}\"}}"),
+        "berth_blobs_bytes{service=\"distribution\"}".into(),
+        "berth_snapshots_bytes{service=\"bundle\",snapshotter=\"overlayfs\"}".into(),
+        "berth_layers_unpacked_bytes_total{service=\"bundle\"}".into(),
+        "berth_gc_seconds_count{service=\"distribution\",outcome=\"ok\"}".into(),
+        "berth_store_commits_total{service=\"runtime\",outcome=\"kept\"}".into(),
+        "berth_store_flush_seconds_count{service=\"bundle\"}".into(),
+        "berth_events_published_total{service=\"runtime\"}".into(),
+        format!("berth_container_cpu_seconds_total{{{own},container=\"watched-one\"}}"),
+        format!("berth_container_memory_bytes{{{own},container=\"watched-two\"}}"),
+    ] {
+        assert!(value(&text, &sample)? > 0.0, "{sample} in {text}");
+    }
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = fs_err::read_to_string(page)?;
+    for name in names(&text) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/operations.md");
+    }
+    node.berth("rm -f watched-one watched-two").output()?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn containerds_names_are_told_too() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let (node, address) = observed()?;
+    node.berth(&format!("run -d --name watched-theirs -m 64m {image} sleep 600")).output()?.ok()?;
+    let text = get(&format!("http://{address}/v1/metrics"))?;
+    let call = "grpc_server_handled_total{grpc_code=\"OK\",grpc_service=\"containerd.services";
+    for (sample, expected) in [
+        (format!("{call}.tasks.v1.Tasks\",grpc_method=\"Create\",grpc_type=\"unary\"}}"), 1.0),
+        (
+            format!("{call}.transfer.v1.Transfer\",grpc_method=\"Transfer\",grpc_type=\"unary\"}}"),
+            1.0,
+        ),
+        (
+            "container_pids_current{container_id=\"watched-theirs\",namespace=\"default\"}".into(),
+            1.0,
+        ),
+    ] {
+        is_counted(&text, &[(&sample, expected)])?;
+    }
+    let version =
+        format!("{call}.version.v1.Version\",grpc_method=\"Version\",grpc_type=\"unary\"}}");
+    assert!(value(&text, &version)? >= 1.0);
+    assert!(text.contains("\ncontainerd_build_info_total{revision=\"berth-"), "{text}");
+    // The hierarchy decides over the name, as with containerd.
+    let of = "{container_id=\"watched-theirs\",namespace=\"default\"} 67108864";
+    let limits = ["container_memory_usage_limit_bytes"].map(|name| format!("\n{name}{of}\n"));
+    assert!(limits.iter().any(|limit| text.contains(limit)), "{text}");
+    assert!(!text.contains("berth.node") && !text.contains("\nberth_"), "{text}");
+    node.berth("rm -f watched-theirs").output()?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn shims_that_hang_hold_up_nobody_and_are_told() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let (node, address) = observed()?;
+    for name in ["watched-hung", "watched-well"] {
+        node.berth(&format!("run -d --name {name} {image} sleep 600")).output()?.ok()?;
+    }
+    let told = || get(&format!("http://{address}/metrics"));
+    let shims = node.shims();
+    let of = |shim: &&u32| {
+        let line = fs_err::read_to_string(format!("/proc/{shim}/cmdline")).unwrap_or_default();
+        line.contains("watched-hung")
+    };
+    let hung = shims.iter().find(of).context("the shim")?;
+    let hung = rustix::process::Pid::from_raw(i32::try_from(*hung)?).context("a number")?;
+    rustix::process::kill_process(hung, Signal::STOP)?;
+    let (began, text) = (Instant::now(), told()?);
+    let took = began.elapsed();
+    rustix::process::kill_process(hung, Signal::CONT)?;
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    let own = "service=\"runtime\",namespace=\"default\"";
+    is_counted(
+        &text,
+        &[
+            ("berth_up{service=\"runtime\"}", 1.0),
+            ("berth_container_usage_missing{service=\"runtime\"}", 1.0),
+            (&format!("berth_tasks{{{own},state=\"unknown\"}}"), 1.0),
+            (&format!("berth_tasks{{{own},state=\"running\"}}"), 1.0),
+            (&format!("berth_container_pids{{{own},container=\"watched-well\"}}"), 1.0),
+        ],
+    )?;
+    assert!(!text.contains("container=\"watched-hung\""), "{text}");
+    let text = told()?;
+    is_counted(&text, &[(&format!("berth_tasks{{{own},state=\"running\"}}"), 2.0)])?;
+    node.berth("rm -f watched-hung watched-well").output()?.ok()?;
+    Ok(())
+}
