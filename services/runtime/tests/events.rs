@@ -222,6 +222,29 @@ async fn what_happens_to_a_task_is_believed_of_shims_alone() {
     node.finish().await;
 }
 
+/// Some shims have a program publish for them, which finds the way of shims in its environment.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shim_has_a_program_publish_is_believed() {
+    let node = Node::start().await;
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_berth-runtime")).with_file_name("berth");
+    assert!(program.exists(), "build all programs first");
+    let pid = node.run(&shims()[0], "own", "exit 0").await;
+    let told = node.events_until("own", "exit own 0").await;
+    for (id, pid) in [("own", pid), ("another", 1)] {
+        let start = berth_proto::pack(&TaskStart { container_id: id.into(), pid });
+        let mut publish = berth_lifecycle::child::command(&program);
+        publish.env("TTRPC_ADDRESS", node.folder.path().join("run/berth.sock.ttrpc"));
+        publish.args(["--namespace", "test", "publish", "--topic", "/tasks/start"]);
+        let event = prost::Message::encode_to_vec(&start);
+        let ended = berth_lifecycle::child::output_with_input(publish, &event, SOON).await.unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    assert_eq!(node.events("own").await, told);
+    assert_eq!(node.events("another").await, ["start"]);
+    assert_eq!(node.delete("own").await.unwrap(), 0);
+    node.finish().await;
+}
+
 /// A shim is asked whether it has deleted its task, whoever says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_not_believed_while_the_shim_has_the_task() {
