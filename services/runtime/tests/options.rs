@@ -68,7 +68,8 @@ async fn mapped_mounts_are_refused_unless_the_runtime_says_that_it_has_them() {
             false => "",
         };
         assert!(refused.message().starts_with(&format!("{STEP}{why}")), "{shim}: {refused}");
-        assert!(!node.bundle("mapped").exists() && node.shims_of("mapped").is_empty());
+        assert!(!node.bundle("mapped").exists());
+        support::until("its shim is gone", || node.shims_of("mapped").is_empty()).await;
         if ours {
             let options = Some(pack(&maps_mounts(&node)));
             node.create_with("mapped", |request| request.options = options).await.unwrap();

@@ -103,9 +103,16 @@ async fn a_container_follows_its_restart_labels_over_a_kill() {
     let policy = ("policy", "unless-stopped");
     label(&node, "watched", &[("status", "running"), policy, ("loguri", &uri)]).await;
     until_status(&node, "watched", running).await;
+    // A first process that is killed at once has told nothing.
+    let ups = async |count: usize| {
+        let told = || std::fs::read_to_string(&log).is_ok_and(|told| told == "up\n".repeat(count));
+        support::until("it is up", told).await;
+    };
+    ups(1).await;
     let (ended, killed) = tokio::join!(node.wait("watched", ""), node.kill_task("watched", "", 9));
     assert!(ended.is_ok() && killed.is_ok());
     until_status(&node, "watched", running).await;
+    ups(2).await;
     node.kill_and_restart().await;
     until_status(&node, "watched", running).await;
     label(&node, "watched", &[("explicitly-stopped", "true")]).await;
@@ -115,6 +122,7 @@ async fn a_container_follows_its_restart_labels_over_a_kill() {
     assert_eq!(node.list().await, [("watched".to_owned(), stopped)]);
     label(&node, "watched", &[("explicitly-stopped", "false")]).await;
     until_status(&node, "watched", running).await;
+    ups(3).await;
     let request = containers::GetContainerRequest { id: "watched".into() };
     let record = node.containers().get(ns(request)).await.unwrap().into_inner();
     assert_eq!(record.container.unwrap().labels["containerd.io/restart.count"], "3");

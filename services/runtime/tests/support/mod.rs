@@ -27,6 +27,8 @@ use neighbours::Neighbours;
 /// The longest that anything here may take.
 pub const SOON: Duration = Duration::from_secs(20);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_berth-runtime");
+
 /// A running service.
 pub struct Node {
     pub folder: tempfile::TempDir,
@@ -93,12 +95,23 @@ impl Node {
     /// Kills the service with SIGKILL.
     pub async fn kill(&mut self) {
         self.process.kill().await.unwrap();
+        self.left().await;
+    }
+
+    /// Waits until nothing is left of a service that was killed: a child that it was just making has its
+    /// store and its socket until it is a program of its own.
+    async fn left(&self) {
+        let config = self.folder.path().join("berth.toml");
+        let config = config.to_string_lossy().into_owned();
+        let is_it = |line: &str| line.starts_with(PROGRAM) && line.contains(&config);
+        until("nothing is left of the service", || processes(is_it).is_empty()).await;
     }
 
     /// Waits for the service to end by itself.
     pub async fn died(&mut self) {
         let ended = tokio::time::timeout(SOON, self.process.wait()).await;
         ended.expect("it does not end").unwrap();
+        self.left().await;
     }
 
     /// Starts it again.
@@ -108,10 +121,6 @@ impl Node {
 
     /// Starts it again with variables in its environment.
     pub fn restart_with(&mut self, environment: &[(&str, String)]) {
-        // A child that the killed service was just making has its socket until it is a program of its
-        // own: a call that got there would break off.
-        // It may have been killed before it had one.
-        let _ = std::fs::remove_file(self.folder.path().join("run/runtime.sock"));
         self.process = spawn(self.folder.path(), environment);
         // A new connection: the old one may not have noticed yet that its peer is gone.
         self.channel = berth_grpc::channel(&self.folder.path().join("run/runtime.sock"));
@@ -247,16 +256,11 @@ impl Node {
     /// The shims' processes that were started for a task.
     pub fn shims_of(&self, id: &str) -> Vec<i32> {
         let own = self.folder.path().to_string_lossy().into_owned();
-        let is_one = |pid: &i32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        processes(|line| {
             line.contains("shim-runc")
                 && line.contains(&format!("-id {id} "))
                 && line.contains(&own)
-        };
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
-        pids.filter(is_one).collect()
+        })
     }
 
     /// Ends the service; nothing of it may be left.
@@ -272,6 +276,17 @@ impl Node {
         let left: Vec<_> = mounts.lines().filter(|line| line.contains(&own)).collect();
         assert!(left.is_empty(), "mounts are left: {left:?}");
     }
+}
+
+/// The processes whose command line is one of these.
+fn processes(is_one: impl Fn(&str) -> bool) -> Vec<i32> {
+    let line = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    pids.filter(|pid| is_one(&line(pid))).collect()
 }
 
 /// Sends a signal.
@@ -310,7 +325,7 @@ const SHIM: &str = "containerd-shim-runc-v2";
 pub const GRPC_SHIM: &str = "grpc-shim";
 
 fn spawn(folder: &Path, environment: &[(&str, String)]) -> tokio::process::Child {
-    let mut command = child::command(env!("CARGO_BIN_EXE_berth-runtime"));
+    let mut command = child::command(PROGRAM);
     let state = folder.join("run");
     command.arg("--config").arg(folder.join("berth.toml"));
     command.envs(environment.iter().map(|(name, value)| (name, value)));
