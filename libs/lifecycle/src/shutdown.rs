@@ -12,12 +12,14 @@ use crate::rest::rest;
 
 /// Listens for orders to end from now on. What it answers is done when there was one, with the reason:
 /// SIGTERM, SIGINT, or the closing of the supervisor's lifeline. It is to be called before a process
-/// does anything else: what it is told while it starts is then heard, and it drains. While it waits,
-/// the process lets memory go whenever it comes to rest.
+/// does anything else: what it is told while it starts is then heard, and it drains. What
+/// it allocates from then on comes from few heaps, and while it waits, it lets memory go whenever it
+/// comes to rest.
 ///
 /// # Errors
 /// [`Error::Signals`] or [`Error::Pipe`] when it could not be listened for.
 pub fn shutdown_signal() -> Result<impl Future<Output = Result<&'static str, Error>>, Error> {
+    berth_memory::few_arenas();
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let lifeline = inherited::take(LIFELINE_FD)?;

@@ -1,11 +1,24 @@
-//! Letting go of memory that a process at rest does not need.
+//! Holding no more memory than a process needs.
 //!
-//! Owns: how it is done. Must not know: when a process is at rest; `berth-lifecycle` does for the
-//! services, and the shim for itself.
+//! Owns: in how many heaps a process allocates, and how it lets go of what it does not need. Must not
+//! know: when a process is at rest; `berth-lifecycle` does for the services, and the shim for itself.
 //!
 //! Small on purpose: the shim links it, and there is one shim per container.
 
 use std::ffi::{CStr, c_int, c_void};
+
+/// How many heaps the threads of a process share.
+const ARENAS: c_int = 2;
+
+/// Has all threads allocate from two heaps. To be called before there are more than a few threads.
+///
+/// glibc makes one for each thread, up to eight for each core, and what one thread has freed another
+/// does not use: under 64 clients distribution held 28 MB so, and holds 17 MB in two heaps, at the same
+/// pace (each thread has a cache of its own before them).
+pub fn few_arenas() {
+    // SAFETY: glibc's own call; it locks what it changes.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+}
 
 /// Gives freed heap back to the system, and unmaps code and constants that were read from files.
 ///
