@@ -1,15 +1,20 @@
 //! Checkpoints in the content store, as a client without a lease makes them, over a collection and a
 //! kill of runtime. criu is stood in for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use berth_grpc::{Channel, with_namespace};
+use berth_grpc::{Channel, with_lease, with_namespace};
+use berth_proto::containerd::events::ContentCreate;
+use berth_proto::containerd::runc::v1::CheckpointOptions;
 use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::content::v1 as content;
+use berth_proto::containerd::services::events::v1::SubscribeRequest;
+use berth_proto::containerd::services::events::v1::events_client::EventsClient;
 use berth_proto::containerd::services::snapshots::v1 as snapshots;
 use berth_proto::containerd::services::tasks::v1 as tasks;
-use berth_proto::containerd::types::{Descriptor, Mount};
+use berth_proto::containerd::types::{Descriptor, Envelope, Mount};
 use berth_testkit::{saving_runc, until};
 use containers::containers_client::ContainersClient;
 use content::content_client::ContentClient;
@@ -21,6 +26,10 @@ use tonic::{Code, Request, Status};
 use crate::stage::Stage;
 
 const ID: &str = "checkpoint-one";
+const KINDS: [&str; 2] = [
+    "application/vnd.containerd.container.criu.checkpoint.criu.tar",
+    "application/vnd.containerd.container.checkpoint.config.v1+proto",
+];
 
 fn within<T>(message: T) -> Request<T> {
     with_namespace(message, &"default".parse().expect("a namespace"))
@@ -66,16 +75,33 @@ async fn create(
     Ok(TasksClient::new(channel.clone()).create(within(request)).await?.into_inner().pid)
 }
 
+/// What is told from now on of blobs that are made.
+async fn created(channel: &Channel) -> Result<tonic::Streaming<Envelope>> {
+    let filters = vec!["topic==\"/content/create\"".to_owned()];
+    let request = SubscribeRequest { filters };
+    Ok(EventsClient::new(channel.clone()).subscribe(request).await?.into_inner())
+}
+
+/// The media types of the next two blobs.
+async fn told(events: &mut tonic::Streaming<Envelope>) -> Result<Vec<String>> {
+    let mut kinds = Vec::new();
+    while kinds.len() < 2 {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.message()).await??;
+        let event = event.and_then(|envelope| envelope.event).context("an event")?;
+        let made = berth_proto::unpack::<ContentCreate>(&event).context("of a blob")??;
+        kinds.push(made.media_type);
+    }
+    Ok(kinds)
+}
+
 /// Saves the task and deletes it. The blobs are there after a collection.
 async fn save(stage: &Stage, channel: &Channel) -> Result<Descriptor> {
     let request = tasks::CheckpointTaskRequest { container_id: ID.into(), ..Default::default() };
+    let mut events = created(channel).await?;
     let saved = TasksClient::new(channel.clone()).checkpoint(within(request)).await?.into_inner();
     let kinds: Vec<_> = saved.descriptors.iter().map(|blob| blob.media_type.as_str()).collect();
-    let expected = [
-        "application/vnd.containerd.container.criu.checkpoint.criu.tar",
-        "application/vnd.containerd.container.checkpoint.config.v1+proto",
-    ];
-    ensure!(kinds == expected, "{kinds:?}");
+    ensure!(kinds == KINDS, "{kinds:?}");
+    ensure!(told(&mut events).await? == KINDS, "blobs of other types were told of");
     stage.ctr(&format!("images tag {} local/other:1", stage.image))?;
     stage.ctr("images rm --sync local/other:1")?;
     for blob in &saved.descriptors {
@@ -131,5 +157,66 @@ fn a_task_is_restored_from_the_content_store_over_a_kill() -> Result<()> {
     assert_eq!(restored, "first\n");
     stage.berth(&format!("rm -f {ID}"))?;
     assert_eq!(stage.node.shims(), Vec::<u32>::new());
+    Ok(())
+}
+
+/// Asks that the task be saved and end.
+async fn end(channel: &Channel, lease: &str) -> Result<Vec<Descriptor>, Status> {
+    let options = Some(berth_proto::pack(&CheckpointOptions { exit: true, ..Default::default() }));
+    let request =
+        tasks::CheckpointTaskRequest { container_id: ID.into(), options, ..Default::default() };
+    let mut request = within(request);
+    if !lease.is_empty() {
+        request = with_lease(request, lease).map_err(berth_grpc::status)?;
+    }
+    Ok(TasksClient::new(channel.clone()).checkpoint(request).await?.into_inner().descriptors)
+}
+
+/// The dumps that nothing but their folders holds.
+fn kept(stage: &Stage) -> Vec<PathBuf> {
+    let folder = stage.node.path("root/runtime/checkpoints/kept");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn a_checkpoint_that_a_task_ends_with_is_not_lost() -> Result<()> {
+    let stage = running()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let channel = berth_grpc::channel(&stage.node.address());
+    let refused = runtime.block_on(end(&channel, "no-such-lease")).unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+    let dumps = kept(&stage);
+    ensure!(dumps.len() == 1, "{dumps:?}");
+    let said = refused.message().contains(&*dumps[0].to_string_lossy());
+    ensure!(said, "{refused} does not name {dumps:?}");
+    stage.node.kill_service("berth-runtime")?;
+    until("runtime is back", Duration::from_secs(20), || {
+        stage.ctr("tasks ls").is_ok_and(|list| list.contains("STOPPED"))
+    })?;
+    assert_eq!(fs_err::read_to_string(dumps[0].join("state"))?, "first\n");
+    stage.berth(&format!("rm -f {ID}"))?;
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_that_a_task_ends_with_is_stored_over_a_restart() -> Result<()> {
+    let stage = running()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let channel = berth_grpc::channel(&stage.node.address());
+    fs_err::write(stage.node.path("hold"), "")?;
+    let saved = std::thread::scope(|scope| -> Result<_> {
+        let saving = scope.spawn(|| runtime.block_on(end(&channel, "")));
+        until("it is being dumped", Duration::from_secs(20), || stage.node.path("held").exists())?;
+        for service in ["berth-bundle", "berth-distribution"] {
+            stage.node.kill_service(service)?;
+        }
+        fs_err::remove_file(stage.node.path("hold"))?;
+        saving.join().map_err(|_| anyhow::anyhow!("it panicked"))?.context("save")
+    })?;
+    let kinds: Vec<_> = saved.iter().map(|blob| blob.media_type.as_str()).collect();
+    assert_eq!(kinds, KINDS);
+    assert_eq!(kept(&stage), Vec::<PathBuf>::new());
+    stage.berth(&format!("rm -f {ID}"))?;
     Ok(())
 }

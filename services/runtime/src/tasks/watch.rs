@@ -161,6 +161,9 @@ impl Tasks {
         let pid = task.life.first_pid();
         if pid != 0 {
             exit.pid = pid;
+        } else if i32::try_from(exit.pid).is_err() {
+            // Go shims say -1 where they find no number.
+            exit.pid = 0;
         }
         Ok(exit)
     }
