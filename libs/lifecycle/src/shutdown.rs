@@ -47,3 +47,16 @@ async fn closed(lifeline: Option<OwnedFd>) -> Result<(), Error> {
     while lifeline.read(&mut nothing).await.map_err(unusable)? > 0 {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_that_comes_before_anybody_waits_for_it_is_heard() {
+        let told = shutdown_signal().unwrap();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
+            .unwrap();
+        assert_eq!(told.await.unwrap(), "SIGTERM");
+    }
+}

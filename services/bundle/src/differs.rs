@@ -159,3 +159,57 @@ fn none() -> Error {
 fn is_for_the_next(answer: &Result<Descriptor, Error>) -> bool {
     matches!(answer, Err(error) if error.code() == Code::Unimplemented)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells who it is by the media type.
+    struct Named(&'static str);
+
+    impl Named {
+        fn answer(&self) -> Descriptor {
+            let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+            let (media_type, annotations) = (self.0.to_owned(), HashMap::new());
+            Descriptor { media_type, digest, size: 0, annotations }
+        }
+    }
+
+    impl Differ for Named {
+        fn apply<'a>(&'a self, _: &'a Apply) -> Work<'a, Descriptor> {
+            Box::pin(async { Ok(self.answer()) })
+        }
+
+        fn compare<'a>(&'a self, _: &'a Compare) -> Work<'a, Descriptor> {
+            Box::pin(async { Ok(self.answer()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_is_for_the_nodes_own_differ_alone() {
+        let differs = Differs::new(Arc::new(Named("own")), vec![Arc::new(Named("theirs"))], vec![]);
+        let namespace: Namespace = "n".parse().unwrap();
+        for (media_type, who) in [(CHECKPOINT, "own"), (crate::layer::TAR, "theirs")] {
+            let media_type = media_type.to_owned();
+            let apply = Apply {
+                namespace: namespace.clone(),
+                layer: Descriptor { media_type: media_type.clone(), ..Named("").answer() },
+                mounts: vec![],
+                payloads: Payloads::default(),
+                sync_fs: false,
+            };
+            assert_eq!(differs.apply(&apply).await.unwrap().media_type, who);
+            let compare = Compare {
+                namespace: namespace.clone(),
+                lease: None,
+                left: vec![],
+                right: vec![],
+                media_type,
+                reference: String::new(),
+                labels: Labels::default(),
+                latest: None,
+            };
+            assert_eq!(differs.compare(&compare).await.unwrap().media_type, who);
+        }
+    }
+}

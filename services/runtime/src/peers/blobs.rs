@@ -226,4 +226,24 @@ mod tests {
         assert_eq!(places, [(0, CHUNK), (chunk, CHUNK), (2 * chunk, 5), (2 * chunk + 5, 0)]);
         assert_eq!(sent[3].action, i32::from(WriteAction::Commit));
     }
+
+    #[tokio::test]
+    async fn a_call_is_repeated_while_its_service_is_away_and_not_for_ever() {
+        for (refusals, code, calls) in [
+            (0, tonic::Code::Unavailable, 1),
+            (2, tonic::Code::Unavailable, 3),
+            (9, tonic::Code::Unavailable, 3),
+            (9, tonic::Code::NotFound, 1),
+        ] {
+            let made = AtomicU64::new(0);
+            let answer = patiently(|| async {
+                match made.fetch_add(1, Ordering::Relaxed) < refusals {
+                    true => Err(tonic::Status::new(code, "no")),
+                    false => Ok(()),
+                }
+            });
+            assert_eq!(answer.await.is_ok(), refusals < 3, "{refusals} {code}");
+            assert_eq!(made.into_inner(), calls, "{refusals} {code}");
+        }
+    }
 }
