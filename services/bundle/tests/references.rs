@@ -151,6 +151,11 @@ async fn before_its_first_epoch_a_run_tells_all(node: &Node, s: &Snapshots, name
     let told: Vec<_> = pins.iter().map(|(_, kind, key)| (&**kind, &**key)).collect();
     let own = format!("snapshots/{name}");
     assert_eq!(told, [("content", "sha256:x"), ("content", "sha256:x"), (&*own, "k")]);
+    drop(pins);
+    let refers = labels(&[("containerd.io/gc.ref.mount", "m")]);
+    s.update(&caller(), name, "k", refers, vec![]).await.unwrap();
+    let pins = node.pins.0.lock().unwrap();
+    assert_eq!((&*pins[3].1, &*pins[3].2), ("mounts", "m"));
 }
 
 /// What only a flat lease keeps is relied on as a whole once it is used otherwise: the owners of what it

@@ -352,7 +352,10 @@ impl Shared {
     }
 
     fn is_there(&self, node: &NodeKey) -> Result<bool, Error> {
-        let Some(snapshotter) = node.1.strip_prefix("snapshots/") else { return Ok(false) };
+        let Some(snapshotter) = node.1.strip_prefix("snapshots/") else {
+            // An activation may be.
+            return Ok(gc::is_own(node));
+        };
         let place = (&*node.0, snapshotter, &*node.2);
         Ok(self.store.read(|txn| txn.get(&records::SNAPSHOTS, &place))?.is_some())
     }
