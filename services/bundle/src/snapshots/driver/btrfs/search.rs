@@ -35,6 +35,9 @@ const QUOTA_COUNTS: u32 = 242;
 const QUOTA_MASK: u64 = 7;
 const QUOTA_GOOD: u64 = 1;
 
+/// How many extents of a subvolume are remembered while it is counted: 4 MiB.
+const MOST: usize = 1 << 18;
+
 /// What a file takes at least that has its content in the tree, as stat(2) tells it.
 const BLOCK: u64 = 4096;
 
@@ -132,9 +135,9 @@ fn number(bytes: &[u8], at: usize) -> Option<u64> {
 pub(super) fn usage(path: &Path) -> Result<Usage> {
     let (fd, own) = (open(path)?, info(path)?);
     let (since, time) = own.taken.map_or((0, (0, 0)), |(made, time)| (made + 1, time));
-    let mut usage = Usage::default();
-    // Two pieces of one extent are one.
-    let mut seen = HashSet::new();
+    let counted = exclusive(&fd, own.id)?;
+    let mut usage = Usage { size: counted.unwrap_or(0), ..Usage::default() };
+    let mut extents = Extents::default();
     let files = ((ROOT, 0, 0), (u64::MAX - 256, u32::MAX, u64::MAX));
     search(&fd, OWN, files, since, |(_, kind, _), item| {
         // Of an inode the transaction that changed it, of an extent the one that wrote it.
@@ -145,13 +148,10 @@ pub(super) fn usage(path: &Path) -> Result<Usage> {
         match kind {
             // That a file was read is written down, too, but does not change it.
             INODE if changed_at(item).is_some_and(|at| at >= time) => usage.inodes += 1,
-            EXTENT => usage.size += extent(item, &mut seen),
+            EXTENT if counted.is_none() => usage.size += extents.new_bytes(item),
             _ => {}
         }
     })?;
-    if let Some(counted) = exclusive(&fd, own.id)? {
-        usage.size = counted;
-    }
     Ok(usage)
 }
 
@@ -161,18 +161,31 @@ fn changed_at(inode: &[u8]) -> Option<(u64, u32)> {
     Some((number(inode, 124)?, u32::from_le_bytes(nanoseconds)))
 }
 
-/// The bytes of an extent that was not seen before.
-fn extent(item: &[u8], seen: &mut HashSet<u64>) -> u64 {
-    const INLINE: u8 = 0;
-    let place = match item.get(20) {
-        Some(&INLINE) => return BLOCK,
-        _ => number(item, 21).unwrap_or(0),
-    };
-    match place {
-        // A hole.
-        0 => 0,
-        _ if seen.insert(place) => number(item, 29).unwrap_or(0),
-        _ => 0,
+/// The extents that were seen, by their place: two pieces of one are one.
+#[derive(Default)]
+struct Extents {
+    seen: HashSet<u64>,
+    last: u64,
+}
+
+impl Extents {
+    /// The bytes of the extent that an item names, if it was not seen before. A container makes as many
+    /// as it likes: of those that are not remembered pieces count once where they lie side by side.
+    fn new_bytes(&mut self, item: &[u8]) -> u64 {
+        const INLINE: u8 = 0;
+        let place = match item.get(20) {
+            Some(&INLINE) => return BLOCK,
+            _ => number(item, 21).unwrap_or(0),
+        };
+        // A hole, or more of the same.
+        if place == 0 || place == self.last || self.seen.contains(&place) {
+            return 0;
+        }
+        self.last = place;
+        if self.seen.len() < MOST {
+            self.seen.insert(place);
+        }
+        number(item, 29).unwrap_or(0)
     }
 }
 
