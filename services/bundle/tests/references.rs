@@ -147,11 +147,10 @@ async fn before_its_first_epoch_a_run_tells_all(node: &Node, s: &Snapshots, name
     let s = node.open().await;
     s.update(&caller(), name, "k", labels(&[REFERENCE]), vec![]).await.unwrap();
     // Also of what it changes: what that keeps it does not know.
-    let pins = node.pins.0.lock().unwrap();
+    let pins = node.pins.0.lock().unwrap().clone();
     let told: Vec<_> = pins.iter().map(|(_, kind, key)| (&**kind, &**key)).collect();
     let own = format!("snapshots/{name}");
     assert_eq!(told, [("content", "sha256:x"), ("content", "sha256:x"), (&*own, "k")]);
-    drop(pins);
     let refers = labels(&[("containerd.io/gc.ref.mount", "m")]);
     s.update(&caller(), name, "k", refers, vec![]).await.unwrap();
     let pins = node.pins.0.lock().unwrap();
