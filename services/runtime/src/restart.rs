@@ -12,6 +12,7 @@ use berth_errors::chain;
 use berth_ids::{Labels, Namespace};
 use berth_lifecycle::Tasks as Jobs;
 use futures::StreamExt;
+use tokio::time::timeout;
 
 use crate::containers::{Containers, Update};
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub use policy::{COUNT, STATUS};
 const LOG_URI: &str = "containerd.io/restart.loguri";
 /// Containers that are started or stopped at once.
 const AT_ONCE: usize = 8;
+/// How long a process may take to end by SIGKILL.
+const ENDS: Duration = Duration::from_secs(20);
 /// SIGKILL.
 const KILL: u32 = 9;
 
@@ -91,9 +94,10 @@ impl Monitor {
         if let Err(error) = self.tasks.kill(ns, id, "", KILL, true).await {
             // One that has ended cannot be killed, and need not be.
             tracing::debug!(id, error = chain(&error), "kill task");
-        } else {
-            self.tasks.wait(ns, id, "").await?;
+        } else if let Ok(ended) = timeout(ENDS, self.tasks.wait(ns, id, "")).await {
+            ended?;
         }
+        // What does not end is refused here, holds up no other container, and is looked at again.
         self.tasks.delete(ns, id).await?;
         Ok(())
     }
