@@ -6,8 +6,8 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use crate::error::meaning;
-use crate::options::{Parsed, describe};
+use crate::error::{describe, meaning};
+use crate::options::Parsed;
 use crate::{Error, Mount};
 
 /// One attempt's fixed parts, for its errors.

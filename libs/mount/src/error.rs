@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use berth_errors::{Code, Coded, code_of_io};
 
+use crate::Mount;
+
 /// A failed mount or unmount. Each message names the mount, the step and what the errno means.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -123,4 +125,13 @@ pub(crate) fn meaning(errno: rustix::io::Errno, kind: &str) -> String {
         _ => return errno.to_string(),
     };
     text.to_owned()
+}
+
+/// `overlay`, or `bind of /source`: how messages call a mount.
+pub(crate) fn describe(mount: &Mount) -> String {
+    if mount.source.is_empty() || mount.source == mount.kind {
+        mount.kind.clone()
+    } else {
+        format!("{} of {}", mount.kind, mount.source)
+    }
 }

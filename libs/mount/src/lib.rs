@@ -12,11 +12,13 @@ mod error;
 mod idmap;
 mod looped;
 mod loops;
+mod mapping;
 pub mod mountinfo;
 mod mounting;
 mod options;
 mod overlay;
 mod place;
+mod plain;
 mod temporary;
 mod unmounting;
 

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use rustix::mount::MountFlags;
-
-use crate::attempt::{Attempt, classic, set_bind_flags};
+use crate::attempt::{Attempt, set_bind_flags};
 use crate::options::{Parsed, parse};
 use crate::place::Place;
-use crate::{Error, Mount, erofs, idmap, looped, overlay};
+use crate::plain::mount_plain;
+use crate::{Error, Mount, idmap};
 
 /// Makes the mounts in order, each at `target` or, if it names one, at its own target below.
 ///
@@ -61,27 +60,4 @@ fn mount_one(place: &Place<'_>, parsed: &Parsed) -> Result<(), Error> {
             place.undo();
         }
     })
-}
-
-/// One mount without a bind's flags and its propagation, owners as they are. Answers whether it has
-/// its flags, or they are to be set as those of a bind.
-pub(crate) fn mount_plain(
-    attempt: &Attempt<'_>,
-    parsed: &Parsed,
-    at: &Path,
-) -> Result<bool, Error> {
-    let data = parsed.data.join(",");
-    if attempt.mount.kind == "overlay" && overlay::is_long(&data) {
-        overlay::mount_long(attempt, parsed, at)?;
-    } else if attempt.mount.kind == "erofs" && !parsed.remount {
-        erofs::mount(attempt, parsed, at)?;
-    } else if parsed.remount {
-        rustix::mount::mount_remount(at, parsed.flags.0, data)
-            .map_err(|e| attempt.error("remount", e))?;
-    } else if parsed.looped {
-        return looped::mount(attempt, parsed, at, &data);
-    } else {
-        classic(attempt, parsed, at, data)?;
-    }
-    Ok(!parsed.flags.0.contains(MountFlags::BIND))
 }

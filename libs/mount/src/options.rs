@@ -3,7 +3,8 @@
 use berth_errors::Code;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use crate::idmap::Mapping;
+use crate::error::describe;
+use crate::mapping::Mapping;
 use crate::{Error, Mount};
 
 /// Options after parsing.
@@ -130,15 +131,6 @@ pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
         }
     }
     Ok(parsed)
-}
-
-/// `overlay`, or `bind of /source`: how messages call a mount.
-pub(crate) fn describe(mount: &Mount) -> String {
-    if mount.source.is_empty() || mount.source == mount.kind {
-        mount.kind.clone()
-    } else {
-        format!("{} of {}", mount.kind, mount.source)
-    }
 }
 
 #[cfg(test)]
