@@ -256,7 +256,9 @@ fn registries_and_collections_follow_the_configuration() -> Result<()> {
 #[test]
 fn no_descriptor_is_inherited_by_accident() -> Result<()> {
     let node = Node::start()?;
-    node.berth("version").output()?.ok()?;
+    // Who answers has begun.
+    node.berth("ps").output()?.ok()?;
+    node.ctr("snapshots ls").output()?.ok()?;
     let mut pids = vec![node.berthd_pid()?];
     for service in ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"] {
         pids.push(node.service_pid(service)?);

@@ -40,13 +40,7 @@ pub fn notify_ready() -> Result<(), Error> {
 /// Takes the descriptor that `variable` names, closed on exec from now on. None when the variable
 /// is not set or the descriptor was taken before.
 pub(crate) fn take(variable: &'static str) -> Result<Option<OwnedFd>, Error> {
-    let Some(value) = env::var_os(variable) else { return Ok(None) };
-    let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "not a descriptor's number");
-    let number: RawFd = value
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .filter(|number| *number > 2)
-        .ok_or_else(|| unusable(variable, malformed()))?;
+    let Some(number) = named(variable)? else { return Ok(None) };
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     if taken.contains(&number) {
         return Ok(None);
@@ -58,6 +52,23 @@ pub(crate) fn take(variable: &'static str) -> Result<Option<OwnedFd>, Error> {
     taken.push(number);
     fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|errno| unusable(variable, errno.into()))?;
     Ok(Some(fd))
+}
+
+/// Keeps the ready pipe, which is taken later, from what this process starts until then.
+pub(crate) fn keep_ready() -> Result<(), Error> {
+    let Some(number) = named(READY_FD)? else { return Ok(()) };
+    is_pipe(number).map_err(|source| unusable(READY_FD, source))?;
+    // SAFETY: it is open (checked above), and borrowed for this one call.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    fcntl_setfd(fd, FdFlags::CLOEXEC).map_err(|errno| unusable(READY_FD, errno.into()))
+}
+
+/// The number that `variable` gives.
+fn named(variable: &'static str) -> Result<Option<RawFd>, Error> {
+    let Some(value) = env::var_os(variable) else { return Ok(None) };
+    let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "not a descriptor's number");
+    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
+    number.map(Some).ok_or_else(|| unusable(variable, malformed()))
 }
 
 fn is_pipe(number: RawFd) -> io::Result<()> {

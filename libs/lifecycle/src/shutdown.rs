@@ -23,6 +23,7 @@ pub fn shutdown_signal() -> Result<impl Future<Output = Result<&'static str, Err
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let lifeline = inherited::take(LIFELINE_FD)?;
+    inherited::keep_ready()?;
     Ok(async move {
         tokio::select! {
             () = rest() => std::future::pending().await,
