@@ -1,7 +1,5 @@
 //! From an image to a container, and from a container to a running task.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use berth_proto::containerd::services::containers::v1::{
     Container, CreateContainerRequest, GetContainerRequest, container::Runtime,
@@ -15,12 +13,11 @@ use berth_proto::containerd::services::tasks::v1::{CreateTaskRequest, StartReque
 use berth_proto::containerd::types::Mount;
 use berth_runtime_spec::{Options, SPEC_TYPE_URL, build};
 use prost_types::Any;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::client::{Client, Step};
 use crate::container::{LOG_LABEL, STOP_SIGNAL_LABEL};
 use crate::image::{self, Resolved};
+use crate::lease::hold;
 use crate::manifest::Platform;
 use crate::options::{Args, Pull};
 use crate::progress::Show;
@@ -30,9 +27,6 @@ use crate::{container, logs, reference, unpack};
 
 /// The runtime that containers are recorded with.
 const RUNTIME: &str = "io.containerd.runc.v2";
-
-/// When what a creation has made so far is collected should we die in the middle.
-const LEASE_FOR: Duration = Duration::from_secs(3600);
 
 /// Creates a container as typed; what was pulled and prepared for it is held meanwhile.
 pub async fn create(client: &Client, args: &Args) -> Result<Container> {
@@ -159,19 +153,6 @@ async fn refuse_taken(client: &Client, id: &str) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Makes a lease for the time of a creation.
-pub async fn hold(client: &Client) -> Result<String> {
-    let until = OffsetDateTime::now_utc() + LEASE_FOR;
-    let until = until.format(&Rfc3339).context("tell the time")?;
-    let request = leases::CreateRequest {
-        id: format!("berth-{}", uuid::Uuid::new_v4().simple()),
-        labels: [("containerd.io/gc.expire".to_owned(), until)].into(),
-    };
-    let id = request.id.clone();
-    let answer = client.leases().create(client.request(request)).await;
-    answer.step(|| "make a lease".to_owned()).map(|_| id)
 }
 
 fn random_name() -> String {

@@ -15,6 +15,7 @@ mod events;
 mod global;
 mod image;
 mod launch;
+mod lease;
 mod logs;
 mod manifest;
 mod options;

@@ -9,7 +9,7 @@ use berth_proto::containerd::types::Mount;
 use berth_runtime_spec::RootView;
 
 use crate::client::{Client, Step};
-use crate::launch::hold;
+use crate::lease::hold;
 
 /// What `look` makes of the root file system that mounts would make.
 ///

@@ -7,8 +7,8 @@ use berth_ids::Labels;
 use berth_store::Write;
 use tokio::sync::OwnedMutexGuard;
 
-use super::create::{adopt_child, checked_labels, validate_key};
-use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
+use super::create::{adopt_child, checked_labels};
+use super::records::{LeaseRow, Moment, Record, SNAPSHOTS, validate_key};
 use super::{Caller, Change, Entered, Kind, Shared, Snapshots, Usage, blocking};
 use crate::Error;
 

@@ -7,7 +7,7 @@ use berth_mount::Mount;
 use berth_store::Write;
 
 use super::mapping;
-use super::records::{LeaseRow, Moment, Record, SNAPSHOTS};
+use super::records::{LeaseRow, Moment, Record, SNAPSHOTS, validate_key};
 use super::{Caller, Change, Entered, Kind, REF_LABEL, Shared, Snapshots, blocking, node_kind};
 use crate::Error;
 
@@ -205,13 +205,4 @@ pub(super) fn checked_labels(mut labels: Labels) -> Result<Labels, Error> {
     validate_labels(&labels).map_err(Error::Labels)?;
     labels.retain(|_, value| !value.is_empty());
     Ok(labels)
-}
-
-/// A key has to be something.
-pub(super) fn validate_key(key: &str) -> Result<(), Error> {
-    if key.is_empty() {
-        let reason = "it must not be empty";
-        return Err(Error::Argument { what: "snapshot key", value: String::new(), reason });
-    }
-    Ok(())
 }

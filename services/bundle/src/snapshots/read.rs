@@ -6,9 +6,8 @@ use berth_ids::{Labels, validate_labels};
 use berth_mount::Mount;
 use berth_store::Read;
 
-use super::create::validate_key;
 use super::driver::Driver;
-use super::records::{Moment, Record, SNAPSHOTS};
+use super::records::{Moment, Record, SNAPSHOTS, validate_key};
 use super::{Caller, Info, Kind, Snapshots, Usage, blocking, node_kind};
 use crate::Error;
 

@@ -151,3 +151,12 @@ impl LeaseRow {
         Ok(txn.delete(&LEASES, &(namespace, lease, &*self.key()))?)
     }
 }
+
+/// A key has to be something.
+pub(super) fn validate_key(key: &str) -> Result<(), Error> {
+    if key.is_empty() {
+        let reason = "it must not be empty";
+        return Err(Error::Argument { what: "snapshot key", value: String::new(), reason });
+    }
+    Ok(())
+}

@@ -3,7 +3,6 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::overlay::is_supported;
 use crate::Error;
 
 /// The directories that a driver has below its root.
@@ -53,21 +52,4 @@ pub(super) fn make_private(root: &Path) -> Result<(), Error> {
     fs_err::create_dir_all(root)
         .and_then(|()| fs_err::set_permissions(root, mode))
         .map_err(|source| Error::File { step: "make directory", path: root.to_owned(), source })
-}
-
-/// Why overlayfs does not work there, if it does not. What has snapshots had it before: a disk that
-/// is full by now, with no room to try it, is not to hide them.
-pub(super) fn refuses_overlays(layout: &Layout) -> Result<Option<Error>, Error> {
-    if layout.is_used()? {
-        return Ok(None);
-    }
-    match is_supported(&layout.root) {
-        Ok(()) => Ok(None),
-        // The kernel's answer; anything else says nothing about overlays.
-        Err(why @ Error::Mount(berth_mount::Error::Mount { .. })) => {
-            tracing::warn!(error = berth_errors::chain(&why), "no overlayfs here");
-            Ok(Some(why))
-        }
-        Err(error) => Err(error),
-    }
 }

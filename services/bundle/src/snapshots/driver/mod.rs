@@ -28,9 +28,9 @@ use btrfs::Btrfs;
 use erofs::Erofs;
 pub(crate) use layout::Layout;
 pub(super) use layout::make;
-use layout::{make_private, refuses_overlays};
+use layout::make_private;
 use native::Native;
-use overlay::Overlay;
+use overlay::{Overlay, refuses_overlays};
 use place::Place;
 use shown::Shown;
 

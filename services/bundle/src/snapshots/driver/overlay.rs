@@ -195,11 +195,28 @@ pub(super) fn in_user_namespace() -> bool {
     !map.is_empty() && fields.nth(2) != Some("4294967295")
 }
 
+/// Why overlayfs does not work there, if it does not. What has snapshots had it before: a disk that
+/// is full by now, with no room to try it, is not to hide them.
+pub(super) fn refuses_overlays(layout: &Layout) -> Result<Option<Error>, Error> {
+    if layout.is_used()? {
+        return Ok(None);
+    }
+    match is_supported(&layout.root) {
+        Ok(()) => Ok(None),
+        // The kernel's answer; anything else says nothing about overlays.
+        Err(why @ Error::Mount(berth_mount::Error::Mount { .. })) => {
+            tracing::warn!(error = berth_errors::chain(&why), "no overlayfs here");
+            Ok(Some(why))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the file system below `root` carries overlays: it makes one and looks.
 ///
 /// # Errors
 /// What failed.
-pub(super) fn is_supported(root: &Path) -> Result<(), Error> {
+fn is_supported(root: &Path) -> Result<(), Error> {
     let probe = root.join("probe");
     let clear = || match fs_err::remove_dir_all(&probe) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
