@@ -1,6 +1,7 @@
 //! What can go wrong with a task, a child or a pipe of the supervisor.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_errors::{Code, Coded, code_of_io};
@@ -50,6 +51,34 @@ pub enum Error {
     /// The runtime ended before code in the blocking pool did.
     #[error("{0} was cut off because the process is ending: unavailable")]
     CutOff(&'static str),
+    /// A folder or file of the node could not be made or used.
+    #[error("{step} {path:?}: {source}")]
+    Folder {
+        /// What was being done.
+        step: &'static str,
+        /// The folder or file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The root is containerd's.
+    #[error(
+        "{database:?} is containerd's: berth keeps its own stores, choose another --root (images can be pulled or imported again)"
+    )]
+    ContainerdsRoot {
+        /// What was found.
+        database: PathBuf,
+    },
+    /// A berthd has the root, or its services do.
+    #[error(
+        "root {root:?} is in use by a berthd or by services that one started: stop it (fuser {lock:?}) or choose another --root"
+    )]
+    RootInUse {
+        /// The root.
+        root: PathBuf,
+        /// The lock that they hold.
+        lock: PathBuf,
+    },
     /// The signal handlers could not be installed.
     #[error("listen for signals: {0}")]
     Signals(#[source] io::Error),
@@ -65,6 +94,9 @@ pub enum Error {
         /// Why it cannot be used.
         source: io::Error,
     },
+    /// The socket on which systemd listens for this process cannot be used.
+    #[error("take the one socket that systemd listens on from descriptor 3: {0}")]
+    Activation(#[source] io::Error),
     /// systemd could not be told.
     #[error("tell systemd that the service is ready: {0}")]
     Notify(#[source] io::Error),
@@ -80,9 +112,13 @@ impl Coded for Error {
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::TooMuchOutput { .. } => Code::ResourceExhausted,
             Error::CutOff(_) => Code::Unavailable,
-            Error::Panicked(_) | Error::Signals(_) | Error::Pipe { .. } | Error::Notify(_) => {
-                Code::Internal
-            }
+            Error::Folder { source, .. } => code_of_io(source),
+            Error::ContainerdsRoot { .. } | Error::RootInUse { .. } => Code::FailedPrecondition,
+            Error::Panicked(_)
+            | Error::Signals(_)
+            | Error::Pipe { .. }
+            | Error::Activation(_)
+            | Error::Notify(_) => Code::Internal,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::Error;
+use crate::systemd::tell;
 
 /// Names the read end of the lifeline pipe.
 pub const LIFELINE_FD: &str = "BERTH_LIFELINE_FD";
@@ -31,25 +32,20 @@ pub fn notify_ready() -> Result<(), Error> {
             Err(errno) => return Err(unusable(READY_FD, errno.into())),
         }
     }
-    if env::var_os("NOTIFY_SOCKET").is_some() {
-        sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(Error::Notify)?;
-    }
-    Ok(())
+    tell("READY=1\n").map_err(Error::Notify)
 }
 
 /// Takes the descriptor that `variable` names, closed on exec from now on. None when the variable
 /// is not set or the descriptor was taken before.
 pub(crate) fn take(variable: &'static str) -> Result<Option<OwnedFd>, Error> {
     let Some(number) = named(variable)? else { return Ok(None) };
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if taken.contains(&number) {
+    if !claim(number) {
         return Ok(None);
     }
     is_pipe(number).map_err(|source| unusable(variable, source))?;
     // SAFETY: the descriptor is open (checked above) and the supervisor's contract is that it is
     // this process's to own; the list of taken ones makes sure that nobody else here owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    taken.push(number);
     fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|errno| unusable(variable, errno.into()))?;
     Ok(Some(fd))
 }
@@ -69,6 +65,16 @@ fn named(variable: &'static str) -> Result<Option<RawFd>, Error> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "not a descriptor's number");
     let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
     number.map(Some).ok_or_else(|| unusable(variable, malformed()))
+}
+
+/// Whether nobody has taken this descriptor yet; it is the caller's from then on.
+pub(crate) fn claim(number: RawFd) -> bool {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = !taken.contains(&number);
+    if free {
+        taken.push(number);
+    }
+    free
 }
 
 fn is_pipe(number: RawFd) -> io::Result<()> {

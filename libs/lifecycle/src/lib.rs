@@ -1,8 +1,9 @@
 //! How a process of berth lives: named tasks, shutdown, children, readiness.
 //!
 //! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
-//! service to the supervisor (lifeline, ready), the blocking pool's front door ([`blocking`]), and
-//! that a process at rest lets memory go.
+//! service to the supervisor (lifeline, ready), what it and systemd tell each other, the node's two
+//! folders ([`root`]), the blocking pool's front door ([`blocking`]), and that a process at rest lets
+//! memory go.
 //! Must not know: what any task or program does, nor any wire type.
 //!
 //! Environment, set by `berthd` for its children and by nobody else:
@@ -11,6 +12,9 @@
 //! |---|---|
 //! | `BERTH_LIFELINE_FD` | read end of a pipe; its closing is an order to end, as SIGTERM is |
 //! | `BERTH_READY_FD` | write end of a pipe; one byte is written when the service serves |
+//!
+//! By systemd, for a service that it starts: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`,
+//! `LISTEN_FDS`, `LISTEN_PID`. No program that a service starts gets any of them.
 
 mod blocking;
 pub mod child;
@@ -18,7 +22,9 @@ mod diagnose;
 mod error;
 mod inherited;
 mod rest;
+pub mod root;
 mod shutdown;
+mod systemd;
 mod tasks;
 
 pub use blocking::blocking;
@@ -26,4 +32,5 @@ pub use diagnose::describe_on_signal;
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, READY_FD, notify_ready};
 pub use shutdown::shutdown_signal;
+pub use systemd::{Reloading, SYSTEMDS, activated, reloading};
 pub use tasks::Tasks;

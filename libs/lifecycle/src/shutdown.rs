@@ -9,12 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::Error;
 use crate::inherited::{self, LIFELINE_FD};
 use crate::rest::rest;
+use crate::systemd;
 
 /// Listens for orders to end from now on. What it answers is done when there was one, with the reason:
 /// SIGTERM, SIGINT, or the closing of the supervisor's lifeline. It is to be called before a process
 /// does anything else: what it is told while it starts is then heard, and it drains. What
 /// it allocates from then on comes from few heaps, and while it waits, it lets memory go whenever it
-/// comes to rest.
+/// comes to rest, and gives systemd the signs of life that it wants.
 ///
 /// # Errors
 /// [`Error::Signals`] or [`Error::Pipe`] when it could not be listened for.
@@ -25,12 +26,15 @@ pub fn shutdown_signal() -> Result<impl Future<Output = Result<&'static str, Err
     let lifeline = inherited::take(LIFELINE_FD)?;
     inherited::keep_ready()?;
     Ok(async move {
-        tokio::select! {
+        let reason = tokio::select! {
             () = rest() => std::future::pending().await,
+            () = systemd::live() => std::future::pending().await,
             _ = terminate.recv() => Ok("SIGTERM"),
             _ = interrupt.recv() => Ok("SIGINT"),
             closed = closed(lifeline) => closed.map(|()| "the supervisor ended"),
-        }
+        };
+        systemd::stopping();
+        reason
     })
 }
 

@@ -65,6 +65,7 @@ impl Reload {
     }
 
     fn once(&mut self) {
+        let _told = berth_lifecycle::reloading();
         let newer = match self.args.load_all() {
             Ok(newer) => newer,
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use berth_lifecycle::root::without_supervisor;
 use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
@@ -28,6 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let loaded = args.load_all()?;
     let config = loaded.config.clone();
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
+    let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
     let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
     Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use berth_distribution::Served;
 use berth_distribution::live::APPLIES;
+use berth_lifecycle::root::without_supervisor;
 use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
@@ -30,6 +31,7 @@ async fn main() -> anyhow::Result<()> {
     let loaded = args.load_all()?;
     let config = Arc::new(loaded.config.clone());
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
+    let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
     let Served { store, live } = berth_distribution::serve(config, &tasks).await?;
     Reload::new(args, loaded, telemetry.levels(), READS)

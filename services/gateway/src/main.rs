@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use berth_config::Args;
+use berth_lifecycle::root::without_supervisor;
 use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
@@ -31,6 +32,7 @@ async fn main() -> anyhow::Result<()> {
     let loaded = args.load_all()?;
     let config = loaded.config.clone();
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
+    let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
     berth_gateway::required::check(&config, &tasks).await.context("start the gateway")?;
     berth_gateway::serve(&config, &tasks).context("start the gateway")?;

@@ -26,6 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let loaded = args.load_all()?;
     let config = loaded.config.clone();
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
+    let _root = berth_lifecycle::root::without_supervisor(&config.root, &config.state).await?;
     let jobs = berth_lifecycle::Tasks::new();
     let store = berth_runtime::serve(&config, &jobs).await?;
     Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &jobs);

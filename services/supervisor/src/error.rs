@@ -21,14 +21,6 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The root is containerd's.
-    #[error(
-        "{database:?} is containerd's: berth keeps its own stores, choose another --root (images can be pulled or imported again)"
-    )]
-    ContainerdsRoot {
-        /// What was found.
-        database: PathBuf,
-    },
     /// The control group cannot be joined.
     #[error("join control group {path:?} of `cgroup`")]
     Cgroup {
@@ -48,9 +40,9 @@ pub enum Error {
         /// The holder as it wrote itself down.
         pid: String,
     },
-    /// The services of an earlier supervisor have not ended.
+    /// Services of an earlier supervisor, or of none, have not ended.
     #[error(
-        "services of an earlier berthd on root {root:?} did not end within {waited:?}: end them (fuser {lock:?})"
+        "services of an earlier berthd, or units of their own, on root {root:?} did not end within {waited:?}: end them (fuser {lock:?})"
     )]
     OldServices {
         /// The root.
@@ -114,8 +106,7 @@ impl Coded for Error {
             | Error::OwnProgram(source)
             | Error::Pipe { source, .. }
             | Error::Child { source, .. } => code_of_io(source),
-            Error::ContainerdsRoot { .. }
-            | Error::Cgroup { .. }
+            Error::Cgroup { .. }
             | Error::RootInUse { .. }
             | Error::OldServices { .. }
             | Error::Refused { .. } => Code::FailedPrecondition,

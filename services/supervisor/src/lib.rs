@@ -9,7 +9,6 @@
 
 mod backoff;
 mod error;
-mod folders;
 mod keep;
 mod launch;
 mod lock;
@@ -21,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::{Args, Config, Loaded, Service};
-use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, notify_ready, root, shutdown_signal};
 use berth_telemetry::{Levels, Reload};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,8 +40,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Error> {
     let told = shutdown_signal()?;
     let config = &loaded.config.clone();
-    refuse_containerds(config)?;
-    folders::make(config)?;
+    root::make_folders(&config.root, &config.state)?;
     let _root = lock::root(config).await?;
     set_oom_score(config.oom_score);
     join_cgroup(&config.cgroup)?;
@@ -75,12 +73,6 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     }
     stop_in_order(kept).await;
     outcome.map(|_| ())
-}
-
-/// A root that containerd keeps its own things in is not ours.
-fn refuse_containerds(config: &Config) -> Result<(), Error> {
-    let database = config.root.join("io.containerd.metadata.v1.bolt/meta.db");
-    if database.exists() { Err(Error::ContainerdsRoot { database }) } else { Ok(()) }
 }
 
 /// What is started from here on inherits it. A machine that does not allow it is no reason not to

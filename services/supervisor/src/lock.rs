@@ -2,7 +2,7 @@
 //!
 //! `berthd.lock` is the supervisor's alone. `services.lock` is inherited by every service, so that
 //! it stays locked until the last one has ended, also when the supervisor was killed: a new one
-//! does not start a second generation on the same stores.
+//! does not start a second generation on the same stores. Services without a supervisor share it.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use berth_config::Config;
+use berth_lifecycle::root::SERVICES_LOCK;
 use fs_err::File;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -46,7 +47,7 @@ pub(crate) async fn root(config: &Config) -> Result<File, Error> {
 
 /// Waits for the services of an earlier supervisor to end, and locks for those of this one.
 pub(crate) async fn generation(config: &Config) -> Result<OwnedFd, Error> {
-    let path = config.root.join("services.lock");
+    let path = config.root.join(SERVICES_LOCK);
     let file = open(&path)?;
     let give_up = Instant::now() + DRAIN;
     let mut told = false;
@@ -56,7 +57,9 @@ pub(crate) async fn generation(config: &Config) -> Result<OwnedFd, Error> {
             return Err(Error::OldServices { root, lock: path, waited: DRAIN });
         }
         if !std::mem::replace(&mut told, true) {
-            tracing::info!("services of an earlier berthd are still ending, waiting for them");
+            tracing::info!(
+                "services of an earlier berthd, or without one, have the root: waiting for their end"
+            );
         }
         sleep(LOOK_AGAIN).await;
     }
@@ -64,13 +67,8 @@ pub(crate) async fn generation(config: &Config) -> Result<OwnedFd, Error> {
 }
 
 fn open(path: &Path) -> Result<File, Error> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|source| Error::Folder { step: "open", path: path.to_owned(), source })
+    let failed = |source| Error::Folder { step: "open", path: path.to_owned(), source };
+    berth_lifecycle::root::open_lock(path).map_err(failed)
 }
 
 fn try_lock(file: &File, path: &Path) -> Result<bool, Error> {

@@ -127,8 +127,9 @@ impl Launcher {
         command.env("TTRPC_ADDRESS", ttrpc_address).env("GRPC_ADDRESS", address);
         command.env("NAMESPACE", ns.as_str());
         command.envs(self.settings.env.iter().filter_map(|pair| pair.split_once('=')));
-        // Those are between the supervisor and this process.
-        for own in [berth_lifecycle::LIFELINE_FD, berth_lifecycle::READY_FD, "NOTIFY_SOCKET"] {
+        // Those are between this process and who started it, also when the configuration sets them.
+        let own = [berth_lifecycle::LIFELINE_FD, berth_lifecycle::READY_FD];
+        for own in own.into_iter().chain(berth_lifecycle::SYSTEMDS) {
             command.env_remove(own);
         }
         command
