@@ -25,6 +25,19 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// systemd listens somewhere else.
+    #[error(
+        "systemd listens on {listens} for the gateway, and `address` is {address:?}: set one of them (ListenStream=, --address) as the other"
+    )]
+    Elsewhere {
+        /// What systemd passed.
+        listens: String,
+        /// As configured.
+        address: PathBuf,
+    },
+    /// What systemd passed cannot be used.
+    #[error(transparent)]
+    Lifecycle(#[from] berth_lifecycle::Error),
     /// The address for clients over TCP.
     #[error("listen on gateway.tcp.address {address:?}")]
     Tcp {
@@ -88,9 +101,11 @@ impl Coded for Error {
             | Self::Tcp { source, .. }
             | Self::Observers { source, .. }
             | Self::PidNamespace { source, .. } => berth_errors::code_of_io(source),
-            Self::Certificate { .. } | Self::Required { .. } | Self::NotIncluded(_) => {
-                Code::FailedPrecondition
-            }
+            Self::Certificate { .. }
+            | Self::Elsewhere { .. }
+            | Self::Required { .. }
+            | Self::NotIncluded(_) => Code::FailedPrecondition,
+            Self::Lifecycle(error) => error.code(),
             Self::Grpc(error) => error.code(),
             Self::Filter(error) => error.code(),
         }

@@ -50,7 +50,7 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
     let wait = *gateway.wait;
     let upstreams = Upstreams::new(|service| config.socket(service), wait, tasks);
     let own = Own::new(&upstreams, tasks)?;
-    let listener = listen::bind(&config.address, gateway.uid, gateway.gid, gateway.mode)?;
+    let listener = listen::listen(config)?;
     if !config.metrics.address.is_empty() {
         let observers = observe::Observers::bind(&config.metrics.address, upstreams.clone())?;
         tracing::info!(address = ?observers.address(), "metrics and health");
