@@ -2,7 +2,8 @@
 
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
-            strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu
+            strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu \
+            systemd docker-compose
 PREFIX   ?= /usr/local
 PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
@@ -41,11 +42,11 @@ bench: setup ## criterion benches of the hot paths
 compare: build ## berth beside Debian's containerd, in turns: times, ratios, memory (needs root; some minutes)
 	"$(TARGET)/release/berth-measure" $(SECTIONS)
 
-install: build ## install the binaries, the unit and the documented configuration
+install: build ## install the binaries, the units and the documented configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system
 	install -m 0755 $(addprefix $(TARGET)/release/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin
 	test -e $(DESTDIR)/etc/berth/berth.toml || install -m 0644 deploy/berth.toml $(DESTDIR)/etc/berth/berth.toml
-	install -m 0644 deploy/berth.service $(DESTDIR)/etc/systemd/system
+	install -m 0644 deploy/berth.service $(wildcard deploy/systemd/*) $(DESTDIR)/etc/systemd/system
 
 run: build ## run the bundle in the foreground on its default folders
 	"$(TARGET)/release/berthd"

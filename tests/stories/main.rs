@@ -25,4 +25,5 @@ mod shell;
 mod snapshotters;
 mod stage;
 mod supervisor;
+mod units;
 mod wire;
