@@ -10,6 +10,7 @@ mod cli;
 mod compatibility;
 mod ctr;
 mod daemon;
+mod deployment;
 mod disks;
 mod docker;
 mod docs;
