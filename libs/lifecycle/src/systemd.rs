@@ -136,3 +136,19 @@ fn passed() -> io::Result<Option<UnixListener>> {
     // SAFETY: it is open, and ours by the protocol; `claim` makes sure that nobody else here owns it.
     Ok(Some(unsafe { UnixListener::from_raw_fd(FIRST) }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn sockets_are_named_by_paths_and_by_names_without_one() {
+        let of = |name: &str| address(OsStr::new(name));
+        let path = of("/run/systemd/notify").unwrap();
+        assert_eq!(path.as_pathname().unwrap(), "/run/systemd/notify");
+        assert_eq!(of("@notify").unwrap().as_abstract_name().unwrap(), b"notify");
+        assert!(of(&"x".repeat(200)).is_err());
+    }
+}

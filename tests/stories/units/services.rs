@@ -20,7 +20,7 @@ impl Waiting {
         Ok(Self(asked))
     }
 
-    fn is_answered(mut self) -> Result<()> {
+    fn answered(mut self) -> Result<()> {
         let mut ended = None;
         until("the client is answered", SOON, || {
             ended = self.0.try_wait().ok().flatten();
@@ -95,7 +95,7 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
     // Nobody is there yet but the socket.
     let early = Waiting::ask(&machine)?;
     let mut services = start_all(&machine)?;
-    early.is_answered()?;
+    early.answered()?;
     machine.berth(&format!("run -d --name units-steady {image} sleep 600"))?.output()?.ok()?;
     is_alive(&machine, "units-steady")?;
     for service in &services {
@@ -103,14 +103,13 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
     }
     reloads(&machine, &services)?;
 
-    for dead in 0..services.len() {
-        let service = services[dead].service;
-        services[dead].signal(Signal::KILL)?;
-        assert_eq!(services[dead].ended()?, None);
+    for running in &mut services {
+        running.signal(Signal::KILL)?;
+        assert_eq!(running.ended()?, None);
         let waiting = Waiting::ask(&machine)?;
-        services[dead] = machine.start(service)?;
-        services[dead].tells("READY=1\n")?;
-        waiting.is_answered()?;
+        *running = machine.start(running.service)?;
+        running.tells("READY=1\n")?;
+        waiting.answered()?;
         is_alive(&machine, "units-steady")?;
     }
     let run = machine.berth(&format!("run --rm --name units-brief {image} echo new"))?;
