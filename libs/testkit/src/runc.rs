@@ -7,7 +7,7 @@ use anyhow::Result;
 
 /// Writes a program there that does all as runc does, but saves a container's file `/state`, and
 /// restores a container by running it anew with that as `/restored`. Each call is noted in `calls`
-/// beside it.
+/// beside it. While there is a file `hold` beside it both wait, and make a file `held`.
 ///
 /// # Errors
 /// When it cannot be written.

@@ -46,6 +46,9 @@ pub enum Error {
     /// What runs in the container is being written to a checkpoint, which may take minutes.
     #[error("container {0} is being checkpointed, try again when that has ended: unavailable")]
     Dumping(String),
+    /// What ran in the container is being restored from a checkpoint, which may take minutes.
+    #[error("container {0} is being restored, try again when that has ended: unavailable")]
+    Restoring(String),
     /// The container has no process of that identifier yet.
     #[error("container {0} init process is not running: failed precondition")]
     InitExited(String),
@@ -125,7 +128,7 @@ impl Coded for Error {
                 Code::FailedPrecondition
             }
             Error::Runtime { .. } | Error::Transition(_) => Code::Unknown,
-            Error::Dumping(_) => Code::Unavailable,
+            Error::Dumping(_) | Error::Restoring(_) => Code::Unavailable,
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::Io { source, .. } => berth_errors::code_of_io(source),

@@ -144,6 +144,49 @@ async fn nothing_waits_until_a_dump_is_written() {
 }
 
 #[tokio::test]
+async fn nothing_waits_until_a_restore_has_ended() {
+    let node = Node::new();
+    let saved = node.path("saved");
+    std::fs::create_dir(&saved).unwrap();
+    std::fs::write(saved.join("state"), "first\n").unwrap();
+    std::fs::write(saved.join("pages-1.img"), vec![0; 3_000_000]).unwrap();
+    let path = saved.to_string_lossy().into_owned();
+    let shim = restoring(&node, "ck7", "exec sleep 1000", &path).await;
+    shim.create(Io::default()).await;
+    let (hold, held) = (node.path("saving/hold"), node.path("saving/held"));
+    std::fs::write(&hold, "").unwrap();
+    let meanwhile = async {
+        eventually("it is being restored", || held.exists()).await;
+        let id = || shim.id.clone();
+        let update = wire::UpdateTaskRequest { id: id(), ..Default::default() };
+        let refused: [Result<(), Error>; 6] = [
+            shim.call("Pause", &wire::PauseRequest { id: id() }).await,
+            shim.call("Resume", &wire::ResumeRequest { id: id() }).await,
+            shim.call("Update", &update).await,
+            save(&shim, &path, &CheckpointOptions::default()).await,
+            shim.start("").await.map(drop),
+            shim.delete("").await.map(drop),
+        ];
+        for refused in refused {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+            assert!(refused.to_string().contains("ck7 is being restored"), "{refused}");
+        }
+        assert_eq!(shim.state("").await.status(), Status::Created);
+        std::fs::remove_file(&hold).unwrap();
+    };
+    let (started, ()) = tokio::join!(shim.start(""), meanwhile);
+    assert_ne!(started.unwrap(), 0);
+    assert_eq!(shim.state("").await.status(), Status::Running);
+    // They are served again.
+    let _: () = shim.call("Pause", &wire::PauseRequest { id: shim.id.clone() }).await.unwrap();
+    let _: () = shim.call("Resume", &wire::ResumeRequest { id: shim.id.clone() }).await.unwrap();
+    shim.kill("", 9, false).await.unwrap();
+    assert_eq!(shim.wait("").await, 137);
+    shim.finish().await;
+}
+
+#[tokio::test]
 async fn nothing_is_added_to_one_that_awaits_its_restore() {
     let node = Node::new();
     let none = node.path("none").to_string_lossy().into_owned();

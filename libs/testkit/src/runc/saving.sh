@@ -2,7 +2,7 @@
 # runc, but for checkpoint and restore, for machines whose kernel criu cannot run on. A checkpoint
 # keeps the file /state of a container; a restore runs the container anew, with that as /restored.
 # What it was asked for is noted beside this program, in calls. While there is a file hold beside it
-# a checkpoint waits, and makes a file held.
+# a checkpoint or a restore waits, and makes a file held.
 echo "$*" >>"$(dirname "$0")/calls"
 while :; do
   case $1 in
@@ -30,15 +30,19 @@ fail() {
   echo "$verb: $*" >&2
   exit 1
 }
+hold() {
+  while [ -e "$(dirname "$0")/hold" ]; do : >"$(dirname "$0")/held" && sleep 0.05; done
+}
 if [ $verb = checkpoint ]; then
   bundle=$(runc $global state "$1" | sed -n 's/.*"bundle": "\(.*\)".*/\1/p')
   mkdir -p "$image" "$work"
   echo "dumped $1" >"$work/dump.log"
-  while [ -e "$(dirname "$0")/hold" ]; do : >"$(dirname "$0")/held" && sleep 0.05; done
+  hold
   cp "$bundle/rootfs/state" "$image/state" || fail "no state"
   head -c 3000000 /dev/zero >"$image/pages-1.img"
   [ -n "$leave" ] || runc $global delete --force "$1"
 else
+  hold
   [ "$(wc -c <"$image/pages-1.img")" = 3000000 ] || fail "no pages"
   cp "$image/state" "$bundle/rootfs/restored" || fail "no state"
   exec runc $global run --detach --no-subreaper --bundle "$bundle" $run "$1"

@@ -31,7 +31,8 @@ pub(crate) struct Container {
     /// Its other processes do not end with the first of themselves.
     pub kill_all: bool,
     pub children: Arc<Children>,
-    /// One change of the container as a whole at a time.
+    /// One change of the container as a whole at a time. A restore, which may take minutes, has let
+    /// go of it: while it goes on `starting` is set in the first process.
     pub changing: tokio::sync::Mutex<()>,
     /// Held by changes, and by a dump, which goes on after others are let in again.
     pub dumping: tokio::sync::Mutex<()>,
@@ -116,11 +117,25 @@ impl Container {
     /// The right to change the container as a whole, once nobody else does.
     ///
     /// # Errors
-    /// [`Error::Dumping`] while a checkpoint is being written.
+    /// [`Error::Dumping`] while a checkpoint is being written, [`Error::Restoring`] while it is being
+    /// restored.
     pub(crate) async fn change(&self) -> Result<Change<'_>, Error> {
-        let changing = self.changing.lock().await;
+        let changing = self.unless_restoring().await?;
         let dumping = self.dumping.try_lock().map_err(|_| Error::Dumping(self.id.clone()))?;
         Ok(Change { _changing: changing, dumping })
+    }
+
+    /// The right to change more than what a dump leaves alone.
+    ///
+    /// # Errors
+    /// [`Error::Restoring`] while it is being restored.
+    pub(super) async fn unless_restoring(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        let changing = self.changing.lock().await;
+        // Any other start holds what we have now.
+        match self.inner().init.starting {
+            true => Err(Error::Restoring(self.id.clone())),
+            false => Ok(changing),
+        }
     }
 
     pub(crate) fn running(&self) -> bool {

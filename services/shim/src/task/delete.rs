@@ -29,7 +29,7 @@ impl Shim {
     }
 
     async fn delete_init(&self, container: &Arc<Container>) -> Result<Ended, Error> {
-        let _changing = container.changing.lock().await;
+        let _changing = container.unless_restoring().await?;
         // Somebody else may have deleted it meanwhile.
         self.container(&container.id)?;
         let (phase, streams) = {

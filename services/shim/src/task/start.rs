@@ -28,7 +28,7 @@ impl Shim {
     }
 
     async fn start_init(self: &Arc<Self>, container: &Arc<Container>) -> Result<i32, Error> {
-        let _changing = container.changing.lock().await;
+        let changing = container.unless_restoring().await?;
         let pid = {
             let mut inner = container.inner();
             match inner.state() {
@@ -41,6 +41,8 @@ impl Shim {
             inner.init.pid
         };
         let learning = container.restore.is_some().then(|| self.children.learning());
+        // Whatever else is asked for while it is restored is refused, and need not wait for that.
+        let _changing = learning.is_none().then_some(changing);
         let started = self.run_init(container, pid).await;
         let held = {
             let mut inner = container.inner();
