@@ -132,13 +132,13 @@ async fn what_had_not_been_read_at_a_kill_is_read_from_the_next_run() {
 async fn a_life_that_was_told_by_three_runs_is_read_in_order() {
     let mut node = Node::start().await;
     let first = next(&mut subscribe(&node, from_start()).await).await;
-    node.run(&shims()[0], "c", "sleep 1000").await;
-    written_down(&node, "c", "Started").await;
+    node.run(&shims()[0], "lived", "sleep 1000").await;
+    written_down(&node, "lived", "Started").await;
     node.kill_and_restart().await;
-    node.kill_task("c", "", 9).await.unwrap();
-    written_down(&node, "c", "Exited").await;
+    node.kill_task("lived", "", 9).await.unwrap();
+    written_down(&node, "lived", "Exited").await;
     node.kill_and_restart().await;
-    node.delete("c").await.unwrap();
+    node.delete("lived").await.unwrap();
     let mut stream = subscribe(&node, back(&first)).await;
     let read = read_until(&mut stream, "/tasks/delete").await;
     let told: Vec<_> = read.iter().map(|event| (event.topic.as_str(), event.seq)).collect();
@@ -228,9 +228,9 @@ async fn what_a_shim_has_a_program_publish_is_believed() {
     let node = Node::start().await;
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_berth-runtime")).with_file_name("berth");
     assert!(program.exists(), "build all programs first");
-    let pid = node.run(&shims()[0], "own", "exit 0").await;
-    let told = node.events_until("own", "exit own 0").await;
-    for (id, pid) in [("own", pid), ("another", 1)] {
+    let pid = node.run(&shims()[0], "whose", "exit 0").await;
+    let told = node.events_until("whose", "exit whose 0").await;
+    for (id, pid) in [("whose", pid), ("another", 1)] {
         let start = berth_proto::pack(&TaskStart { container_id: id.into(), pid });
         let mut publish = berth_lifecycle::child::command(&program);
         publish.env("TTRPC_ADDRESS", node.folder.path().join("run/berth.sock.ttrpc"));
@@ -239,9 +239,9 @@ async fn what_a_shim_has_a_program_publish_is_believed() {
         let ended = berth_lifecycle::child::output_with_input(publish, &event, SOON).await.unwrap();
         assert!(ended.status.success(), "{ended:?}");
     }
-    assert_eq!(node.events("own").await, told);
+    assert_eq!(node.events("whose").await, told);
     assert_eq!(node.events("another").await, ["start"]);
-    assert_eq!(node.delete("own").await.unwrap(), 0);
+    assert_eq!(node.delete("whose").await.unwrap(), 0);
     node.finish().await;
 }
 

@@ -33,7 +33,7 @@ async fn a_namespace_has_the_sandboxes_that_are_there_or_being_made() {
     let (ours, theirs) = two("20s").await;
     let here = ours_of(&ours, "pxn1");
     assert_eq!(counted(&ours).await, 0);
-    theirs.signal(libc::SIGSTOP);
+    theirs.stop().await;
     let making = here.clone();
     let making = Tasks::new().spawn("make", async move { making.create().await });
     // It has no record. Nobody waits for a controller that hangs, and its name is seen.
@@ -47,7 +47,7 @@ async fn a_namespace_has_the_sandboxes_that_are_there_or_being_made() {
     assert_eq!(late.code(), Code::Unavailable, "{late}");
     assert_eq!(counted(&ours).await, 1);
     fence(&ours, false).await;
-    theirs.signal(libc::SIGCONT);
+    theirs.go_on();
     making.await.unwrap().unwrap();
     assert_eq!(counted(&ours).await, 1);
     here.start().await.unwrap();
@@ -69,13 +69,14 @@ async fn a_namespace_has_the_sandboxes_that_are_there_or_being_made() {
 /// The wait for the earlier one is still being tried when the name is given again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_an_earlier_sandbox_is_none_of_a_later_one_of_its_name() {
-    let (ours, mut theirs) = two("2s").await;
+    let (ours, mut theirs) = two("20s").await;
     let here = ours_of(&ours, "pxn3");
     here.create().await.unwrap();
     here.start().await.unwrap();
-    let first = here.clone();
-    let first = Tasks::new().spawn("wait", async move { first.wait().await });
+    let first = waited(&here).await;
     let shim = theirs.shim_pid("pxn3");
+    // Otherwise it would ask for the end while theirs is finding that out, and be told.
+    ours.stop().await;
     theirs.kill().await;
     signal(shim, libc::SIGKILL);
     theirs.restart();
@@ -85,10 +86,10 @@ async fn the_end_of_an_earlier_sandbox_is_none_of_a_later_one_of_its_name() {
     while !gone().await {
         assert!(tokio::time::Instant::now() < end, "its shim's death is not seen");
     }
+    ours.go_on();
     here.create().await.unwrap();
     here.start().await.unwrap();
-    let second = here.clone();
-    let second = Tasks::new().spawn("wait", async move { second.wait().await });
+    let second = waited(&here).await;
     // Nobody knows any more how the first ended.
     assert_eq!(ended(first).await, 255);
     assert_eq!(here.status().await.unwrap().state, "SANDBOX_READY");
@@ -103,17 +104,32 @@ async fn the_end_of_an_earlier_sandbox_is_none_of_a_later_one_of_its_name() {
     theirs.finish().await;
 }
 
-type Waited = berth_proto::containerd::services::sandbox::v1::ControllerWaitResponse;
+type Waited = tokio::task::JoinHandle<
+    Result<berth_proto::containerd::services::sandbox::v1::ControllerWaitResponse, tonic::Status>,
+>;
+
+/// A wait for the end of a sandbox that runs, which has been taken.
+async fn waited(pod: &Pod) -> Waited {
+    let waiting = pod.clone();
+    let mut waiting = Box::pin(async move { waiting.wait().await });
+    tokio::select! {
+        biased;
+        ended = &mut waiting => panic!("{ended:?}"),
+        // The wait went before it on the same connection: it was taken when this is answered.
+        status = pod.status() => assert_eq!(status.unwrap().state, "SANDBOX_READY"),
+    }
+    Tasks::new().spawn("wait", waiting)
+}
 
 /// How a sandbox ended that is waited for.
-async fn ended(wait: tokio::task::JoinHandle<Result<Waited, tonic::Status>>) -> u32 {
+async fn ended(wait: Waited) -> u32 {
     let waited = tokio::time::timeout(SOON, wait).await;
     waited.expect("nobody says how it ended").unwrap().unwrap().exit_status
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_for_a_sandbox_that_nobody_knows_ends_with_its_caller() {
-    let (ours, mut theirs) = two("2s").await;
+    let (ours, mut theirs) = two("20s").await;
     let unknown = ours_of(&ours, "pxn4");
     assert_eq!(unknown.wait().await.unwrap_err().code(), Code::NotFound);
     theirs.kill().await;
@@ -143,11 +159,11 @@ async fn a_wait_for_a_sandbox_that_nobody_knows_ends_with_its_caller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_is_done_after_its_deadline_is_told_and_its_end_as_well() {
-    let (ours, theirs) = two("2s").await;
+    let (ours, theirs) = two("20s").await;
     let here = ours_of(&ours, "pxn5");
     here.create().await.unwrap();
     let shim = theirs.shim_pid("pxn5");
-    signal(shim, libc::SIGSTOP);
+    support::stop(shim).await;
     let late = here.start().await.unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
     assert_eq!(ours.events("pxn5").await, ["sandbox create"]);
@@ -171,7 +187,7 @@ async fn an_address_that_cannot_be_one_is_the_controllers_fault() {
     let (jobs, socket) = (Tasks::new(), folder.path().join("odd.sock"));
     let odd = tonic::service::Routes::new(support::odd::controller("tcp://1.2.3.4:5"));
     berth_grpc::server::serve(&socket, 0o600, odd, &jobs).unwrap();
-    let ours = with_controller(&socket, "2s").await;
+    let ours = with_controller(&socket, "20s").await;
     let here = Pod { shim: support::shims().pop().unwrap(), ..ours_of(&ours, "pxn6") };
     here.record().await;
     here.member(&ours, "pxn6c1").await;

@@ -11,18 +11,18 @@ use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::containerd::v1::types::Status;
 use prost_types::Any;
 use serde_json::json;
-use support::{Node, container, ns, shims, until};
+use support::{Node, cgroup, container, ns, shims, until};
 use tonic::Code;
 
 const SLEEP: &str = "trap 'exit 5' TERM; while :; do busybox sleep 0.05; done";
 
 /// A cgroup's memory limit.
 fn limit(id: &str) -> String {
-    let unified = format!("/sys/fs/cgroup/berth-test/{id}/memory.max");
+    let unified = format!("/sys/fs/cgroup{}/memory.max", cgroup(id));
     let file = if Path::new(&unified).exists() {
         unified
     } else {
-        format!("/sys/fs/cgroup/memory/berth-test/{id}/memory.limit_in_bytes")
+        format!("/sys/fs/cgroup/memory{}/memory.limit_in_bytes", cgroup(id))
     };
     std::fs::read_to_string(file).unwrap().trim().to_owned()
 }

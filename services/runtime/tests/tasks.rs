@@ -47,14 +47,14 @@ async fn a_whole_life_in_order() {
     }
 }
 
-/// Adds a process to the task `host`.
-async fn add(node: &Node, exec: &str, process: serde_json::Value) {
+/// Adds a process to a task.
+async fn add(node: &Node, id: &str, exec: &str, process: serde_json::Value) {
     let spec = prost_types::Any {
         type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
         value: process.to_string().into_bytes(),
     };
     let request = wire::ExecProcessRequest {
-        container_id: "host".into(),
+        container_id: id.into(),
         exec_id: exec.into(),
         spec: Some(spec),
         ..Default::default()
@@ -70,15 +70,15 @@ async fn a_process_that_never_ran_has_no_end() {
         node.run(&shim, "host", SLEEP).await;
         let mut missing = process("");
         missing["args"] = serde_json::json!(["/no/such"]);
-        add(&node, "fails", missing).await;
+        add(&node, "host", "fails", missing).await;
         node.start_task("host", "fails").await.unwrap_err();
-        add(&node, "waits", process("exit 7")).await;
+        add(&node, "host", "waits", process("exit 7")).await;
         for exec in ["fails", "waits"] {
             let (container_id, exec_id) = ("host".into(), exec.into());
             let request = ns(wire::DeleteProcessRequest { container_id, exec_id });
             node.tasks().delete_process(request).await.unwrap();
         }
-        add(&node, "left", process("exit 7")).await;
+        add(&node, "host", "left", process("exit 7")).await;
         let killing = async {
             // The wait went before it on the same connection: it is taken when this is answered.
             assert_eq!(node.list().await.len(), 1);
@@ -100,27 +100,28 @@ async fn a_process_that_never_ran_has_no_end() {
 async fn processes_are_added_and_deleted() {
     for shim in shims() {
         let node = Node::start().await;
-        node.run(&shim, "host", SLEEP).await;
+        node.run(&shim, "added-to", SLEEP).await;
         for _ in 0..2 {
-            add(&node, "e", process("exit 7")).await;
-            node.start_task("host", "e").await.unwrap();
-            assert_eq!(node.wait("host", "e").await.unwrap(), 7);
-            let (container_id, exec_id) = ("host".into(), "e".into());
+            add(&node, "added-to", "e", process("exit 7")).await;
+            node.start_task("added-to", "e").await.unwrap();
+            assert_eq!(node.wait("added-to", "e").await.unwrap(), 7);
+            let (container_id, exec_id) = ("added-to".into(), "e".into());
             let request = ns(wire::DeleteProcessRequest { container_id, exec_id });
             let deleted = node.tasks().delete_process(request).await.unwrap().into_inner();
             assert_eq!((deleted.id.as_str(), deleted.exit_status), ("e", 7));
         }
-        let pids = ns(wire::ListPidsRequest { container_id: "host".into() });
+        let pids = ns(wire::ListPidsRequest { container_id: "added-to".into() });
         assert!(!node.tasks().list_pids(pids).await.unwrap().into_inner().processes.is_empty());
-        let metrics = ns(wire::MetricsRequest { filters: vec!["id==host".into()] });
+        let metrics = ns(wire::MetricsRequest { filters: vec!["id==added-to".into()] });
         let metrics = node.tasks().metrics(metrics).await.unwrap().into_inner().metrics;
         assert_eq!(metrics.len(), 1);
-        node.kill_task("host", "", 9).await.unwrap();
-        assert_eq!(node.wait("host", "").await.unwrap(), 137);
-        node.delete("host").await.unwrap();
-        let told = node.events_until("host", "delete 137").await;
+        node.kill_task("added-to", "", 9).await.unwrap();
+        assert_eq!(node.wait("added-to", "").await.unwrap(), 137);
+        node.delete("added-to").await.unwrap();
+        let told = node.events_until("added-to", "delete 137").await;
         let once = ["exec-added e", "exec-started e", "exit e 7"];
-        let all = [&["create", "start"], &once[..], &once[..], &["exit host 137", "delete 137"]];
+        let all =
+            [&["create", "start"], &once[..], &once[..], &["exit added-to 137", "delete 137"]];
         assert_eq!(told, all.concat(), "{shim}");
         node.finish().await;
     }
@@ -225,6 +226,13 @@ async fn a_killed_shim_ends_its_task() {
     }
 }
 
+/// Waits until the tasks `stuck` and `well` are listed as that: the latter's shim may take long, too.
+async fn stuck_is_listed(node: &Node) {
+    let expected = [("stuck".to_owned(), Status::Unknown as i32), ("well".to_owned(), RUNNING)];
+    let listing = async { while node.list_at_once().await != expected {} };
+    tokio::time::timeout(SOON, listing).await.expect("one of them is not what it is");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_shim_holds_up_nobody() {
     for shim in shims() {
@@ -232,13 +240,10 @@ async fn a_stuck_shim_holds_up_nobody() {
         node.run(&shim, "stuck", SLEEP).await;
         node.run(&shim, "well", SLEEP).await;
         let shim_pid = node.shim_pid("stuck");
-        signal(shim_pid, libc::SIGSTOP);
-        let expected = [("stuck".to_owned(), Status::Unknown as i32), ("well".to_owned(), RUNNING)];
-        let listed = tokio::time::timeout(SOON, node.list()).await.unwrap();
-        assert_eq!(listed, expected, "{shim}");
+        support::stop(shim_pid).await;
+        stuck_is_listed(&node).await;
         node.kill_and_restart().await;
-        let listed = tokio::time::timeout(SOON, node.list()).await.unwrap();
-        assert_eq!(listed, expected, "{shim}");
+        stuck_is_listed(&node).await;
         signal(shim_pid, libc::SIGCONT);
         for id in ["stuck", "well"] {
             node.kill_task(id, "", 9).await.unwrap();

@@ -18,6 +18,7 @@ use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::tasks::v1 as tasks;
 use berth_proto::containerd::task::v3 as shim;
 use berth_proto::containerd::types::Mount;
+use berth_proto::containerd::v1::types::Status as TaskStatus;
 use containers::containers_client::ContainersClient;
 use tasks::tasks_client::TasksClient;
 use tonic::{Request, Status};
@@ -25,7 +26,7 @@ use tonic::{Request, Status};
 use neighbours::Neighbours;
 
 /// The longest that anything here may take.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_berth-runtime");
 
@@ -78,6 +79,15 @@ impl Node {
     /// Sends the service a signal.
     pub fn signal(&self, number: i32) {
         signal(i32::try_from(self.process.id().unwrap()).unwrap(), number);
+    }
+
+    /// Has the service stand still until it [goes on](Self::go_on).
+    pub async fn stop(&self) {
+        stop(i32::try_from(self.process.id().unwrap()).unwrap()).await;
+    }
+
+    pub fn go_on(&self) {
+        self.signal(libc::SIGCONT);
     }
 
     /// What the service says of its own tasks, a line for each.
@@ -238,7 +248,22 @@ impl Node {
         ended.unwrap().exited_at
     }
 
+    /// The tasks and their statuses. Of one whose shim does not answer within seconds, as on a machine
+    /// that stalls, none is known at first.
     pub async fn list(&self) -> Vec<(String, i32)> {
+        let end = tokio::time::Instant::now() + SOON;
+        loop {
+            let listed = self.list_at_once().await;
+            let unknown = |(_, status): &(String, i32)| *status == TaskStatus::Unknown as i32;
+            if !listed.iter().any(unknown) {
+                return listed;
+            }
+            assert!(tokio::time::Instant::now() < end, "a shim does not answer: {listed:?}");
+        }
+    }
+
+    /// The tasks and their statuses, some of them unknown if their shims are stuck.
+    pub async fn list_at_once(&self) -> Vec<(String, i32)> {
         let request = ns(tasks::ListTasksRequest::default());
         let listed = self.tasks().list(request).await.unwrap().into_inner().tasks;
         listed.into_iter().map(|task| (task.id, task.status)).collect()
@@ -295,6 +320,17 @@ pub fn signal(pid: i32, signal: i32) {
     berth_testkit::signal(pid.unsigned_abs(), signal).unwrap();
 }
 
+/// Stops a process; none of its threads runs any more when this returns.
+pub async fn stop(pid: i32) {
+    signal(pid, libc::SIGSTOP);
+    let stands = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    };
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    until("it stands still", || threads().all(stands)).await;
+}
+
 /// Waits until a condition holds.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + SOON;
@@ -344,6 +380,11 @@ fn make_rootfs(folder: &Path) {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// The control group of a container: that of equal ids of two containers of one test program is one.
+pub fn cgroup(id: &str) -> String {
+    format!("/berth-test/{}-{id}", std::process::id())
+}
+
 /// A container's record.
 pub fn container(shim: &str, id: &str, script: &str) -> containers::Container {
     let spec = serde_json::json!({
@@ -352,7 +393,7 @@ pub fn container(shim: &str, id: &str, script: &str) -> containers::Container {
         "root": { "path": "rootfs" },
         "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
         "linux": {
-            "cgroupsPath": format!("/berth-test/{id}"),
+            "cgroupsPath": cgroup(id),
             "namespaces": [
                 { "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }
             ]
