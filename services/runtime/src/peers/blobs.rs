@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use berth_grpc::{MAX_MESSAGE, code_of, with_lease, with_media_type, with_namespace};
 use berth_ids::{Algorithm, Digest, Namespace};
@@ -21,6 +21,7 @@ use super::Services;
 use super::services::refused;
 use crate::checkpoints::{Blob, Blobs};
 use crate::error::{Error, Result};
+use crate::work::Pauses;
 
 /// Under this label a lease says when it ends.
 const EXPIRE: &str = "containerd.io/gc.expire";
@@ -30,9 +31,10 @@ pub const CHECKPOINT: &str = "application/vnd.containerd.container.criu.checkpoi
 /// That of a container's specification.
 pub const CHECKPOINT_CONFIG: &str =
     "application/vnd.containerd.container.checkpoint.config.v1+proto";
-/// How often a call is made while its service, or one that this calls, is being restarted: each waits
-/// for it.
-const TRIES: usize = 3;
+/// How long a call is repeated while its service, or one that this calls, is away, ends or is fenced.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two calls, at first and at most: a service that is there refuses at once.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 /// The memory of a container on its way.
 const PACKING: Duration = Duration::from_secs(600);
 /// How long what is quick may take.
@@ -141,20 +143,32 @@ impl Blobs for Services {
     }
 }
 
-/// Makes a call that may be repeated as often as it takes its services to be there again, within bounds.
+/// Makes a call that may be repeated as often as it takes its services to serve again, within bounds.
 async fn patiently<T, F>(call: impl Fn() -> F) -> std::result::Result<T, tonic::Status>
 where
     F: Future<Output = std::result::Result<T, tonic::Status>>,
 {
-    for _ in 1..TRIES {
+    patiently_within(PATIENCE, call).await
+}
+
+/// No call begins later than that.
+async fn patiently_within<T, F>(
+    patience: Duration,
+    call: impl Fn() -> F,
+) -> std::result::Result<T, tonic::Status>
+where
+    F: Future<Output = std::result::Result<T, tonic::Status>>,
+{
+    let (until, mut pauses) = (Instant::now() + patience, Pauses::new(PAUSES));
+    loop {
         match call().await {
-            Err(status) if status.code() == tonic::Code::Unavailable => {
+            Err(status) if status.code() == tonic::Code::Unavailable && Instant::now() < until => {
                 tracing::debug!(message = status.message(), "repeat a call for a checkpoint");
             }
             answer => return answer,
         }
+        pauses.pause().await;
     }
-    call().await
 }
 
 /// A blob in pieces, and the commit.
@@ -229,20 +243,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_is_repeated_while_its_service_is_away_and_not_for_ever() {
-        for (refusals, code, calls) in [
-            (0, tonic::Code::Unavailable, 1),
-            (2, tonic::Code::Unavailable, 3),
-            (9, tonic::Code::Unavailable, 3),
-            (9, tonic::Code::NotFound, 1),
+        const FOREVER: Duration = Duration::from_secs(86_400);
+        for (refusals, code, patience, calls) in [
+            (0, tonic::Code::Unavailable, FOREVER, 1),
+            (4, tonic::Code::Unavailable, FOREVER, 5),
+            (9, tonic::Code::Unavailable, Duration::ZERO, 1),
+            (9, tonic::Code::NotFound, FOREVER, 1),
         ] {
             let made = AtomicU64::new(0);
-            let answer = patiently(|| async {
+            let answer = patiently_within(patience, || async {
                 match made.fetch_add(1, Ordering::Relaxed) < refusals {
                     true => Err(tonic::Status::new(code, "no")),
                     false => Ok(()),
                 }
             });
-            assert_eq!(answer.await.is_ok(), refusals < 3, "{refusals} {code}");
+            assert_eq!(answer.await.is_ok(), refusals < 9, "{refusals} {code}");
             assert_eq!(made.into_inner(), calls, "{refusals} {code}");
         }
     }

@@ -11,25 +11,12 @@ use crate::error::{Error, Result};
 use crate::process::Exit;
 use crate::register::Key;
 use crate::sandboxes::READY;
+use crate::work::Pauses;
 
 /// Between two waits at a controller that is away, at first and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(128), Duration::from_secs(4)];
 /// How long a sandbox may take to run of which nobody has said whether it was started.
 const DOUBT: Duration = Duration::from_secs(300);
-
-/// Pauses that grow.
-struct Pauses(Duration);
-
-impl Pauses {
-    fn new() -> Self {
-        Self(PAUSES[0])
-    }
-
-    async fn pause(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = PAUSES[1].min(self.0 * 2);
-    }
-}
 
 impl Proxied {
     /// Waits for the end of a sandbox, if nobody does yet.
@@ -43,7 +30,7 @@ impl Proxied {
     }
 
     async fn keep(&self, life: &Arc<Life>) {
-        let ((ns, id), mut pauses) = (life.key(), Pauses::new());
+        let ((ns, id), mut pauses) = (life.key(), Pauses::new(PAUSES));
         let mut warned = false;
         loop {
             let error = match self.there().wait(ns, id).await {
@@ -68,7 +55,7 @@ impl Proxied {
     /// Waits for the end of a sandbox that this run knows nothing of, for as long as the caller
     /// does.
     pub(super) async fn ask_for_end(&self, (ns, id): &Key) -> Result<Exit> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(PAUSES);
         loop {
             match self.there().wait(ns, id).await {
                 Err(error) if error.code() == Code::Unavailable => pauses.pause().await,
@@ -96,7 +83,7 @@ impl Proxied {
 
     /// Whether a sandbox runs, or has run.
     async fn find_out(&self, life: &Arc<Life>) -> bool {
-        let ((ns, id), mut pauses) = (life.key(), Pauses::new());
+        let ((ns, id), mut pauses) = (life.key(), Pauses::new(PAUSES));
         let until = Instant::now() + DOUBT;
         // Another start may have been answered.
         while !life.started() && Instant::now() < until {
