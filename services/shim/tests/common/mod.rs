@@ -133,9 +133,10 @@ impl Node {
         self.dir.path().join(name)
     }
 
-    /// Makes a bundle.
+    /// Makes a bundle. Its control group is none of another run of these tests.
     pub fn bundle(&self, id: &str, spec: &Value) -> PathBuf {
-        let bundle = self.path("bundles").join(id);
+        let (bundle, mut spec) = (self.path("bundles").join(id), spec.clone());
+        spec["linux"]["cgroupsPath"] = format!("/berth-test/{}-{id}", std::process::id()).into();
         std::fs::create_dir_all(bundle.join("rootfs")).unwrap();
         std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
         bundle
@@ -144,8 +145,9 @@ impl Node {
     /// The shim's `start` in a bundle.
     pub fn start(&self, id: &str, bundle: &Path) -> Command {
         let mut command = Command::new(SHIM);
-        command.args(["-namespace", NAMESPACE, "-address", "/none", "-publish-binary"]);
-        command.arg(self.path("publish")).args(["-id", id, "start"]);
+        // The address tells its sockets from those of another run, where nobody says where they are to be.
+        command.args(["-namespace", NAMESPACE, "-address"]).arg(self.path("none"));
+        command.arg("-publish-binary").arg(self.path("publish")).args(["-id", id, "start"]);
         command.current_dir(bundle).env_remove("MAX_SHIM_VERSION");
         command.env("TTRPC_ADDRESS", self.path("events.sock"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
