@@ -22,6 +22,9 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+/// The longest that anything here may take.
+const LONG: Duration = Duration::from_secs(30);
+
 /// Counts its calls; one for the service `slow` never ends, and one for `expired` ends as tonic's
 /// server ends those whose deadline it sees pass.
 #[derive(Clone, Default)]
@@ -104,7 +107,7 @@ async fn a_call_waits_for_a_service_that_starts_and_again_after_a_restart() {
         answer.unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(tasks.drain(Duration::from_secs(5)).await.is_empty());
+        assert!(tasks.drain(LONG).await.is_empty());
     }
 }
 
@@ -150,6 +153,7 @@ async fn the_callers_deadline_ends_a_call_and_a_wait() {
     assert!(matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded), "{error:?}");
     assert!(error.message().contains("service bundle"), "{error:?}");
     let server = killable(&path, &Counting::default());
+    channel.connect(LONG).await.unwrap();
     let error = check(&channel, "slow", Some(soon)).await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     server.kill();
@@ -160,7 +164,8 @@ async fn the_callers_deadline_ends_a_stream_in_its_midst() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.sock");
     let server = killable(&path, &Counting::default());
-    let mut stream = watch(&channel(&path), Duration::from_millis(50)).await;
+    // Longer than the head of the answer may take.
+    let mut stream = watch(&channel(&path), Duration::from_secs(5)).await;
     let error = stream.message().await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     assert!(error.message().contains("service bundle did not end /grpc.health"), "{error:?}");
@@ -208,15 +213,17 @@ async fn hang(listener: UnixListener) {
 async fn a_service_that_hangs_is_given_up_and_a_slow_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.sock");
-    let settings = Settings { silence: Duration::from_millis(20), ..Settings::of(&path) };
-    let channel = Channel::new(&path, settings);
+    let patient = |silence| Channel::new(&path, Settings { silence, ..Settings::of(&path) });
+    let channel = patient(Duration::from_millis(20));
     let hanging = hang(UnixListener::bind(&path).unwrap());
     // A call has no deadline of its own to end it. Nothing of the connection is left, also while the
     // channel is there.
     let (error, ()) = tokio::join!(check(&channel, "", None), hanging);
     assert!(broke_off(&error.unwrap_err()));
     let server = killable(&path, &Counting::default());
-    let error = check(&channel, "slow", Some(Duration::from_millis(200))).await.unwrap_err();
+    // It is asked whether it is there, and answers in time, before the call is given up.
+    let channel = patient(Duration::from_secs(4));
+    let error = check(&channel, "slow", Some(Duration::from_secs(9))).await.unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     server.kill();
 }
@@ -233,7 +240,7 @@ async fn a_service_that_never_says_a_word_is_away() {
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     assert!(!broke_off(&error), "{error:?}");
     let (mut stream, _) = hanging.accept().unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
     stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
@@ -248,7 +255,7 @@ async fn a_deadline_that_passes_is_told_as_such() {
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     let error = check(&channel, "expired", None).await.unwrap_err();
     assert_eq!(error.code(), Code::Cancelled, "nobody waited: {error:?}");
-    assert!(tasks.drain(Duration::from_secs(5)).await.is_empty());
+    assert!(tasks.drain(LONG).await.is_empty());
 }
 
 #[tokio::test]
@@ -270,7 +277,7 @@ async fn a_living_service_keeps_its_socket() {
     let again = berth_grpc::server::serve(&path, 0o600, Routes::default(), &tasks);
     let own = i32::try_from(std::process::id()).unwrap();
     assert!(matches!(again, Err(berth_grpc::Error::InUse { pid, .. }) if pid == own));
-    tasks.drain(Duration::from_secs(5)).await;
+    tasks.drain(LONG).await;
 }
 
 const ORPHAN: &str = "BERTH_GRPC_TEST_ORPHAN";
@@ -311,8 +318,8 @@ async fn a_socket_that_outlives_its_process_is_nobodys() {
 
     let (tasks, began) = (Tasks::new(), std::time::Instant::now());
     serve(&path, &tasks, &Counting::default());
-    assert!(began.elapsed() < Duration::from_secs(2), "it was waited for");
-    check(&channel, "", None).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "it was waited for");
+    check(&berth_grpc::channel(&path), "", None).await.unwrap();
     rustix::process::kill_process(holder, rustix::process::Signal::KILL).unwrap();
-    tasks.drain(Duration::from_secs(5)).await;
+    tasks.drain(LONG).await;
 }

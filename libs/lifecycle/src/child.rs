@@ -192,7 +192,7 @@ fn flag_one_by_one() -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> Command {
         let mut command = command("/bin/sh");

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Seek, Write as _};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use berth_errors::{Code, Coded};
@@ -55,12 +56,18 @@ fn nothing_acknowledged_is_lost_by_kills() {
             .unwrap();
         let (lines, wait) =
             (BufReader::new(child.stdout.take().unwrap()), 5 + u64::from(round) * 7);
+        let (told, acks) = mpsc::channel();
         let reader = std::thread::spawn(move || {
             let ids = lines.lines().map_while(Result::ok);
-            ids.filter_map(|l| l.split_once("ack ").map(|(_, id)| id.to_owned()))
-                .collect::<Vec<_>>()
+            let ids = ids.filter_map(|l| l.split_once("ack ").map(|(_, id)| id.to_owned()));
+            // Nobody listens once it is killed.
+            ids.inspect(|_| told.send(()).unwrap_or_default()).collect::<Vec<_>>()
         });
-        std::thread::sleep(Duration::from_millis(wait));
+        // In the midst of its commits, however long it takes to begin with them; or at any moment.
+        match round % 2 {
+            0 => (0..20).for_each(|_| acks.recv_timeout(Duration::from_secs(60)).unwrap()),
+            _ => std::thread::sleep(Duration::from_millis(wait)),
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         acknowledged.extend(reader.join().unwrap());

@@ -5,7 +5,6 @@
 mod node;
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use node::{Node, SERVICES};
 use rustix::process::Signal;
@@ -105,7 +104,7 @@ async fn a_service_that_does_not_drain_is_killed() {
     node.flag("berth-runtime.deaf");
     let mut berthd = node.start().await;
     berthd.signal(Signal::INT);
-    let code = tokio::time::timeout(Duration::from_secs(30), berthd.exit_code()).await;
+    let code = tokio::time::timeout(node::SOON, berthd.exit_code()).await;
     assert_eq!(code.unwrap(), Some(0));
     let notes = node.notes();
     assert!(notes.contains(&"berth-runtime ignored SIGTERM".to_owned()), "{notes:?}");
@@ -119,7 +118,7 @@ async fn systemd_is_told_when_all_serve() {
     let systemd = tokio::net::UnixDatagram::bind(&socket).unwrap();
     let _berthd = node.start_with(&[("NOTIFY_SOCKET", socket.to_str().unwrap())]).await;
     let mut message = [0; 64];
-    let length = tokio::time::timeout(Duration::from_secs(5), systemd.recv(&mut message)).await;
+    let length = tokio::time::timeout(node::SOON, systemd.recv(&mut message)).await;
     assert_eq!(&message[..length.unwrap().unwrap()], b"READY=1\n");
     for name in SERVICES {
         assert_eq!(node.pids(name).len(), 1, "{name} served before");

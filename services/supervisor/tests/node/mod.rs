@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 /// In the order of their start.
 pub const SERVICES: [&str; 4] =
     ["berth-distribution", "berth-bundle", "berth-runtime", "berth-gateway"];
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub struct Node {
     dir: tempfile::TempDir,
