@@ -1,8 +1,21 @@
 //! The main job through `berth` itself: from a registry to a running container and back.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use berth_testkit::{Image, Layer, Node, Registry};
+use berth_testkit::{Image, Layer, Node, Registry, until};
 use serde_json::Value;
+
+/// A container of equal name on another node, such as the pages' `web`, would share its control group.
+const WEB: &str = "main-job-web";
+
+/// Waits until a command shows something. What a shim does not say within two seconds, as on a machine
+/// that stalls, is left out of what is shown.
+fn shows(node: &Node, command: &str, words: &str) -> Result<()> {
+    let shown = || node.berth(command).output()?.ok();
+    let has = || shown().is_ok_and(|shown| shown.contains(words));
+    until(&format!("berth {command} shows {words:?}"), Duration::from_secs(60), has)
+}
 
 #[test]
 fn an_image_is_pulled_run_looked_into_and_removed() -> Result<()> {
@@ -19,19 +32,19 @@ fn an_image_is_pulled_run_looked_into_and_removed() -> Result<()> {
     let code = node.berth(&format!("run --rm {image}")).args(["sh", "-c", "exit 7"]).output()?;
     assert_eq!(code.code, 7, "{code}");
 
-    node.berth(&format!("run -d --name web {image} sh -c"))
+    node.berth(&format!("run -d --name {WEB} {image} sh -c"))
         .args(["echo up; exec sleep 600"])
         .output()?
         .ok()?;
-    assert!(node.berth("ps").output()?.ok()?.contains("web"));
-    assert_eq!(node.berth("exec web echo inside").output()?.ok()?, "inside\n");
-    assert_eq!(node.berth("exec web").args(["sh", "-c", "exit 9"]).output()?.code, 9);
-    assert_eq!(node.berth("logs web").output()?.ok()?, "up\n");
-    assert!(node.berth("stats --no-stream").output()?.ok()?.contains("web"));
-    assert!(node.berth("inspect web").output()?.ok()?.contains(&image));
-    node.berth("stop -t 1 web").output()?.ok()?;
-    node.berth("rm web").output()?.ok()?;
-    assert!(!node.berth("ps -a").output()?.ok()?.contains("web"));
+    shows(&node, "ps", WEB)?;
+    assert_eq!(node.berth(&format!("exec {WEB} echo inside")).output()?.ok()?, "inside\n");
+    assert_eq!(node.berth(&format!("exec {WEB}")).args(["sh", "-c", "exit 9"]).output()?.code, 9);
+    shows(&node, &format!("logs {WEB}"), "up\n")?;
+    shows(&node, "stats --no-stream", WEB)?;
+    assert!(node.berth(&format!("inspect {WEB}")).output()?.ok()?.contains(&image));
+    node.berth(&format!("stop -t 1 {WEB}")).output()?.ok()?;
+    node.berth(&format!("rm {WEB}")).output()?.ok()?;
+    assert!(!node.berth("ps -a").output()?.ok()?.contains(WEB));
 
     node.berth(&format!("rmi {image}")).output()?.ok()?;
     node.berth("gc").output()?.ok()?;
