@@ -49,6 +49,23 @@ fn containers_outlive_the_bundle_and_are_found_again() -> Result<()> {
     until("shims end", Duration::from_secs(10), || node.shims().is_empty())
 }
 
+/// A plugin that is required may be that of a service that is away by then.
+#[test]
+fn a_gateway_that_is_started_again_serves_without_what_the_start_required() -> Result<()> {
+    let required = "required_plugins = [\"io.containerd.snapshotter.v1.overlayfs\"]";
+    let node = Node::start_with(&format!("[gateway]\n{required}\n"))?;
+    node.signal_service("berth-bundle", Signal::STOP)?;
+    let killed = node.service_pid("berth-gateway")?;
+    node.kill_service("berth-gateway")?;
+    let serves = || {
+        node.service_pid("berth-gateway").is_ok_and(|pid| pid != killed)
+            && node.berth("version").output().is_ok_and(|told| told.code == 0)
+    };
+    let served = until("the gateway serves again", Duration::from_secs(60), serves);
+    node.signal_service("berth-bundle", Signal::CONT)?;
+    served
+}
+
 #[test]
 fn a_service_that_does_not_answer_holds_up_its_own_calls_only() -> Result<()> {
     let stage = crate::stage::Stage::pulled()?;

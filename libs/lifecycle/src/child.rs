@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::{Error, LIFELINE_FD, READY_FD, SYSTEMDS};
+use crate::{Error, LIFELINE_FD, NODE_STARTS, READY_FD, SYSTEMDS};
 
 /// The most that [`output`] takes from each of a program's two outputs.
 pub const MAX_OUTPUT: usize = 16 << 20;
@@ -27,7 +27,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).kill_on_drop(true);
     // What the supervisor and systemd said to us is not for our children.
-    for ours in [LIFELINE_FD, READY_FD].into_iter().chain(SYSTEMDS) {
+    for ours in [LIFELINE_FD, READY_FD, NODE_STARTS].into_iter().chain(SYSTEMDS) {
         command.env_remove(ours);
     }
     // SAFETY: between fork and exec only system calls are made, nothing allocates or locks. The

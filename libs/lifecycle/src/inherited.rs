@@ -1,4 +1,4 @@
-//! The pipes that the supervisor hands down, taken from the environment once.
+//! What the supervisor hands down in the environment; pipes are taken from it once.
 
 use std::env;
 use std::io;
@@ -14,9 +14,18 @@ use crate::systemd::tell;
 pub const LIFELINE_FD: &str = "BERTH_LIFELINE_FD";
 /// Names the write end of the ready pipe.
 pub const READY_FD: &str = "BERTH_READY_FD";
+/// Set while the node starts: until the service has served once.
+pub const NODE_STARTS: &str = "BERTH_NODE_STARTS";
 
 /// Descriptors that were taken already: each belongs to its first taker.
 static TAKEN: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// Whether the node starts with this process; one that is started again after it has served does not
+/// hold up a node that runs.
+#[must_use]
+pub fn node_starts() -> bool {
+    env::var_os(NODE_STARTS).is_some()
+}
 
 /// Says that this process serves: to systemd if it asked, and to the supervisor if there is one.
 /// What was said once is not said again.

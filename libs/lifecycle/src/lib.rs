@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `BERTH_LIFELINE_FD` | read end of a pipe; its closing is an order to end, as SIGTERM is |
 //! | `BERTH_READY_FD` | write end of a pipe; one byte is written when the service serves |
+//! | `BERTH_NODE_STARTS` | set until the service has served once: the node starts with it |
 //!
 //! By systemd, for a service that it starts: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`,
 //! `LISTEN_FDS`, `LISTEN_PID`. No program that a service starts gets any of them.
@@ -30,7 +31,7 @@ mod tasks;
 pub use blocking::blocking;
 pub use diagnose::describe_on_signal;
 pub use error::Error;
-pub use inherited::{LIFELINE_FD, READY_FD, notify_ready};
+pub use inherited::{LIFELINE_FD, NODE_STARTS, READY_FD, node_starts, notify_ready};
 pub use shutdown::shutdown_signal;
 pub use systemd::{Reloading, SYSTEMDS, activated, reloading};
 pub use tasks::Tasks;

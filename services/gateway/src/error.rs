@@ -88,6 +88,18 @@ pub enum Error {
     /// Plugins that have to be there are not.
     #[error("required plugin [{0}] not included")]
     NotIncluded(String),
+    /// Whether those are there that are missing so far is not known.
+    #[error(
+        "ask {service} for required plugins ({missing}): {why}: see `journalctl -u berth` for why it is down"
+    )]
+    Silent {
+        /// Who does not answer.
+        service: String,
+        /// What nobody else has.
+        missing: String,
+        /// As it was found.
+        why: String,
+    },
     /// A filter does not parse.
     #[error(transparent)]
     Filter(#[from] berth_filters::Error),
@@ -105,8 +117,9 @@ impl Coded for Error {
             | Self::Elsewhere { .. }
             | Self::Required { .. }
             | Self::NotIncluded(_) => Code::FailedPrecondition,
-            Self::Lifecycle(error) => error.code(),
+            Self::Silent { .. } => Code::Unavailable,
             Self::Grpc(error) => error.code(),
+            Self::Lifecycle(error) => error.code(),
             Self::Filter(error) => error.code(),
         }
     }

@@ -10,7 +10,7 @@
 //! | [`authority`] | what clients call the node |
 //! | [`door`] | accepting connections, no more than there is room for |
 //! | [`front`] | connections of clients; per call one decision |
-//! | [`required`] | what must be there before it serves |
+//! | [`required`] | what must be there when the node starts |
 //! | [`route`] | path to service |
 //! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
 //! | [`observe`] | metrics and health of the node, over HTTP |

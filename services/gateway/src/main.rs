@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use berth_config::Args;
+use berth_gateway::required;
 use berth_lifecycle::root::without_supervisor;
-use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
+use berth_lifecycle::{Tasks, node_starts, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
 use clap::Parser;
 
@@ -34,11 +35,26 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
-    berth_gateway::required::check(&config, &tasks).await.context("start the gateway")?;
-    berth_gateway::serve(&config, &tasks).context("start the gateway")?;
-    Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
-    notify_ready()?;
-    let reason = told.await?;
+    tokio::pin!(told);
+    let early = match node_starts() {
+        true => tokio::select! {
+            reason = &mut told => Some(reason?),
+            checked = required::check(&config, &tasks) => {
+                checked.context("start the gateway")?;
+                None
+            }
+        },
+        // What was there when the node started is no reason to keep clients from the rest now.
+        false => None,
+    };
+    let reason = if let Some(reason) = early {
+        reason
+    } else {
+        berth_gateway::serve(&config, &tasks).context("start the gateway")?;
+        Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
+        notify_ready()?;
+        told.await?
+    };
     tracing::info!(reason, "stopping");
     let cut = tasks.drain(DRAIN).await;
     if !cut.is_empty() {

@@ -3,5 +3,5 @@
 mod introspection;
 mod node_events;
 
-pub use introspection::{deprecations, parts, plugin_info, uuid};
+pub use introspection::{DEADLINE, SERVICE, deprecations, parts, plugin_info, uuid};
 pub use node_events::{attend, follow};

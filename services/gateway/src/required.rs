@@ -1,4 +1,4 @@
-//! Plugins without which a node must not serve.
+//! Plugins without which a node does not start.
 
 use std::time::Duration;
 
@@ -7,28 +7,33 @@ use berth_lifecycle::Tasks;
 
 use crate::Error;
 use crate::api::introspection;
+use crate::peers::SERVICE;
 use crate::upstreams::Upstreams;
 
-/// How long the services may take to start before what they have counts as missing.
+/// How long the services may take, all together, to start and say what they have.
 const START: Duration = Duration::from_secs(30);
 
 /// Looks whether all plugins that the configuration requires are there. Returns at once if it
 /// requires none.
 ///
 /// # Errors
-/// [`Error::Required`] or [`Error::NotIncluded`], in containerd's words.
+/// [`Error::Required`] or [`Error::NotIncluded`], in containerd's words; [`Error::Silent`] when one may
+/// be a service's that does not answer.
 pub async fn check(config: &Config, tasks: &Tasks) -> Result<(), Error> {
+    check_within(config, tasks, START).await
+}
+
+/// As [`check`], for those who have less time.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_within(config: &Config, tasks: &Tasks, within: Duration) -> Result<(), Error> {
     let required = &config.gateway.required_plugins;
     if required.is_empty() {
         return Ok(());
     }
-    let upstreams = Upstreams::new(|service| config.socket(service), START, tasks);
-    for upstream in upstreams.all() {
-        if let Err(error) = upstream.calls().connect(START).await {
-            tracing::error!(service = upstream.name(), %error, "ask what there is");
-        }
-    }
-    let plugins = introspection::all(&upstreams).await;
+    let upstreams = Upstreams::new(|service| config.socket(service), within, tasks);
+    let plugins = introspection::all(&upstreams, within).await;
     let mut missing = Vec::new();
     for id in required {
         let is_it = |plugin: &&_| introspection::uri(plugin) == *id;
@@ -43,5 +48,11 @@ pub async fn check(config: &Config, tasks: &Tasks) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::NotIncluded(missing.join(" ")))
+    let missing = missing.join(" ");
+    let mut services = plugins.into_iter().filter(|plugin| plugin.r#type == SERVICE);
+    let silent = services.find_map(|service| Some((service.id, service.init_err?.message)));
+    Err(match silent {
+        Some((service, why)) => Error::Silent { service, missing, why },
+        None => Error::NotIncluded(missing),
+    })
 }

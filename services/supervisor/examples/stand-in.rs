@@ -37,7 +37,8 @@ async fn main() -> anyhow::Result<()> {
         .filter(|target| target.ends_with(".lock"))
         .collect();
     open.sort();
-    note(format!("started {} {}", std::process::id(), open.join(",")))?;
+    let first = if berth_lifecycle::node_starts() { "first" } else { "again" };
+    note(format!("started {} {first} {}", std::process::id(), open.join(",")))?;
     berth_lifecycle::notify_ready()?;
     let mut reason = told.await?;
     if flagged("deaf") && reason == "SIGTERM" {

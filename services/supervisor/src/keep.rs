@@ -75,7 +75,7 @@ async fn live(
 ) -> Result<End, Error> {
     // What is told while it starts waits until it listens: it may have read what has changed since.
     let told = launcher.told.subscribe();
-    let mut running = launcher.start(service)?;
+    let mut running = launcher.start(service, served.is_some())?;
     if let Some(serves) = stop.run_until_cancelled(running.serves()).await
         && serves?
     {

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use berth_config::{Args, Config, Service};
-use berth_lifecycle::{LIFELINE_FD, READY_FD, child};
+use berth_lifecycle::{LIFELINE_FD, NODE_STARTS, READY_FD, child};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
@@ -50,8 +50,8 @@ impl Launcher {
     }
 
     /// Starts a process of `service`, in a process group of its own so that a terminal's ^C comes
-    /// to us alone.
-    pub(crate) fn start(&self, service: Service) -> Result<Running, Error> {
+    /// to us alone. `first` is one that has not served yet: the node starts with it.
+    pub(crate) fn start(&self, service: Service, first: bool) -> Result<Running, Error> {
         let program = self.folder.join(service.binary());
         let failed = |pipe| move |source| Error::Pipe { pipe, service: service.name(), source };
         let copy = |fd: &OwnedFd| fd.as_fd().try_clone_to_owned();
@@ -67,6 +67,9 @@ impl Launcher {
         let generation = copy(&self.generation).map_err(failed("lock"))?;
         child::pass(&mut command, generation);
         command.env(LIFELINE_FD, lifeline.to_string()).env(READY_FD, tell.to_string());
+        if first {
+            command.env(NODE_STARTS, "1");
+        }
         let child = command.spawn().map_err(|source| Error::Start { program, source })?;
         tracing::debug!(%service, pid = child.id(), "started");
         Ok(Running { service, child, ready })

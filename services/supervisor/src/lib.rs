@@ -16,6 +16,7 @@ mod lock;
 pub use error::Error;
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,10 +42,14 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     let told = shutdown_signal()?;
     let config = &loaded.config.clone();
     root::make_folders(&config.root, &config.state)?;
-    let _root = lock::root(config).await?;
-    set_oom_score(config.oom_score);
-    join_cgroup(&config.cgroup)?;
-    let generation = lock::generation(config).await?;
+    tokio::pin!(told);
+    let (_root, generation) = tokio::select! {
+        reason = &mut told => {
+            tracing::info!(reason = reason?, "stopping before anything was started");
+            return Ok(());
+        }
+        taken = take(config) => taken?,
+    };
     let launcher = Arc::new(Launcher::new(args, config, generation)?);
     let tasks = Tasks::new();
     let (kept, first) = keep_all(&launcher, &tasks);
@@ -60,7 +65,6 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
         })
         .attend("berthd", &tasks);
 
-    tokio::pin!(told);
     let outcome = tokio::select! {
         reason = &mut told => reason.map_err(Error::from),
         started = serving(first) => match started {
@@ -73,6 +77,15 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
     }
     stop_in_order(kept).await;
     outcome.map(|_| ())
+}
+
+/// Makes the root this process's, and this process what the configuration says, once nobody else has
+/// the root any more. What is taken is held as long as the files are open.
+async fn take(config: &Config) -> Result<(impl Sized + use<>, OwnedFd), Error> {
+    let root = lock::root(config).await?;
+    set_oom_score(config.oom_score);
+    join_cgroup(&config.cgroup)?;
+    Ok((root, lock::generation(config).await?))
 }
 
 /// What is started from here on inherits it. A machine that does not allow it is no reason not to

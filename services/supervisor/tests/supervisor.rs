@@ -38,6 +38,12 @@ async fn a_killed_service_is_started_again_and_leaves_no_zombie() {
     // A second death in a row waits, but not for long.
     node::kill(*node.pids(SERVICES[0]).last().unwrap());
     node.until(|| node.pids(SERVICES[0]).len() == 3).await;
+    let started: Vec<_> =
+        node.notes().into_iter().filter(|note| note.contains(" started ")).collect();
+    for (at, note) in started.iter().enumerate() {
+        let word = if at < SERVICES.len() { " first " } else { " again " };
+        assert!(note.contains(word), "{started:?}");
+    }
     assert!(berthd.zombies().is_empty(), "{:?}", berthd.zombies());
 }
 
@@ -65,6 +71,20 @@ async fn services_end_with_a_killed_supervisor_and_the_next_one_waits_for_them()
     let second_start = notes.iter().enumerate().filter(|(_, note)| note.contains("started")).nth(4);
     assert_eq!(ends, 4, "{notes:?}");
     assert!(second_start.unwrap().0 > last_end, "{notes:?}");
+}
+
+/// Somebody holds the services' lock, which is waited for.
+#[tokio::test]
+async fn one_that_is_told_to_end_while_it_waits_for_the_root_ends() {
+    let node = Node::new();
+    std::fs::create_dir_all(node.path("root")).unwrap();
+    let lock = std::fs::File::create(node.path("root/services.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut berthd = node.start_waiting("services of an earlier berthd").await;
+    berthd.signal(Signal::TERM);
+    assert_eq!(berthd.exit_code().await, Some(0));
+    assert!(node.notes().is_empty(), "{:?}", node.notes());
+    drop(lock);
 }
 
 #[tokio::test]

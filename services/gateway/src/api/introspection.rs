@@ -1,5 +1,7 @@
 //! containerd.services.introspection.v1.Introspection: what the services tell, and the gateway's own.
 
+use std::time::Duration;
+
 use berth_config::Service;
 use berth_introspection::kind::{EVENT, GRPC, METRICS, SERVER, SERVICE, TTRPC, WARNING};
 use berth_introspection::plugin;
@@ -42,7 +44,8 @@ impl introspection_server::Introspection for Introspection {
         let filters = request.into_inner().filters;
         // Before anybody is asked.
         berth_introspection::matching(Vec::new(), &filters)?;
-        let plugins = berth_introspection::matching(all(&self.upstreams).await, &filters)?;
+        let plugins =
+            berth_introspection::matching(all(&self.upstreams, peers::DEADLINE).await, &filters)?;
         Ok(Response::new(PluginsResponse { plugins }))
     }
 
@@ -77,12 +80,10 @@ impl introspection_server::Introspection for Introspection {
     }
 }
 
-/// What the node is made of.
-pub(crate) async fn all(upstreams: &Upstreams) -> Vec<Plugin> {
-    let mut plugins = own();
-    plugins
-        .extend(join_all(upstreams.all().cloned().map(peers::parts)).await.into_iter().flatten());
-    plugins
+/// What the node is made of. All are asked at once, each has so long.
+pub(crate) async fn all(upstreams: &Upstreams, within: Duration) -> Vec<Plugin> {
+    let asked = upstreams.all().map(|upstream| peers::parts(upstream.clone(), within));
+    own().into_iter().chain(join_all(asked).await.into_iter().flatten()).collect()
 }
 
 /// What configurations call a plugin.

@@ -14,14 +14,14 @@ use tonic::Status;
 use crate::upstreams::Upstream;
 
 /// A service that is being restarted should not keep the others from being listed.
-const DEADLINE: Duration = Duration::from_secs(2);
+pub const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The type of the entry that stands for a service as a whole.
-const SERVICE: &str = "io.berth.service.v1";
+pub const SERVICE: &str = "io.berth.service.v1";
 
 /// The parts of a service, and an entry for the service itself, which holds the error if it does
-/// not answer.
-pub async fn parts(upstream: Upstream) -> Vec<Plugin> {
+/// not answer in time.
+pub async fn parts(upstream: Upstream, within: Duration) -> Vec<Plugin> {
     let mut itself = Plugin {
         r#type: SERVICE.into(),
         id: upstream.name().trim_start_matches("berth-").into(),
@@ -29,7 +29,7 @@ pub async fn parts(upstream: Upstream) -> Vec<Plugin> {
     };
     let mut client = IntrospectionClient::new(upstream.calls().clone());
     let asked = client.plugins(PluginsRequest { filters: Vec::new() });
-    let mut parts = match in_time(asked).await {
+    let mut parts = match answered(asked, within).await {
         Ok(answer) => answer.plugins,
         Err(status) => {
             let (code, message) = (status.code() as i32, status.message().to_owned());
@@ -80,8 +80,15 @@ pub async fn plugin_info(
 async fn in_time<T>(
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {
-    match timeout(DEADLINE, call).await {
+    answered(call, DEADLINE).await
+}
+
+async fn answered<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    within: Duration,
+) -> Result<T, Status> {
+    match timeout(within, call).await {
         Ok(answer) => answer.map(tonic::Response::into_inner),
-        Err(_) => Err(Status::unavailable(format!("no answer within {DEADLINE:?}: unavailable"))),
+        Err(_) => Err(Status::unavailable(format!("no answer within {within:?}: unavailable"))),
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_ids::Namespace;
-use berth_lifecycle::child;
+use berth_lifecycle::{LIFELINE_FD, NODE_STARTS, READY_FD, child};
 use bytes::Bytes;
 use tokio::process::Command;
 
@@ -128,8 +128,8 @@ impl Launcher {
         command.env("NAMESPACE", ns.as_str());
         command.envs(self.settings.env.iter().filter_map(|pair| pair.split_once('=')));
         // Those are between this process and who started it, also when the configuration sets them.
-        let own = [berth_lifecycle::LIFELINE_FD, berth_lifecycle::READY_FD];
-        for own in own.into_iter().chain(berth_lifecycle::SYSTEMDS) {
+        for own in [LIFELINE_FD, READY_FD, NODE_STARTS].into_iter().chain(berth_lifecycle::SYSTEMDS)
+        {
             command.env_remove(own);
         }
         command

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_lifecycle::{READY_FD, child};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
@@ -69,6 +69,27 @@ impl Node {
         let mut byte = [0];
         let read = tokio::time::timeout(SOON, ready.read(&mut byte)).await;
         assert_eq!(read.unwrap().unwrap(), 1, "berthd ended before it was ready");
+        let pid = child.id().unwrap();
+        Berthd { child, pid }
+    }
+
+    /// Starts berthd and waits until it says something.
+    pub async fn start_waiting(&self, says: &str) -> Berthd {
+        let mut command = self.command();
+        command.stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let look = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains(says) {
+                    return;
+                }
+            }
+            panic!("berthd ended without {says}");
+        };
+        tokio::time::timeout(SOON, look).await.unwrap();
+        // What it says later has to have somewhere to go.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let pid = child.id().unwrap();
         Berthd { child, pid }
     }
