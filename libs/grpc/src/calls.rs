@@ -1,7 +1,11 @@
 //! Counting calls: how many of each method ended with which code, and how long they took.
 //!
 //! A method has a place of its own once a call of it was answered by somebody who knows it: what a
-//! client makes up is counted as `unknown`. A call costs one look into a table and two additions.
+//! client makes up is counted as `unknown`. A call costs one look into a table and two additions. What
+//! is no gRPC is no call.
+//!
+//! Two tables: of what a process answers, told by our names, and of what clients of the node call, told
+//! by containerd's. Calls between our own processes are in the first alone.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -12,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use berth_metrics::{Names, Samples, Times};
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tonic::Code;
@@ -63,8 +68,15 @@ const GO_CODES: [&str; CODES.len()] = [
     "Unauthenticated",
 ];
 
-static METHODS: RwLock<Option<HashMap<Box<str>, Arc<Method>>>> = RwLock::new(None);
-static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
+static ANSWERED: Table = Table::new();
+static OF_CLIENTS: Table = Table::new();
+
+/// Methods that were called.
+#[derive(Debug)]
+struct Table {
+    methods: RwLock<Option<HashMap<Box<str>, Arc<Method>>>>,
+    under_way: AtomicI64,
+}
 
 /// What is counted of one method.
 #[derive(Debug, Default)]
@@ -88,22 +100,28 @@ impl Method {
     }
 }
 
-/// The place of a method; that of those that nobody knows if it has none and `known` is not set.
-fn method(path: &str, known: bool) -> Arc<Method> {
-    let there = METHODS.read().unwrap_or_else(PoisonError::into_inner);
-    let found = there.as_ref().and_then(|methods| methods.get(path).cloned());
-    drop(there);
-    found.unwrap_or_else(|| {
-        let mut there = METHODS.write().unwrap_or_else(PoisonError::into_inner);
-        let methods = there.get_or_insert_default();
-        let path = if known && methods.len() < MOST { path } else { UNKNOWN };
-        methods.entry(path.into()).or_default().clone()
-    })
+impl Table {
+    const fn new() -> Self {
+        Self { methods: RwLock::new(None), under_way: AtomicI64::new(0) }
+    }
+
+    /// The place of a method; that of those that nobody knows if it has none and `known` is not set.
+    fn method(&self, path: &str, known: bool) -> Arc<Method> {
+        let there = self.methods.read().unwrap_or_else(PoisonError::into_inner);
+        let found = there.as_ref().and_then(|methods| methods.get(path).cloned());
+        drop(there);
+        found.unwrap_or_else(|| {
+            let mut there = self.methods.write().unwrap_or_else(PoisonError::into_inner);
+            let methods = there.get_or_insert_default();
+            let path = if known && methods.len() < MOST { path } else { UNKNOWN };
+            methods.entry(path.into()).or_default().clone()
+        })
+    }
 }
 
 /// Tells them to whoever asks for metrics.
 fn tell(samples: &mut Samples) {
-    let there = METHODS.read().unwrap_or_else(PoisonError::into_inner);
+    let there = ANSWERED.methods.read().unwrap_or_else(PoisonError::into_inner);
     for (path, method) in there.iter().flatten() {
         for (code, count) in method.codes() {
             let help = "Calls that ended, by method and code";
@@ -113,14 +131,14 @@ fn tell(samples: &mut Samples) {
         let (help, labels) = ("How long calls took, streams to their end", [("method", &**path)]);
         samples.times("berth_grpc_call_seconds", help).histogram(&labels, &method.times);
     }
-    let under_way = UNDER_WAY.load(Ordering::Relaxed);
+    let under_way = ANSWERED.under_way.load(Ordering::Relaxed);
     samples.gauge("berth_grpc_calls_under_way", "Calls under way").sample(&[], under_way);
 }
 
-/// The same of the interface that clients know, by the names that containerd's servers have. Whether
+/// Those of the interface that clients know, by the names that containerd's servers have. Whether
 /// a call is a stream is added by whoever knows the interface.
 fn tell_as_containerd(samples: &mut Samples) {
-    let there = METHODS.read().unwrap_or_else(PoisonError::into_inner);
+    let there = OF_CLIENTS.methods.read().unwrap_or_else(PoisonError::into_inner);
     for (path, method) in there.iter().flatten() {
         let Some((service, name)) = path.trim_start_matches('/').split_once('/') else { continue };
         if !service.starts_with("containerd.") && !service.starts_with("grpc.") {
@@ -137,26 +155,36 @@ fn tell_as_containerd(samples: &mut Samples) {
     }
 }
 
-/// Counts the calls of the services that it is put around.
+/// Counts the calls of the services that it is put around. What is counted is told with the metrics of
+/// this process.
 #[derive(Clone, Copy, Debug)]
-pub struct Calls(());
+pub struct Calls(&'static Table);
 
 impl Calls {
-    /// What is counted is told with the metrics of this process from now on.
+    /// Those that this process answers, whoever makes them.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn answered() -> Self {
+        static REGISTERED: Once = Once::new();
+        REGISTERED.call_once(|| berth_metrics::counted(Names::Ours, "calls", tell));
+        Self(&ANSWERED)
+    }
+
+    /// Those that clients of the node make, whoever answers them.
+    #[must_use]
+    pub fn of_clients() -> Self {
         static REGISTERED: Once = Once::new();
         REGISTERED.call_once(|| {
-            berth_metrics::counted(Names::Ours, "calls", tell);
             berth_metrics::counted(Names::Containerds, "calls", tell_as_containerd);
         });
-        Self(())
+        Self(&OF_CLIENTS)
     }
-}
 
-impl Default for Calls {
-    fn default() -> Self {
-        Self::new()
+    /// Has `call` answer a request, and counts it.
+    pub fn count<B, F>(self, request: Request<B>, call: impl FnOnce(Request<B>) -> F) -> Call<F> {
+        let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_call = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
+        let running = is_call.then(|| Running::begin(self.0, request.uri().path_and_query()));
+        Call { running, call: call(request) }
     }
 }
 
@@ -164,13 +192,13 @@ impl<S> Layer<S> for Calls {
     type Service = Counting<S>;
 
     fn layer(&self, services: S) -> Counting<S> {
-        Counting(services)
+        Counting(*self, services)
     }
 }
 
 /// Services with [`Calls`] around them.
 #[derive(Clone, Debug)]
-pub struct Counting<S>(S);
+pub struct Counting<S>(Calls, S);
 
 impl<S, B, A> Service<Request<B>> for Counting<S>
 where
@@ -181,18 +209,18 @@ where
     type Future = Call<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.1.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path_and_query().cloned();
-        Call { running: Some(Running::begin(path)), call: self.0.call(request) }
+        self.0.count(request, |request| self.1.call(request))
     }
 }
 
 /// A call that has not ended.
 #[derive(Debug)]
 struct Running {
+    table: &'static Table,
     path: Option<PathAndQuery>,
     began: Instant,
     /// As far as it is known.
@@ -201,9 +229,9 @@ struct Running {
 }
 
 impl Running {
-    fn begin(path: Option<PathAndQuery>) -> Self {
-        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
-        Self { path, began: Instant::now(), code: None, known: true }
+    fn begin(table: &'static Table, path: Option<&PathAndQuery>) -> Self {
+        table.under_way.fetch_add(1, Ordering::Relaxed);
+        Self { table, path: path.cloned(), began: Instant::now(), code: None, known: false }
     }
 
     fn look(&mut self, headers: &HeaderMap) {
@@ -213,13 +241,19 @@ impl Running {
     }
 }
 
+/// Codes that whoever does not know a method may answer, or who was not even asked.
+fn says_nothing(code: Code) -> bool {
+    use Code::{Cancelled, DeadlineExceeded, Unavailable, Unimplemented};
+    matches!(code, Unimplemented | Unavailable | DeadlineExceeded | Cancelled)
+}
+
 /// Also for one that nobody waits for any more.
 impl Drop for Running {
     fn drop(&mut self) {
-        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+        self.table.under_way.fetch_sub(1, Ordering::Relaxed);
         let path = self.path.as_ref().map_or(UNKNOWN, PathAndQuery::path);
         let code = self.code.unwrap_or(Code::Cancelled);
-        method(path, self.known).count(code, self.began.elapsed());
+        self.table.method(path, self.known).count(code, self.began.elapsed());
     }
 }
 
@@ -245,8 +279,7 @@ where
         let mut running = this.running.take();
         if let Some(running) = &mut running {
             running.look(response.headers());
-            // Whoever does not know it says so at once.
-            running.known = running.code != Some(Code::Unimplemented);
+            running.known = !running.code.is_some_and(says_nothing);
         }
         Poll::Ready(Ok(response.map(|body| Counted { running, body })))
     }

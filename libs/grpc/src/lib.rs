@@ -19,7 +19,7 @@ mod status;
 pub mod time;
 mod tuning;
 
-pub use calls::{Calls, Counted, Counting};
+pub use calls::{Call, Calls, Counted, Counting};
 pub use channel::{Answer, Channel, PEER_WAIT, Settings, broke_off, channel};
 pub use error::Error;
 pub use metadata::{

@@ -39,7 +39,7 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
             .max_frame_size(SERVICES.frame)
             .http2_max_pending_accept_reset_streams(Some(SERVICES.resets))
             .http2_max_local_error_reset_streams(Some(SERVICES.resets))
-            .layer(Calls::new())
+            .layer(Calls::answered())
             .layer(Refusals)
             .add_routes(observed(routes))
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());

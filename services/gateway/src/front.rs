@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use berth_errors::chain;
+use berth_grpc::{Calls, Counted};
 use berth_lifecycle::Tasks;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -27,6 +28,7 @@ use crate::window::WINDOW;
 pub struct Front {
     upstreams: Upstreams,
     own: Own,
+    calls: Calls,
     connections: Arc<Semaphore>,
 }
 
@@ -36,7 +38,7 @@ impl Front {
     #[must_use]
     pub fn new(upstreams: Upstreams, own: Own, max_connections: usize) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { upstreams, own, connections })
+        Arc::new(Self { upstreams, own, calls: Calls::of_clients(), connections })
     }
 
     /// Accepts connections until the tasks are told to end.
@@ -82,7 +84,7 @@ impl Front {
     /// Boxed: hyper keeps one per call under way, and a call to a service is large.
     fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let span = span(&request, peer);
-        let answer = async move {
+        let answer = self.calls.count(request, |request| async move {
             tracing::debug!("call");
             let answered = match route::of(request.uri().path()) {
                 Ok(Route::Service(service, lane)) => {
@@ -96,7 +98,7 @@ impl Front {
                 // A status in the headers of a response without body: "trailers-only".
                 status.into_http::<tonic::body::Body>().map(Inbound::Own)
             }))
-        };
+        });
         Box::pin(answer.instrument(span))
     }
 }
@@ -108,4 +110,4 @@ fn span(request: &Request<Incoming>, peer: Peer) -> tracing::Span {
     tracing::debug_span!("call", method, pid, uid, gid, address)
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Inbound>, Infallible>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Counted<Inbound>>, Infallible>> + Send>>;

@@ -1,0 +1,54 @@
+//! What is counted of the calls to a process. The only test of its program: there is one count for each.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::Duration;
+
+use berth_grpc::{Channel, channel};
+use berth_lifecycle::Tasks;
+use http::{Request, StatusCode};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tower::Service;
+
+async fn get(channel: &Channel, path: &str) -> String {
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = format!("http://localhost{path}").parse().unwrap();
+    let answer = channel.clone().call(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let mut body = Body::new(answer.into_body());
+    let mut text = Vec::new();
+    while let Some(frame) =
+        std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx))
+            .await
+    {
+        text.extend_from_slice(frame.unwrap().data_ref().unwrap());
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn calls_are_counted_and_what_watches_over_the_process_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let (tasks, channel) = (Tasks::new(), channel(&path));
+    let (_, health) = tonic_health::server::health_reporter();
+    berth_grpc::server::serve(&path, 0o600, Routes::new(health), &tasks).unwrap();
+    HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    for path in ["/metrics", "/v1/metrics", "/healthz", "/metrics"] {
+        get(&channel, path).await;
+    }
+    let text = get(&channel, "/metrics").await;
+    let counted: Vec<_> =
+        text.lines().filter(|line| line.starts_with("berth_grpc_calls_total{")).collect();
+    let call = "berth_grpc_calls_total{method=\"/grpc.health.v1.Health/Check\",code=\"OK\"} 1";
+    assert_eq!(counted, [call]);
+    assert!(text.contains("\nberth_grpc_calls_under_way 0\n"), "{text}");
+    // Nobody called a node.
+    let theirs = get(&channel, "/v1/metrics").await;
+    assert!(!theirs.contains("grpc_server_"), "{theirs}");
+    drop(channel);
+    assert!(tasks.drain(Duration::from_secs(20)).await.is_empty());
+}
