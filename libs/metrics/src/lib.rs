@@ -22,7 +22,7 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
 pub use bounded::{Bounded, Groups, OTHER};
-pub use merge::{merge, sum};
+pub use merge::{labelled, merge, sum};
 pub use prometheus_client::collector::Collector;
 pub use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet,

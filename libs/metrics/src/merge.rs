@@ -75,7 +75,8 @@ pub fn sum(texts: &[String]) -> String {
 }
 
 /// A sample with the label `service` before its others.
-fn labelled(line: &str, service: &str) -> String {
+#[must_use]
+pub fn labelled(line: &str, service: &str) -> String {
     let end = line.find(['{', ' ']).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
     match rest.strip_prefix('{') {

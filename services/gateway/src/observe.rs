@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_errors::chain;
-use berth_lifecycle::Tasks;
+use berth_lifecycle::{Tasks, blocking};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MOST: usize = 16 << 20;
 /// The most who ask at once; more wait.
 const ASKERS: usize = 16;
+/// Texts are put together one at a time: each may take many times its size, and a processor.
+static TURN: Semaphore = Semaphore::const_new(1);
 /// How long one of them may take to say what is wanted.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -109,7 +111,14 @@ async fn answer(
     })
 }
 
-fn told(text: String) -> Response<Full<Bytes>> {
+fn told(text: Result<String, Error>) -> Response<Full<Bytes>> {
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            let text = format!("{}\n", chain(&error));
+            return say(StatusCode::INTERNAL_SERVER_ERROR, text);
+        }
+    };
     let mut response = say(StatusCode::OK, text);
     let kind = http::HeaderValue::from_static(berth_metrics::CONTENT_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -123,26 +132,42 @@ fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 }
 
 /// What every process of the node counts, as one text.
-async fn metrics(upstreams: &Upstreams) -> String {
+async fn metrics(upstreams: &Upstreams) -> Result<String, Error> {
     let told = join_all(upstreams.all().map(|upstream| fetch(upstream, METRICS))).await;
     let mut texts = vec![("gateway", berth_metrics::all().await)];
     for (name, told) in told {
-        let mut text = format!(
-            "# HELP berth_up Whether the service tells what it counts.\n# TYPE berth_up gauge\nberth_up {}\n",
-            u8::from(told.is_ok())
-        );
-        text.push_str(&told.unwrap_or_default());
-        texts.push((name, text));
+        texts.push((name, with_up(told)));
     }
-    berth_metrics::merge(&texts)
+    in_turn(move || berth_metrics::merge(&texts)).await
 }
 
 /// The same by containerd's names, as far as it is known by then.
-async fn as_containerd(upstreams: &Upstreams) -> String {
+async fn as_containerd(upstreams: &Upstreams) -> Result<String, Error> {
     let told = join_all(upstreams.all().map(|upstream| fetch(upstream, THEIRS))).await;
-    let texts = told.into_iter().filter_map(|(_, told)| told.ok());
-    let own = [berth_metrics::as_containerd().await];
-    theirs::told(texts.chain(own).collect(), version::INTERFACE, version::REVISION)
+    let mut texts = vec![("gateway", berth_metrics::as_containerd().await)];
+    texts.extend(told.into_iter().map(|(name, told)| (name, with_up(told))));
+    in_turn(move || theirs::told(&texts, version::INTERFACE, version::REVISION)).await
+}
+
+/// What a service tells, and whether it does.
+fn with_up(told: Result<String, String>) -> String {
+    format!(
+        "# HELP berth_up Whether the service tells what it counts.\n# TYPE berth_up gauge\nberth_up {}\n{}",
+        u8::from(told.is_ok()),
+        told.unwrap_or_default()
+    )
+}
+
+/// Does the work beside the one thread that moves the clients' bytes, when it is its turn; then to its
+/// end, whether somebody still waits for it or not.
+async fn in_turn(work: impl FnOnce() -> String + Send + 'static) -> Result<String, Error> {
+    // Never closed.
+    let turn = TURN.acquire().await;
+    let done = blocking("merge metrics", move || {
+        let _turn = turn;
+        work()
+    });
+    Ok(done.await?)
 }
 
 /// Whether the services answer: a line for each.
@@ -157,6 +182,17 @@ async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
     say(status, told.into_iter().map(line).collect())
 }
 
+/// Whether an answer is what was asked for, and not why there is nothing.
+fn is_told(status: StatusCode, headers: &HeaderMap) -> Result<(), String> {
+    if status != StatusCode::OK {
+        return Err(format!("answers {status}"));
+    }
+    let Some(code) = headers.get("grpc-status") else { return Ok(()) };
+    let code = tonic::Code::from_bytes(code.as_bytes());
+    let message = headers.get("grpc-message").map(|text| String::from_utf8_lossy(text.as_bytes()));
+    Err(format!("answers with code {code:?}: {}", message.unwrap_or_default()))
+}
+
 /// What a service says there, or why it does not.
 async fn fetch(
     upstream: &Upstream,
@@ -168,10 +204,28 @@ async fn fetch(
         let mut request = Request::new(tonic::body::Body::empty());
         *request.uri_mut() = http::Uri::from_static(address);
         let answer = channel.call(request).await.map_err(|status| status.message().to_owned())?;
+        is_told(answer.status(), answer.headers())?;
         let whole = Limited::new(answer.into_body(), MOST).collect().await;
         let whole = whole.map_err(|error| error.to_string())?.to_bytes();
         String::from_utf8(whole.into()).map_err(|error| error.to_string())
     };
     let told = tokio::time::timeout(PATIENCE, asked).await;
     (name, told.unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_none_is_an_error() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(is_told(StatusCode::OK, &headers), Ok(()));
+        let away = is_told(StatusCode::NOT_FOUND, &headers).unwrap_err();
+        assert_eq!(away, "answers 404 Not Found");
+        headers.insert("grpc-status", http::HeaderValue::from_static("12"));
+        headers.insert("grpc-message", http::HeaderValue::from_static("none"));
+        let none = is_told(StatusCode::OK, &headers).unwrap_err();
+        assert_eq!(none, "answers with code Unimplemented: none");
+    }
 }

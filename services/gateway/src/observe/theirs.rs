@@ -26,9 +26,11 @@ static KINDS: LazyLock<HashMap<(String, String), &'static str>> = LazyLock::new(
     methods.map(kind).collect()
 });
 
-/// The texts of the services as one, as containerd would tell it.
-pub(super) fn told(texts: Vec<String>, version: &str, revision: &str) -> String {
-    let mut texts: Vec<String> = texts.iter().map(|text| with_kinds(text)).collect();
+/// The texts of the services as one, as containerd would tell it. What tells whether a service is in it
+/// is ours, and has the service as label.
+pub(super) fn told(texts: &[(&str, String)], version: &str, revision: &str) -> String {
+    let mut texts: Vec<String> =
+        texts.iter().map(|(service, text)| with_kinds(service, text)).collect();
     texts.push(format!(
         "# HELP containerd_build_info_total Which build answers.\n\
          # TYPE containerd_build_info_total counter\n\
@@ -38,9 +40,14 @@ pub(super) fn told(texts: Vec<String>, version: &str, revision: &str) -> String 
 }
 
 /// The text with the kinds of the methods that are called.
-fn with_kinds(text: &str) -> String {
+fn with_kinds(service: &str, text: &str) -> String {
     let mut whole = String::with_capacity(text.len());
     for line in text.lines() {
+        if line.starts_with("berth_") {
+            whole.push_str(&berth_metrics::labelled(line, service));
+            whole.push('\n');
+            continue;
+        }
         let (start, rest) = match typed(line) {
             Some((at, kind)) => {
                 let (start, rest) = line.split_at(at);
@@ -83,10 +90,17 @@ mod tests {
                  grpc_method=\"{method}\"}} {count}\n"
             )
         };
-        let told = told(vec![text("Write", 1), text("Info", 2), text("Write", 3)], "v1", "r");
+        let up = |up: u8| format!("# HELP berth_up U.\n# TYPE berth_up gauge\nberth_up {up}\n");
+        let texts = [
+            ("a", text("Write", 1) + &up(1)),
+            ("b", text("Info", 2) + &up(0)),
+            ("c", text("Write", 3)),
+        ];
+        let told = told(&texts, "v1", "r");
         for sample in [
             "grpc_method=\"Write\",grpc_type=\"bidi_stream\"} 4",
             "grpc_method=\"Info\",grpc_type=\"unary\"} 2",
+            "berth_up{service=\"a\"} 1\nberth_up{service=\"b\"} 0\n",
             "containerd_build_info_total{revision=\"r\",version=\"v1\"} 1",
         ] {
             assert!(told.contains(sample), "{sample} is not in {told}");

@@ -30,7 +30,9 @@ fn of_v1(metrics: v1::Metrics) -> Usage {
     let in_use = memory.usage.unwrap_or_default();
     let pids = metrics.pids.unwrap_or_default();
     let io = metrics.blkio.unwrap_or_default().io_service_bytes_recursive;
-    let sum = |op: &str| io.iter().filter(|e| e.op.eq_ignore_ascii_case(op)).map(|e| e.value).sum();
+    let of = |op: &str| {
+        total(io.iter().filter(|entry| entry.op.eq_ignore_ascii_case(op)).map(|entry| entry.value))
+    };
     Usage {
         cpu: seconds(cpu.usage.map_or(0, |usage| usage.total)),
         throttled: seconds(cpu.throttling.map_or(0, |throttle| throttle.throttled_time)),
@@ -39,8 +41,8 @@ fn of_v1(metrics: v1::Metrics) -> Usage {
         oom_kills: metrics.memory_oom_control.map_or(0, |control| control.oom_kill),
         pids: pids.current,
         pids_limit: limit(pids.limit),
-        read: sum("read"),
-        written: sum("write"),
+        read: of("read"),
+        written: of("write"),
     }
 }
 
@@ -57,9 +59,14 @@ fn of_v2(metrics: v2::Metrics) -> Usage {
         oom_kills: metrics.memory_events.map_or(0, |events| events.oom_kill),
         pids: pids.current,
         pids_limit: limit(pids.limit),
-        read: io.iter().map(|entry| entry.rbytes).sum(),
-        written: io.iter().map(|entry| entry.wbytes).sum(),
+        read: total(io.iter().map(|entry| entry.rbytes)),
+        written: total(io.iter().map(|entry| entry.wbytes)),
     }
+}
+
+/// Shims say what they like.
+fn total(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, u64::saturating_add)
 }
 
 fn seconds(nanos: u64) -> f64 {
@@ -71,8 +78,14 @@ pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, stats: &Any
     let stats = wire(stats);
     let of = [("container_id", id), ("namespace", ns)];
     match (unpack::<v1::Metrics>(&stats), unpack::<v2::Metrics>(&stats)) {
-        (Some(Ok(metrics)), _) => tell_v1(samples, of, &metrics),
-        (_, Some(Ok(metrics))) => tell_v2(samples, of, &metrics),
+        (Some(Ok(metrics)), _) => {
+            tell_v1(samples, of, &metrics);
+            list_v1(&mut List { samples, of, room: LISTED }, &metrics);
+        }
+        (_, Some(Ok(metrics))) => {
+            tell_v2(samples, of, &metrics);
+            list_v2(&mut List { samples, of, room: LISTED }, &metrics);
+        }
         _ => {}
     }
 }
@@ -80,6 +93,32 @@ pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, stats: &Any
 type Of<'a> = [(&'a str, &'a str); 2];
 
 const HELP: &str = "What the cgroup of a container says";
+
+/// Samples of one container that its shim lists: of processors, devices, page sizes.
+const LISTED: usize = 512;
+/// The longest name of a device or page size, and of what is done with it.
+const NAME: usize = 64;
+
+/// Puts what the shim of a container lists, no more than there is room for.
+struct List<'s, 'a> {
+    samples: &'s mut Samples,
+    of: Of<'a>,
+    room: usize,
+}
+
+impl List<'_, '_> {
+    fn put<const N: usize>(&mut self, name: &'static str, labels: [(&str, &str); N], value: u64) {
+        let fits = labels.iter().all(|(_, value)| value.len() <= NAME);
+        match self.room.checked_sub(1).filter(|_| fits) {
+            Some(room) => {
+                self.room = room;
+                let labels: Vec<_> = self.of.into_iter().chain(labels).collect();
+                self.samples.gauge(name, HELP).sample(&labels, value);
+            }
+            None => self.samples.leave_out(1),
+        }
+    }
+}
 
 fn put(samples: &mut Samples, of: Of<'_>, values: &[(&'static str, u64)]) {
     for (name, value) in values {
@@ -93,20 +132,16 @@ fn tell_v1(samples: &mut Samples, of: Of<'_>, metrics: &v1::Metrics) {
             [("container_pids_limit", pids.limit), ("container_pids_current", pids.current)];
         put(samples, of, &values);
     }
-    let cpu = metrics.cpu.clone().unwrap_or_default();
-    if let Some(usage) = cpu.usage {
+    let cpu = metrics.cpu.as_ref();
+    if let Some(usage) = cpu.and_then(|cpu| cpu.usage.as_ref()) {
         let values = [
             ("container_cpu_total_nanoseconds", usage.total),
             ("container_cpu_kernel_nanoseconds", usage.kernel),
             ("container_cpu_user_nanoseconds", usage.user),
         ];
         put(samples, of, &values);
-        for (at, value) in usage.per_cpu.iter().enumerate() {
-            let labels = [of[0], of[1], ("cpu", &*at.to_string())];
-            samples.gauge("container_per_cpu_nanoseconds", HELP).sample(&labels, value);
-        }
     }
-    if let Some(throttling) = cpu.throttling {
+    if let Some(throttling) = cpu.and_then(|cpu| cpu.throttling.as_ref()) {
         let values = [
             ("container_cpu_throttle_periods_total", throttling.periods),
             ("container_cpu_throttled_periods_total", throttling.throttled_periods),
@@ -120,14 +155,21 @@ fn tell_v1(samples: &mut Samples, of: Of<'_>, metrics: &v1::Metrics) {
     if let Some(control) = &metrics.memory_oom_control {
         put(samples, of, &[("container_memory_oom_total", control.oom_kill)]);
     }
+}
+
+fn list_v1(list: &mut List<'_, '_>, metrics: &v1::Metrics) {
+    let usage = metrics.cpu.as_ref().and_then(|cpu| cpu.usage.as_ref());
+    for (at, value) in usage.iter().flat_map(|usage| &usage.per_cpu).enumerate() {
+        list.put("container_per_cpu_nanoseconds", [("cpu", &*at.to_string())], *value);
+    }
     for page in &metrics.hugetlb {
-        let labels = [of[0], of[1], ("page", &*page.pagesize)];
-        samples.gauge("container_hugetlb_usage_bytes", HELP).sample(&labels, page.usage);
-        samples.gauge("container_hugetlb_failcnt_total", HELP).sample(&labels, page.failcnt);
-        samples.gauge("container_hugetlb_max_bytes", HELP).sample(&labels, page.max);
+        let labels = [("page", &*page.pagesize)];
+        list.put("container_hugetlb_usage_bytes", labels, page.usage);
+        list.put("container_hugetlb_failcnt_total", labels, page.failcnt);
+        list.put("container_hugetlb_max_bytes", labels, page.max);
     }
     if let Some(blkio) = &metrics.blkio {
-        blkio_v1(samples, of, blkio);
+        blkio_v1(list, blkio);
     }
 }
 
@@ -186,7 +228,7 @@ fn memory_v1(samples: &mut Samples, of: Of<'_>, memory: &v1::MemoryStat) {
     entry!(kernel_tcp, "kerneltcp");
 }
 
-fn blkio_v1(samples: &mut Samples, of: Of<'_>, blkio: &v1::BlkIoStat) {
+fn blkio_v1(list: &mut List<'_, '_>, blkio: &v1::BlkIoStat) {
     let all = [
         ("container_blkio_io_merged_recursive_total", &blkio.io_merged_recursive),
         ("container_blkio_io_queued_recursive_total", &blkio.io_queued_recursive),
@@ -199,10 +241,8 @@ fn blkio_v1(samples: &mut Samples, of: Of<'_>, blkio: &v1::BlkIoStat) {
     for (name, entries) in all {
         for entry in entries {
             let (major, minor) = (entry.major.to_string(), entry.minor.to_string());
-            let device = [("op", &*entry.op), ("device", &*entry.device)];
-            let labels =
-                [of[0], of[1], device[0], device[1], ("major", &*major), ("minor", &*minor)];
-            samples.gauge(name, HELP).sample(&labels, entry.value);
+            let (op, device) = (("op", &*entry.op), ("device", &*entry.device));
+            list.put(name, [op, device, ("major", &*major), ("minor", &*minor)], entry.value);
         }
     }
 }
@@ -230,13 +270,16 @@ fn tell_v2(samples: &mut Samples, of: Of<'_>, metrics: &v2::Metrics) {
     if let Some(events) = &metrics.memory_events {
         put(samples, of, &[("container_memory_oom_total", events.oom)]);
     }
+}
+
+fn list_v2(list: &mut List<'_, '_>, metrics: &v2::Metrics) {
     for entry in metrics.io.iter().flat_map(|io| &io.usage) {
         let (major, minor) = (entry.major.to_string(), entry.minor.to_string());
-        let labels = [of[0], of[1], ("major", &*major), ("minor", &*minor)];
-        samples.gauge("container_io_rbytes_bytes", HELP).sample(&labels, entry.rbytes);
-        samples.gauge("container_io_wbytes_bytes", HELP).sample(&labels, entry.wbytes);
-        samples.gauge("container_io_rios_total", HELP).sample(&labels, entry.rios);
-        samples.gauge("container_io_wios_total", HELP).sample(&labels, entry.wios);
+        let labels = [("major", &*major), ("minor", &*minor)];
+        list.put("container_io_rbytes_bytes", labels, entry.rbytes);
+        list.put("container_io_wbytes_bytes", labels, entry.wbytes);
+        list.put("container_io_rios_total", labels, entry.rios);
+        list.put("container_io_wios_total", labels, entry.wios);
     }
 }
 
@@ -285,6 +328,47 @@ fn memory_v2(samples: &mut Samples, of: Of<'_>, memory: &v2::MemoryStat) {
 mod tests {
     use super::super::options::domain;
     use super::*;
+
+    #[test]
+    fn what_a_shim_lists_is_bounded_and_adds_up_to_no_more_than_there_is() {
+        let entry = |device: &str, value| v1::BlkIoEntry {
+            op: "read".into(),
+            device: device.into(),
+            value,
+            ..Default::default()
+        };
+        let long = "x".repeat(NAME + 1);
+        let metrics = v1::Metrics {
+            cpu: Some(v1::CpuStat {
+                usage: Some(v1::CpuUsage { per_cpu: vec![1; LISTED - 1], ..Default::default() }),
+                throttling: None,
+            }),
+            blkio: Some(v1::BlkIoStat {
+                io_service_bytes_recursive: vec![
+                    entry(&long, u64::MAX),
+                    entry("a", 7),
+                    entry("b", 8),
+                ],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let stats = domain(berth_proto::pack(&metrics));
+        assert_eq!(usage(&stats).unwrap().read, u64::MAX);
+        let mut samples = Samples::default();
+        tell_as_containerd(&mut samples, "n", "c", &stats);
+        let text = samples.text();
+        assert_eq!(text.matches("container_per_cpu_nanoseconds{").count(), LISTED - 1);
+        let read = "container_blkio_io_service_bytes_recursive_bytes{";
+        assert_eq!(text.matches(read).count(), 1, "{text}");
+        assert!(text.contains("device=\"a\"") && !text.contains(&long), "{text}");
+        let io = |rbytes| v2::IoEntry { rbytes, ..Default::default() };
+        let metrics = v2::Metrics {
+            io: Some(v2::IoStat { usage: vec![io(u64::MAX), io(1)] }),
+            ..Default::default()
+        };
+        assert_eq!(usage(&domain(berth_proto::pack(&metrics))).unwrap().read, u64::MAX);
+    }
 
     #[test]
     fn both_versions_of_cgroups_are_told() {
