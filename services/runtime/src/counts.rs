@@ -104,13 +104,14 @@ fn tell_records(store: &Store, samples: &mut Samples) -> Result<(), Error> {
 }
 
 /// The states that a task may be in, as they are told.
-const STATES: [(&str, Status); 6] = [
-    ("created", Status::Created),
-    ("running", Status::Running),
-    ("paused", Status::Paused),
-    ("pausing", Status::Pausing),
-    ("stopped", Status::Stopped),
-    ("unknown", Status::Unknown),
+const STATES: [(&str, Option<Status>); 7] = [
+    ("created", Some(Status::Created)),
+    ("running", Some(Status::Running)),
+    ("paused", Some(Status::Paused)),
+    ("pausing", Some(Status::Pausing)),
+    ("stopped", Some(Status::Stopped)),
+    ("unknown", Some(Status::Unknown)),
+    ("unasked", None),
 ];
 
 fn told(tasks: &[Surveyed]) -> Samples {
@@ -118,11 +119,13 @@ fn told(tasks: &[Surveyed]) -> Samples {
     let mut states: Groups<[u64; STATES.len()]> = Groups::new(NAMESPACES);
     let mut missing = 0_u64;
     for task in tasks {
-        let at = STATES.iter().position(|(_, status)| *status == task.status);
-        states.of(task.ns.as_str())[at.unwrap_or(STATES.len() - 1)] += 1;
+        let counts = states.of(task.ns.as_str());
+        for ((_, status), count) in STATES.iter().zip(counts) {
+            *count += u64::from(*status == task.status);
+        }
         match task.stats.as_ref().and_then(usage) {
             Some(usage) => tell_usage(&mut samples, task.ns.as_str(), &task.id, &usage),
-            None if task.status == Status::Stopped => {}
+            None if task.status == Some(Status::Stopped) => {}
             None => missing += 1,
         }
     }
@@ -163,4 +166,22 @@ fn tell_usage(samples: &mut Samples, namespace: &str, container: &str, usage: &U
     samples.counter("berth_container_read_bytes_total", help).sample(&labels, usage.read);
     let help = "Bytes that were written to block devices";
     samples.counter("berth_container_written_bytes_total", help).sample(&labels, usage.written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_nobody_had_time_to_ask_are_told_apart() {
+        let task =
+            |status| Surveyed { ns: "n".parse().unwrap(), id: "c".into(), status, stats: None };
+        let tasks = [Some(Status::Unknown), None, None, Some(Status::Stopped)].map(task);
+        let text = told(&tasks).text();
+        for (state, count) in [("unknown", 1), ("unasked", 2), ("stopped", 1), ("running", 0)] {
+            let line = format!("berth_tasks{{namespace=\"n\",state=\"{state}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
+        assert!(text.contains("\nberth_container_usage_missing 3\n"), "{text}");
+    }
 }
