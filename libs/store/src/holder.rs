@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 /// file still.
 pub(crate) fn holder(path: &Path) -> Option<u32> {
     let file = std::fs::metadata(path).ok()?;
+    let path = std::fs::canonicalize(path).ok()?;
+    let name = path.file_name()?;
+    // Only what is called like it is looked at: a file of another may lie where nobody answers any more.
     let holds = |descriptor: PathBuf| {
-        std::fs::metadata(descriptor)
-            .is_ok_and(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
+        std::fs::read_link(&descriptor).is_ok_and(|target| target.file_name() == Some(name))
+            && std::fs::metadata(&descriptor)
+                .is_ok_and(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
     };
     fs_err::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
