@@ -35,7 +35,7 @@ pub enum Error {
         /// As configured.
         address: PathBuf,
     },
-    /// What systemd passed cannot be used.
+    /// What systemd passed cannot be used, or what was to be told could not be put together.
     #[error(transparent)]
     Lifecycle(#[from] berth_lifecycle::Error),
     /// The address for clients over TCP.
