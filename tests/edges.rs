@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the wire's types may be named, below the workspace's root. The shim and the command line
 /// are edges as a whole.
-const EDGES: [&str; 12] = [
+const EDGES: [&str; 13] = [
+    "libs/check/",
     "libs/grpc/",
     "libs/introspection/",
     "libs/node-events/",

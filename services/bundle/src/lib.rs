@@ -7,6 +7,7 @@
 //! do.
 
 pub mod api;
+pub mod check;
 pub mod counts;
 pub mod diff;
 pub mod differs;

@@ -8,11 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use berth_bundle::Error;
+use berth_bundle::check::{ACTIVATION_LOST, Bundle};
 use berth_bundle::diff::{Apply, apply};
 use berth_bundle::layer::Limits;
 use berth_bundle::mounts::{Activating, Activation, Activations, KIND};
 use berth_bundle::processors::{Payloads, Processors};
 use berth_bundle::snapshots::Caller;
+use berth_check::{Asked, Outcome};
 use berth_errors::{Code, Coded};
 use berth_lifecycle::Tasks;
 use berth_mount::{Mount, mountinfo};
@@ -415,4 +417,32 @@ async fn layers_are_applied_to_what_an_activation_would_make() {
     assert!(shown.path().join("new").exists() && !shown.path().join("a").exists());
     drop(shown);
     activations.deactivate("default", "disk").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_check_finds_an_activation_without_its_mounts() {
+    if !is_root() {
+        return;
+    }
+    let node = Node::new();
+    let targets = node.dir.path().join("targets");
+    fs::create_dir_all(&targets).unwrap();
+    let snapshots = node.open().await;
+    let roots = vec![node.dir.path().join("overlayfs")];
+    let activations = Activations::open(&snapshots, targets, roots, &Tasks::new()).await.unwrap();
+    activations.activate(asked("a", vec![bind(node.dir.path())], true)).await.unwrap();
+    let bundle = Bundle { snapshots: &snapshots, activations: &activations };
+    let check = async |repair| {
+        let report = berth_check::check(&bundle, Asked { repair, digests: false }).await.unwrap();
+        report.findings.into_iter().map(|(f, o)| (f.kind, f.name, o)).collect::<Vec<_>>()
+    };
+    assert_eq!(check(false).await, []);
+    for point in mounted(&node).into_iter().rev() {
+        rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+    let found = |outcome| [(ACTIVATION_LOST, "a".to_owned(), outcome)];
+    assert_eq!(check(false).await, found(Outcome::Found));
+    assert_eq!(check(true).await, found(Outcome::Mended));
+    assert_eq!(check(false).await, []);
+    assert_eq!(entries(&node), 0);
 }

@@ -73,6 +73,8 @@ pub enum Verb {
     Version(verbs::version::Args),
     /// Collect garbage now.
     Gc(verbs::gc::Args),
+    /// Compare what the node has on record with what is there.
+    Fsck(verbs::fsck::Args),
     /// Look into the node's configuration.
     Config(verbs::config::Args),
     /// Have the node read its configuration again.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use berth_ids::Namespace;
+use berth_proto::berth::node::v1::bundle_check_client::BundleCheckClient;
 use berth_proto::berth::node::v1::collection_client::CollectionClient;
+use berth_proto::berth::node::v1::distribution_check_client::DistributionCheckClient;
+use berth_proto::berth::node::v1::runtime_check_client::RuntimeCheckClient;
 use berth_proto::containerd::services as api;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -71,6 +74,12 @@ services! {
     version: api::version::v1::version_client::VersionClient<Channel>;
     /// Garbage collection.
     collection: CollectionClient<Channel>;
+    /// A check of distribution.
+    distribution_check: DistributionCheckClient<Channel>;
+    /// A check of bundle.
+    bundle_check: BundleCheckClient<Channel>;
+    /// A check of runtime.
+    runtime_check: RuntimeCheckClient<Channel>;
 }
 
 impl Client {

@@ -19,8 +19,13 @@ pub struct Failure {
 /// Does what was typed.
 pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let runs_a_program = matches!(cli.verb, Verb::Run(_) | Verb::Exec(_));
+    let is_check = matches!(cli.verb, Verb::Fsck(_));
     one(cli).await.map_err(|error| {
-        let code = if runs_a_program { code_of(&error) } else { 1 };
+        let code = match runs_a_program {
+            true => code_of(&error),
+            // 1 says that something was found.
+            false => 1 + u8::from(is_check),
+        };
         Failure { error, code }
     })
 }
@@ -31,6 +36,7 @@ async fn one(cli: Cli) -> Result<ExitCode> {
         Verb::Run(args) => return verbs::run::run(*args, global).await,
         Verb::Start(args) => return verbs::start::run(args, global).await,
         Verb::Exec(args) => return verbs::exec::run(args, global).await,
+        Verb::Fsck(args) => return verbs::fsck::run(args, global).await,
         Verb::Pull(args) => verbs::pull::run(args, global).await,
         Verb::Images(args) => verbs::images::run(args, global).await,
         Verb::Create(args) => verbs::create::run(*args, global).await,

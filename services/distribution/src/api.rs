@@ -5,6 +5,7 @@
 mod auth_stream;
 mod blobs;
 mod bytes;
+mod check;
 mod collection;
 mod collector;
 mod content;
@@ -31,6 +32,7 @@ use berth_lifecycle::Tasks;
 use berth_proto::berth::node::v1::blobs_server::BlobsServer;
 use berth_proto::berth::node::v1::collection_server::CollectionServer;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
+use berth_proto::berth::node::v1::distribution_check_server::DistributionCheckServer;
 use berth_proto::berth::node::v1::lease_directory_server::LeaseDirectoryServer;
 use berth_proto::berth::node::v1::namespaces_server::NamespacesServer as NodeNamespacesServer;
 use berth_proto::containerd::services::content::v1::content_server::ContentServer;
@@ -89,6 +91,10 @@ pub fn routes(
         .add_service(LeaseDirectoryServer::new(lease_directory::Service(node.leases.clone())))
         .add_service(CollectionServer::new(collection::Service(node.collector.clone())))
         .add_service(CollectorServer::new(collector::Service(node.clone())))
+        .add_service(
+            DistributionCheckServer::new(check::Service(node.clone()))
+                .max_encoding_message_size(MAX_MESSAGE),
+        )
         .add_service(BlobsServer::new(blobs))
         .add_service(berth_node_events::service(journal.ring.clone(), tasks.token()))
 }

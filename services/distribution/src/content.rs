@@ -24,4 +24,5 @@ mod writer;
 
 pub use info::{Expected, Info, Status};
 pub use store::Content;
+pub(crate) use store::remove_folder;
 pub use writer::Writer;

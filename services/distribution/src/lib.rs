@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod archive;
+pub mod check;
 pub mod content;
 pub mod counts;
 pub mod error;

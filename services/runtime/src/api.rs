@@ -1,6 +1,7 @@
 //! What this service answers: one file per gRPC or ttrpc service. Each takes the namespace, turns
 //! the request into the domain's terms, makes one call and turns its answer back.
 
+mod check;
 mod checkpoint;
 mod collector;
 mod containers;
@@ -22,6 +23,7 @@ use berth_grpc::MAX_MESSAGE;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
 use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
+use berth_proto::berth::node::v1::runtime_check_server::RuntimeCheckServer;
 use berth_proto::containerd::services::containers::v1::containers_server::ContainersServer;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -31,6 +33,7 @@ use berth_proto::containerd::services::tasks::v1::tasks_server::TasksServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::check::Runtime;
 use crate::containers::Containers;
 use crate::gate::Gate;
 use crate::sandboxes::{Sandboxers, Sandboxes};
@@ -55,6 +58,8 @@ pub struct Domain {
     pub ring: Ring,
     /// Whether there are tasks or sandboxes of an earlier run.
     pub recovered: bool,
+    /// What is compared with what is there.
+    pub check: Runtime,
     /// Programs of shims.
     pub launcher: Launcher,
     /// Cancelled when the service ends.
@@ -72,7 +77,7 @@ pub fn routes(domain: &Domain) -> Routes {
         };
     }
     let Domain { containers, tasks, sandboxes, sandboxers, .. } = domain.clone();
-    let Domain { gate, ring, recovered, launcher, stop, .. } = domain.clone();
+    let Domain { gate, ring, recovered, check, launcher, stop, .. } = domain.clone();
     let warnings = Warnings::of_machine();
     let described = introspection::Service {
         launcher,
@@ -104,5 +109,6 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(NamespaceMemberServer, counted))
         .add_service(service!(LeaseMemberServer, leases::Service))
         .add_service(service!(CollectorServer, collected))
+        .add_service(service!(RuntimeCheckServer, check::Service(check)))
         .add_service(told)
 }

@@ -29,6 +29,11 @@ impl Bundle {
         Self { path: folder.join(namespace).join(id) }
     }
 
+    /// The task's folder that is there.
+    pub(crate) fn of(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// Makes it, in place of what a task that was never made left behind. A sandbox may be without a
     /// spec.
     pub(crate) fn create(&self, spec: Option<&[u8]>) -> Result<()> {
@@ -176,7 +181,7 @@ fn remove_rest(hidden: &Path) {
 }
 
 /// The folders in `folder`.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

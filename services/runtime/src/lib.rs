@@ -2,13 +2,14 @@
 //!
 //! Owns: `root/runtime` with its store and checkpoints on their way, the tasks' folders under `state/runtime`, the shims'
 //! connections, `ADDRESS.ttrpc` where shims send their events. Must not know: images, blobs,
-//! snapshots beyond their names; runc beyond its options.
+//! snapshots beyond their names; runc beyond its options and, for a check, its list.
 //!
 //! Invariant: this process may be killed at any time. Containers run on, and the next run finds
 //! their shims by the folders and tells what happened meanwhile.
 
 pub mod api;
 mod bundle;
+pub mod check;
 pub mod checkpoints;
 pub mod containers;
 pub mod counts;

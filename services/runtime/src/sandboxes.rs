@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::gate::{Gate, Pass};
 use crate::records::{SANDBOXES, Sandbox};
 
+pub(crate) use controller::FOLDER;
 pub use controller::{Controller, Parts};
 pub use proxied::{Proxied, Terms};
 pub use sandboxer::{SHIM, Sandboxer, Sandboxers, Work};

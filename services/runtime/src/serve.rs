@@ -11,6 +11,7 @@ use berth_lifecycle::Tasks as Jobs;
 use berth_store::{Options, Store};
 
 use crate::api::{Domain, Forwarder, RingSink, routes};
+use crate::check;
 use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
 use crate::events::Events;
@@ -80,9 +81,13 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         checkpoints: Checkpoints::new(checkpoints, Arc::new(services)),
         events,
         jobs: jobs.clone(),
-        folder,
-        binary,
+        folder: folder.clone(),
+        binary: binary.clone(),
     });
+    let sockets = launcher.settings().socket_folder.clone();
+    let (pods, checked) = (controller.clone(), tasks.clone());
+    let check = check::Parts { tasks: checked, controller: pods, folder, sockets, binary };
+    let check = check::Runtime::new(check);
     crate::counts::register(&store, &tasks);
     let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
     sandboxers.proxied().try_for_each(Proxied::recover)?;
@@ -96,8 +101,18 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let stop = jobs.token();
     let recovered = recovered + pods > 0;
-    let domain =
-        Domain { containers, tasks, sandboxes, sandboxers, gate, ring, recovered, launcher, stop };
+    let domain = Domain {
+        containers,
+        tasks,
+        sandboxes,
+        sandboxers,
+        gate,
+        ring,
+        recovered,
+        check,
+        launcher,
+        stop,
+    };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
     Ok(store)
 }

@@ -1,5 +1,6 @@
 //! The gRPC services of bundle: one file each. Namespace, from wire, one domain call, to wire.
 
+mod check;
 mod collector;
 mod convert;
 mod diff;
@@ -120,6 +121,7 @@ pub fn routes(context: &Context) -> Routes {
         node::namespace_member_server::NamespaceMemberServer<Context>,
         node::lease_member_server::LeaseMemberServer<Context>,
         node::collector_server::CollectorServer<Context>,
+        node::bundle_check_server::BundleCheckServer<Context>,
     );
     let stop = context.tasks.token();
     routes.add_service(berth_node_events::service(context.ring.clone(), stop));

@@ -138,7 +138,11 @@ impl Activations {
     }
 
     /// Deletes a record with its lease's hold.
-    async fn forget(&self, namespace: &str, name: &str) -> Result<Option<Record>, Error> {
+    pub(super) async fn forget(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Record>, Error> {
         let place = (namespace.to_owned(), name.to_owned());
         let forget = move |txn: &Write| forget(txn, &place.0, &place.1);
         self.0.shared.store.commit("deactivate mounts", forget).await

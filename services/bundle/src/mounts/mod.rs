@@ -11,6 +11,7 @@
 //! - Two calls about one name come one after the other.
 
 mod activate;
+mod check;
 mod collect;
 mod device;
 mod format;

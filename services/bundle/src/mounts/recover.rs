@@ -70,7 +70,7 @@ fn look(targets: &Path, records: &[((String, String), Record)]) -> Result<(Lost,
 }
 
 /// Whether all is there that an activation has made.
-fn are_there(record: &Record, points: &HashSet<PathBuf>) -> Result<bool, Error> {
+pub(super) fn are_there(record: &Record, points: &HashSet<PathBuf>) -> Result<bool, Error> {
     for active in &record.active {
         if !points.contains(&active.point) && !device::is_attached(&active.point)? {
             return Ok(false);

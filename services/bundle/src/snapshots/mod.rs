@@ -11,6 +11,7 @@
 //! - A directory's number is not used twice while the process runs.
 
 mod adopt;
+mod check;
 mod commit;
 mod copy;
 mod create;
@@ -143,6 +144,8 @@ pub(crate) struct Shared {
     making: tokio::sync::RwLock<()>,
     /// Directories of snapshots that are gone, until they are deleted.
     deletions: TaskTracker,
+    /// They empty the trash of the run before.
+    emptying: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Snapshots {
@@ -188,7 +191,7 @@ impl Snapshots {
             },
             None => drivers[0].name(),
         };
-        let next_id = recover::run(&store, &drivers)?;
+        let (next_id, emptying) = recover::run(&store, &drivers)?;
         let news = News::default();
         if next_id > FIRST {
             // Until it has been in one, distribution is asked for each snapshot that is relied on.
@@ -211,6 +214,7 @@ impl Snapshots {
             committing: commit::Locks::default(),
             making: tokio::sync::RwLock::default(),
             deletions: TaskTracker::new(),
+            emptying,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -2,6 +2,7 @@
 //! last ended. Mounts of snapshots are left alone; whoever made them goes on using them.
 
 use std::collections::HashSet;
+use std::thread::JoinHandle;
 
 use berth_store::Store;
 
@@ -11,8 +12,10 @@ use super::records::{Record, SNAPSHOTS, numbers};
 use super::remove::{empty, trash_unknown};
 use crate::Error;
 
-/// Makes directories and records agree. Answers the first number that is free.
-pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
+/// Makes directories and records agree. Answers the first number that is free, and the threads that
+/// empty the trash.
+pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<(u64, Vec<JoinHandle<()>>), Error> {
+    let mut emptying = Vec::new();
     let known = store.read(numbers)?;
     let proxied = store.read(super::proxied::highest)?;
     let none = HashSet::new();
@@ -22,7 +25,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
         empty(driver.deletion(), &driver.root().join("staging"))?;
         // Deleting takes its time with large trees, and nobody waits for it.
         let (deletion, trash) = (driver.deletion(), driver.trash());
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("empty trash".to_owned())
             .spawn(move || {
                 if let Err(error) = empty(deletion, &trash) {
@@ -34,11 +37,12 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<u64, Error> {
                 path: driver.trash(),
                 source,
             })?;
+        emptying.push(thread);
     }
     remake_missing(store, drivers)?;
     end_commits(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
-    Ok(highest.max(proxied) + super::FIRST)
+    Ok((highest.max(proxied) + super::FIRST, emptying))
 }
 
 /// The drivers whose snapshots are where they are looked for. One that needs more than any file
@@ -106,39 +110,51 @@ fn end_commits(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
 /// A power cut may take the directory of a snapshot that was recorded but never written to, since
 /// only commits flush files. Such a directory was empty, and is made again.
 fn remake_missing(store: &Store, drivers: &[Driver]) -> Result<(), Error> {
-    let missing: Vec<(String, String, String, Record)> = store.read(|txn| {
+    let missing: Vec<((String, String, String), Record)> = store.read(|txn| {
         let mut missing = Vec::new();
         for row in txn.range(&SNAPSHOTS, ())? {
             let ((namespace, snapshotter, key), record) = row?;
             let driver = drivers.iter().find(|driver| driver.name() == snapshotter);
             let Some(driver) = driver else { continue };
             if record.kind != Kind::Committed && !driver.directory(record.id).exists() {
-                missing.push((namespace, snapshotter, key, record));
+                missing.push(((namespace, snapshotter, key), record));
             }
         }
         Ok::<_, Error>(missing)
     })?;
-    for (namespace, snapshotter, key, record) in missing {
+    for (place, record) in missing {
+        let (namespace, snapshotter, key) = &place;
         let Some(driver) = drivers.iter().find(|driver| driver.name() == snapshotter) else {
             continue;
         };
-        let parents =
-            store.read(|txn| super::read::chain(txn, &namespace, &snapshotter, &record.parent))?;
-        let path = driver.directory(record.id);
         // A parent that was lost is its snapshots' trouble alone.
-        if let Err(error) = driver.create(&path, record.kind, &parents) {
+        if let Err(error) = remake(store, driver, &place, &record) {
             let error = berth_errors::chain(&error);
             tracing::error!(namespace, snapshotter, key, error, "its directory is lost");
-            continue;
         }
-        tracing::warn!(namespace, snapshotter, key, "made a lost directory again");
-        // Labels can be changed afterwards: a bad one is its snapshot's trouble alone.
-        let wanted = super::mapping::Owners::of(&record.labels);
-        let mapped = wanted.and_then(|wanted| driver.map(&path, &parents, wanted.as_ref()));
-        if let Err(error) = mapped {
-            let error = berth_errors::chain(&error);
-            tracing::warn!(namespace, snapshotter, key, error, "its owners are not mapped");
-        }
+    }
+    Ok(())
+}
+
+/// Makes the directory of a snapshot that is not committed again.
+pub(super) fn remake(
+    store: &Store,
+    driver: &Driver,
+    place: &(String, String, String),
+    record: &Record,
+) -> Result<(), Error> {
+    let (namespace, snapshotter, key) = place;
+    let parents =
+        store.read(|txn| super::read::chain(txn, namespace, snapshotter, &record.parent))?;
+    let path = driver.directory(record.id);
+    driver.create(&path, record.kind, &parents)?;
+    tracing::warn!(namespace, snapshotter, key, "made a lost directory again");
+    // Labels can be changed afterwards: a bad one is its snapshot's trouble alone.
+    let wanted = super::mapping::Owners::of(&record.labels);
+    let mapped = wanted.and_then(|wanted| driver.map(&path, &parents, wanted.as_ref()));
+    if let Err(error) = mapped {
+        let error = berth_errors::chain(&error);
+        tracing::warn!(namespace, snapshotter, key, error, "its owners are not mapped");
     }
     Ok(())
 }

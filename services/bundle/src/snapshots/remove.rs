@@ -236,7 +236,7 @@ pub(super) fn empty(delete: Deletion, directory: &Path) -> Result<(), Error> {
     entries(directory)?.iter().try_for_each(|path| delete(path))
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let list = || {
         fs_err::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
     };

@@ -13,6 +13,7 @@ pub mod create;
 pub mod events;
 pub mod exec;
 pub mod export;
+pub mod fsck;
 pub mod gc;
 pub mod images;
 pub mod import;

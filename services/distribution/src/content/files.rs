@@ -48,7 +48,8 @@ impl Files {
         self.root.join("ingest")
     }
 
-    fn folder(&self, algorithm: Algorithm) -> PathBuf {
+    /// The folder of the blobs of an algorithm.
+    pub(crate) fn folder(&self, algorithm: Algorithm) -> PathBuf {
         self.root.join("blobs").join(algorithm.name())
     }
 

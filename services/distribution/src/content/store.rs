@@ -79,7 +79,7 @@ impl Content {
     }
 
     /// The file of a blob, or of a copy of it.
-    pub(super) async fn open_file(&self, digest: &Digest, size: u64) -> Result<File> {
+    pub(crate) async fn open_file(&self, digest: &Digest, size: u64) -> Result<File> {
         match &self.0.there {
             None => self.0.files.open_blob(digest, size),
             Some(there) => there.open(digest, size).await,
@@ -260,6 +260,11 @@ impl Content {
         self.0.blocking("delete blob", unlink).await
     }
 
+    /// Whether a namespace has a blob.
+    pub(crate) fn is_held(&self, digest: &Digest) -> Result<bool> {
+        is_held(&self.0, digest)
+    }
+
     /// Removes a blob from the process that keeps it, if no namespace has the blob.
     pub(super) async fn remove_if_unused(&self, there: &There, digest: &Digest) -> Result<()> {
         let _lock = self.0.blob_locks.lock(digest).await;
@@ -325,7 +330,7 @@ impl Blob {
     }
 }
 
-pub(super) fn remove_folder(folder: &Path) -> Result<()> {
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     match fs_err::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("delete ingest", folder)(error))

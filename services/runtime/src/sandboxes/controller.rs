@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Measured, Platform, READY, Report, Sandboxes, Started};
 use crate::bundle::Bundle;
+use crate::check::There;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::peers::{SandboxClient, Starter};
@@ -37,7 +38,7 @@ use life::Life;
 use watch::{UNKNOWN, exit};
 
 /// The folder of the sandboxes' folders. No namespace has such a name.
-const FOLDER: &str = ".sandboxes";
+pub(crate) const FOLDER: &str = ".sandboxes";
 /// How long a shim that agreed to end may take.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -125,6 +126,22 @@ impl Controller {
     #[must_use]
     pub fn names(&self, ns: &Namespace) -> BTreeSet<String> {
         self.0.there.names(ns)
+    }
+
+    /// All that are there, for a check.
+    pub(crate) fn every(&self) -> Vec<There> {
+        let there = |sandbox: Arc<Running>| There {
+            ns: sandbox.ns.clone(),
+            id: sandbox.id.clone(),
+            folder: sandbox.bundle.path().to_owned(),
+            connected: sandbox.client.get().is_some(),
+        };
+        self.0.there.every().into_iter().map(there).collect()
+    }
+
+    /// Keeps a name from being given to a sandbox; nothing if it is.
+    pub(crate) fn take_name(&self, ns: &Namespace, id: &str) -> Option<Box<dyn Send + '_>> {
+        Some(Box::new(self.0.there.begin(ns, id)?))
     }
 
     /// Starts a sandbox that was made; one that cannot be started is taken away.

@@ -1,6 +1,7 @@
 //! Questions about tasks. One shim that does not answer holds up nobody.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use berth_filters::{Adaptor, Filter};
@@ -8,6 +9,7 @@ use berth_ids::Namespace;
 use futures::StreamExt;
 
 use super::{Task, Tasks};
+use crate::check::There;
 use crate::error::{Error, Result};
 use crate::process::{Exit, State, Status};
 use crate::records::Any;
@@ -147,6 +149,27 @@ impl Tasks {
     #[must_use]
     pub fn count(&self, ns: &Namespace) -> usize {
         self.0.there.all(ns).len()
+    }
+
+    /// All that are there, for a check.
+    pub(crate) fn every(&self) -> Vec<There> {
+        let there = |task: Arc<Task>| There {
+            ns: task.ns.clone(),
+            id: task.id.clone(),
+            folder: task.bundle.path().to_owned(),
+            connected: task.client.get().is_some(),
+        };
+        self.0.there.every().into_iter().map(there).collect()
+    }
+
+    /// The names of a namespace that are taken.
+    pub(crate) fn names(&self, ns: &Namespace) -> BTreeSet<String> {
+        self.0.there.names(ns)
+    }
+
+    /// Keeps a name from being given to a task; nothing if it is.
+    pub(crate) fn take_name(&self, ns: &Namespace, id: &str) -> Option<Box<dyn Send + '_>> {
+        Some(Box::new(self.0.there.begin(ns, id)?))
     }
 
     fn of(&self, ns: &Namespace) -> Vec<Arc<Task>> {
