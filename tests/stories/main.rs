@@ -22,6 +22,7 @@ mod logins;
 mod main_job;
 mod mounts;
 mod observe;
+mod operator;
 mod roots;
 mod shell;
 mod snapshotters;

@@ -62,7 +62,7 @@ pub enum Verb {
     Inspect(verbs::inspect::Args),
     /// Show what containers use.
     Stats(verbs::stats::Args),
-    /// Show the processes of a container.
+    /// Show what containers use, live, or the processes of one.
     #[command(alias = "pids")]
     Top(verbs::top::Args),
     /// Show events as they happen.
@@ -75,6 +75,10 @@ pub enum Verb {
     Gc(verbs::gc::Args),
     /// Compare what the node has on record with what is there.
     Fsck(verbs::fsck::Args),
+    /// Look at the machine, whether it carries a node, and say what to do.
+    Doctor(verbs::doctor::Args),
+    /// Show what the disk is used for, by namespace, image and snapshot.
+    Df(verbs::df::Args),
     /// Look into the node's configuration.
     Config(verbs::config::Args),
     /// Have the node read its configuration again.

@@ -107,6 +107,12 @@ impl Client {
         Self { lease: Some(lease.to_owned()), ..self.clone() }
     }
 
+    /// The same connection, whose calls are made in another namespace.
+    pub fn within(&self, namespace: &str) -> Result<Self> {
+        let namespace = namespace.parse().context("read a namespace's name")?;
+        Ok(Self { namespace, ..self.clone() })
+    }
+
     /// The namespace of every call.
     pub fn namespace(&self) -> &str {
         self.namespace.as_str()

@@ -10,6 +10,8 @@ use crate::{client, output};
 pub mod completions;
 pub mod config;
 pub mod create;
+pub mod df;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 pub mod export;

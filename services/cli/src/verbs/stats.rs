@@ -16,7 +16,7 @@ use crate::global::Global;
 use crate::{container, output};
 
 /// How long a look at the processor's time lasts.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -30,24 +30,24 @@ pub struct Args {
 
 /// What one container used up to a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Sample {
-    nanos: i128,
+pub(super) struct Sample {
+    pub nanos: i128,
     cpu_nanos: u64,
     memory: u64,
     memory_limit: u64,
     pids: u64,
-    read: u64,
-    written: u64,
+    pub read: u64,
+    pub written: u64,
 }
 
 /// What is shown of one container.
 #[derive(Debug, Serialize)]
-struct Line {
-    id: String,
-    cpu_percent: f64,
-    memory: u64,
+pub(super) struct Line {
+    pub id: String,
+    pub cpu_percent: f64,
+    pub memory: u64,
     memory_limit: Option<u64>,
-    pids: u64,
+    pub pids: u64,
     read: u64,
     written: u64,
 }
@@ -100,8 +100,8 @@ fn print(lines: &[Line], global: &Global, once: bool) -> Result<()> {
     output::table(["NAME", "CPU", "MEMORY", "PIDS", "READ / WRITTEN"], &rows)
 }
 
-/// What the containers have used up to now.
-async fn samples(client: &Client, ids: &[String]) -> Result<HashMap<String, Sample>> {
+/// What the containers have used up to now; all that run, if none are named.
+pub(super) async fn samples(client: &Client, ids: &[String]) -> Result<HashMap<String, Sample>> {
     let filters = ids.iter().map(|id| format!("id=={id}")).collect();
     let request = client.request(MetricsRequest { filters });
     let answer = client.tasks().metrics(request).await.step(|| "read metrics".to_owned())?;
@@ -158,7 +158,7 @@ fn of_v2(metrics: v2::Metrics) -> Sample {
     }
 }
 
-fn line(id: &str, before: Option<&Sample>, now: &Sample) -> Line {
+pub(super) fn line(id: &str, before: Option<&Sample>, now: &Sample) -> Line {
     let cpu_percent = before.map_or(0.0, |before| {
         let elapsed = (now.nanos - before.nanos) as f64;
         let used = now.cpu_nanos.saturating_sub(before.cpu_nanos) as f64;

@@ -1,0 +1,145 @@
+//! Limits, and whose the folders and sockets are.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use berth_config::{Config, Service};
+use rustix::process::{Resource, getrlimit};
+
+use super::Line;
+
+/// Files that a node with many containers has open.
+const FILES: u64 = 65_536;
+/// Fewer processes are soon used up by containers.
+const PROCESSES: u64 = 32_768;
+/// The longest path that the kernel takes for a socket.
+const SOCKET: usize = 107;
+
+pub(super) fn limits() -> Vec<Line> {
+    let files = getrlimit(Resource::Nofile).maximum;
+    let text = |limit: Option<u64>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
+    let most = fs_err::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
+    let most = most.trim().parse::<u64>().ok();
+    vec![
+        match files {
+            Some(limit) if limit < FILES => Line::warn(
+                "open files",
+                format!("{limit} at most, of this shell"),
+                "raise it for berthd: LimitNOFILE=infinity in its unit, or ulimit -n",
+            ),
+            limit => Line::ok("open files", format!("{} at most", text(limit))),
+        },
+        match most {
+            Some(most) if most < PROCESSES => Line::warn(
+                "processes",
+                format!("{most} at most"),
+                "raise it: sysctl -w kernel.pid_max=4194304",
+            ),
+            most => Line::ok("processes", format!("{} at most", text(most))),
+        },
+    ]
+}
+
+pub(super) fn look(config: &Config) -> Vec<Line> {
+    let mut lines = vec![
+        folder("folder of the root", &config.root),
+        folder("folder of the state", &config.state),
+    ];
+    lines.push(clients(config));
+    for service in [Service::Distribution, Service::Bundle, Service::Runtime] {
+        let path = config.socket(service);
+        lines.extend(fs_err::symlink_metadata(&path).ok().map(|of| between(&path, &of)));
+    }
+    lines
+}
+
+/// A folder of the node's: of root, and written to by nobody else.
+fn folder(what: &str, path: &Path) -> Line {
+    let what = format!("{what} ({})", path.display());
+    let of = match fs_err::symlink_metadata(path) {
+        Ok(of) => of,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Line::ok(what, "not there yet, it is made at the first start");
+        }
+        Err(error) => return Line::warn(what, error.to_string(), "run berth doctor as root"),
+    };
+    let found = owner(&of);
+    if !of.is_dir() && !of.is_symlink() {
+        Line::fail(what, "it is no folder", "name another in the configuration")
+    } else if of.uid() != 0 {
+        Line::fail(what, found, format!("chown root {}", path.display()))
+    } else if !of.is_symlink() && of.mode() & 0o022 != 0 {
+        let next = format!("others may replace what is there: chmod go-w {}", path.display());
+        Line::fail(what, found, next)
+    } else {
+        Line::ok(what, found)
+    }
+}
+
+/// The socket of clients: whoever may connect is root here.
+fn clients(config: &Config) -> Line {
+    let (path, gateway) = (&config.address, &config.gateway);
+    let what = format!("socket ({})", path.display());
+    if path.as_os_str().len() > SOCKET {
+        let found = format!("its path has {} bytes", path.as_os_str().len());
+        return Line::fail(what, found, "name a shorter address, the kernel takes 107 bytes");
+    }
+    let Ok(of) = fs_err::symlink_metadata(path) else {
+        return Line::ok(what, "not there, no node runs");
+    };
+    let found = owner(&of);
+    let wanted = (gateway.uid, gateway.gid, gateway.mode);
+    if !of.file_type().is_socket() {
+        Line::fail(what, "it is no socket", "remove it, or name another address")
+    } else if of.mode() & 0o006 != 0 {
+        let next = "whoever can connect is root here: set [gateway] mode to 0660 and a group";
+        Line::warn(what, found, next)
+    } else if (of.uid(), of.gid(), of.mode() & 0o777) != wanted {
+        let next = "it is not as [gateway] uid, gid and mode say: restart the node";
+        Line::warn(what, found, next)
+    } else {
+        Line::ok(what, found)
+    }
+}
+
+/// A socket between the node's own services.
+fn between(path: &Path, of: &Metadata) -> Line {
+    let (what, found) = (format!("socket ({})", path.display()), owner(of));
+    match of.uid() == 0 && of.mode() & 0o077 == 0 {
+        true => Line::ok(what, found),
+        false => {
+            let next = "it is the services' own: restart the node, which makes it anew";
+            Line::fail(what, found, next)
+        }
+    }
+}
+
+fn owner(of: &Metadata) -> String {
+    format!("of {}:{}, mode {:04o}", of.uid(), of.gid(), of.mode() & 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::doctor::Verdict;
+
+    /// Needs root: folders of others are none of a node.
+    #[test]
+    fn a_folder_that_others_may_write_to_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            fs_err::set_permissions(dir.path(), mode).unwrap();
+            folder("folder", dir.path())
+        };
+        assert_eq!(of(0o711).verdict, Verdict::Ok);
+        assert_eq!(of(0o777).verdict, Verdict::Fail);
+        assert!(of(0o777).next.contains("chmod go-w"));
+        assert_eq!(folder("folder", &dir.path().join("none")).verdict, Verdict::Ok);
+        std::os::unix::fs::chown(dir.path(), Some(1), None).unwrap();
+        assert_eq!(of(0o700).verdict, Verdict::Fail);
+    }
+}
