@@ -256,9 +256,9 @@ fn registries_and_collections_follow_the_configuration() -> Result<()> {
 #[test]
 fn no_descriptor_is_inherited_by_accident() -> Result<()> {
     let node = Node::start()?;
-    // Who answers has begun.
-    node.berth("ps").output()?.ok()?;
-    node.ctr("snapshots ls").output()?.ok()?;
+    // Until it serves, a service has not taken up the pipe on which it says so.
+    let all = || node.log().is_ok_and(|log| log.contains("ready address="));
+    until("all services serve", Duration::from_secs(30), all)?;
     let mut pids = vec![node.berthd_pid()?];
     for service in ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"] {
         pids.push(node.service_pid(service)?);
