@@ -13,6 +13,9 @@ use crate::Error;
 use crate::check::{ACTIVATION_LOST, MOUNTS_WITHOUT_RECORD};
 use crate::snapshots::blocking;
 
+/// An activation's namespace and name, and its record.
+type Row = ((String, String), Record);
+
 impl Activations {
     /// Compares records with mounts.
     pub(crate) async fn check(&self) -> Result<Looked, Error> {
@@ -72,7 +75,7 @@ impl Activations {
         Ok(true)
     }
 
-    fn records(&self) -> Result<Vec<((String, String), Record)>, Error> {
+    fn records(&self) -> Result<Vec<Row>, Error> {
         self.0
             .shared
             .store

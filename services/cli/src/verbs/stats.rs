@@ -32,10 +32,10 @@ pub struct Args {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sample {
     pub nanos: i128,
-    cpu_nanos: u64,
-    memory: u64,
-    memory_limit: u64,
-    pids: u64,
+    pub cpu_nanos: u64,
+    pub memory: u64,
+    pub memory_limit: u64,
+    pub pids: u64,
     pub read: u64,
     pub written: u64,
 }
