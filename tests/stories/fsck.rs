@@ -11,13 +11,18 @@ use serde_json::Value;
 
 use crate::stage::Stage;
 
-/// The check's answer: its exit code, and by kind and name whether a repair can mend it and what became
-/// of it.
-fn check(stage: &Stage, flags: &str) -> Result<(i32, BTreeMap<(String, String), (bool, String)>)> {
+/// By kind and name, whether a repair can mend it and what became of it.
+type Found = BTreeMap<(String, String), (bool, String)>;
+
+/// Kinds and names.
+type Planted = Vec<(&'static str, String)>;
+
+/// The check's answer: its exit code and what it found.
+fn check(stage: &Stage, flags: &str) -> Result<(i32, Found)> {
     let output = stage.node.berth(&format!("--json fsck {flags}")).output()?;
     let reports: Value =
         serde_json::from_str(&output.stdout).with_context(|| format!("{output}"))?;
-    let mut found = BTreeMap::new();
+    let mut found = Found::new();
     let findings = reports.as_array().into_iter().flatten();
     for finding in findings.flat_map(|report| report["findings"].as_array().into_iter().flatten()) {
         let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
@@ -98,9 +103,7 @@ fn a_node_at_work_has_nothing_to_be_found() -> Result<()> {
 }
 
 /// What is planted with distribution: what a repair mends, and what it does not.
-fn plant_blobs(
-    stage: &Stage,
-) -> Result<(Vec<(&'static str, String)>, Vec<(&'static str, String)>)> {
+fn plant_blobs(stage: &Stage) -> Result<(Planted, Planted)> {
     let blobs = stage.node.path("root/distribution/blobs/sha256");
     let mut there: Vec<_> = fs_err::read_dir(&blobs)?
         .collect::<std::io::Result<Vec<_>>>()?
@@ -130,7 +133,7 @@ fn plant_blobs(
 }
 
 /// The same with bundle.
-fn plant_snapshots(stage: &Stage) -> Result<Vec<(&'static str, String)>> {
+fn plant_snapshots(stage: &Stage) -> Result<Planted> {
     let overlay = stage.node.path("root/bundle/overlayfs");
     let directories = || -> Result<BTreeSet<PathBuf>> {
         let entries = fs_err::read_dir(overlay.join("snapshots"))?;
@@ -161,9 +164,7 @@ fn plant_snapshots(stage: &Stage) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// The same with runtime, beside a container that runs.
-fn plant_tasks(
-    stage: &Stage,
-) -> Result<(Vec<(&'static str, String)>, Vec<(&'static str, String)>)> {
+fn plant_tasks(stage: &Stage) -> Result<(Planted, Planted)> {
     stage.run("-d --name fsck-box", "sleep 600").output()?.ok()?;
     stage.run("-d --name fsck-killed", "sleep 600").output()?.ok()?;
     let folder = stage.node.path("state/runtime/default");
