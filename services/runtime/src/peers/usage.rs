@@ -1,9 +1,12 @@
 //! What shims measure, which is the message of the cgroup's version.
 
+mod lists;
+
 use berth_metrics::Samples;
 use berth_proto::io::containerd::cgroups::{v1, v2};
 use berth_proto::unpack;
 
+use self::lists::List;
 use super::options::wire;
 use crate::counts::Usage;
 use crate::records::Any;
@@ -80,11 +83,11 @@ pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, stats: &Any
     match (unpack::<v1::Metrics>(&stats), unpack::<v2::Metrics>(&stats)) {
         (Some(Ok(metrics)), _) => {
             tell_v1(samples, of, &metrics);
-            list_v1(&mut List { samples, of, room: LISTED }, &metrics);
+            lists::of_v1(&mut List::new(samples, of), &metrics);
         }
         (_, Some(Ok(metrics))) => {
             tell_v2(samples, of, &metrics);
-            list_v2(&mut List { samples, of, room: LISTED }, &metrics);
+            lists::of_v2(&mut List::new(samples, of), &metrics);
         }
         _ => {}
     }
@@ -93,32 +96,6 @@ pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, stats: &Any
 type Of<'a> = [(&'a str, &'a str); 2];
 
 const HELP: &str = "What the cgroup of a container says";
-
-/// Samples of one container that its shim lists: of processors, devices, page sizes.
-const LISTED: usize = 512;
-/// The longest name of a device or page size, and of what is done with it.
-const NAME: usize = 64;
-
-/// Puts what the shim of a container lists, no more than there is room for.
-struct List<'s, 'a> {
-    samples: &'s mut Samples,
-    of: Of<'a>,
-    room: usize,
-}
-
-impl List<'_, '_> {
-    fn put<const N: usize>(&mut self, name: &'static str, labels: [(&str, &str); N], value: u64) {
-        let fits = labels.iter().all(|(_, value)| value.len() <= NAME);
-        match self.room.checked_sub(1).filter(|_| fits) {
-            Some(room) => {
-                self.room = room;
-                let labels: Vec<_> = self.of.into_iter().chain(labels).collect();
-                self.samples.gauge(name, HELP).sample(&labels, value);
-            }
-            None => self.samples.leave_out(1),
-        }
-    }
-}
 
 fn put(samples: &mut Samples, of: Of<'_>, values: &[(&'static str, u64)]) {
     for (name, value) in values {
@@ -154,22 +131,6 @@ fn tell_v1(samples: &mut Samples, of: Of<'_>, metrics: &v1::Metrics) {
     }
     if let Some(control) = &metrics.memory_oom_control {
         put(samples, of, &[("container_memory_oom_total", control.oom_kill)]);
-    }
-}
-
-fn list_v1(list: &mut List<'_, '_>, metrics: &v1::Metrics) {
-    let usage = metrics.cpu.as_ref().and_then(|cpu| cpu.usage.as_ref());
-    for (at, value) in usage.iter().flat_map(|usage| &usage.per_cpu).enumerate() {
-        list.put("container_per_cpu_nanoseconds", [("cpu", &*at.to_string())], *value);
-    }
-    for page in &metrics.hugetlb {
-        let labels = [("page", &*page.pagesize)];
-        list.put("container_hugetlb_usage_bytes", labels, page.usage);
-        list.put("container_hugetlb_failcnt_total", labels, page.failcnt);
-        list.put("container_hugetlb_max_bytes", labels, page.max);
-    }
-    if let Some(blkio) = &metrics.blkio {
-        blkio_v1(list, blkio);
     }
 }
 
@@ -228,25 +189,6 @@ fn memory_v1(samples: &mut Samples, of: Of<'_>, memory: &v1::MemoryStat) {
     entry!(kernel_tcp, "kerneltcp");
 }
 
-fn blkio_v1(list: &mut List<'_, '_>, blkio: &v1::BlkIoStat) {
-    let all = [
-        ("container_blkio_io_merged_recursive_total", &blkio.io_merged_recursive),
-        ("container_blkio_io_queued_recursive_total", &blkio.io_queued_recursive),
-        ("container_blkio_io_service_bytes_recursive_bytes", &blkio.io_service_bytes_recursive),
-        ("container_blkio_io_service_time_recursive_total", &blkio.io_service_time_recursive),
-        ("container_blkio_io_serviced_recursive_total", &blkio.io_serviced_recursive),
-        ("container_blkio_io_time_recursive_total", &blkio.io_time_recursive),
-        ("container_blkio_sectors_recursive_total", &blkio.sectors_recursive),
-    ];
-    for (name, entries) in all {
-        for entry in entries {
-            let (major, minor) = (entry.major.to_string(), entry.minor.to_string());
-            let (op, device) = (("op", &*entry.op), ("device", &*entry.device));
-            list.put(name, [op, device, ("major", &*major), ("minor", &*minor)], entry.value);
-        }
-    }
-}
-
 fn tell_v2(samples: &mut Samples, of: Of<'_>, metrics: &v2::Metrics) {
     if let Some(pids) = &metrics.pids {
         let values =
@@ -269,17 +211,6 @@ fn tell_v2(samples: &mut Samples, of: Of<'_>, metrics: &v2::Metrics) {
     }
     if let Some(events) = &metrics.memory_events {
         put(samples, of, &[("container_memory_oom_total", events.oom)]);
-    }
-}
-
-fn list_v2(list: &mut List<'_, '_>, metrics: &v2::Metrics) {
-    for entry in metrics.io.iter().flat_map(|io| &io.usage) {
-        let (major, minor) = (entry.major.to_string(), entry.minor.to_string());
-        let labels = [("major", &*major), ("minor", &*minor)];
-        list.put("container_io_rbytes_bytes", labels, entry.rbytes);
-        list.put("container_io_wbytes_bytes", labels, entry.wbytes);
-        list.put("container_io_rios_total", labels, entry.rios);
-        list.put("container_io_wios_total", labels, entry.wios);
     }
 }
 
@@ -328,47 +259,6 @@ fn memory_v2(samples: &mut Samples, of: Of<'_>, memory: &v2::MemoryStat) {
 mod tests {
     use super::super::options::domain;
     use super::*;
-
-    #[test]
-    fn what_a_shim_lists_is_bounded_and_adds_up_to_no_more_than_there_is() {
-        let entry = |device: &str, value| v1::BlkIoEntry {
-            op: "read".into(),
-            device: device.into(),
-            value,
-            ..Default::default()
-        };
-        let long = "x".repeat(NAME + 1);
-        let metrics = v1::Metrics {
-            cpu: Some(v1::CpuStat {
-                usage: Some(v1::CpuUsage { per_cpu: vec![1; LISTED - 1], ..Default::default() }),
-                throttling: None,
-            }),
-            blkio: Some(v1::BlkIoStat {
-                io_service_bytes_recursive: vec![
-                    entry(&long, u64::MAX),
-                    entry("a", 7),
-                    entry("b", 8),
-                ],
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let stats = domain(berth_proto::pack(&metrics));
-        assert_eq!(usage(&stats).unwrap().read, u64::MAX);
-        let mut samples = Samples::default();
-        tell_as_containerd(&mut samples, "n", "c", &stats);
-        let text = samples.text();
-        assert_eq!(text.matches("container_per_cpu_nanoseconds{").count(), LISTED - 1);
-        let read = "container_blkio_io_service_bytes_recursive_bytes{";
-        assert_eq!(text.matches(read).count(), 1, "{text}");
-        assert!(text.contains("device=\"a\"") && !text.contains(&long), "{text}");
-        let io = |rbytes| v2::IoEntry { rbytes, ..Default::default() };
-        let metrics = v2::Metrics {
-            io: Some(v2::IoStat { usage: vec![io(u64::MAX), io(1)] }),
-            ..Default::default()
-        };
-        assert_eq!(usage(&domain(berth_proto::pack(&metrics))).unwrap().read, u64::MAX);
-    }
 
     #[test]
     fn both_versions_of_cgroups_are_told() {
