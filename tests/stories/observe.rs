@@ -24,6 +24,27 @@ fn get(url: &str) -> Result<String> {
     program("curl").args(["-sS", "--max-time", "10", url]).output()?.ok()
 }
 
+/// What a node tells there when it could look up all of it in time, which a busy machine may not let it
+/// at once.
+fn whole(address: &str, path: &str) -> Result<String> {
+    let url = format!("http://{address}{path}");
+    let mut text = String::new();
+    until("the node tells all that there is", Duration::from_secs(60), || {
+        text = get(&url).unwrap_or_default();
+        let up =
+            |line: &&str| line.starts_with("berth_up{") || line.starts_with("berth_scrape_up{");
+        let missing = |line: &str| {
+            let asked = line.contains("state=\"unknown\"") || line.contains("state=\"unasked\"");
+            asked || line.starts_with("berth_container_usage_missing{")
+        };
+        let mut ups = text.lines().filter(up).peekable();
+        ups.peek().is_some()
+            && ups.all(|line| line.ends_with(" 1"))
+            && text.lines().all(|line| !missing(line) || line.ends_with(" 0"))
+    })?;
+    Ok(text)
+}
+
 #[test]
 fn what_is_told_is_as_prometheus_wants_it_and_prometheus_collects_it() -> Result<()> {
     let registry = Registry::start()?;

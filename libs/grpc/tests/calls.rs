@@ -24,7 +24,8 @@ async fn get(channel: &Channel, path: &str) -> String {
         std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx))
             .await
     {
-        text.extend_from_slice(frame.unwrap().data_ref().unwrap());
+        let frame = frame.unwrap();
+        text.extend(frame.data_ref().into_iter().flatten());
     }
     String::from_utf8(text).unwrap()
 }

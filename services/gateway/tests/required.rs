@@ -80,5 +80,5 @@ fn catches_sigterm(pid: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
     let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-    caught & 1 << (Signal::TERM.as_raw() - 1) != 0
+    caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::get;
 
-/// One that collects each second, until it is dropped.
+/// One that collects every three seconds, for which it waits each time, until it is dropped.
 pub struct Prometheus {
     at: String,
     _session: Session,
@@ -21,7 +21,7 @@ impl Prometheus {
     pub fn start(address: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: berth\n  static_configs: [{{targets: ['{address}']}}]\n"
+            "global: {{scrape_interval: 3s, scrape_timeout: 3s}}\nscrape_configs:\n- job_name: berth\n  static_configs: [{{targets: ['{address}']}}]\n"
         );
         let file = folder.path().join("prometheus.yml");
         fs_err::write(&file, config)?;
