@@ -89,6 +89,7 @@ impl Node {
         };
         tokio::time::timeout(SOON, look).await.unwrap();
         // What it says later has to have somewhere to go.
+        #[expect(clippy::disallowed_methods, reason = "ends with the process")]
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let pid = child.id().unwrap();
         Berthd { child, pid }
