@@ -5,12 +5,15 @@
 mod client;
 mod content;
 mod differs;
+mod relay;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use berth_testkit::{Containerd, Image, Node, Registry, Signal, is_root, until};
 use client::{Client, labels};
+use relay::Relay;
 use tonic::Code;
 
 /// containerd, and a node that calls its overlayfs `theirs`.
@@ -30,11 +33,16 @@ impl Stage {
 
     fn start_with(more: &str) -> Result<Self> {
         let containerd = Containerd::start()?;
+        let address = containerd.address();
+        Self::at(containerd, &address, "2s", more)
+    }
+
+    /// The node calls it at this address, and gives each call so much time.
+    fn at(containerd: Containerd, address: &Path, timeout: &str, more: &str) -> Result<Self> {
         let config = format!(
-            "[proxy_plugins.theirs]\ntype = \"snapshot\"\naddress = {:?}\n\
-             snapshotter = \"overlayfs\"\ntimeout = \"2s\"\nplatform = \"linux/amd64\"\n\
-             capabilities = [\"one\", \"two\"]\nexports = {{ root = \"/there\" }}\n",
-            containerd.address()
+            "[proxy_plugins.theirs]\ntype = \"snapshot\"\naddress = {address:?}\n\
+             snapshotter = \"overlayfs\"\ntimeout = {timeout:?}\nplatform = \"linux/amd64\"\n\
+             capabilities = [\"one\", \"two\"]\nexports = {{ root = \"/there\" }}\n"
         );
         let node = Node::start_with(&(config + more))?;
         Ok(Self { containerd, node })
@@ -261,27 +269,28 @@ fn a_snapshotter_that_hangs_stalls_nobody_else() -> Result<()> {
         .with_context(|| format!("{:?}", stage.theirs("default")))
 }
 
-/// A call that was under way when the service ended may be carried out after it: what it makes is
-/// removed by the next run.
+/// A call that was under way when the service ended is carried out after it: what it makes is removed
+/// by the next run.
 #[test]
 fn what_a_killed_service_asked_for_goes() -> Result<()> {
     if !is_root() {
         return Ok(());
     }
-    let stage = Stage::start()?;
+    let containerd = Containerd::start()?;
+    let relay = Relay::start(&containerd.address(), "/late")?;
+    let stage = Stage::at(containerd, relay.address(), "60s", NO_COLLECTIONS)?;
     stage.client("default")?.prepare("kept", "", &[])?;
-    stage.containerd.signal(Signal::STOP)?;
     let late = stage.client("default")?;
     let waiting = std::thread::spawn(move || late.try_prepare("late", "", &[]).unwrap_err());
-    // It has been sent: its row is there before the call is, which nothing outside can see.
-    std::thread::sleep(Duration::from_millis(500));
+    relay.has_it()?;
     stage.node.kill_service("berth-bundle")?;
     let (code, message) = waiting.join().unwrap();
     assert_eq!(code, Code::Unavailable, "{message}");
-    stage.containerd.signal(Signal::CONT)?;
     let client = stage.client("default")?;
+    // It is looked for once before it is made.
+    client.cleanup().unwrap();
+    assert!(relay.let_go()?, "it is made");
     let left = || {
-        // It may be made after it was looked for once.
         client.cleanup().unwrap();
         let keys = stage.theirs("default").unwrap_or_default();
         keys.len() == 1 && keys[0].ends_with("/kept")
