@@ -346,14 +346,15 @@ pub fn ns<T>(message: T) -> Request<T> {
     berth_grpc::with_namespace(message, &namespace)
 }
 
-/// The shims that every test runs with: Debian's, and ours over gRPC and as it is, where they are
-/// built.
+/// The shims that every test runs with: Debian's, and ours over gRPC and as it is.
 pub fn shims() -> Vec<String> {
     let built = |name| Path::new(env!("CARGO_BIN_EXE_berth-runtime")).with_file_name(name);
     let all = [Path::new("/usr/bin").join(SHIM), built(GRPC_SHIM), built(SHIM)];
-    let there: Vec<_> = all.iter().filter(|path| path.exists()).collect();
-    assert!(!there.is_empty(), "no shim is installed: apt-get install containerd");
-    there.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+    for shim in &all {
+        let shows = shim.display();
+        assert!(shim.exists(), "no {shows}: apt-get install containerd, cargo build --workspace");
+    }
+    all.iter().map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
 const SHIM: &str = "containerd-shim-runc-v2";
