@@ -2,6 +2,7 @@
 //! own files. What ctr and docker do not reach, many at once, and long. Needs root, as stories do.
 
 mod content;
+mod controller;
 mod load;
 mod others;
 mod records;

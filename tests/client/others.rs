@@ -1,6 +1,7 @@
 //! Snapshots, tasks, sandboxes, events and introspection: codes and words of errors, filters, masks,
 //! streams.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,17 +13,18 @@ use containerd_client::services::v1::sandbox::{
     StoreCreateRequest, StoreDeleteRequest, StoreGetRequest, StoreListRequest, StoreUpdateRequest,
 };
 use containerd_client::services::v1::snapshots::{
-    CommitSnapshotRequest, Info, Kind, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest,
-    RemoveSnapshotRequest, StatSnapshotRequest, UpdateSnapshotRequest,
+    CleanupRequest, CommitSnapshotRequest, Info, Kind, ListSnapshotsRequest, MountsRequest,
+    PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest, UpdateSnapshotRequest,
 };
 use containerd_client::services::v1::{
-    self as services, PluginsRequest, PublishRequest, SubscribeRequest,
+    self as services, ForwardRequest, PluginInfoRequest, PluginsRequest, PublishRequest,
+    SubscribeRequest,
 };
 use containerd_client::to_any;
 use containerd_client::tonic::{Code, Request};
-use containerd_client::types::{Sandbox, sandbox};
+use containerd_client::types::{Envelope, RuntimeInfo, RuntimeRequest, Sandbox, sandbox};
 use prost::Message;
-use prost_types::Any;
+use prost_types::{Any, Timestamp};
 
 use crate::records::{labels, paths};
 use crate::stage::{Client, Stage, refused};
@@ -96,7 +98,32 @@ async fn snapshots_are_refused_filtered_and_changed_as_containerd_does() -> Resu
     Ok(())
 }
 
-async fn listed(client: &Client, snapshotter: &str, filters: &[&str]) -> Result<Vec<String>> {
+/// A folder that belongs to no snapshot, as a crash leaves one, is cleared away; those that do are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_no_snapshot_is_cleaned_up() -> Result<()> {
+    let stage = Stage::new().await?;
+    let client = stage.client().await?;
+    let snapshotter = stage.snapshotter.clone();
+    let folders = stage.node.path(&format!("root/bundle/{snapshotter}/snapshots"));
+    let names = || -> Result<BTreeSet<_>> {
+        let folders = fs_err::read_dir(&folders)?;
+        folders.map(|folder| Ok(folder?.file_name())).collect()
+    };
+    let used = names()?;
+    ensure!(!used.is_empty(), "the image has no snapshot");
+    fs_err::create_dir_all(folders.join("999999/fs"))?;
+    let cleanup = |snapshotter: &str| {
+        let snapshotter = snapshotter.to_owned();
+        client.request(CleanupRequest { snapshotter })
+    };
+    refused(client.snapshots().cleanup(cleanup("nobody")).await, Code::InvalidArgument, "nobody")?;
+    client.snapshots().cleanup(cleanup(&snapshotter)).await?;
+    assert_eq!(names()?, used);
+    assert_eq!(listed(&client, &snapshotter, &[]).await?, [stage.top]);
+    Ok(())
+}
+
+pub async fn listed(client: &Client, snapshotter: &str, filters: &[&str]) -> Result<Vec<String>> {
     let filters = filters.iter().map(ToString::to_string).collect();
     let list = ListSnapshotsRequest { snapshotter: snapshotter.to_owned(), filters };
     let mut parts = client.snapshots().list(client.request(list)).await?.into_inner();
@@ -228,6 +255,42 @@ async fn events_come_by_filters_and_in_their_order() -> Result<()> {
     Ok(())
 }
 
+/// Forwarded events are told as they are, of whichever namespace they say and of their own time.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_forwarded_as_they_are() -> Result<()> {
+    let stage = Stage::new().await?;
+    let client = stage.client().await?;
+    let mut events = EventsClient::new(client.channel.clone());
+    let filters = vec![r#"topic=="/mine/forwarded""#.to_owned()];
+    let subscribe = Request::new(SubscribeRequest { filters });
+    let mut stream = events.subscribe(subscribe).await?.into_inner();
+    let made = ContainerCreate { id: "told".into(), image: "i".into(), runtime: None };
+    let whole = Envelope {
+        timestamp: Some(Timestamp { seconds: 1_500_000_000, nanos: 7 }),
+        namespace: "elsewhere".into(),
+        topic: "/mine/forwarded".into(),
+        event: Some(to_any(&made)),
+    };
+    // It says its namespace itself.
+    let forward = |envelope| Request::new(ForwardRequest { envelope });
+    for (envelope, words) in [
+        (None, "envelope must be set"),
+        (Some(Envelope { timestamp: None, ..whole.clone() }), "timestamp must be set"),
+        (Some(Envelope { namespace: "a b".into(), ..whole.clone() }), "invalid namespace"),
+        (Some(Envelope { namespace: String::new(), ..whole.clone() }), "invalid namespace"),
+        (Some(Envelope { topic: "mine".into(), ..whole.clone() }), "must start with '/'"),
+        (Some(Envelope { event: None, ..whole.clone() }), "event must be set"),
+    ] {
+        refused(events.forward(forward(envelope)).await, Code::InvalidArgument, words)?;
+    }
+    events.forward(forward(Some(whole.clone()))).await?;
+    let next = tokio::time::timeout(SOON, stream.message()).await;
+    let event = next.context("no event")??.context("the stream ends")?;
+    assert_eq!(event.event.as_ref().map(|any| &any.value), Some(&to_any(&made).value));
+    assert_eq!(Envelope { event: whole.event.clone(), ..event }, whole);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_are_listed_by_filters() -> Result<()> {
     let stage = Stage::new().await?;
@@ -247,4 +310,38 @@ async fn plugins_are_listed_by_filters() -> Result<()> {
     let server = introspection.server(client.request(())).await?.into_inner();
     ensure!(server.uuid.len() == 36 && server.pid > 0, "{server:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_tells_of_itself() -> Result<()> {
+    const RUNTIME: &str = "io.containerd.runtime.v2";
+    let stage = Stage::new().await?;
+    let client = stage.client().await?;
+    let mut introspection = IntrospectionClient::new(client.channel.clone());
+    let ask = |kind: &str, id: &str, options: Option<Any>| {
+        let (r#type, id) = (kind.to_owned(), id.to_owned());
+        client.request(PluginInfoRequest { r#type, id, options })
+    };
+    let plain = introspection.plugin_info(ask(RUNTIME, "task", None)).await?.into_inner();
+    let plugin = plain.plugin.context("a plugin")?;
+    assert_eq!((plugin.r#type.as_str(), plugin.id.as_str(), plain.extra), (RUNTIME, "task", None));
+    let of = |runtime_path: &str| {
+        let runtime_path = runtime_path.to_owned();
+        Some(to_any(&RuntimeRequest { runtime_path, options: None }))
+    };
+    // Asked of the shim that is named.
+    let runc = ask(RUNTIME, "task", of("io.containerd.runc.v2"));
+    let extra = introspection.plugin_info(runc).await?.into_inner().extra.context("more of it")?;
+    ensure!(extra.type_url.ends_with("containerd.types.RuntimeInfo"), "{extra:?}");
+    let info = RuntimeInfo::decode(extra.value.as_slice())?;
+    assert_eq!(info.name, "io.containerd.runc.v2");
+    ensure!(info.version.is_some() && info.features.is_some(), "{info:?}");
+
+    let no_shim = introspection.plugin_info(ask(RUNTIME, "task", of("io.containerd.no.v1"))).await;
+    refused(no_shim, Code::Unknown, "containerd-shim-no-v1")?;
+    let absent = introspection.plugin_info(ask(RUNTIME, "none", None)).await;
+    refused(absent, Code::NotFound, "plugin io.containerd.runtime.v2.none not found")?;
+    let more = of("io.containerd.runc.v2");
+    let other = ask("io.containerd.snapshotter.v1", "native", more);
+    refused(introspection.plugin_info(other).await, Code::Unimplemented, "")
 }

@@ -17,7 +17,7 @@ use containerd_client::tonic::{Code, IntoRequest, Request, Status};
 use prost_types::Any;
 use serde_json::json;
 
-/// The namespace of all that is done here.
+/// The namespace of all that is done here, unless a client goes to another.
 pub const NAMESPACE: &str = "client";
 const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
@@ -59,7 +59,8 @@ impl Stage {
     /// A connection of its own.
     pub async fn client(&self) -> Result<Client> {
         let channel = containerd_client::connect(self.node.address()).await?;
-        Ok(Client { channel, lease: None, snapshotter: self.snapshotter.clone() })
+        let (namespace, snapshotter) = (NAMESPACE.to_owned(), self.snapshotter.clone());
+        Ok(Client { channel, namespace, lease: None, snapshotter })
     }
 }
 
@@ -67,6 +68,7 @@ impl Stage {
 #[derive(Clone)]
 pub struct Client {
     pub channel: Channel,
+    pub namespace: String,
     pub lease: Option<String>,
     pub snapshotter: String,
 }
@@ -75,7 +77,7 @@ impl Client {
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = message.into_request();
         let headers = request.metadata_mut();
-        headers.insert("containerd-namespace", NAMESPACE.parse().expect("a value"));
+        headers.insert("containerd-namespace", self.namespace.parse().expect("a value"));
         if let Some(lease) = &self.lease {
             headers.insert("containerd-lease", lease.parse().expect("a value"));
         }

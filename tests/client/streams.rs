@@ -35,7 +35,7 @@ async fn open(client: &Client, id: &str) -> Result<Both> {
     Ok((sender, answers))
 }
 
-async fn transfer(
+pub async fn transfer(
     client: &Client,
     source: Any,
     destination: Any,
