@@ -9,3 +9,4 @@ mod records;
 mod stage;
 mod streams;
 mod stress;
+mod unpacks;
