@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use crate::Story;
 use crate::model::Thing;
 use crate::operation::{Named, Operation, PASSING};
+use crate::second::{End, Way};
 
 /// The most leases at a time.
 const LEASES: usize = 4;
+/// The most blobs that the second namespace has too.
+const SHARED: usize = 6;
 /// One reference in so many is to something that perhaps nothing keeps.
 const ADOPTION: u64 = 3;
 /// When leases end that outlive the test.
@@ -17,7 +20,7 @@ impl Story {
     pub fn choose(&mut self) -> Operation {
         let number = self.next;
         self.next += 1;
-        let kind = self.random.below(34);
+        let kind = self.random.below(38);
         self.operation(kind, number).unwrap_or(Operation::Nothing)
     }
 
@@ -38,7 +41,7 @@ impl Story {
                 RemoveImage { name, sync: self.random.below(4) == 0 }
             }
             6 | 7 => {
-                let (lease, text) = (self.lease()?, format!("blob {number}"));
+                let (lease, text) = (self.lease()?, self.text(number));
                 let mut named = Named { conditions: self.snapshots(), ..self.description() };
                 named.keepers.retain(|keeper| !self.model.leads_to(&named.conditions, keeper));
                 Write { lease, text, named }
@@ -54,6 +57,14 @@ impl Story {
                 Import { reference: self.any(all)? }
             }
             30 => PassLease { id: format!("{PASSING}{number}"), held: self.held() },
+            34 | 35 => self.share(number)?,
+            36 | 37 => {
+                let end = match self.random.below(3) {
+                    0 => End::Deleted,
+                    one => End::Lease { sync: one == 1 },
+                };
+                Unshare { blob: self.any(self.second.blobs())?, end }
+            }
             // Most things that were used just now would be so for ever otherwise.
             31..=33 => self.relabel()?,
             8 | 9 => Prepare {
@@ -110,6 +121,25 @@ impl Story {
                 Release { lease, thing: self.any(held)? }
             }
         })
+    }
+
+    /// That of a new blob, or of one that only the second namespace has by now, and that nothing names.
+    fn text(&mut self, number: u64) -> String {
+        let mut texts = self.second.texts();
+        texts.retain(|text| {
+            let blob = Thing::of_text(text);
+            !self.model.made.contains_key(&blob) && !self.model.is_named(&blob)
+        });
+        self.any(texts).unwrap_or_else(|| format!("blob {number}"))
+    }
+
+    fn share(&mut self, number: u64) -> Option<Operation> {
+        let held = self.second.blobs();
+        let is_blob = |thing: &&Thing| matches!(thing, Thing::Blob(_)) && !held.contains(thing);
+        let blobs = self.reached.iter().filter(is_blob).cloned().collect();
+        let blob = self.any(blobs).filter(|_| held.len() < SHARED)?;
+        let way = if self.random.below(2) == 0 { Way::Written } else { Way::Named };
+        Some(Operation::Share { blob, way, number })
     }
 
     fn any<T>(&mut self, mut all: Vec<T>) -> Option<T> {

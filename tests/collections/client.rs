@@ -49,6 +49,11 @@ impl Client {
         Ok(Self { channel: berth_grpc::channel(address), namespace: "default".parse()? })
     }
 
+    /// The same client in another namespace.
+    pub fn within(&self, namespace: &str) -> Result<Self> {
+        Ok(Self { channel: self.channel.clone(), namespace: namespace.parse()? })
+    }
+
     pub fn on<T>(&self, message: T) -> Request<T> {
         with_namespace(message, &self.namespace)
     }

@@ -1,6 +1,7 @@
 //! Collections on a whole node, against a model: clients make, name, refer and let go at random while
 //! collections run one after the other and services are killed with SIGKILL. Whatever the model can
-//! reach is there after each step; at the end, after one more collection, nothing else is. Needs root.
+//! reach is there after each step; at the end, after one more collection, nothing else is. A second
+//! namespace has some of the blobs too, and keeps them whatever becomes of the first one's. Needs root.
 //!
 //! `BERTH_SEED` repeats the choices of a run (it is printed), `BERTH_STEPS` makes it shorter or longer.
 
@@ -14,6 +15,7 @@ mod passing;
 #[path = "../kills/random.rs"]
 mod random;
 mod sandboxes;
+mod second;
 mod setting;
 
 use std::collections::BTreeSet;
@@ -27,6 +29,7 @@ use crate::disturbance::{Collections, Kills};
 use crate::model::{Model, Thing};
 use crate::operation::PASSING;
 use crate::random::{Random, seed, setting};
+use crate::second::{End, Second};
 use crate::setting::Setting;
 
 /// How many steps are taken.
@@ -51,6 +54,7 @@ struct Story {
     setting: Setting,
     node: Node,
     client: Client,
+    second: Second,
     model: Model,
     random: Random,
     kills: Kills,
@@ -71,12 +75,14 @@ impl Story {
         let quiet = "[distribution.gc]\nmutation_threshold = 0\npause_threshold = 0.000001\n";
         let node = Node::start_with(quiet)?;
         let client = Client::new(&node.address())?;
+        let second = Second::beside(&client)?;
         let mut model = Model::default();
         let setting = Setting::make(&node, &client, &mut model).await?;
         let (random, kills) = (Random::new(seed), Kills::default());
         let (reached, whole) = (model.reachable(), model.whole());
         let flat = BTreeSet::new();
-        Ok(Self { setting, node, client, model, random, kills, reached, flat, whole, next: 0 })
+        let next = 0;
+        Ok(Self { setting, node, client, second, model, random, kills, reached, flat, whole, next })
     }
 
     async fn tell(&mut self, steps: u64) -> Result<()> {
@@ -102,6 +108,7 @@ impl Story {
         let there = self.client.there().await?;
         let left: Vec<_> = there.difference(&self.reached).collect();
         ensure!(left.is_empty(), "nothing refers to {left:?}");
+        self.second.has_no_more().await?;
         let mut leases = self.client.leases().await?;
         leases.retain(|id| !self.model.leases.contains_key(id));
         ensure!(leases.is_empty(), "the time of {leases:?} is over");
@@ -138,7 +145,7 @@ impl Story {
         let mut found = self.client.leases().await?;
         found.retain(|id| !id.starts_with(PASSING));
         ensure!(found == leases, "leases are not {leases:?}");
-        Ok(())
+        self.second.compare(&self.client, &self.reached).await
     }
 
     /// Lets go of all: nothing is left, in records or on disk.
@@ -156,6 +163,12 @@ impl Story {
             self.client.delete_lease(&id, false).await?;
         }
         self.client.collect().await?;
+        self.second.compare(&self.client, &BTreeSet::new()).await?;
+        for blob in self.second.blobs() {
+            self.second.drop(&blob, End::Lease { sync: false }).await?;
+        }
+        self.client.collect().await?;
+        self.second.has_no_more().await?;
         let left = self.client.there().await?;
         ensure!(left.is_empty(), "nothing is referred to, and there are {left:?}");
         let active = self.node.ctr("content active").output()?.ok()?;

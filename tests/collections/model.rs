@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use berth_testkit::sha256;
+
 /// Something that a collection may drop.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
@@ -18,6 +20,11 @@ pub enum Thing {
 }
 
 impl Thing {
+    /// The blob that is this text.
+    pub fn of_text(text: &str) -> Self {
+        Self::Blob(sha256(text.as_bytes()))
+    }
+
     /// Its digest or key.
     pub fn name(&self) -> &str {
         match self {
@@ -157,6 +164,14 @@ impl Model {
         let reached = self.may_reach([to]);
         let other = |thing: &Thing| thing.is_of_bundle() != from.is_of_bundle();
         reached.contains(from) && reached.iter().any(other)
+    }
+
+    /// Whether a label of something that was made names it.
+    pub fn is_named(&self, thing: &Thing) -> bool {
+        let named = |made: &Made| {
+            [&made.refs, &made.conditions, &made.keepers].map(|all| all.contains(thing))
+        };
+        self.made.values().any(|made| named(made).contains(&true))
     }
 
     /// What things lead to.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use berth_testkit::{sha256, until};
+use berth_testkit::until;
 
 use crate::Story;
 use crate::client::SNAPSHOTTER;
 use crate::model::{Made, Thing};
+use crate::second::{End, Way};
 
 /// How long a pull may take, kills included.
 const PULLED: Duration = Duration::from_secs(60);
@@ -55,6 +56,8 @@ pub enum Operation {
     DeleteLease { id: String, sync: bool },
     Hold { lease: String, thing: Thing },
     Release { lease: String, thing: Thing },
+    Share { blob: Thing, way: Way, number: u64 },
+    Unshare { blob: Thing, end: End },
     Nothing,
 }
 
@@ -75,7 +78,7 @@ impl Story {
                 self.model.images.remove(&name);
             }
             Operation::Write { lease, text, named } => {
-                let thing = Thing::Blob(sha256(text.as_bytes()));
+                let thing = Thing::of_text(&text);
                 let labels = named.labels(&thing);
                 self.client.write(&lease, thing.name(), text.as_bytes(), &labels).await?;
                 referred = self.named(&named);
@@ -194,6 +197,10 @@ impl Story {
                 self.client.release(&lease, &thing).await?;
                 self.model.leases.entry(lease).or_default().remove(&thing);
             }
+            Operation::Share { blob, way, number } => {
+                self.second.share(&self.client, &blob, way, number).await?;
+            }
+            Operation::Unshare { blob, end } => self.second.drop(&blob, end).await?,
             Operation::Nothing => {}
             other => bail!("{other:?} is of a thing"),
         }
