@@ -1,6 +1,8 @@
 //! A full node and 64 clients at once: no error, no more memory, and nothing is left open, mounted or
 //! running.
 
+mod takes;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +13,7 @@ use containerd_client::services::v1::{
 use containerd_client::types::Descriptor;
 use futures::future::try_join_all;
 
+use self::takes::{Memory, Takes};
 use crate::content::put;
 use crate::stage::{Client, Stage};
 
@@ -19,18 +22,16 @@ const RUNNING: usize = 50;
 const BLOBS: usize = 2000;
 const IMAGES: usize = 1000;
 const CLIENTS: usize = 64;
-const SERVICES: [&str; 4] =
-    ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"];
 
 /// What the services keep of events has its bound, and reaches it as the node is filled: what is kept by
 /// design is not taken for what is kept by mistake. Bundle tells of one snapshot for each that runs.
 const CONFIG: &str =
     "[distribution]\nevents = 256\n[bundle]\nevents = 32\n[runtime]\nevents = 256\n";
 
-/// How long the clients go on after the warm-up round.
+/// How long the clients go on in each round.
 fn seconds() -> u64 {
     let set = std::env::var("BERTH_LOAD_SECONDS").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(60)
+    set.unwrap_or(40)
 }
 
 fn image(name: String, blob: &[u8]) -> CreateImageRequest {
@@ -147,51 +148,20 @@ async fn round(stage: &Stage, name: &str, time: Duration) -> Result<usize> {
 /// How long a node may take to come to rest.
 const REST: Duration = Duration::from_secs(180);
 
-/// What a node at rest takes.
-#[derive(Debug, PartialEq, Eq)]
-struct Takes {
-    descriptors: Vec<usize>,
-    mounts: usize,
-    processes: usize,
-}
-
-fn takes(stage: &Stage) -> Result<Takes> {
-    let node = &stage.node;
-    let open = |service: &&str| {
-        Ok(fs_err::read_dir(format!("/proc/{}/fd", node.service_pid(service)?))?.count())
-    };
-    Ok(Takes {
-        descriptors: SERVICES.iter().map(open).collect::<Result<_>>()?,
-        mounts: node.mounts().len(),
-        processes: node.shims().len(),
-    })
-}
-
-/// What each service has in memory that is in no file, in KiB: pages of programs are shared with the
-/// nodes of other tests, and count for more when those end.
-fn memories(stage: &Stage) -> Result<Vec<u64>> {
-    let one = |service: &&str| {
-        let path = format!("/proc/{}/smaps_rollup", stage.node.service_pid(service)?);
-        let text = fs_err::read_to_string(path)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
-        Ok(line.context("no Pss_Anon")?.trim().trim_end_matches(" kB").parse::<u64>()?)
-    };
-    SERVICES.iter().map(one).collect()
-}
-
-/// What all of them have together.
-fn memory(stage: &Stage) -> Result<u64> {
-    Ok(memories(stage)?.into_iter().sum())
+/// Now and then: looking at all processes takes time of theirs.
+fn look(stage: &Stage) -> Result<Memory> {
+    std::thread::sleep(Duration::from_millis(500));
+    Memory::of(&stage.node)
 }
 
 /// The memory of a node at rest. Services look each 20 s whether they have come to rest, and let go
 /// of what they do not need if they used next to no time since the look before.
-fn rested(stage: &Stage) -> Result<u64> {
-    let mut least = memory(stage)?;
+fn rested(stage: &Stage) -> Result<Memory> {
+    let mut least = Memory::of(&stage.node)?;
     let mut since = Instant::now();
     until("memory is still", REST, || {
-        match memory(stage) {
-            Ok(now) if now * 50 < least * 49 => (least, since) = (now, Instant::now()),
+        match look(stage) {
+            Ok(now) if now.is_falling(least) => (least, since) = (now.least(least), Instant::now()),
             _ => {}
         }
         since.elapsed() > Duration::from_secs(65)
@@ -204,24 +174,19 @@ async fn a_full_node_serves_many_at_once_and_keeps_nothing() -> Result<()> {
     let stage = Stage::with(CONFIG).await?;
     fill(&stage).await.context("fill the node")?;
     let time = Duration::from_secs(seconds());
-    round(&stage, "warm", time / 3).await.context("the warm-up round")?;
+    round(&stage, "warm", time).await.context("the warm-up round")?;
     let before = rested(&stage)?;
-    let by_service = memories(&stage)?;
-    let taken = takes(&stage)?;
+    let taken = Takes::of(&stage.node)?;
+    ensure!(taken.shims() == RUNNING, "{taken:?}");
     let did = round(&stage, "load", time).await.context("the round")?;
-    let mut after = before;
+    let mut after = None;
     until("memory is at most a tenth more", REST, || {
-        let now = memory(&stage);
-        after = *now.as_ref().unwrap_or(&after);
-        now.is_ok() && after * 10 <= before * 11
+        after = look(&stage).ok();
+        after.is_some_and(|after| after.is_like(before))
     })
-    .with_context(|| {
-        let now = memories(&stage);
-        format!("{before} KiB have become {after} KiB: {SERVICES:?} {by_service:?} {now:?}")
-    })?;
-    println!("{did} pieces of work in {time:?}; {before} KiB before, {after} KiB after");
-    println!("of {SERVICES:?}: {by_service:?} before, {:?} after", memories(&stage)?);
-    let as_before = || takes(&stage).is_ok_and(|takes| takes == taken);
+    .with_context(|| format!("{before:?} KiB have become {after:?}"))?;
+    println!("{did} pieces of work in {time:?}; KiB: {before:?}, then {after:?}");
+    let as_before = || Takes::of(&stage.node).is_ok_and(|takes| takes == taken);
     until("all is let go of", REST, as_before)
-        .with_context(|| format!("{taken:?} has become {:?}", takes(&stage)))
+        .with_context(|| format!("{taken:?} has become {:?}", Takes::of(&stage.node)))
 }
