@@ -58,6 +58,12 @@ fn bundle_native() -> Result<()> {
 }
 
 #[test]
+fn bundle_erofs() -> Result<()> {
+    let node = Node::start()?;
+    suite::run(Subject::Berth, &Sockets::of_services(&node), "erofs")
+}
+
+#[test]
 fn containerd_btrfs() -> Result<()> {
     if !is_root() {
         return Ok(());
@@ -84,6 +90,14 @@ fn berth_btrfs() -> Result<()> {
     suite::run(Subject::Berth, &Sockets::of_gateway(&with_btrfs()?), "btrfs")
 }
 
+#[test]
+fn bundle_btrfs() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    suite::run(Subject::Berth, &Sockets::of_services(&with_btrfs()?), "btrfs")
+}
+
 /// A node whose block files are of this size.
 fn with_blockfile(size: u64) -> Result<Node> {
     Node::start_as("", &[], |folder| scratch(&folder.join("root/bundle/blockfile/scratch"), size))
@@ -95,6 +109,14 @@ fn berth_blockfile() -> Result<()> {
         return Ok(());
     }
     suite::run(Subject::Berth, &Sockets::of_gateway(&with_blockfile(8 << 20)?), "blockfile")
+}
+
+#[test]
+fn bundle_blockfile() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    suite::run(Subject::Berth, &Sockets::of_services(&with_blockfile(8 << 20)?), "blockfile")
 }
 
 #[test]

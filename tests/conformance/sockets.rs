@@ -35,6 +35,11 @@ impl Sockets {
         Self { distribution, bundle, runtime }
     }
 
+    /// A node's gateway, with the content and leases of the reference, which its differ works on.
+    pub fn of_proxied_differ(node: &Node, containerd: &Containerd) -> Self {
+        Self { distribution: containerd.address(), ..Self::of_gateway(node) }
+    }
+
     fn all(address: PathBuf) -> Self {
         Self { distribution: address.clone(), bundle: address.clone(), runtime: address }
     }

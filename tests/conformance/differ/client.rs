@@ -1,6 +1,7 @@
 //! The diff, content and snapshots services as this suite calls them.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use berth_grpc::{Channel, with_lease, with_namespace};
@@ -14,7 +15,7 @@ use diff::diff_client::DiffClient;
 use tokio_stream::StreamExt;
 use tonic::{Request, Status};
 
-use crate::client::{Client as Snapshots, Labels};
+use crate::client::{Client as Snapshots, Labels, Shown};
 use crate::sockets::Sockets;
 
 pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -140,6 +141,16 @@ impl Client {
     pub async fn commit(&mut self, name: &str, key: &str) -> Result<()> {
         let made = self.snapshots.commit(name, key, &Labels::new()).await;
         made.map_err(|code| anyhow::anyhow!("commit {key}: {code:?}"))
+    }
+
+    /// Mounts what a snapshot's mounts say below `folder`.
+    pub async fn show(&mut self, mounts: &[Mount], folder: &Path, name: &str) -> Result<Shown> {
+        self.snapshots.show(mounts, folder, name).await
+    }
+
+    /// Undoes it.
+    pub async fn hide(&mut self, shown: Shown) -> Result<()> {
+        self.snapshots.hide(shown).await
     }
 
     async fn mounts(&mut self, key: &str) -> Result<Vec<Mount>> {

@@ -16,7 +16,7 @@ mod namespaces;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use berth_grpc::{Channel, with_lease, with_namespace};
 use berth_ids::Namespace;
 use berth_proto::containerd::services::containers::v1::containers_client::ContainersClient;
@@ -72,6 +72,14 @@ const EXCEPTIONS: &[(Subject, &str, &str)] = &[
     (Subject::Berth, "l lets go of ingests \"\"", NAMELESS),
     (Subject::Berth, "l lets go of snapshots/native \"\"", NAMELESS),
     (Subject::Berth, "l lets go of snapshots/ \"x\"", NAMELESS),
+    (Subject::Proxied, "a commit by SHA-512", SHA),
+    (Subject::Proxied, "its digest", SHA),
+    (Subject::Proxied, "l holds ingests \"\"", NAMELESS),
+    (Subject::Proxied, "l holds snapshots/native \"\"", NAMELESS),
+    (Subject::Proxied, "l holds snapshots/ \"x\"", NAMELESS),
+    (Subject::Proxied, "l lets go of ingests \"\"", NAMELESS),
+    (Subject::Proxied, "l lets go of snapshots/native \"\"", NAMELESS),
+    (Subject::Proxied, "l lets go of snapshots/ \"x\"", NAMELESS),
 ];
 
 /// Collections only when they are asked for.
@@ -116,6 +124,24 @@ async fn a_nodes_services_answer_so() -> Result<()> {
     }
     let node = Node::start_with(QUIET)?;
     run(Subject::Berth, &Sockets::of_services(&node)).await
+}
+
+/// A node whose content store is containerd's, behind containerd's socket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_proxied_content_store_answers_so() -> Result<()> {
+    if !berth_testkit::is_root() {
+        return Ok(());
+    }
+    let containerd = Containerd::start()?;
+    let node = Node::start_with(&format!(
+        "{QUIET}[distribution]\ncontent_store = \"theirs\"\n\
+         [proxy_plugins.theirs]\ntype = \"content\"\naddress = {:?}\n",
+        containerd.address()
+    ))?;
+    run(Subject::Proxied, &Sockets::of_gateway(&node)).await?;
+    let kept = containerd.ctr("-n berth content ls -q").output()?.ok()?;
+    ensure!(!kept.is_empty(), "containerd keeps no blobs");
+    Ok(())
 }
 
 async fn run(subject: Subject, sockets: &Sockets) -> Result<()> {
