@@ -8,7 +8,7 @@ use berth_stories::Raw;
 use bytes::Bytes;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 /// The longest that an answer may take: longer than the services wait for anything of theirs.
 const ANSWERED: Duration = Duration::from_secs(60);
@@ -17,11 +17,21 @@ const READ: Duration = Duration::from_millis(100);
 
 /// How a method answers to a message, in the namespace `hostile`. Ok for a stream that goes on.
 pub async fn answer(channel: &Channel, method: &str, message: Vec<u8>) -> Result<Status> {
+    let once = tokio_stream::once(Bytes::from(message));
+    called(channel, method, with_namespace(once, &"hostile".parse()?)).await
+}
+
+/// The same to an empty message, in no namespace.
+pub async fn answer_in_none(channel: &Channel, method: &str) -> Result<Status> {
+    called(channel, method, Request::new(tokio_stream::once(Bytes::new()))).await
+}
+
+type Once = tokio_stream::Once<Bytes>;
+
+async fn called(channel: &Channel, method: &str, request: Request<Once>) -> Result<Status> {
     let mut client = Grpc::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
     client.ready().await?;
     let path = PathAndQuery::try_from(format!("/{method}"))?;
-    let once = tokio_stream::once(Bytes::from(message));
-    let request = with_namespace(once, &"hostile".parse()?);
     let begun = Instant::now();
     // All kinds of calls are streams on the wire.
     let call = client.streaming(request, path, Raw);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use berth_grpc::Channel;
 use berth_testkit::{Containerd, Node};
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// `SERVICE/METHOD`, the code that an empty message gets, and that of Debian's containerd if it is
 /// another; `Ends` if it ends as a whole.
@@ -23,14 +23,21 @@ const SERVICES: [&str; 4] =
 /// Random messages are the same in each run.
 const SEED: u64 = 20_260_101;
 
-/// Methods, with the codes of ours and of the reference.
-fn methods() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    METHODS.lines().filter(|line| !line.starts_with('#')).map(|line| {
+/// The same of calls without a namespace, for those that are not refused for that.
+const WITHOUT_NAMESPACE: &str = include_str!("without_namespace.txt");
+
+/// Methods of a table, with the codes of ours and of the reference.
+fn lines(table: &'static str) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap_or_default();
         let (method, ours, other) = (word(), word(), word());
         (method, ours, if other.is_empty() { ours } else { other })
     })
+}
+
+fn methods() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    lines(METHODS)
 }
 
 fn pids(node: &Node) -> Result<Vec<u32>> {
@@ -106,6 +113,25 @@ async fn bytes_that_are_no_message_are_refused_with_the_name_of_the_method() -> 
     Ok(())
 }
 
+/// How the reference answers to a call, begun anew if that has ended it. None for what is newer than it.
+async fn referred(
+    reference: &mut Containerd,
+    method: &str,
+    ask: impl AsyncFn(&Channel) -> Result<Status>,
+) -> Result<Option<(String, String)>> {
+    let status = ask(&berth_grpc::channel(&reference.address())).await?;
+    let told = status.message().to_owned();
+    if told.contains("unknown service") || told.contains("unknown method") {
+        return Ok(None);
+    }
+    if status.code() == Code::Unavailable {
+        reference.ends().with_context(|| method.to_owned())?;
+        *reference = Containerd::start()?;
+        return Ok(Some(("Ends".to_owned(), told)));
+    }
+    Ok(Some((format!("{:?}", status.code()), told)))
+}
+
 /// What the table says of containerd is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reference_has_the_codes_of_the_table() -> Result<()> {
@@ -113,18 +139,66 @@ async fn the_reference_has_the_codes_of_the_table() -> Result<()> {
     let mut differs = Vec::new();
     // Its streams of events begin with an event.
     for (method, _, code) in methods().filter(|(method, ..)| !method.ends_with("/Subscribe")) {
-        let channel = berth_grpc::channel(&reference.address());
-        let status = client::answer(&channel, method, Vec::new()).await?;
-        let newer = status.message().contains("unknown service")
-            || status.message().contains("unknown method");
-        let mut got = format!("{:?}", status.code());
-        if status.code() == Code::Unavailable {
-            reference.ends().with_context(|| method.to_owned())?;
-            got = "Ends".to_owned();
-            reference = Containerd::start()?;
+        let ask = async |channel: &Channel| client::answer(channel, method, Vec::new()).await;
+        match referred(&mut reference, method, ask).await? {
+            Some((got, told)) if got != code => {
+                differs.push(format!("{method} {got} instead of {code}: {told}"));
+            }
+            _ => {}
         }
-        if got != code && !newer {
-            differs.push(format!("{method} {got} instead of {code}: {}", status.message()));
+    }
+    assert!(differs.is_empty(), "{differs:#?}");
+    Ok(())
+}
+
+/// What a call gets that says no namespace, of ours and of the reference.
+fn without_namespace(method: &str) -> (&'static str, &'static str) {
+    let refused = ("FailedPrecondition", "FailedPrecondition");
+    let exception = lines(WITHOUT_NAMESPACE).find(|(named, ..)| *named == method);
+    exception.map_or(refused, |(_, ours, other)| (ours, other))
+}
+
+#[test]
+fn only_methods_that_there_are_go_without_a_namespace() {
+    let there: BTreeSet<_> = methods().map(|(method, ..)| method).collect();
+    let named: Vec<_> = lines(WITHOUT_NAMESPACE).map(|(method, ..)| method).collect();
+    assert!(named.iter().all(|method| there.contains(method)), "{named:#?}");
+    assert_eq!(named.iter().collect::<BTreeSet<_>>().len(), named.len(), "one is named twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_wanted_where_containerd_wants_one() -> Result<()> {
+    let node = Node::start()?;
+    let channel = berth_grpc::channel(&node.address());
+    let before = pids(&node)?;
+    let mut differs = Vec::new();
+    for (method, ..) in methods() {
+        let (code, _) = without_namespace(method);
+        let status = client::answer_in_none(&channel, method).await?;
+        let refused = status.code() == Code::FailedPrecondition;
+        let told = status.message().contains("namespace is required");
+        if format!("{:?}", status.code()) != code || refused != told {
+            differs.push(format!("{method} {:?} instead of {code}: {status}", status.code()));
+        }
+    }
+    assert!(differs.is_empty(), "{differs:#?}");
+    unharmed(&node, &channel, &before).await
+}
+
+/// What the list says of containerd is so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_wants_a_namespace_there() -> Result<()> {
+    let mut reference = Containerd::start()?;
+    let mut differs = Vec::new();
+    // Its streams of events begin with an event.
+    for (method, ..) in methods().filter(|(method, ..)| !method.ends_with("/Subscribe")) {
+        let (_, code) = without_namespace(method);
+        let ask = async |channel: &Channel| client::answer_in_none(channel, method).await;
+        match referred(&mut reference, method, ask).await? {
+            Some((got, told)) if got != code => {
+                differs.push(format!("{method} {got} instead of {code}: {told}"));
+            }
+            _ => {}
         }
     }
     assert!(differs.is_empty(), "{differs:#?}");
@@ -151,6 +225,6 @@ async fn whatever_is_sent_is_answered_and_harms_nothing() -> Result<()> {
     Ok(())
 }
 
-fn short(status: &tonic::Status) -> String {
+fn short(status: &Status) -> String {
     status.message().chars().take(300).collect()
 }
