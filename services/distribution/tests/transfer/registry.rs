@@ -1,13 +1,20 @@
 //! Pull, push, tag, import and export against a real registry.
 
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::transfer::v1::TransferRequest;
 use berth_proto::containerd::services::transfer::v1::transfer_client::TransferClient;
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::{pack, unpack};
-use berth_testkit::{Image, Layer, Proxy, Registry, program};
+use berth_testkit::{Asked, Image, Layer, Proxy, Registry, TokenServer, program};
+use prost_types::Any;
 use serde_json::{Value, json};
 use tonic::Code;
+
+use types::AuthType::{Credentials, Header, Refresh};
 
 use crate::kit::{Kit, registry, store};
 use crate::support::{NAMESPACE, on};
@@ -85,6 +92,55 @@ async fn pulls_of_one_image_at_once_share_their_blobs() {
     kit.assert_clean().await;
 }
 
+fn says(kind: types::AuthType, secret: &str) -> types::AuthResponse {
+    let secret = secret.to_owned();
+    types::AuthResponse { auth_type: kind.into(), secret, ..Default::default() }
+}
+
+/// A client that answers every question about a registry alike.
+struct Asking {
+    id: &'static str,
+    reference: String,
+    questions: Arc<Mutex<Vec<types::AuthRequest>>>,
+    answering: tokio::task::JoinHandle<()>,
+}
+
+async fn asking(
+    kit: &Kit,
+    id: &'static str,
+    reference: &str,
+    answer: types::AuthResponse,
+) -> Asking {
+    let (to, mut stream) = kit.stream(id).await;
+    let questions = Arc::<Mutex<Vec<types::AuthRequest>>>::default();
+    let asked = Arc::clone(&questions);
+    let answering = kit.tasks.spawn("answer", async move {
+        while let Ok(Some(question)) = stream.message().await {
+            asked.lock().unwrap().push(unpack(&question).unwrap().unwrap());
+            to.send(pack(&answer)).await.unwrap();
+        }
+    });
+    Asking { id, reference: reference.to_owned(), questions, answering }
+}
+
+impl Asking {
+    fn registry(&self) -> Any {
+        let resolver =
+            types::RegistryResolver { auth_stream: self.id.into(), ..Default::default() };
+        let reference = self.reference.clone();
+        pack(&types::OciRegistry { reference, resolver: Some(resolver) })
+    }
+
+    /// Ends it; it was asked, about this host and what was transferred alone.
+    fn ends(self, host: &str) {
+        self.answering.abort();
+        let asked = self.questions.lock().unwrap();
+        let fits =
+            |asked: &types::AuthRequest| asked.host == host && asked.reference == self.reference;
+        assert!(!asked.is_empty() && asked.iter().all(fits), "{host}: {asked:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_come_over_the_auth_stream() {
     let (kit, hub) = (Kit::start().await, Registry::start_with_password("me", "secret").unwrap());
@@ -93,26 +149,68 @@ async fn credentials_come_over_the_auth_stream() {
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     assert!(refused.message().contains("log in"), "{refused}");
     for (password, code) in [("wrong", Code::Unauthenticated), ("secret", Code::Ok)] {
-        let (to, mut questions) = kit.stream("auth").await;
-        let answer = types::AuthResponse {
-            auth_type: types::AuthType::Credentials.into(),
-            username: "me".into(),
-            secret: password.into(),
-            expire_at: None,
-        };
-        let answering = kit.tasks.spawn("answer", async move {
-            while let Ok(Some(question)) = questions.message().await {
-                let question: types::AuthRequest = unpack(&question).unwrap().unwrap();
-                assert!(question.reference.ends_with("/x:1"), "{question:?}");
-                to.send(pack(&answer)).await.unwrap();
-            }
-        });
-        let resolver = types::RegistryResolver { auth_stream: "auth".into(), ..Default::default() };
-        let from = types::OciRegistry { reference: reference.clone(), resolver: Some(resolver) };
-        let done = kit.transfer(pack(&from), store(&reference)).await;
+        let answer = types::AuthResponse { username: "me".into(), ..says(Credentials, password) };
+        let asking = asking(&kit, "auth", &reference, answer).await;
+        let done = kit.transfer(asking.registry(), store(&reference)).await;
         assert_eq!(done.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok), code, "{done:?}");
-        answering.abort();
+        asking.ends(&hub.host());
     }
+}
+
+/// A whole header goes to the registry as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_comes_over_the_auth_stream() {
+    let (kit, hub) = (Kit::start().await, Registry::start_with_password("me", "secret").unwrap());
+    let reference = image(&[10]).push_with(&hub, "x:1", &["--dest-creds", "me:secret"]).unwrap();
+    let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("me:{password}")));
+    for (header, code) in [
+        (basic("wrong"), Code::Unauthenticated),
+        ("two\nlines".to_owned(), Code::Unauthenticated),
+        (basic("secret"), Code::Ok),
+    ] {
+        let asking = asking(&kit, "auth", &reference, says(Header, &header)).await;
+        let done = kit.transfer(asking.registry(), store(&reference)).await;
+        assert_eq!(done.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok), code, "{done:?}");
+        asking.ends(&hub.host());
+    }
+    kit.assert_clean().await;
+}
+
+/// An identity token is exchanged for one of the registry's, by POST; an empty one is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_token_comes_over_the_auth_stream() {
+    let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+    image(&[10]).push(&hub, "x:1").unwrap();
+    let tokens = TokenServer::start("me", "secret", "identity").unwrap();
+    let guarded = tokens.guard(&hub).unwrap();
+    let (from, to) = (guarded.reference("x:1"), guarded.reference("y/x:1"));
+    for (secret, method, code) in [
+        ("", "GET", Code::Unauthenticated),
+        ("other", "POST", Code::Unauthenticated),
+        ("identity", "POST", Code::Ok),
+    ] {
+        let before = tokens.asked().len();
+        // Everybody may pull. Nobody but the token's owner may push.
+        let (pulls, pushes) = (
+            asking(&kit, "pull", &from, says(Refresh, secret)).await,
+            asking(&kit, "push", &to, says(Refresh, secret)).await,
+        );
+        let known = code == Code::Ok;
+        let pulled = kit.transfer(pulls.registry(), store(&from)).await;
+        assert_eq!(pulled.is_ok(), known || secret.is_empty(), "{secret:?}: {pulled:?}");
+        let pushed = kit.transfer(store(&from), pushes.registry()).await;
+        let answered = pushed.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok);
+        assert_eq!(answered, code, "{secret:?}: {pushed:?}");
+        let asked = tokens.asked().split_off(before);
+        let as_told = |asked: &Asked| asked.method == method && asked.known == known;
+        assert!(asked.len() >= 2 && asked.iter().all(as_told), "{secret:?}: {asked:?}");
+        pulls.ends(&guarded.host());
+        pushes.ends(&guarded.host());
+    }
+    assert_eq!(
+        inspect(&hub.reference("y/x:1"))["Digest"],
+        inspect(&hub.reference("x:1"))["Digest"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
