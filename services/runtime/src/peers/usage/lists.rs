@@ -123,7 +123,7 @@ mod tests {
         assert!(text.contains("device=\"a\"") && !text.contains(&long), "{text}");
         let io = |rbytes| v2::IoEntry { rbytes, ..Default::default() };
         let metrics = v2::Metrics {
-            io: Some(v2::IoStat { usage: vec![io(u64::MAX), io(1)] }),
+            io: Some(v2::IoStat { usage: vec![io(u64::MAX), io(1)], psi: None }),
             ..Default::default()
         };
         assert_eq!(usage(&domain(berth_proto::pack(&metrics))).unwrap().read, u64::MAX);
