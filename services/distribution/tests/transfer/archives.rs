@@ -1,10 +1,11 @@
 //! Archives over streams: packed ones, and clients that go away in the middle.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use berth_proto::containerd::types::transfer as types;
 use berth_proto::pack;
-use berth_testkit::{Image, Layer, Registry, program};
+use berth_testkit::{Blob, Image, Layer, Recipe, Registry, program};
 use serde_json::json;
 use tonic::Code;
 
@@ -129,6 +130,51 @@ async fn plain_layers_of_an_archive_are_packed_where_that_is_wished() {
     let back = packed.path().join("back");
     let ends = [format!("docker://{reference}"), format!("dir:{}", back.display())];
     program("skopeo").args(line).args(ends).output().unwrap().ok().unwrap();
+}
+
+/// The paths of an archive's files.
+fn paths(archive: &[u8]) -> BTreeSet<String> {
+    let mut archive = tar::Archive::new(archive);
+    let path = |entry: tar::Entry<'_, _>| entry.path().unwrap().to_string_lossy().into_owned();
+    let all = archive.entries().unwrap().map(|entry| path(entry.unwrap()));
+    all.filter(|path| !path.ends_with('/')).collect()
+}
+
+/// An image has a layer of its own and one that nobody else may give away; what is left out of an
+/// archive is that layer alone, or docker's list alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wished_is_left_out_of_an_archive() {
+    for foreign in [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ] {
+        let (kit, hub) = (Kit::start().await, Registry::start().unwrap());
+        let recipe = Recipe::default();
+        let layer = |seed| Blob::of(Layer::noise("file", 10_000, seed).unwrap(), &recipe).unwrap();
+        let (own, theirs) = (layer(1), Blob { media_type: foreign.into(), ..layer(2) });
+        let path = |digest: &str| format!("blobs/{}", digest.replace(':', "/"));
+        let (own_path, their_path) = (path(&own.digest()), path(&theirs.digest()));
+        let image = Image::of_blobs(&recipe, vec![theirs, own], json!({})).unwrap();
+        let reference = image.push(&hub, "x:1").unwrap();
+        kit.pull(&reference).await.unwrap();
+        let export = async |skip_compatibility_manifest, skip_non_distributable| {
+            let how = types::ImageExportStream {
+                skip_compatibility_manifest,
+                skip_non_distributable,
+                ..Default::default()
+            };
+            paths(&kit.export_as(how, &reference).await.unwrap())
+        };
+        let whole = export(false, false).await;
+        // The layout's two files, docker's list, the manifest, the configuration, the layers.
+        assert_eq!(whole.len(), 7, "{foreign}: {whole:?}");
+        for path in ["manifest.json", &path(&image.digest), &own_path, &their_path] {
+            assert!(whole.contains(path), "{foreign}: no {path} in {whole:?}");
+        }
+        let without = |path: &str| whole.iter().filter(|own| *own != path).cloned().collect();
+        assert_eq!(export(true, false).await, without("manifest.json"), "{foreign}");
+        assert_eq!(export(false, true).await, without(&their_path), "{foreign}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

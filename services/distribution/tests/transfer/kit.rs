@@ -233,6 +233,14 @@ impl Kit {
     }
 
     pub async fn export(&self, name: &str) -> Result<Vec<u8>, Status> {
+        self.export_as(types::ImageExportStream::default(), name).await
+    }
+
+    pub async fn export_as(
+        &self,
+        how: types::ImageExportStream,
+        name: &str,
+    ) -> Result<Vec<u8>, Status> {
         let (to, mut bytes) = self.stream("export").await;
         let receive = self.tasks.spawn("receive", async move {
             let mut all = Vec::new();
@@ -250,7 +258,7 @@ impl Kit {
             }
             all
         });
-        let export = types::ImageExportStream { stream: "export".into(), ..Default::default() };
+        let export = types::ImageExportStream { stream: "export".into(), ..how };
         let (mut client, request) = self.silent(store(name), pack(&export));
         client.transfer(request).await?;
         Ok(receive.await.unwrap())
