@@ -34,7 +34,7 @@ test: setup lint ## everything: lints, unit tests, stories with real clients, ki
 test-long: setup ## five times the kills -9 of services that `make test` makes, and ten times its load (needs root)
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
-	BERTH_LOAD_SECONDS=600 cargo test --workspace --test client --locked -- --nocapture
+	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked

@@ -141,6 +141,14 @@ impl Walk<'_> {
 
     async fn blob(&self, descriptor: &Descriptor, parents: &[String]) -> Result<()> {
         let progress = self.progress(descriptor, parents);
+        // Whoever made an archive may have kept what may not be given away; only who unpacks needs it.
+        let kept = matches!(self.source, Source::Here)
+            && media::is_non_distributable(&descriptor.media_type)
+            && self.store.find(&descriptor.digest)?.is_none();
+        if kept {
+            progress.done("not here");
+            return Ok(());
+        }
         fetch::blob(&self.store, &self.source, descriptor, None, &progress).await
     }
 
