@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-/// The names of all commits of a store (`.commit("NAME"`) in the sources below a folder.
+/// The names of all commits of a store (`.commit("NAME"`) in the sources below a folder, but for those
+/// of the sources' own tests.
 ///
 /// # Errors
 /// When a source can't be read.
@@ -18,7 +19,8 @@ pub fn commits_in(folder: &Path) -> Result<BTreeSet<String>> {
             continue;
         }
         let text = fs_err::read_to_string(&path)?;
-        let calls = text.split(".commit(").skip(1).map(str::trim_start);
+        let own = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let calls = own.split(".commit(").skip(1).map(str::trim_start);
         let quoted = calls.filter_map(|call| call.strip_prefix('"'));
         names.extend(quoted.filter_map(|call| call.split('"').next().map(str::to_owned)));
     }

@@ -64,6 +64,10 @@ const OF_PROXIED: [&str; 6] = [
     "withdraw commit",
 ];
 
+/// That of a repair, for which a store has to be damaged: its own test does that, and one that was not
+/// done is found again by the next look.
+const OF_REPAIRS: [&str; 1] = ["count children"];
+
 fn open(root: &Path) -> (Store, Snapshots) {
     let store = Store::open(root.join("b.redb"), Options::default()).unwrap();
     let (listener, owners) = (Arc::new(|_: &_, _: &str, _| ()), Arc::new(Pins::default()));
@@ -195,6 +199,7 @@ async fn every_point_of_every_commit() {
     }
     let of_mounts = OF_MOUNTS.iter().map(|(commit, ..)| commit);
     let known = COMMITS.iter().chain(&OF_LAYERS).chain(&TURNS).chain(&OF_PROXIED).chain(of_mounts);
+    let known = known.chain(&OF_REPAIRS);
     assert_eq!(commits_in_source(), known.map(|c| (*c).to_owned()).collect());
 }
 
