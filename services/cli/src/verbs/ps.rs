@@ -51,14 +51,14 @@ struct Listed {
     task: Option<Process>,
 }
 
-/// The containers that run, or all.
+/// The containers that run, or all. One whose shim does not answer may run.
 async fn listed(client: &Client, all: bool) -> Result<Vec<Listed>> {
     let tasks = container::tasks(client).await?;
     let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
     let mut listed = Vec::new();
     let take = |mut record: Container| {
         let task = tasks.remove(&record.id);
-        if all || task.as_ref().is_some_and(container::is_alive) {
+        if all || task.as_ref().is_some_and(|task| task.status() != Status::Stopped) {
             let command = command(&record);
             record.spec = None;
             record.extensions.clear();
