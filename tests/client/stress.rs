@@ -69,7 +69,5 @@ async fn workers_do_not_fail() -> Result<()> {
         println!("{workers} workers: {lives} containers, {programs} execs in {TIME:?} each");
         ensure!(lives > 0 && programs > 0, "nothing was done");
     }
-    let left = stage.node.shims();
-    ensure!(left.is_empty(), "shims are left: {left:?}");
-    Ok(())
+    stage.node.shims_end()
 }

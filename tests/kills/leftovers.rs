@@ -56,7 +56,7 @@ pub fn nothing(node: &mut Node) -> Result<()> {
     let snapshots = node.ctr("snapshots ls").output()?.ok()?;
     ensure!(snapshots.lines().count() <= 1, "snapshots are left:\n{snapshots}");
     ensure!(node.stop()? == Some(0), "berthd did not end well");
-    ensure!(node.shims().is_empty(), "shims are left");
+    node.shims_end()?;
     ensure!(node.mounts().is_empty(), "mounts are left: {:?}", node.mounts());
     Ok(())
 }

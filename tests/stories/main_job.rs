@@ -50,7 +50,7 @@ fn an_image_is_pulled_run_looked_into_and_removed() -> Result<()> {
     node.berth("gc").output()?.ok()?;
     assert!(node.ctr("content ls -q").output()?.ok()?.trim().is_empty());
     assert!(node.ctr("snapshots ls").output()?.ok()?.lines().count() <= 1);
-    assert_eq!(node.shims(), Vec::<u32>::new());
+    node.shims_end()?;
     assert_eq!(node.mounts(), Vec::<String>::new());
     Ok(())
 }

@@ -46,7 +46,7 @@ fn containers_outlive_the_bundle_and_are_found_again() -> Result<()> {
     node.start_berthd()?;
     assert_eq!(node.berth("exec long echo alive").output()?.ok()?, "alive\n");
     node.berth("rm -f long short").output()?.ok()?;
-    until("shims end", Duration::from_secs(10), || node.shims().is_empty())
+    node.shims_end()
 }
 
 /// A plugin that is required may be that of a service that is away by then.

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use crate::processes::{self, clear_away, parent_of, program_of, signal};
 use crate::{Run, command::binaries, program, until};
 
+/// How long a shim may take to end after its last task.
+const SHIMS_END: Duration = Duration::from_secs(30);
+
 /// A running bundle. Clears away its containers, mounts and processes when dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -229,6 +232,16 @@ impl Node {
     #[must_use]
     pub fn shims(&self) -> Vec<u32> {
         processes::shims(self.dir.path())
+    }
+
+    /// Waits until there is no shim any more: one ends after it has answered that it will, so
+    /// that it may be seen once its task is gone.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub fn shims_end(&self) -> Result<()> {
+        until("shims end", SHIMS_END, || self.shims().is_empty())
+            .with_context(|| format!("shims {:?}", self.shims()))
     }
 
     /// Mount points below the node's folder.

@@ -26,7 +26,8 @@ pub fn clear_away(dir: &Path) {
     }
 }
 
-/// The shims whose command line or environment names a folder.
+/// The shims whose command line or environment names a folder. A child of one that is about to be
+/// another program is none.
 pub(crate) fn shims(dir: &Path) -> Vec<u32> {
     let dir = dir.as_os_str().as_encoded_bytes();
     let names = |pid: u32, file: &str| {
@@ -35,7 +36,9 @@ pub(crate) fn shims(dir: &Path) -> Vec<u32> {
     };
     let is_shim = |pid: &u32| program_of(*pid).starts_with("containerd-shim");
     let ours = |pid: &u32| names(*pid, "cmdline") || names(*pid, "environ");
-    all().filter(is_shim).filter(ours).collect()
+    let shims: Vec<u32> = all().filter(is_shim).filter(ours).collect();
+    let forked = |pid: &u32| parent_of(*pid).is_some_and(|parent| shims.contains(&parent));
+    shims.iter().copied().filter(|pid| !forked(pid)).collect()
 }
 
 /// Mount points below a folder.

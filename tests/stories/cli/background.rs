@@ -20,7 +20,7 @@ fn a_container_that_is_to_go_goes_when_it_ends() -> Result<()> {
     until("the container is removed", Duration::from_secs(30), || {
         stage.berth("ps -a -q").is_ok_and(|list| list.is_empty())
     })?;
-    until("its shim ends", Duration::from_secs(30), || stage.node.shims().is_empty())?;
+    stage.node.shims_end()?;
     until("its log is removed", Duration::from_secs(30), || !log.exists())?;
     assert_eq!(stage.ctr("snapshots ls")?.lines().count(), 2, "only the image's");
     Ok(())

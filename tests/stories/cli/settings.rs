@@ -177,7 +177,7 @@ fn a_container_is_run_by_the_shim_that_is_asked_for() -> Result<()> {
     stage.run("-d --name set-own", "sleep 600").output()?.ok()?;
     assert_eq!(shim()?, fs_err::canonicalize(own)?.display().to_string());
     stage.berth("rm -f set-own")?;
-    until("the shim ends", Duration::from_secs(30), || stage.node.shims().is_empty())?;
+    stage.node.shims_end()?;
     let options = format!("-d --name set-other --runtime {}", other.display());
     stage.run(&options, "sleep 600").output()?.ok()?;
     assert_eq!(shim()?, other.display().to_string());

@@ -70,7 +70,7 @@ impl Stage {
             let left = self.node.ctr(&format!("--namespace moby {line}")).output()?.ok()?;
             ensure!(left.is_empty(), "{line}: {left}");
         }
-        until("shims end", SOON, || self.node.shims().is_empty())?;
+        self.node.shims_end()?;
         let groups = self.dockerd.groups();
         ensure!(groups.is_empty(), "groups are left: {groups:?}");
         ensure!(self.dockerd.stop()? == Some(0), "dockerd fails: {}", self.dockerd.log()?);
