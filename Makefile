@@ -4,18 +4,24 @@ PACKAGES := build-essential runc docker-registry containerd busybox-static skope
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
             strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu \
             systemd docker-compose
+# What containerd-stress is built with, of which Debian has the sources alone.
+TOOLS    := golang-go golang-github-containerd-containerd-dev
 PREFIX   ?= /usr/local
 PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test test-long lint bench compare install run
+.PHONY: help setup tools build demo test test-long lint bench compare install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: ## install the Debian packages that building and testing need, where they are missing
 	@deploy/setup.sh $(PACKAGES)
+
+tools: setup ## build the clients that the tests run and that Debian does not build
+	@deploy/setup.sh $(TOOLS)
+	@tests/client/containerd-stress.sh "$(TARGET)/tools"
 
 build: setup ## build everything, optimised
 	cargo build --workspace --release --locked
@@ -27,11 +33,11 @@ lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: setup lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
+test: tools lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-test-long: setup ## five times the kills -9 of services that `make test` makes, and ten times its load (needs root)
+test-long: tools ## five times the kills -9 of services that `make test` makes, and ten times its load (needs root)
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture

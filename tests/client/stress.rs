@@ -1,73 +1,48 @@
-//! The two workers of containerd-stress: lives of containers, and of execs in them.
+//! containerd-stress: containers that live for a moment, and programs added to some that stay.
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::future::try_join_all;
-
-use crate::stage::{Client, Stage};
+use berth_testkit::{Image, Layer, Node, Registry, program};
+use serde_json::{Value, json};
 
 /// How long each number of workers goes on.
-const TIME: Duration = Duration::from_secs(4);
-const WORKERS: [usize; 3] = [1, 4, 8];
+const TIME: Duration = Duration::from_secs(6);
+const WORKERS: [u32; 3] = [1, 4, 8];
+/// Whom it runs its programs as.
+const USER: &[u8] = b"games:x:5:60:games:/:/bin/sh\n";
 
-/// Creates, starts, waits for and deletes containers until the time is over; answers how many.
-async fn containers(client: Client, top: String, name: String) -> Result<u32> {
-    let client = client.leased(&name).await?;
-    let end = Instant::now() + TIME;
-    let mut count = 0;
-    while Instant::now() < end {
-        let id = format!("{name}-{count}");
-        client.start(&top, &id, &["true"]).await?;
-        let code = client.wait(&id, "").await?;
-        ensure!(code == 0, "{id} ends with {code}");
-        client.remove(&id).await.context(id)?;
-        count += 1;
-    }
-    Ok(count)
+/// The program, which `make tools` builds.
+fn tool() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(3).context("the test is not below target/PROFILE/deps")?;
+    let tool = target.join("tools/containerd-stress");
+    ensure!(tool.exists(), "{} is not there: run `make tools`", tool.display());
+    Ok(tool)
 }
 
-/// Runs programs in one container; answers how many.
-async fn execs(client: Client, top: String, name: String) -> Result<u32> {
-    let client = client.leased(&name).await?;
-    client.start(&top, &name, &["sleep", "3600"]).await?;
-    let end = Instant::now() + TIME;
-    let mut count = 0;
-    while Instant::now() < end {
-        let code = client.exec(&name, &format!("exec-{count}"), &["true"]).await?;
-        ensure!(code == 0, "exec {count} in {name} ends with {code}");
-        count += 1;
-    }
-    client.kill(&name).await?;
-    client.wait(&name, "").await?;
-    client.remove(&name).await?;
-    Ok(count)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn workers_do_not_fail() -> Result<()> {
-    let stage = Stage::new().await?;
+#[test]
+fn containerd_stress_meets_no_failure() -> Result<()> {
+    let tool = tool()?;
+    let registry = Registry::start()?;
+    let layers = vec![Layer::busybox()?, Layer::default().file("etc/passwd", 0o644, USER)?];
+    let image = Image::build(layers, json!({}))?.push(&registry, "stress:1")?;
+    let node = Node::start()?;
     for workers in WORKERS {
-        let mut lives = Vec::new();
-        for number in 0..workers {
-            lives.push(containers(
-                stage.client().await?,
-                stage.top.clone(),
-                format!("stress-{workers}-{number}"),
-            ));
-        }
-        let lives: u32 = try_join_all(lives).await?.into_iter().sum();
-        let mut programs = Vec::new();
-        for number in 0..workers {
-            programs.push(execs(
-                stage.client().await?,
-                stage.top.clone(),
-                format!("execs-{workers}-{number}"),
-            ));
-        }
-        let programs: u32 = try_join_all(programs).await?.into_iter().sum();
-        println!("{workers} workers: {lives} containers, {programs} execs in {TIME:?} each");
-        ensure!(lives > 0 && programs > 0, "nothing was done");
+        let said = program(&tool)
+            .args(["--json", "--exec", "--image", &image, "--address"])
+            .args([node.address()])
+            .args(["--concurrent".to_owned(), workers.to_string()])
+            .args(["--duration".to_owned(), format!("{}s", TIME.as_secs())])
+            .output()?;
+        // It ends with 0 whatever it met.
+        ensure!(!said.stderr.contains("level=error"), "{workers} workers: {said}");
+        let counts: Value = serde_json::from_str(&said.ok()?).context("its counts")?;
+        println!("{workers} workers: {counts}");
+        let count = |name: &str| counts[name].as_u64().with_context(|| name.to_owned());
+        ensure!(count("total")? > 0 && count("execTotal")? > 0, "nothing was done: {counts}");
+        ensure!(count("failures")? == 0 && count("execFailures")? == 0, "{counts}");
     }
-    stage.node.shims_end()
+    node.shims_end()
 }
