@@ -5,7 +5,7 @@
 mod client;
 mod messages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use berth_grpc::Channel;
@@ -113,42 +113,41 @@ async fn bytes_that_are_no_message_are_refused_with_the_name_of_the_method() -> 
     Ok(())
 }
 
-/// How the reference answers to a call, begun anew if that has ended it. None for what is newer than it.
+/// Holds the reference against what is said of it, method by method. What is newer than it is left out.
 async fn referred(
-    reference: &mut Containerd,
-    method: &str,
-    ask: impl AsyncFn(&Channel) -> Result<Status>,
-) -> Result<Option<(String, String)>> {
-    let status = ask(&berth_grpc::channel(&reference.address())).await?;
-    let told = status.message().to_owned();
-    if told.contains("unknown service") || told.contains("unknown method") {
-        return Ok(None);
+    said: impl Fn(&str) -> &'static str,
+    ask: impl AsyncFn(&Channel, &str) -> Result<Status>,
+) -> Result<()> {
+    let mut reference = Containerd::start()?;
+    let mut differs = Vec::new();
+    // Its streams of events begin with an event.
+    for (method, ..) in methods().filter(|(method, ..)| !method.ends_with("/Subscribe")) {
+        let status = ask(&berth_grpc::channel(&reference.address()), method).await?;
+        let told = status.message();
+        if told.contains("unknown service") || told.contains("unknown method") {
+            continue;
+        }
+        let mut got = format!("{:?}", status.code());
+        if status.code() == Code::Unavailable {
+            reference.ends().with_context(|| method.to_owned())?;
+            reference = Containerd::start()?;
+            got = "Ends".to_owned();
+        }
+        if got != said(method) {
+            differs.push(format!("{method} {got} instead of {}: {told}", said(method)));
+        }
     }
-    if status.code() == Code::Unavailable {
-        reference.ends().with_context(|| method.to_owned())?;
-        *reference = Containerd::start()?;
-        return Ok(Some(("Ends".to_owned(), told)));
-    }
-    Ok(Some((format!("{:?}", status.code()), told)))
+    assert!(differs.is_empty(), "{differs:#?}");
+    Ok(())
 }
 
 /// What the table says of containerd is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reference_has_the_codes_of_the_table() -> Result<()> {
-    let mut reference = Containerd::start()?;
-    let mut differs = Vec::new();
-    // Its streams of events begin with an event.
-    for (method, _, code) in methods().filter(|(method, ..)| !method.ends_with("/Subscribe")) {
-        let ask = async |channel: &Channel| client::answer(channel, method, Vec::new()).await;
-        match referred(&mut reference, method, ask).await? {
-            Some((got, told)) if got != code => {
-                differs.push(format!("{method} {got} instead of {code}: {told}"));
-            }
-            _ => {}
-        }
-    }
-    assert!(differs.is_empty(), "{differs:#?}");
-    Ok(())
+    let said: BTreeMap<_, _> = methods().map(|(method, _, code)| (method, code)).collect();
+    let ask =
+        async |channel: &Channel, method: &str| client::answer(channel, method, Vec::new()).await;
+    referred(|method| said[method], ask).await
 }
 
 /// What a call gets that says no namespace, of ours and of the reference.
@@ -188,21 +187,8 @@ async fn a_namespace_is_wanted_where_containerd_wants_one() -> Result<()> {
 /// What the list says of containerd is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reference_wants_a_namespace_there() -> Result<()> {
-    let mut reference = Containerd::start()?;
-    let mut differs = Vec::new();
-    // Its streams of events begin with an event.
-    for (method, ..) in methods().filter(|(method, ..)| !method.ends_with("/Subscribe")) {
-        let (_, code) = without_namespace(method);
-        let ask = async |channel: &Channel| client::answer_in_none(channel, method).await;
-        match referred(&mut reference, method, ask).await? {
-            Some((got, told)) if got != code => {
-                differs.push(format!("{method} {got} instead of {code}: {told}"));
-            }
-            _ => {}
-        }
-    }
-    assert!(differs.is_empty(), "{differs:#?}");
-    Ok(())
+    let ask = async |channel: &Channel, method: &str| client::answer_in_none(channel, method).await;
+    referred(|method| without_namespace(method).1, ask).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

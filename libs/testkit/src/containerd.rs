@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::processes::{self, clear_away};
-use crate::{Run, program, until};
+use crate::{Run, ended, program, until};
 
 /// A running containerd, which collects nothing of itself. Its process, its containers and its
 /// mounts end with it.
@@ -69,8 +69,7 @@ impl Containerd {
     /// # Errors
     /// When it does not end.
     pub fn ends(&mut self) -> Result<()> {
-        let ended = || matches!(self.child.try_wait(), Ok(Some(_)));
-        until("containerd ends", Duration::from_secs(10), ended)
+        ended("containerd", &mut self.child, Duration::from_secs(60)).map(drop)
     }
 
     /// Sends its process a signal.

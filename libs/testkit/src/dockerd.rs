@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use crate::processes::{clear_away, signal};
-use crate::{Layer, Node, Run, program, until};
+use crate::{Layer, Node, Run, ended, program, until};
 
 /// Not `docker` from PATH, where another version may come first.
 const CLIENT: &str = "/usr/bin/docker";
@@ -118,9 +118,7 @@ impl Dockerd {
     pub fn stop(&mut self) -> Result<Option<i32>> {
         let child = self.child.as_mut().context("dockerd is not running")?;
         signal(child.id(), Signal::TERM)?;
-        let ended = || matches!(child.try_wait(), Ok(Some(_)));
-        until("dockerd ends", PATIENCE, ended)?;
-        let status = child.wait()?;
+        let status = ended("dockerd", child, PATIENCE)?;
         self.child = None;
         Ok(status.code())
     }

@@ -51,4 +51,4 @@ pub use session::Session;
 pub use tar::EntryType;
 pub use tokens::{Asked, TokenServer};
 pub use user::{as_user, ask};
-pub use wait::until;
+pub use wait::{ended, until};

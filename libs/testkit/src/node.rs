@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::processes::{self, clear_away, parent_of, program_of, signal};
-use crate::{Run, command::binaries, program, until};
+use crate::{Run, command::binaries, ended, program, until};
 
 /// How long a shim may take to end after its last task.
 const SHIMS_END: Duration = Duration::from_secs(30);
@@ -212,15 +212,7 @@ impl Node {
     pub fn stop(&mut self) -> Result<Option<i32>> {
         let mut child = self.berthd.take().context("berthd is not running")?;
         signal(child.id(), Signal::TERM)?;
-        let mut code = None;
-        until("berthd ends", Duration::from_secs(60), || match child.try_wait() {
-            Ok(Some(status)) => {
-                code = status.code();
-                true
-            }
-            _ => false,
-        })?;
-        Ok(code)
+        Ok(ended("berthd", &mut child, Duration::from_secs(60))?.code())
     }
 
     fn children(&self) -> Vec<u32> {

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use berth_testkit::{Node, Run, Signal, clear_away, program, signal, until};
+use berth_testkit::{Node, Run, Signal, clear_away, ended, program, signal};
 use tempfile::TempDir;
 
 use super::unit::Unit;
@@ -162,15 +162,7 @@ impl Started {
 
     /// Waits for its end; the exit code, if it has one.
     pub fn ended(&mut self) -> Result<Option<i32>> {
-        let mut code = None;
-        until(&format!("{} ends", self.service), SOON, || match self.child.try_wait() {
-            Ok(Some(status)) => {
-                code = status.code();
-                true
-            }
-            _ => false,
-        })?;
-        Ok(code)
+        Ok(ended(self.service, &mut self.child, SOON)?.code())
     }
 }
 

@@ -3,8 +3,8 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use berth_testkit::{Image, Node, Registry, Signal, program, until};
+use anyhow::Result;
+use berth_testkit::{Image, Node, Registry, Signal, ended, program, until};
 
 use super::SERVICES;
 use super::manager::{Machine, Started, WATCHDOG};
@@ -21,12 +21,7 @@ impl Waiting {
     }
 
     fn answered(mut self) -> Result<()> {
-        let mut ended = None;
-        until("the client is answered", SOON, || {
-            ended = self.0.try_wait().ok().flatten();
-            ended.is_some()
-        })?;
-        assert!(ended.context("it ended")?.success());
+        assert!(ended("the client that waits", &mut self.0, SOON)?.success());
         Ok(())
     }
 }
