@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::Error;
-use crate::systemd::tell;
 
 /// Names the read end of the lifeline pipe.
 pub const LIFELINE_FD: &str = "BERTH_LIFELINE_FD";
@@ -25,23 +24,6 @@ static TAKEN: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 #[must_use]
 pub fn node_starts() -> bool {
     env::var_os(NODE_STARTS).is_some()
-}
-
-/// Says that this process serves: to systemd if it asked, and to the supervisor if there is one.
-/// What was said once is not said again.
-///
-/// # Errors
-/// [`Error::Pipe`] when the supervisor's pipe is no pipe, [`Error::Notify`] when systemd asked to
-/// be told and could not be.
-pub fn notify_ready() -> Result<(), Error> {
-    if let Some(pipe) = take(READY_FD)? {
-        match rustix::io::write(&pipe, b"1") {
-            // A supervisor that is gone has no use for the byte; its lifeline ends us.
-            Ok(_) | Err(rustix::io::Errno::PIPE) => {}
-            Err(errno) => return Err(unusable(READY_FD, errno.into())),
-        }
-    }
-    tell("READY=1\n").map_err(Error::Notify)
 }
 
 /// Takes the descriptor that `variable` names, closed on exec from now on. None when the variable
@@ -98,7 +80,7 @@ fn is_pipe(number: RawFd) -> io::Result<()> {
     }
 }
 
-fn unusable(variable: &'static str, source: io::Error) -> Error {
+pub(crate) fn unusable(variable: &'static str, source: io::Error) -> Error {
     let value = env::var_os(variable).unwrap_or_default().to_string_lossy().into_owned();
     Error::Pipe { variable, value, source }
 }

@@ -11,7 +11,7 @@ use berth_metrics::{Bounded, Groups, Names, Samples, Work};
 
 use crate::Distribution;
 use crate::error::Error;
-use crate::gc::collect::Stats;
+use crate::gc::stats::Stats;
 use crate::records::{HOLDERS, IMAGES, LEASES};
 
 /// Registries that are told apart.

@@ -17,3 +17,4 @@ pub mod local;
 pub mod node;
 pub mod pace;
 pub mod schedule;
+pub mod stats;

@@ -14,6 +14,7 @@ use crate::peers::{tell_as_containerd, usage};
 use crate::process::Status;
 use crate::records::{CONTAINERS, SANDBOXES};
 use crate::tasks::{Surveyed, Tasks};
+use crate::usage::Usage;
 
 /// Namespaces that are told apart.
 const NAMESPACES: usize = 64;
@@ -24,29 +25,6 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 
 /// Starts of shims.
 pub static SHIMS: Work = Work::new();
-
-/// What a container has used.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Usage {
-    /// Time on processors, in seconds.
-    pub cpu: f64,
-    /// Time for which it was kept from processors by its limit, in seconds.
-    pub throttled: f64,
-    /// Bytes of memory, page cache that may be dropped left out.
-    pub memory: u64,
-    /// The most that it may use.
-    pub memory_limit: Option<u64>,
-    /// Processes that were killed for want of memory.
-    pub oom_kills: u64,
-    /// Processes and threads.
-    pub pids: u64,
-    /// The most that it may have.
-    pub pids_limit: Option<u64>,
-    /// Bytes read from block devices.
-    pub read: u64,
-    /// Bytes written to block devices.
-    pub written: u64,
-}
 
 /// Has all of it told with the metrics of the process.
 pub fn register(store: &Store, tasks: &Tasks) {

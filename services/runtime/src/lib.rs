@@ -25,6 +25,7 @@ pub mod restart;
 pub mod sandboxes;
 pub mod shims;
 pub mod tasks;
+pub mod usage;
 
 mod serve;
 pub mod warnings;

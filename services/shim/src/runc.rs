@@ -15,6 +15,8 @@ use crate::children::{Children, Output, command};
 
 /// How long one command of runc may take; hooks run inside of it.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a container's memory may take to be written, or to be read again.
+pub(crate) const DUMPING: Duration = Duration::from_secs(590);
 /// The most of runc's log that is looked at.
 const MAX_LOG: usize = 256 << 10;
 

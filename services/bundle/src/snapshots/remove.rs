@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use berth_ids::Namespace;
 use berth_store::Write;
-use rustix::fs::{CWD, Mode, OFlags};
 use tokio::task::JoinHandle;
 
 use super::driver::{Deletion, Driver};
@@ -17,7 +16,6 @@ use super::records::{LEASES, Record, SNAPSHOTS};
 use super::{Change, Shared, Snapshots, blocking, node_kind, proxied};
 use crate::Error;
 use crate::gc::{Dropped, NodeKey};
-use crate::layer::removal::remove_tree;
 
 /// What the kinds of snapshots begin with.
 const PREFIX: &str = "snapshots/";
@@ -241,22 +239,4 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
         fs_err::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
     };
     list().map_err(|source| Error::File { step: "list", path: directory.to_owned(), source })
-}
-
-/// Deletes a tree of directories, following nothing.
-pub(super) fn delete_tree(path: &Path) -> Result<(), Error> {
-    use std::os::unix::ffi::OsStrExt;
-    // Of a layer that was kept from being removed by accident.
-    super::driver::thaw(&path.join(crate::erofs::BLOB));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let removed = rustix::fs::openat(CWD, parent, flags, Mode::empty())
-        .and_then(|parent| remove_tree(&parent, name));
-    match removed {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(errno) => {
-            Err(Error::File { step: "delete", path: path.to_owned(), source: errno.into() })
-        }
-    }
 }

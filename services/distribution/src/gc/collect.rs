@@ -1,6 +1,6 @@
 //! One collection, from the opening of the epoch to its end.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +13,7 @@ use super::graph::{Batch, Graph, Marks};
 use super::id::Id;
 use super::local;
 use super::pace::{Load, Pace};
+use super::stats::Stats;
 use crate::counts;
 use crate::error::{Error, Result};
 use crate::shared::Shared;
@@ -33,19 +34,6 @@ struct Inner {
     served: AsyncMutex<u64>,
     last: Mutex<Stats>,
     load: Mutex<Load>,
-}
-
-/// What a collection did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// How many were dropped, by kind.
-    pub dropped: BTreeMap<String, u64>,
-    /// Bytes of blobs that were freed.
-    pub bytes: u64,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// How long this service worked for it, without waiting for others.
-    pub busy: Duration,
 }
 
 impl Collector {
@@ -305,15 +293,6 @@ impl Collector {
         // Its rows of a lease were the lease.
         let dropped = dropped.into_iter().filter(|id| peer.owns(&id.kind)).collect();
         Ok(local::Swept { dropped, spared, bytes: 0 })
-    }
-}
-
-impl Stats {
-    fn add(&mut self, dropped: &[Id], bytes: u64) {
-        self.bytes += bytes;
-        for id in dropped {
-            *self.dropped.entry(id.kind.clone()).or_default() += 1;
-        }
     }
 }
 

@@ -8,8 +8,8 @@ use berth_proto::unpack;
 
 use self::lists::List;
 use super::options::wire;
-use crate::counts::Usage;
 use crate::records::Any;
+use crate::usage::Usage;
 
 /// What a container has used; nothing if its runtime measures otherwise.
 #[must_use]

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use berth_proto::containerd::events::TaskCheckpointed;
 use berth_proto::containerd::runc::v1::CheckpointOptions;
@@ -11,9 +10,8 @@ use berth_proto::containerd::runc::v1::CheckpointOptions;
 use super::container::State;
 use super::{Container, Shim};
 use crate::Error;
+use crate::runc::DUMPING;
 
-/// How long a container's memory may take to be written, or to be read again.
-pub(super) const DUMPING: Duration = Duration::from_secs(590);
 /// What criu has to say of a dump, in its folder of work.
 const LOG: &str = "dump.log";
 /// Where that is kept in the bundle after a failure, as containerd's shim does.

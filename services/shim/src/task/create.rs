@@ -31,6 +31,13 @@ pub(crate) struct Creation {
     pub checkpoint: Option<PathBuf>,
 }
 
+impl Creation {
+    /// What its start restores, if it is of a checkpoint.
+    fn restore(&self) -> Option<Restore> {
+        Some(Restore::new(self.checkpoint.clone()?, &self.bundle, &self.options))
+    }
+}
+
 /// A name that is taken until the container is there, or could not be made.
 struct Reservation<'a> {
     shim: &'a Shim,
@@ -76,7 +83,7 @@ impl Shim {
         let mut rootfs = mount(&creation)?;
         let learning = self.children.learning();
         let mut init = Process::new(&creation.id, creation.stdio.clone());
-        let restore = Restore::of(&creation);
+        let restore = creation.restore();
         if restore.is_none() {
             init.streams = Some(self.run(&creation, &runc).await?);
             init.pid = read_pid(&process_file(&creation.bundle, "init", ".pid"))?;

@@ -7,11 +7,13 @@ use berth_proto::containerd::events::{TaskExecStarted, TaskStart};
 
 use super::container::State;
 use super::process::Phase;
+use super::restore::Restore;
 use super::{Container, Shim, process_file};
 use crate::Error;
 use crate::bundle::read_pid;
 use crate::children::Exit;
 use crate::io::{ConsoleSocket, Stdio, Streams, attach_console, prepare};
+use crate::runc::DUMPING;
 
 /// What a shell answers for a program that it cannot run.
 const NOT_RUN: u32 = 127;
@@ -70,11 +72,36 @@ impl Shim {
             container.runc.run(what, &["start", &container.id], &[]).await?;
             return Ok(pid);
         };
-        let (pid, streams) = restore.run(container).await?;
+        let (pid, streams) = Self::run_restored(container, restore).await?;
         self.watch_cgroup(container, pid);
         let mut inner = container.inner();
         (inner.init.pid, inner.init.streams) = (pid, Some(streams));
         Ok(pid)
+    }
+
+    /// Has a checkpoint's processes run; answers the first one.
+    async fn run_restored(
+        container: &Container,
+        restore: &Restore,
+    ) -> Result<(i32, Streams), Error> {
+        const WHAT: &str = "OCI runtime restore failed";
+        let pid_file = process_file(&container.bundle, "init", ".pid");
+        let stdio = container.inner().init.stdio.clone();
+        let owner = container.owner(&container.id);
+        let mut args = restore.arguments(&container.bundle, &pid_file);
+        let streams = if stdio.terminal {
+            let socket = ConsoleSocket::bind(&container.bundle, "init")?;
+            args.extend(["--console-socket".into(), socket.path().into()]);
+            args.push(container.id.clone().into());
+            container.runc.run_attached_within(DUMPING, WHAT, &args, None).await?;
+            attach_console(&stdio, &owner, socket.receive().await?).await?
+        } else {
+            let (streams, ends) = prepare(&stdio, &owner).await?;
+            args.push(container.id.clone().into());
+            container.runc.run_attached_within(DUMPING, WHAT, &args, Some(ends)).await?;
+            streams.begin()
+        };
+        Ok((read_pid(&pid_file)?, streams))
     }
 
     async fn start_exec(

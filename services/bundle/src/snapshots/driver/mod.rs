@@ -7,14 +7,15 @@ mod blockfile;
 mod btrfs;
 mod erofs;
 mod layout;
+mod mapped;
 mod native;
 mod overlay;
 mod place;
 mod shown;
+mod trees;
 
 pub use blockfile::{BLOCKFILE, BlockfileSettings};
 pub use btrfs::{BTRFS, BtrfsSettings};
-pub(super) use erofs::thaw;
 pub use erofs::{EROFS, ErofsSettings};
 pub use native::NATIVE;
 pub use overlay::{OVERLAYFS, OverlaySettings};
@@ -33,8 +34,9 @@ use native::Native;
 use overlay::{Overlay, refuses_overlays};
 use place::Place;
 use shown::Shown;
+use trees::delete_tree;
 
-use super::{Kind, Settings, Usage, remove, usage};
+use super::{Kind, Settings, Usage, usage};
 use crate::layer::Whiteouts;
 use crate::{Error, durable};
 
@@ -286,7 +288,7 @@ impl Driver {
     /// Makes what was a layer's staging directory a committed snapshot's, at `path`.
     pub(super) fn seal(&self, path: &Path) -> Result<(), Error> {
         match self {
-            Driver::Btrfs(_) => btrfs::seal(path),
+            Driver::Btrfs(_) => btrfs::subvolume::seal(path),
             _ => Ok(()),
         }
     }
@@ -304,7 +306,7 @@ impl Driver {
     pub(super) fn deletion(&self) -> Deletion {
         match self {
             Driver::Btrfs(_) => btrfs::delete,
-            _ => remove::delete_tree,
+            _ => delete_tree,
         }
     }
 

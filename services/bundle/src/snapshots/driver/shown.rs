@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use berth_mount::TempMount;
 
-use super::btrfs;
+use super::btrfs::subvolume::seal;
 use crate::Error;
 use crate::durable;
 
@@ -31,7 +31,7 @@ impl Shown {
     pub(in crate::snapshots) fn close(self) -> Result<(), Error> {
         match self {
             Shown::Here(_) => Ok(()),
-            Shown::Thawed(path) => btrfs::seal(&path),
+            Shown::Thawed(path) => seal(&path),
             Shown::Mounted(mount, file) => {
                 drop(mount);
                 durable::file(&file)

@@ -5,7 +5,7 @@
 //! with all that was written before when the call returns.
 
 mod search;
-mod subvolume;
+pub(super) mod subvolume;
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use rustix::io::Errno;
 
 use super::place::Place;
 use super::shown::Shown;
+use super::trees::delete_tree;
 use super::{Kind, Layout, Usage};
 use crate::Error;
 use crate::durable;
-use crate::snapshots::remove::delete_tree;
 
 /// The snapshotter's name, as containerd has it.
 pub const BTRFS: &str = "btrfs";
@@ -108,12 +108,6 @@ impl Btrfs {
         durable::file_system(path)?;
         search::usage(path).map_err(failed("count the usage of", path))
     }
-}
-
-/// Makes the subvolume at `path` read-only, durably: the kernel commits all that was done before
-/// with it.
-pub(super) fn seal(path: &Path) -> Result<(), Error> {
-    subvolume::set_read_only(path, true).map(drop).map_err(failed("make read-only", path))
 }
 
 /// Takes what is at `from` away: a subvolume at once, anything else is moved to `trash`. Answers

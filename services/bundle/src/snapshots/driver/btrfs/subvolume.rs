@@ -8,6 +8,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
 
+use crate::Error;
+
 /// The inode of a subvolume's root directory.
 pub(super) const ROOT: u64 = 256;
 
@@ -149,6 +151,15 @@ pub(super) fn destroy_all(path: &Path, nested: &[u64]) -> Result<()> {
     }
     drop(top);
     destroy(path)
+}
+
+/// Makes the one at `path` read-only, durably: the kernel commits all that was done before with it.
+pub(in crate::snapshots::driver) fn seal(path: &Path) -> std::result::Result<(), Error> {
+    set_read_only(path, true).map(drop).map_err(|errno| Error::File {
+        step: "make read-only",
+        path: path.to_owned(),
+        source: errno.into(),
+    })
 }
 
 /// Makes the one at `path` read-only, or writable. Answers whether it was read-only.
