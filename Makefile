@@ -11,7 +11,7 @@ PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup tools build demo test test-long lint bench compare install run
+.PHONY: help setup tools build demo test test-long test-newer lint bench compare install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,12 @@ test-long: tools ## five times the kills -9 of services that `make test` makes, 
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture
+
+test-newer: setup ## ctr 2 on a node and on a containerd 2 beside it, both of Debian's next release (needs root)
+	@tests/newer/fetch.sh "$(TARGET)/tools/newer"
+	cargo build --workspace --locked
+	PATH="$(abspath $(TARGET))/tools/newer/bin:$$PATH" CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 \
+		cargo test --workspace --test newer --locked
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked

@@ -34,6 +34,19 @@ fn is_progress(line: &str) -> bool {
         || line.contains("level=error") && line.contains("error=\"context canceled\"")
         || line.contains('|') && (line.contains("++") || line.contains("--"))
         || line.starts_with("elapsed:")
+        || is_frame(line)
+}
+
+/// A line of a transfer's display, as ctr 2 draws it: what it is about, its target, what there is below
+/// it, and how far it has come.
+fn is_frame(line: &str) -> bool {
+    const FRAMES: [&str; 3] = [
+        r"^application/\S+ sha256:[0-9a-f]{64}\s*$",
+        r"^[ │├└─]*(index|manifest|config|layer|attestation)\b.*\t",
+        r"\s(fetching|pushing|importing|exporting|resolving|unpacking|saving|saved|pushed)[^\t]*\t?$",
+    ];
+    let is = |pattern: &&str| Regex::new(pattern).expect("a pattern of ours").is_match(line);
+    line.contains("\telapsed: ") || FRAMES.iter().any(|pattern| is(pattern))
 }
 
 /// Lists of labels, `a=b,c=d`, in order: they come out of a map.

@@ -261,7 +261,7 @@ impl Error {
 
     /// An answer of a snapshotter that callers would take for another: they asked for no target.
     pub(crate) fn unexpected_there(self) -> Self {
-        let message = format!("unexpected error from snapshotter: {self}: unknown");
+        let message = format!("unexpected error from snapshotter: {self}");
         Error::Snapshotter { code: Code::Unknown, message }
     }
 

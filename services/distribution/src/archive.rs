@@ -8,7 +8,7 @@ mod write;
 
 pub use error::Error;
 pub use read::{Blobs, Contents, DockerImage, read};
-pub use write::{Entry, Source, copy, write};
+pub use write::{Entry, Source, copy, json, write};
 
 /// The file that makes a tar an OCI layout.
 const LAYOUT: &str = "oci-layout";

@@ -41,7 +41,7 @@ pub enum Error {
     State(&'static str),
     /// A verb of the task service that the state of the process does not allow. As containerd's
     /// shim has it, which gives these no code.
-    #[error("{0}: unknown")]
+    #[error("{0}")]
     Transition(&'static str),
     /// What runs in the container is being written to a checkpoint, which may take minutes.
     #[error("container {0} is being checkpointed, try again when that has ended: unavailable")]
@@ -53,7 +53,7 @@ pub enum Error {
     #[error("container {0} init process is not running: failed precondition")]
     InitExited(String),
     /// The OCI runtime refused; its own words follow what was asked of it.
-    #[error("{what}: {message}: unknown")]
+    #[error("{what}: {message}")]
     Runtime {
         /// Such as `OCI runtime create failed`.
         what: &'static str,

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use berth_ids::Digest;
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::Error;
 use crate::content::hash::Hasher;
@@ -58,6 +59,15 @@ pub fn copy(mut from: impl Read, mut to: impl Write) -> Result<(), Error> {
         }
         to.write_all(&buffer[..count]).map_err(Error::Write)?;
     }
+}
+
+/// A document as text, its keys in the order in which the specification has them: equal images make equal
+/// archives, here and with containerd.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn json(document: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(document).map_err(|error| Error::Write(error.into()))
 }
 
 fn append(builder: &mut tar::Builder<impl Write>, entry: Entry) -> Result<(), Error> {

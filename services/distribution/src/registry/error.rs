@@ -127,7 +127,7 @@ pub enum Error {
         reason: String,
     },
     /// The answer breaks the protocol.
-    #[error("{step} at {host}: {reason}: unknown")]
+    #[error("{step} at {host}: {reason}")]
     Protocol {
         /// What was being done.
         step: String,

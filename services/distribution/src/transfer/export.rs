@@ -7,16 +7,15 @@ use berth_ids::Digest;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Serialize;
-use serde_json::json;
 
 use super::annotations::{IMAGE_NAME, REF_NAME};
 use super::choose::choose;
 use super::store::Store;
 use super::walk::check_depth;
 use super::{Caller, Error, Export, ImageStore, Result, Transfers, platform};
-use crate::archive::{Entry, Source, copy, write};
+use crate::archive::{Entry, Source, copy, json, write};
 use crate::counts;
-use crate::registry::{Descriptor, Document, Manifest, Reference, media};
+use crate::registry::{Descriptor, Document, Index, Manifest, Reference, media};
 
 impl Transfers {
     /// Exports images as an OCI layout that docker can load as well.
@@ -66,6 +65,13 @@ fn names(from: &ImageStore) -> Result<Vec<&str>> {
     if names.is_empty() { Err(Error::NoName) } else { Ok(names) }
 }
 
+/// The file that says that this is a layout.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    image_layout_version: &'static str,
+}
+
 /// One image of docker's list.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -102,12 +108,13 @@ impl<'a> Layout<'a> {
             self.annotate(&mut target, name)?;
             listed.push(target);
         }
-        self.text("oci-layout", 0o444, json!({"imageLayoutVersion": "1.0.0"}).to_string());
-        let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed});
-        self.text("index.json", 0o644, index.to_string());
+        self.text("oci-layout", 0o444, json(&Version { image_layout_version: "1.0.0" })?);
+        let media_type = Some(media::OCI_INDEX.to_owned());
+        let index = Index { schema_version: 2, media_type, manifests: listed };
+        self.text("index.json", 0o644, json(&index)?);
         if !self.how.skip_docker_manifest && !self.docker.is_empty() {
             let list = self.docker_list()?;
-            self.text("manifest.json", 0o644, json!(list).to_string());
+            self.text("manifest.json", 0o644, json(&list)?);
         }
         let mut folders = vec!["blobs/".to_owned()];
         folders.extend(self.algorithms.iter().map(|name| format!("blobs/{name}/")));

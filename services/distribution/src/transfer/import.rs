@@ -5,7 +5,6 @@ use std::io::{self, BufReader, Read};
 
 use berth_ids::{Digest, Labels};
 use bytes::Bytes;
-use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::annotations::{IMAGE_NAME, REF_NAME};
@@ -14,7 +13,7 @@ use super::names;
 use super::store::Store;
 use super::walk::Walk;
 use super::{Caller, Error, ImageStore, Result, Transfers, labels};
-use crate::archive::{self, Blobs, Contents, DockerImage};
+use crate::archive::{self, Blobs, Contents, DockerImage, json};
 use crate::content::hash::sha256;
 use crate::content::{Expected, Writer};
 use crate::counts;
@@ -186,11 +185,10 @@ impl Store {
     }
 
     async fn put_document(&self, media_type: &str, document: &Document) -> Result<Descriptor> {
-        let value = match document {
-            Document::Index(index) => json!(index),
-            Document::Manifest(manifest) => json!(manifest),
-        };
-        let bytes = Bytes::from(value.to_string());
+        let bytes = Bytes::from(match document {
+            Document::Index(index) => json(index)?,
+            Document::Manifest(manifest) => json(manifest)?,
+        });
         let descriptor = Descriptor::new(media_type, sha256(&bytes), bytes.len() as u64);
         self.put(&descriptor, bytes, labels::references(document)).await?;
         Ok(descriptor)

@@ -80,17 +80,15 @@ impl Transport {
     }
 }
 
-/// As containerd hands on what a shim says: it ends in the words of its code, which Go shims leave
-/// to their callers.
+/// As containerd 2 hands on what a shim says: as it is, or in the words of its code if it says nothing.
+/// Clients before it add those words themselves.
 fn worded(error: Error) -> Error {
-    let Error::Remote { code, message } = error else { return error };
-    let words = code.words();
-    let message = match message.strip_suffix(words) {
-        Some(rest) if rest.is_empty() || rest.ends_with(": ") => message,
-        _ if message.is_empty() => words.to_owned(),
-        _ => format!("{message}: {words}"),
-    };
-    Error::Remote { code, message }
+    match error {
+        Error::Remote { code, message } if message.is_empty() => {
+            Error::Remote { code, message: code.words().to_owned() }
+        }
+        other => other,
+    }
 }
 
 async fn unary<Q: Message + 'static, A: Message + Default + 'static>(

@@ -142,7 +142,7 @@ pub(super) fn not_ours(proxied: &Proxied, to: &str, error: Error) -> Error {
     let name = proxied.name();
     let message = format!(
         "commit at snapshotter {name}: it has {to:?}, which was not committed here, remove it \
-         there: {error}: unknown"
+         there: {error}"
     );
     Error::Snapshotter { code: Code::Unknown, message }
 }
