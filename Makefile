@@ -3,7 +3,7 @@
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
             strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu \
-            systemd docker-compose
+            systemd docker-compose apparmor
 # What containerd-stress is built with, of which Debian has the sources alone.
 TOOLS    := golang-go golang-github-containerd-containerd-dev
 PREFIX   ?= /usr/local
@@ -11,7 +11,7 @@ PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup tools build demo test test-long test-newer lint bench compare install run
+.PHONY: help setup tools build demo test test-long test-newer test-vm lint bench compare install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ test-newer: setup ## ctr 2 on a node and on a containerd 2 beside it, both of De
 	cargo build --workspace --locked
 	PATH="$(abspath $(TARGET))/tools/newer/bin:$$PATH" CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 \
 		cargo test --workspace --test newer --locked
+
+test-vm: setup ## what this machine's kernel cannot do, in emulated ones: cgroup v2, criu, systemd as PID 1, AppArmor
+	cargo build --workspace --locked
+	cargo test --workspace --test vm --locked -- --nocapture
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked

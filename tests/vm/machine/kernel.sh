@@ -2,7 +2,7 @@
 # Unpacks Debian's cloud kernel into a folder: vmlinuz, and the modules that the machines load.
 # Nothing is installed and nothing is done when all are there.
 #
-#   tests/cgroup2/machine/kernel.sh FOLDER
+#   tests/vm/machine/kernel.sh FOLDER
 set -euo pipefail
 
 # Overlays; what criu asks the kernel about sockets and nftables.

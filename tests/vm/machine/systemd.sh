@@ -1,0 +1,77 @@
+#!/bin/sh
+# The story of a node under systemd: our units are started, read their configuration again, are killed and
+# upgraded while a container runs; systemd makes a container's control group; AppArmor has a profile.
+exec >/dev/ttyS0 2>&1
+export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+image=local/busybox:1
+socket=/run/berth/berth.sock
+
+# What hangs is shown before the machine is ended.
+(
+  sleep 400
+  echo "the machine hangs"
+  systemctl --no-pager --failed
+  journalctl --no-pager -n 60
+) &
+
+answers() { until berth version >/dev/null 2>&1; do sleep 0.2; done; }
+runs() { [ "$(pidof busybox-box)" = "$1" ] && berth exec box echo inside; }
+
+echo
+systemctl start berth.target
+echo "STORY started=$?"
+answers
+for service in distribution bundle runtime gateway; do systemctl is-active berth-$service; done >/tmp/active
+echo "STORY active=$(sort -u /tmp/active)"
+berth import /image.tar >/dev/null || journalctl --no-pager -n 60
+berth run -d --name box $image sh -c 'cp /bin/busybox /tmp/busybox-box; exec /tmp/busybox-box sleep 3600'
+until pidof busybox-box >/dev/null; do sleep 0.2; done
+box=$(pidof busybox-box)
+
+systemctl reload berth-distribution berth-bundle berth-runtime berth-gateway
+echo "STORY reloaded=$? $(runs "$box")"
+
+for service in runtime gateway; do
+  old=$(systemctl show -P MainPID berth-$service)
+  systemctl kill --signal=KILL --kill-whom=main berth-$service
+  until [ "$(systemctl show -P MainPID berth-$service)" != "$old" ] && systemctl -q is-active berth-$service; do sleep 0.2; done
+done
+answers
+echo "STORY killed=$(runs "$box")"
+
+for service in distribution bundle runtime gateway; do
+  cp /usr/local/bin/berth-$service /usr/local/bin/new && mv /usr/local/bin/new /usr/local/bin/berth-$service
+  systemctl restart berth-$service || echo "$service does not start"
+done
+cp /usr/local/bin/containerd-shim-runc-v2 /usr/local/bin/new && mv /usr/local/bin/new /usr/local/bin/containerd-shim-runc-v2
+answers
+echo "STORY upgraded=$(runs "$box")"
+echo "STORY told=$(journalctl --no-pager -u berth-runtime -o cat | grep -c 'took over')"
+
+# systemd is asked for the control group, and has a unit of it.
+image=docker.io/$image
+ctr -a $socket run -d --runc-systemd-cgroup --cgroup system.slice:story:scoped --memory-limit 67108864 $image scoped sleep 600
+echo "STORY scope=$(systemctl is-active story-scoped.scope) $(cat /sys/fs/cgroup/system.slice/story-scoped.scope/memory.max)"
+echo "STORY measured=$(ctr -a $socket tasks metrics scoped | grep -c 'memory.usage_limit.*67108864\|memory.*67108864')"
+ctr -a $socket tasks rm -f scoped >/dev/null
+echo "STORY gone=$(systemctl is-active story-scoped.scope)"
+
+# Of ctr's own profile, which it has the kernel load.
+confined="ctr -a $socket run --rm --apparmor-default-profile story $image confined"
+echo "STORY profile=$($confined cat /proc/self/attr/current)"
+echo "STORY denied=$($confined sh -c 'echo 1 2>/dev/null >/proc/sys/kernel/panic || echo yes')"
+
+# The other way to run a node takes over, and the first again.
+systemctl start berth.service
+answers
+echo "STORY together=$(systemctl is-active berth-runtime.service) $(runs "$box")"
+systemctl start berth.target
+answers
+echo "STORY apart=$(systemctl is-active berth.service) $(runs "$box")"
+# The target's own end is no end of what is part of it.
+systemctl stop berth.target
+while pidof berth-gateway berth-runtime berth-bundle berth-distribution >/dev/null; do sleep 0.2; done
+echo "STORY stopped=$([ "$(pidof busybox-box)" = "$box" ] && echo "the container runs")"
+echo "STORY failed=$(systemctl --no-legend --failed list-units 'berth*' | wc -l)"
+echo "STORY end=yes"
+systemctl poweroff -ff

@@ -1,0 +1,252 @@
+//! What this machine's kernel cannot do, on a Debian cloud kernel in an emulated one: a container's
+//! life with cgroup v2, one that is saved by criu and goes on, and the units below systemd as the first
+//! process, with the control groups that it makes and a profile of AppArmor.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use berth_testkit::{Image, Node, program, run};
+
+#[test]
+fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
+    let machine = Machine { story: "cgroup2.sh", programs: &["/usr/sbin/runc"], packages: &[] };
+    machine.tells(&[
+        ("hello", "hello"),
+        ("memory", "67108864"),
+        ("cpus", "50000 100000"),
+        ("pids", "33"),
+        ("oom", "137"),
+        ("told", "/tasks/oom /tasks/exit"),
+        ("frozen", "1"),
+        ("exec", "inside"),
+        ("stats", "1"),
+        ("stopped", "0"),
+        ("end", "yes"),
+    ])
+}
+
+#[test]
+fn a_container_that_criu_has_saved_goes_on() -> Result<()> {
+    // criu has tar write down what lies in a container's tmpfs.
+    let programs = &["/usr/sbin/runc", "/usr/sbin/criu", "/usr/bin/ctr", "/usr/bin/tar"];
+    Machine { story: "criu.sh", programs, packages: &[] }.tells(&[
+        ("saved", "0"),
+        ("restored", "0"),
+        ("count", "went on"),
+        ("left", "0"),
+        ("stopped", "0"),
+        ("end", "yes"),
+    ])
+}
+
+#[test]
+fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Result<()> {
+    let programs = &["/usr/sbin/runc", "/usr/bin/ctr"];
+    Machine { story: "systemd.sh", programs, packages: &["systemd", "mount", "apparmor"] }.tells(&[
+        ("started", "0"),
+        ("active", "active"),
+        ("reloaded", "0 inside"),
+        ("killed", "inside"),
+        ("upgraded", "inside"),
+        ("told", "2"),
+        ("scope", "active 67108864"),
+        ("measured", "1"),
+        ("gone", "inactive"),
+        ("profile", "story (enforce)"),
+        ("denied", "yes"),
+        ("together", "inactive inside"),
+        ("apart", "inactive inside"),
+        ("stopped", "the container runs"),
+        ("failed", "0"),
+        ("end", "yes"),
+    ])
+}
+
+/// How long a story may take.
+const PATIENCE: Duration = Duration::from_secs(480);
+
+/// Held while a machine runs: each has all processors that there are.
+static RUNNING: Mutex<()> = Mutex::new(());
+
+/// A machine that tells a story: with our binaries, programs of this machine's, and the programs and units
+/// of Debian's packages.
+struct Machine<'a> {
+    story: &'a str,
+    programs: &'a [&'a str],
+    packages: &'a [&'a str],
+}
+
+impl Machine<'_> {
+    /// Has it tell its story.
+    fn tells(&self, expected: &[(&str, &str)]) -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let kernel = kernel()?;
+        let initrd = self.initrd(dir.path(), &kernel)?;
+        let _running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let printed = program("qemu-system-x86_64")
+            .patience(PATIENCE)
+            .args(["-accel", "tcg", "-smp", "2", "-m", "3072"])
+            .args(["-nographic", "-no-reboot", "-nic", "none"])
+            // The emulated clock is one for all processors. The kernel takes another otherwise, of
+            // which each reading waits for the others: its timers may then never have done.
+            .args(["-append", "console=ttyS0 quiet panic=-1 tsc=reliable rdinit=/init"])
+            .args([Path::new("-kernel"), &kernel.join("vmlinuz"), Path::new("-initrd"), &initrd])
+            .output()?
+            .ok()?;
+        let told = |key: &str| {
+            let start = format!("STORY {key}=");
+            printed.lines().find_map(|line| line.trim().strip_prefix(&start).map(str::to_owned))
+        };
+        for (key, value) in expected {
+            let told = told(key).map(|told| told.trim().to_owned());
+            ensure!(told.as_deref() == Some(*value), "{key} is not {value}:\n{printed}");
+        }
+        Ok(())
+    }
+
+    /// The machine's first file system: our binaries, others', busybox, what they link, the kernel's
+    /// modules, an image and the story.
+    fn initrd(&self, dir: &Path, kernel: &Path) -> Result<PathBuf> {
+        let root = dir.join("root");
+        for folder in
+            ["opt/berth", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/local", "etc"]
+        {
+            fs_err::create_dir_all(root.join(folder))?;
+        }
+        for (at, to) in [
+            ("bin", "usr/bin"),
+            ("sbin", "usr/sbin"),
+            ("lib", "usr/lib"),
+            ("lib64", "usr/lib64"),
+            ("usr/local/bin", "/opt/berth"),
+        ] {
+            symlink(to, root.join(at))?;
+        }
+        let own = ["berth", "berthd", "berth-gateway", "berth-distribution", "berth-bundle"]
+            .into_iter()
+            .chain(["berth-runtime", "containerd-shim-runc-v2"]);
+        for name in own {
+            let binary = Node::binary(name)?;
+            let copy = root.join("opt/berth").join(name);
+            program("strip").args([Path::new("-o"), &copy, &binary]).output()?.ok()?;
+            copy_libraries(&binary, &root)?;
+        }
+        for path in self.programs.iter().map(Path::new) {
+            fs_err::copy(path, root.join(path.strip_prefix("/")?))?;
+            copy_libraries(path, &root)?;
+        }
+        for package in self.packages {
+            copy_package(package, &root)?;
+        }
+        if self.packages.contains(&"systemd") {
+            add_units(&root)?;
+        }
+        fs_err::copy("/bin/busybox", root.join("bin/busybox"))?;
+        for entry in fs_err::read_dir(kernel)? {
+            let file = entry?;
+            if file.path().extension().is_some_and(|kind| kind == "ko") {
+                fs_err::copy(file.path(), root.join(file.file_name()))?;
+            }
+        }
+        let machine = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vm/machine"));
+        for (name, to) in
+            [("init", "init"), (self.story, "story"), ("begin", "begin"), ("end", "end")]
+        {
+            fs_err::copy(machine.join(name), root.join(to))?;
+        }
+        fs_err::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
+        // A container that shares the host's network shares them.
+        fs_err::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
+        fs_err::write(root.join("etc/resolv.conf"), "")?;
+        let layout = Image::busybox()?;
+        program("skopeo")
+            .args(["copy", "--insecure-policy", "-q"])
+            .args([format!("oci:{}", layout.layout().display())])
+            .args([format!("docker-archive:{}:local/busybox:1", root.join("image.tar").display())])
+            .output()?
+            .ok()?;
+        let initrd = dir.join("initrd");
+        let pack = "cd \"$0\" && find . | cpio -o -H newc --quiet > \"$1\"";
+        program("sh").args(["-c", pack]).args([&root, &initrd]).output()?.ok()?;
+        Ok(initrd)
+    }
+}
+
+/// The folder with Debian's kernel, unpacked on first use.
+fn kernel() -> Result<PathBuf> {
+    let binary = Node::binary("berthd")?;
+    let target = binary.parent().and_then(Path::parent).context("no target folder")?;
+    let kernel = target.join("kernel");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/vm/machine/kernel.sh");
+    program(script).args([&kernel]).output()?.ok()?;
+    Ok(kernel)
+}
+
+/// Copies what a package has installed here, but for what is to be read, and what its programs link.
+fn copy_package(package: &str, root: &Path) -> Result<()> {
+    for path in run(&format!("dpkg -L {package}"))?.lines().map(Path::new) {
+        let Ok(found) = fs_err::symlink_metadata(path) else { continue };
+        if ["doc", "man", "locale"]
+            .iter()
+            .any(|kind| path.starts_with(format!("/usr/share/{kind}")))
+        {
+            continue;
+        }
+        let to = root.join(path.strip_prefix("/")?);
+        if found.is_symlink() && !to.exists() {
+            symlink(fs_err::read_link(path)?, to)?;
+        } else if found.is_dir() {
+            fs_err::create_dir_all(to)?;
+        } else if found.is_file() {
+            fs_err::copy(path, to)?;
+            if fs_err::read(path)?.starts_with(b"\x7fELF") {
+                copy_libraries(path, root)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Our units, as they are installed, and that of the story, with what systemd wants to know of a machine.
+fn add_units(root: &Path) -> Result<()> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let units = root.join("etc/systemd/system");
+    let deploy = ours.join("../deploy");
+    let shipped = fs_err::read_dir(deploy.join("systemd"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    let single = [deploy.join("berth.service"), ours.join("vm/machine/story.service")];
+    for unit in shipped.into_iter().chain(single) {
+        fs_err::copy(&unit, units.join(unit.file_name().context("a unit's name")?))?;
+    }
+    fs_err::create_dir_all(units.join("multi-user.target.wants"))?;
+    for (at, to) in [
+        ("default.target", "/lib/systemd/system/multi-user.target"),
+        ("multi-user.target.wants/story.service", "../story.service"),
+        // Who logs in, and where: nobody.
+        ("systemd-logind.service", "/dev/null"),
+        ("getty.target", "/dev/null"),
+    ] {
+        symlink(to, units.join(at))?;
+    }
+    fs_err::write(root.join("etc/machine-id"), format!("{}\n", "ab".repeat(16)))?;
+    fs_err::write(root.join("etc/group"), "root:x:0:\n")?;
+    Ok(())
+}
+
+/// Copies the shared libraries that `binary` links, with the loader, to the same paths.
+fn copy_libraries(binary: &Path, root: &Path) -> Result<()> {
+    let list = run(&format!("ldd {}", binary.display()))?;
+    for path in list.split_whitespace().filter(|word| word.starts_with('/')) {
+        let to = root.join(path.trim_start_matches('/'));
+        if to.exists() {
+            continue;
+        }
+        fs_err::create_dir_all(to.parent().context("library without a folder")?)?;
+        fs_err::copy(path, to)?;
+    }
+    Ok(())
+}
