@@ -23,6 +23,7 @@ mod main_job;
 mod mounts;
 mod observe;
 mod operator;
+mod recovery;
 mod roots;
 mod shell;
 mod snapshotters;

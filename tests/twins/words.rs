@@ -46,7 +46,7 @@ fn is_frame(line: &str) -> bool {
         r"\s(fetching|pushing|importing|exporting|resolving|unpacking|saving|saved|pushed)[^\t]*\t?$",
     ];
     let is = |pattern: &&str| Regex::new(pattern).expect("a pattern of ours").is_match(line);
-    line.contains("\telapsed: ") || FRAMES.iter().any(|pattern| is(pattern))
+    line.contains("\telapsed: ") || FRAMES.iter().any(is)
 }
 
 /// Lists of labels, `a=b,c=d`, in order: they come out of a map.

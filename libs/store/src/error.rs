@@ -29,7 +29,7 @@ pub enum Error {
     },
     /// The file is there but is not a whole store. It is left as it is.
     #[error(
-        "store {path} is damaged ({why}); it was left as it is, restore it or move it away: data loss"
+        "store {path} is damaged ({why}); it was left as it is, restore it, or move its folder away: data loss"
     )]
     Damaged {
         /// The file.
@@ -48,6 +48,17 @@ pub enum Error {
         found: u32,
         /// The version that the program was built for.
         known: u32,
+    },
+    /// The file is not there, and something is that only it knows.
+    #[error(
+        "store {path} is not there, and {folder} has what only it knows: put the store back, or move \
+         {folder} away as well: data loss"
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
     },
     /// No migration leads from the file's version to the program's.
     #[error(
@@ -117,7 +128,7 @@ impl Coded for Error {
         match self {
             Error::Io { source, .. } => code_of_io(source),
             Error::InUse { .. } | Error::Closed => Code::Unavailable,
-            Error::Damaged { .. } | Error::Decode { .. } => Code::DataLoss,
+            Error::Damaged { .. } | Error::Decode { .. } | Error::Lost { .. } => Code::DataLoss,
             Error::NewerSchema { .. } | Error::NoMigration { .. } => Code::FailedPrecondition,
             Error::Read { source, .. } | Error::Write { source, .. } => code_of(source),
             Error::Commit { source, .. } => code_of(source),

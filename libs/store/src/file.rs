@@ -43,6 +43,31 @@ pub struct Migration {
     pub run: fn(&Write) -> Result<(), Error>,
 }
 
+/// Refuses to go on where a store is not there, and one of `folders` has what only it knows: a new one
+/// would take that for rests which nothing names. To be asked before it is opened.
+///
+/// # Errors
+/// [`Error::Lost`]; [`Error::Io`] when one cannot be looked at.
+pub fn refuse_lost(path: &Path, folders: impl Iterator<Item = PathBuf>) -> Result<(), Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    };
+    if path.try_exists().map_err(failed(path))? {
+        return Ok(());
+    }
+    for folder in folders {
+        let mut entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(failed(&folder))?,
+        };
+        if entries.next().is_some() {
+            return Err(Error::Lost { path: path.to_owned(), folder });
+        }
+    }
+    Ok(())
+}
+
 /// Where and how; kept to open the file again after a failed flush.
 #[derive(Clone, Debug)]
 pub(crate) struct Location {

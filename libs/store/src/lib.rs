@@ -24,7 +24,7 @@ mod txn;
 
 pub use commit::Store;
 pub use error::Error;
-pub use file::{Migration, Options};
+pub use file::{Migration, Options, refuse_lost};
 pub use key::{Key, KeyRef, Prefix};
 pub use table::Table;
 pub use txn::{Read, Write};

@@ -70,11 +70,11 @@ impl Node {
     /// Starts berthd (again) on the node's folders.
     ///
     /// # Errors
-    /// When it does not answer in time; with its log.
+    /// When it ends, or does not answer in time; with its log.
     pub fn start_berthd(&mut self) -> Result<()> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
         let log = log.into_parts().0;
-        let child = program(Self::binary("berthd")?)
+        let mut child = program(Self::binary("berthd")?)
             .args(["--config"])
             .args([self.path("berth.toml")])
             .args(["--root"])
@@ -90,10 +90,17 @@ impl Node {
             .stderr(log)
             .spawn()
             .context("start berthd (cargo build --workspace makes it)")?;
-        self.berthd = Some(child);
+        let mut ended = None;
         let answers = || matches!(self.berth("version").output(), Ok(out) if out.code == 0);
-        until("the node answers", Duration::from_secs(30), answers)
-            .with_context(|| self.log().unwrap_or_default())
+        let answered = until("the node answers", Duration::from_secs(30), || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some() || answers()
+        });
+        if let Some(status) = ended {
+            bail!("berthd ended, {status}\n{}", self.log().unwrap_or_default());
+        }
+        self.berthd = Some(child);
+        answered.with_context(|| self.log().unwrap_or_default())
     }
 
     /// A path below the node's folder: `root`, `state`, `log`.

@@ -17,6 +17,7 @@ use crate::peers::{Differ, Distribution, Snapshotter};
 use crate::processors::Processors;
 use crate::snapshots::{
     BlockfileSettings, BtrfsSettings, ErofsSettings, OverlaySettings, Proxy, Settings, Snapshots,
+    folders,
 };
 use crate::turns::Turns;
 use crate::walking::{self, Walking};
@@ -40,22 +41,21 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     // Temporary mounts of a run that was killed. Mounts of others are nowhere near.
     clear_all(&mounts)?;
 
+    let turns = turns(config.bundle.max_concurrent_unpacks);
+    let settings = settings(config, &mounts, &turns);
     let cache_bytes = usize::try_from(config.bundle.store_cache.bytes()).unwrap_or(usize::MAX);
     let options = Options { cache_bytes, schema: SCHEMA };
-    let store = Store::open(config.store(Service::Bundle), options)?;
+    let path = config.store(Service::Bundle);
+    // What is in them without a record is deleted.
+    berth_store::refuse_lost(&path, folders(&root, &settings))?;
+    let store = Store::open(path, options)?;
     let ring = Ring::new(config.bundle.events);
     let default = config.bundle.snapshotter.as_deref();
     let distribution =
         Distribution::new(&config.socket(Service::Distribution), &config.fd_socket());
     let owners = Arc::new(distribution.clone());
     let listener = listener(ring.clone());
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let turns = Turns::new(match config.bundle.max_concurrent_unpacks {
-        0 => cores.max(LEAST_UNPACKS),
-        configured => configured,
-    });
     crate::counts::register(&store, &turns);
-    let settings = settings(config, &mounts, &turns);
     let snapshots =
         Snapshots::open_with(&root, store.clone(), default, listener, owners, settings)?;
     snapshots.start_reaping(tasks);
@@ -99,6 +99,14 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     let path = config.socket(Service::Bundle);
     berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?;
     Ok(store)
+}
+
+fn turns(configured: usize) -> Turns {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Turns::new(match configured {
+        0 => cores.max(LEAST_UNPACKS),
+        configured => configured,
+    })
 }
 
 fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use berth_proto::containerd::services::containers::v1::{
-    Container, DeleteContainerRequest, GetContainerRequest, ListContainersRequest,
-    UpdateContainerRequest,
+    Container, CreateContainerRequest, DeleteContainerRequest, GetContainerRequest,
+    ListContainersRequest, UpdateContainerRequest, container::Runtime,
 };
 use berth_proto::containerd::services::snapshots::v1::{MountsRequest, RemoveSnapshotRequest};
 use berth_proto::containerd::services::tasks::v1::{
@@ -14,7 +14,7 @@ use berth_proto::containerd::v1::types::{Process, Status};
 use berth_runtime_spec::Spec;
 
 use crate::client::{Client, Step};
-use crate::logs;
+use crate::{launch, logs};
 
 /// Where the container's output is kept.
 pub const LOG_LABEL: &str = "io.berth.log-path";
@@ -54,6 +54,28 @@ pub async fn get(client: &Client, typed: &str) -> Result<Container> {
             bail!("container {typed:?}: not found in namespace {namespace}, see `berth ps -a`")
         }
     }
+}
+
+/// The container that was typed, to be removed. What still runs of one whose record is lost gets a
+/// record again, since nothing is done to a task without a container.
+pub async fn get_to_remove(client: &Client, typed: &str, force: bool) -> Result<Container> {
+    let found = get(client, typed).await;
+    if found.is_ok() || !tasks(client).await?.iter().any(|task| task.id == typed) {
+        return found;
+    }
+    if !force {
+        bail!(
+            "the record of container {typed} is lost, what runs of it ends with `berth rm -f {typed}`"
+        );
+    }
+    let runtime = Some(Runtime { name: launch::RUNTIME.to_owned(), options: None });
+    let id = typed.to_owned();
+    let record =
+        Container { id, runtime, spec: Some(prost_types::Any::default()), ..Default::default() };
+    let request = client.request(CreateContainerRequest { container: Some(record.clone()) });
+    let doing = || format!("give what runs of container {typed} a record");
+    client.containers().create(request).await.step(doing)?;
+    Ok(record)
 }
 
 /// The filter for containers whose name begins so; none for what no name can begin with.

@@ -26,7 +26,7 @@ use crate::transfer::{self, RegistryFlags, Wanted};
 use crate::{container, logs, reference, unpack};
 
 /// The runtime that containers are recorded with.
-const RUNTIME: &str = "io.containerd.runc.v2";
+pub const RUNTIME: &str = "io.containerd.runc.v2";
 
 /// Creates a container as typed; what was pulled and prepared for it is held meanwhile.
 pub async fn create(client: &Client, args: &Args) -> Result<Container> {

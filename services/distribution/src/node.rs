@@ -71,7 +71,10 @@ impl Distribution {
         let settings = &config.distribution;
         let cache_bytes = usize::try_from(settings.store_cache.bytes()).unwrap_or(usize::MAX);
         let options = Options { cache_bytes, schema: SCHEMA };
-        let store = Store::open(config.store(Service::Distribution), options)?;
+        let path = config.store(Service::Distribution);
+        // Nothing would hold them any more, nor the snapshots that its images and leases hold.
+        berth_store::refuse_lost(&path, Files::folders(&root))?;
+        let store = Store::open(path, options)?;
         let uuid = persistent_uuid(&store).await?;
         let gc = &settings.gc;
         let files = Files::open(&root)?;

@@ -29,7 +29,7 @@ mod usage;
 
 pub use driver::{
     Absent, BLOCKFILE, BTRFS, BlockfileSettings, BtrfsSettings, EROFS, ErofsSettings, NATIVE,
-    OVERLAYFS, OverlaySettings,
+    OVERLAYFS, OverlaySettings, folders,
 };
 pub use holds::Node;
 pub(crate) use holds::{back_references, drop_rows, node_now, references};

@@ -66,6 +66,11 @@ async fn listed(client: &Client, all: bool) -> Result<Vec<Listed>> {
         }
     };
     container::list(client, Vec::new(), take).await?;
+    // What goes on of containers whose records are lost.
+    listed.extend(tasks.into_iter().map(|(id, task)| {
+        let record = Container { id, ..Default::default() };
+        Listed { record, command: String::new(), task: Some(task) }
+    }));
     Ok(listed)
 }
 

@@ -21,7 +21,7 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global) -> Result<()> {
     let client = Client::connect(global).await?;
     verbs::each(&args.containers, async |name| {
-        let record = container::get(&client, name).await?;
+        let record = container::get_to_remove(&client, name, args.force).await?;
         container::remove(&client, &record, args.force).await?;
         verbs::done(global, &record.id)
     })

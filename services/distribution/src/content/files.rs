@@ -31,8 +31,7 @@ impl Files {
         if ingests.exists() {
             return Ok(files);
         }
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let folder = files.folder(algorithm);
+        for folder in Self::folders(root) {
             fs_err::create_dir_all(&folder).map_err(Error::io("create folder", &folder))?;
         }
         sync_folder(&root.join("blobs"))?;
@@ -40,6 +39,12 @@ impl Files {
         // Last: where it is, the others are durable.
         fs_err::create_dir_all(&ingests).map_err(Error::io("create folder", &ingests))?;
         Ok(files)
+    }
+
+    /// The folders of blobs below the service's `root`.
+    pub fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+        let blobs = root.join("blobs");
+        [Algorithm::Sha256, Algorithm::Sha512].map(|one| blobs.join(one.name())).into_iter()
     }
 
     /// The folder of ingests.

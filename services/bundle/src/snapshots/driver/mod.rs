@@ -49,6 +49,19 @@ pub(crate) enum Driver {
     Erofs(Erofs),
 }
 
+/// Where each of them keeps its snapshots, or would.
+pub fn folders(root: &Path, settings: &Settings) -> impl Iterator<Item = PathBuf> {
+    let Settings { overlay, btrfs, blockfile, erofs, .. } = settings;
+    let places = [
+        Place::of(NATIVE, None, root),
+        Place::of(OVERLAYFS, overlay.root.as_ref(), root),
+        Place::of(BTRFS, btrfs.root_path.as_ref(), root),
+        Place::of(BLOCKFILE, blockfile.root_path.as_ref(), root),
+        Place::of(EROFS, erofs.root.as_ref(), root),
+    ];
+    places.into_iter().map(|place| place.path.join("snapshots"))
+}
+
 /// Deletes what is at a path. That nothing is there is no error.
 pub(super) type Deletion = fn(&Path) -> Result<(), Error>;
 
