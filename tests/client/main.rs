@@ -9,4 +9,5 @@ mod records;
 mod stage;
 mod streams;
 mod stress;
+mod traces;
 mod unpacks;

@@ -30,7 +30,7 @@ pub struct Stage {
     pub snapshotter: String,
     /// The image's top snapshot.
     pub top: String,
-    _registry: Registry,
+    pub registry: Registry,
 }
 
 impl Stage {
@@ -40,9 +40,13 @@ impl Stage {
 
     /// The same with a configuration of the node's.
     pub async fn with(config: &str) -> Result<Self> {
+        Self::on(Node::start_with(config)?).await
+    }
+
+    /// The same on a node that was started otherwise.
+    pub async fn on(node: Node) -> Result<Self> {
         let registry = Registry::start()?;
         let image = Image::busybox()?.push(&registry, "busybox:1")?;
-        let node = Node::start_with(config)?;
         node.berth(&format!("--namespace {NAMESPACE} pull -q {image}")).output()?.ok()?;
         let plugins = node.ctr("plugins ls").output()?.ok()?;
         let works = |name: &str| {
@@ -51,7 +55,7 @@ impl Stage {
             })
         };
         let snapshotter = if works("overlayfs") { "overlayfs" } else { "native" }.to_owned();
-        let mut stage = Self { node, image, snapshotter, top: String::new(), _registry: registry };
+        let mut stage = Self { node, image, snapshotter, top: String::new(), registry };
         stage.top = stage.client().await?.top().await?;
         Ok(stage)
     }
@@ -60,7 +64,7 @@ impl Stage {
     pub async fn client(&self) -> Result<Client> {
         let channel = containerd_client::connect(self.node.address()).await?;
         let (namespace, snapshotter) = (NAMESPACE.to_owned(), self.snapshotter.clone());
-        Ok(Client { channel, namespace, lease: None, snapshotter })
+        Ok(Client { channel, namespace, lease: None, snapshotter, traceparent: None })
     }
 }
 
@@ -71,6 +75,8 @@ pub struct Client {
     pub namespace: String,
     pub lease: Option<String>,
     pub snapshotter: String,
+    /// What all calls are part of.
+    pub traceparent: Option<String>,
 }
 
 impl Client {
@@ -80,6 +86,9 @@ impl Client {
         headers.insert("containerd-namespace", self.namespace.parse().expect("a value"));
         if let Some(lease) = &self.lease {
             headers.insert("containerd-lease", lease.parse().expect("a value"));
+        }
+        if let Some(parent) = &self.traceparent {
+            headers.insert("traceparent", parent.parse().expect("a value"));
         }
         request
     }

@@ -27,11 +27,14 @@ pub enum LogFormat {
 }
 
 /// `[telemetry]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// Where spans are sent to (OTLP over gRPC). Nothing is traced without it.
     pub otlp_endpoint: Option<String>,
+    /// The share of traces that are kept of those that begin here, 0 to 1. Not set: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling_ratio: Option<f64>,
 }
 
 /// `[metrics]`

@@ -23,6 +23,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tonic::Code;
 use tower::{Layer, Service};
+use tracing::Span;
+
+use crate::traces;
 
 /// The most methods that are told apart.
 const MOST: usize = 512;
@@ -158,7 +161,10 @@ fn tell_as_containerd(samples: &mut Samples) {
 /// Counts the calls of the services that it is put around. What is counted is told with the metrics of
 /// this process.
 #[derive(Clone, Copy, Debug)]
-pub struct Calls(&'static Table);
+pub struct Calls {
+    table: &'static Table,
+    traced: bool,
+}
 
 impl Calls {
     /// Those that this process answers, whoever makes them.
@@ -166,7 +172,7 @@ impl Calls {
     pub fn answered() -> Self {
         static REGISTERED: Once = Once::new();
         REGISTERED.call_once(|| berth_metrics::counted(Names::Ours, "calls", tell));
-        Self(&ANSWERED)
+        Self { table: &ANSWERED, traced: true }
     }
 
     /// Those that clients of the node make, whoever answers them.
@@ -176,14 +182,23 @@ impl Calls {
         REGISTERED.call_once(|| {
             berth_metrics::counted(Names::Containerds, "calls", tell_as_containerd);
         });
-        Self(&OF_CLIENTS)
+        Self { table: &OF_CLIENTS, traced: true }
+    }
+
+    /// The same without spans: of calls that have one already.
+    #[must_use]
+    pub fn untraced(self) -> Self {
+        Self { traced: false, ..self }
     }
 
     /// Has `call` answer a request, and counts it.
     pub fn count<B, F>(self, request: Request<B>, call: impl FnOnce(Request<B>) -> F) -> Call<F> {
         let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_call = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
-        let running = is_call.then(|| Running::begin(self.0, request.uri().path_and_query()));
+        let running = is_call.then(|| {
+            let span = if self.traced { traces::begin(&request) } else { Span::none() };
+            Running::begin(self.table, request.uri().path_and_query(), span)
+        });
         Call { running, call: call(request) }
     }
 }
@@ -226,12 +241,15 @@ struct Running {
     /// As far as it is known.
     code: Option<Code>,
     known: bool,
+    /// Ends with the call. None when no spans are kept.
+    span: Span,
 }
 
 impl Running {
-    fn begin(table: &'static Table, path: Option<&PathAndQuery>) -> Self {
+    fn begin(table: &'static Table, path: Option<&PathAndQuery>, span: Span) -> Self {
         table.under_way.fetch_add(1, Ordering::Relaxed);
-        Self { table, path: path.cloned(), began: Instant::now(), code: None, known: false }
+        let path = path.cloned();
+        Self { table, path, began: Instant::now(), code: None, known: false, span }
     }
 
     fn look(&mut self, headers: &HeaderMap) {
@@ -254,6 +272,7 @@ impl Drop for Running {
         let path = self.path.as_ref().map_or(UNKNOWN, PathAndQuery::path);
         let code = self.code.unwrap_or(Code::Cancelled);
         self.table.method(path, self.known).count(code, self.began.elapsed());
+        traces::end(&self.span, code);
     }
 }
 
@@ -275,7 +294,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.call.poll(cx))?;
+        let entered = this.running.as_ref().map(|running| running.span.enter());
+        let polled = this.call.poll(cx);
+        drop(entered);
+        let response = ready!(polled)?;
         let mut running = this.running.take();
         if let Some(running) = &mut running {
             running.look(response.headers());
@@ -304,7 +326,9 @@ impl<A: Body<Data = Bytes>> Body for Counted<A> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, A::Error>>> {
         let this = self.project();
+        let entered = this.running.as_ref().map(|running| running.span.enter());
         let polled = this.body.poll_frame(cx);
+        drop(entered);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let (Some(trailers), Some(running)) = (frame.trailers_ref(), this.running.as_mut())
         {

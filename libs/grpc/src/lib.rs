@@ -17,6 +17,7 @@ pub mod server;
 mod socket;
 mod status;
 pub mod time;
+mod traces;
 mod tuning;
 
 pub use calls::{Call, Calls, Counted, Counting};

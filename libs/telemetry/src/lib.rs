@@ -4,16 +4,14 @@
 //! logged. A process calls [`init`] once, and [`Guard::finish`] when it has drained.
 
 mod reload;
+mod sampler;
+mod spans;
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use berth_config::{Log, LogFormat, Telemetry};
 use berth_errors::{Code, Coded};
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,9 +20,6 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
 pub use reload::Reload;
-
-/// How long one batch of spans may take on its way to the collector.
-const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Telemetry that could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +42,9 @@ pub enum Error {
         /// What is wrong with it.
         source: opentelemetry_otlp::ExporterBuildError,
     },
+    /// The share of traces is none.
+    #[error("telemetry.sampling_ratio is {0}; write a number from 0 to 1")]
+    Ratio(f64),
     /// Another subscriber is in place.
     #[error("set up logging a second time: {0}")]
     Twice(#[from] TryInitError),
@@ -55,7 +53,7 @@ pub enum Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Error::Level { .. } | Error::Exporter { .. } => Code::InvalidArgument,
+            Error::Level { .. } | Error::Exporter { .. } | Error::Ratio(_) => Code::InvalidArgument,
             Error::Twice(_) => Code::Internal,
         }
     }
@@ -96,10 +94,7 @@ fn targets(level: &str) -> Result<Targets, Error> {
 /// [`Error`] names the key of the configuration.
 pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<Guard, Error> {
     let (targets, levels) = tracing_subscriber::reload::Layer::new(targets(&log.level)?);
-    let provider = match &telemetry.otlp_endpoint {
-        Some(endpoint) => Some(provider(service, endpoint)?),
-        None => None,
-    };
+    let provider = spans::provider(service, telemetry)?;
     let spans = provider.as_ref().map(|provider| {
         let tracer: SdkTracer = provider.tracer(service);
         // The exporter's own calls would be traced and exported without end.
@@ -109,6 +104,7 @@ pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<G
             .with_target("hyper", tracing::Level::ERROR)
             .with_target("tonic", tracing::Level::ERROR)
             .with_target("tower", tracing::Level::ERROR);
+        berth_trace::install(Box::new(spans::Tracer(tracer.clone())));
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own)
     });
     tracing_subscriber::registry()
@@ -127,20 +123,6 @@ where
         LogFormat::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal())),
         LogFormat::Json => Box::new(lines.json().with_ansi(false)),
     }
-}
-
-fn provider(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, Error> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_DEADLINE)
-        .build()
-        .map_err(|source| Error::Exporter { endpoint: endpoint.to_owned(), source })?;
-    let resource = Resource::builder()
-        .with_service_name(service)
-        .with_attribute(KeyValue::new("service.namespace", "berth"))
-        .build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 impl Guard {

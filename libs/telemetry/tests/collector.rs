@@ -53,8 +53,12 @@ async fn the_last_spans_of_a_process_arrive_under_its_name() {
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
 
-    let guard =
-        berth_telemetry::init("test", &Log::default(), &Telemetry { otlp_endpoint }).unwrap();
+    let guard = berth_telemetry::init(
+        "test",
+        &Log::default(),
+        &Telemetry { otlp_endpoint, ..Telemetry::default() },
+    )
+    .unwrap();
     tracing::info_span!("work", id = "box").in_scope(|| tracing::info!("done"));
     guard.finish().await.unwrap();
 

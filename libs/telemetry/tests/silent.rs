@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 async fn a_collector_that_is_silent_does_not_hold_a_process_that_ends() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let otlp_endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
-    let telemetry = Telemetry { otlp_endpoint };
+    let telemetry = Telemetry { otlp_endpoint, ..Telemetry::default() };
     let wrong = Log { level: "loud=very".into(), ..Log::default() };
     let error = berth_telemetry::init("test", &wrong, &telemetry).unwrap_err();
     assert!(error.to_string().contains("loud=very"), "{error}");

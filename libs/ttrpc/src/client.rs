@@ -93,6 +93,13 @@ impl Client {
         Client { metadata: Arc::new(metadata), ..self.clone() }
     }
 
+    /// The same connection, with further headers.
+    #[must_use]
+    pub fn with_more_metadata(&self, more: Vec<KeyValue>) -> Client {
+        let metadata = self.metadata.iter().cloned().chain(more).collect();
+        Client { metadata: Arc::new(metadata), ..self.clone() }
+    }
+
     /// Whether the connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {

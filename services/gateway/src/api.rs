@@ -61,7 +61,7 @@ impl Own {
         } else {
             &self.routes
         };
-        let services = Calls::answered().layer(Refusals.layer(routes.clone()));
+        let services = Calls::answered().untraced().layer(Refusals.layer(routes.clone()));
         let answered: Result<_, Infallible> = services.oneshot(request).await;
         answered.unwrap_or_else(|never| match never {}).map(Body::new)
     }

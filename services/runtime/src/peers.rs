@@ -3,6 +3,7 @@
 
 mod blobs;
 mod options;
+mod runs;
 mod sandbox;
 mod sandboxer;
 mod sandboxes;

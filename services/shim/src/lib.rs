@@ -29,6 +29,7 @@ mod io;
 mod log;
 mod publisher;
 mod runc;
+mod runs;
 mod socket;
 mod start;
 mod task;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::bundle::Kept;
 use crate::children::{Children, Output, command};
+use crate::runs::Run;
 
 /// How long one command of runc may take; hooks run inside of it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -72,7 +73,9 @@ impl Runc {
         let log = self.log();
         let mut command = self.command(&log);
         command.args(args);
+        let run = Run::begin(&self.bundle, args.first().map(AsRef::as_ref));
         let output = self.children.output(command, input, patience).await;
+        drop(run);
         let output = output.map_err(|error| self.absent(error));
         let Output { status, stdout, stderr } = keep_log(&log, output)?;
         if status == 0 {
@@ -106,11 +109,14 @@ impl Runc {
         if let Some([stdin, stdout, stderr]) = streams {
             command.stdin(stdin).stdout(stdout).stderr(stderr);
         }
+        let run = Run::begin(&self.bundle, args.first().map(AsRef::as_ref));
         let child = self.children.spawn(&mut command);
         // With it go our ends of the container's pipes.
         drop(command);
         let child = child.map_err(|error| self.absent(error))?;
-        let exit = keep_log(&log, self.children.wait(&self.binary, child, patience).await)?;
+        let exit = self.children.wait(&self.binary, child, patience).await;
+        drop(run);
+        let exit = keep_log(&log, exit)?;
         if exit.status == 0 {
             let _ = std::fs::remove_file(&log);
             return Ok(());

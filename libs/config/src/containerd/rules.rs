@@ -206,6 +206,10 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
         &["plugins", "io.containerd.nri.v1.nri"],
         "NRI comes with the CRI, from which containerd calls it",
     ),
+    (
+        &["plugins", "io.containerd.internal.v1.tracing"],
+        "OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say it, as with containerd",
+    ),
     (&["plugins", "io.containerd.server.v1.debug"], "SIGUSR1 writes down what berthd does"),
     (
         &["plugins", "io.containerd.metrics.v1.grpc-prometheus"],

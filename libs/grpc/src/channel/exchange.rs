@@ -11,7 +11,7 @@ use super::Peer;
 use super::answer::Answer;
 use super::call::Call;
 use super::outgoing::Outgoing;
-use crate::deadline;
+use crate::{deadline, traces};
 
 /// Sends a request and waits for the head of its answer.
 pub(super) async fn exchange(
@@ -19,6 +19,7 @@ pub(super) async fn exchange(
     mut request: Request<Outgoing>,
 ) -> Result<Response<Answer>, Status> {
     let deadline = deadline::of(request.headers()).map_err(crate::status)?;
+    traces::inject(request.headers_mut());
     let method = address(request.uri_mut());
     let call = Call::new(peer.clone(), method, deadline);
     let sent = call.send(request);

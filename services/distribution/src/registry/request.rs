@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use berth_trace::stage;
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
+use tracing::Instrument;
 
 use super::Error;
 use super::answer::{answer_of, words};
@@ -90,7 +92,25 @@ impl Repository {
                 // In the place of one that is configured.
                 request = request.headers([(AUTHORIZATION, value.clone())].into_iter().collect());
             }
-            let response = match self.once(call, finish(request)).await {
+            let span = stage!(
+                "registry",
+                otel.name = format!("{} {}", call.method, call.host.endpoint.host),
+                otel.kind = "client",
+                http.request.method = call.method.as_str(),
+                server.address = call.host.endpoint.host,
+                url.path = url.path(),
+                http.response.status_code = tracing::field::Empty,
+            );
+            // Who is not the registry gets nothing that is not for it.
+            if let Some(context) = berth_trace::context(&span).filter(|_| own) {
+                request = request.header(berth_trace::TRACEPARENT, context.traceparent());
+            }
+            let sent = self.once(call, finish(request)).instrument(span.clone()).await;
+            if let Ok(response) = &sent {
+                span.record("http.response.status_code", response.status().as_u16());
+            }
+            drop(span);
+            let response = match sent {
                 Ok(response) => response,
                 Err(Error::Connection { source, .. })
                     if own && answers_in_clear(&url, &source) && call.host.endpoint.fall_back() =>

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use berth_ids::Labels;
+use berth_trace::stage;
+use tracing::Instrument;
 
 use super::progress::BlobProgress;
 use super::store::Store;
@@ -69,7 +71,8 @@ pub(super) async fn blob(
         };
         let resumed = writer.offset() > 0 && writer.offset() < descriptor.size;
         let received = receive(store, source, descriptor, writer, feed.take(), progress);
-        let done = counts::FETCH.of(received).await;
+        let span = stage!("fetch", digest = %descriptor.digest, size = descriptor.size);
+        let done = counts::FETCH.of(received.instrument(span)).await;
         match done {
             Err(error) if spoilt(&error) => {
                 store.abort(descriptor).await?;

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use berth_trace::stage;
+use tracing::Instrument;
+
 use super::fetch::Source;
 use super::names;
 use super::walk::Walk;
@@ -20,7 +23,8 @@ impl Transfers {
             let progress = &caller.progress;
             progress.step(format!("Resolving from {label}"));
             let repository = Arc::new(self.open(from)?);
-            let target = counts::RESOLVE.of(repository.resolve()).await.map_err(Error::Resolve)?;
+            let target = repository.resolve().instrument(stage!("resolve"));
+            let target = counts::RESOLVE.of(target).await.map_err(Error::Resolve)?;
             // Names that cannot be given are told before anything is fetched.
             let names = names::of_target(to, &target)?;
             let name = repository.reference().to_string();

@@ -1,8 +1,10 @@
 //! From an image's target down to its blobs.
 
 use berth_ids::Labels;
+use berth_trace::stage;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use super::choose::choose;
 use super::fetch::{self, Source};
@@ -130,7 +132,8 @@ impl Walk<'_> {
             return Ok(document);
         }
         let fetched = self.source.registry(descriptor)?.manifest(descriptor);
-        let bytes = counts::FETCH.of(fetched).await?;
+        let span = stage!("fetch", digest = %descriptor.digest, size = descriptor.size);
+        let bytes = counts::FETCH.of(fetched.instrument(span)).await?;
         let document = Document::parse(descriptor, &bytes)?;
         let mut labels = labels::references(&document);
         labels.extend(self.source.labels());

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use berth_errors::Code;
 use berth_ids::{Digest, Labels, Namespace};
 use berth_lifecycle::Tasks;
+use berth_trace::stage;
 use futures::future::BoxFuture;
+use tracing::Instrument;
 
 use super::chain::chain_ids;
 use super::error::Error;
@@ -223,7 +225,8 @@ impl Unpacker {
             size: descriptor.size,
             digest: &descriptor.digest,
         };
-        counts::UNPACK.of(self.owner.layers.apply(apply)).await
+        let span = stage!("unpack", digest = %descriptor.digest);
+        counts::UNPACK.of(self.owner.layers.apply(apply).instrument(span)).await
     }
 
     fn check(&self, layer: usize, descriptor: &Descriptor, applied: &Applied) -> Result<(), Error> {
@@ -261,7 +264,9 @@ impl Unpacker {
                 labels: self.labels(layer, descriptor),
                 lease: self.lease.as_deref(),
             };
-            match counts::COMMIT.of(self.owner.layers.commit(commit)).await {
+            let committed = self.owner.layers.commit(commit);
+            let committed = committed.instrument(stage!("commit", snapshot = %chain_id));
+            match counts::COMMIT.of(committed).await {
                 Ok(()) => {
                     staging.committed();
                     return Ok(true);

@@ -34,6 +34,7 @@ impl Api for Service {
         introspection::deprecated(&request).for_each(|used| self.1.tell(used));
         let create = create_of(request)?;
         let container_id = create.id.clone();
+        tracing::Span::current().record("id", container_id.as_str());
         let pid = self.0.create(ns, create).await.map_err(status)?;
         Ok(Response::new(wire::CreateTaskResponse { container_id, pid }))
     }
@@ -41,6 +42,8 @@ impl Api for Service {
     async fn start(&self, request: Request<wire::StartRequest>) -> Answer<wire::StartResponse> {
         let ns = namespace(&request)?;
         let wire::StartRequest { container_id, exec_id } = request.into_inner();
+        let span = tracing::Span::current();
+        span.record("id", container_id.as_str()).record("exec", exec_id.as_str());
         let pid = self.0.start(&ns, &container_id, &exec_id).await.map_err(status)?;
         Ok(Response::new(wire::StartResponse { pid }))
     }
@@ -51,6 +54,7 @@ impl Api for Service {
     ) -> Answer<wire::DeleteResponse> {
         let ns = namespace(&request)?;
         let id = request.into_inner().container_id;
+        tracing::Span::current().record("id", id.as_str());
         let exit = self.0.delete(&ns, &id).await.map_err(status)?;
         Ok(Response::new(deleted(String::new(), exit)))
     }

@@ -1,5 +1,6 @@
 //! A shim's task service.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_ids::Namespace;
@@ -7,9 +8,12 @@ use berth_mount::Mount;
 use berth_proto::containerd::task::v3 as wire;
 use berth_proto::containerd::types;
 use berth_proto::containerd::v1::types::Status as WireStatus;
+use berth_trace::stage;
 use prost::Message;
+use tracing::Instrument;
 
 use super::options::{domain, wire as wire_any};
+use super::runs;
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::process::{Exit, Io, Pid, State, Status};
@@ -36,6 +40,8 @@ pub struct ShimClient {
     transport: Transport,
     service: &'static str,
     id: String,
+    /// The task's folder, if it is known.
+    bundle: Option<PathBuf>,
 }
 
 impl ShimClient {
@@ -47,7 +53,13 @@ impl ShimClient {
         let transport = Transport::connect(bootstrap, ns).await;
         let transport = transport.map_err(|source| Error::Shim { step: "", source })?;
         let service = if bootstrap.version >= 3 { TASK_V3 } else { TASK_V2 };
-        Ok(Self { transport, service, id: id.to_owned() })
+        Ok(Self { transport, service, id: id.to_owned(), bundle: None })
+    }
+
+    /// The same connection, of which it is known what the shim writes down in the task's folder.
+    #[must_use]
+    pub fn in_bundle(self, bundle: &Path) -> Self {
+        Self { bundle: Some(bundle.to_owned()), ..self }
     }
 
     /// The same connection to the service before the one that it calls, if there is one.
@@ -68,7 +80,22 @@ impl ShimClient {
         request: impl Message + 'static,
         deadline: Duration,
     ) -> Result<M> {
-        let answer = self.transport.call(self.service, method, request, deadline).await;
+        let span = stage!(
+            "shim",
+            otel.name = format!("shim {method}"),
+            otel.kind = "client",
+            rpc.system = "ttrpc",
+            rpc.service = self.service,
+            rpc.method = method,
+            id = self.id,
+        );
+        let called = self.transport.call(self.service, method, request, deadline);
+        let answer = called.instrument(span.clone()).await;
+        if let Some(bundle) = &self.bundle
+            && let Some(context) = berth_trace::context(&span).filter(|context| context.sampled)
+        {
+            runs::collect(bundle, context).await;
+        }
         answer.map_err(|source| Error::Shim { step: "", source })
     }
 

@@ -12,6 +12,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
+use super::runs;
 use crate::shims::Bootstrap;
 
 /// Under this header containerd's ttrpc services look for the namespace.
@@ -54,7 +55,12 @@ impl Transport {
         deadline: Duration,
     ) -> Result<M, Error> {
         let answered = match self {
-            Self::Ttrpc(client) => client.call(service, method, &request, deadline).await,
+            Self::Ttrpc(client) => {
+                let more = runs::headers();
+                let traced = (!more.is_empty()).then(|| client.with_more_metadata(more));
+                let client = traced.as_ref().unwrap_or(client);
+                client.call(service, method, &request, deadline).await
+            }
             Self::Grpc(channel, ns) => {
                 let call = format!("{service}/{method}");
                 let request = with_namespace(request, ns);

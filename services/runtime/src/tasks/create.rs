@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
 use berth_mount::Mount;
+use berth_trace::stage;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::life::{Life, Made, Step};
 use super::{Link, Task, Tasks, rootfs};
@@ -84,7 +86,8 @@ impl Tasks {
         refuse_rootfs_diff(&create.checkpoint)?;
         self.check_features(&program, &options, spec).await?;
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
-        let system = self.activate(ns, &create, &program).await?;
+        let system = self.activate(ns, &create, &program);
+        let system = system.instrument(stage!("mounts", id = create.id)).await?;
         let activated = system.is_some();
         let made_now = system.as_ref().is_some_and(|system| system.made);
         if let Some(system) = system {
@@ -185,7 +188,8 @@ impl Attempt<'_> {
         let started = match joined {
             Some(shim) => shim.clone(),
             None => {
-                let started = starter.start(program, ns, &create.id, bundle.path(), options).await;
+                let started = starter.start(program, ns, &create.id, bundle.path(), options);
+                let started = started.instrument(stage!("shim start", id = create.id)).await;
                 started.map_err(Error::within("failed to start shim"))?
             }
         };
@@ -196,7 +200,7 @@ impl Attempt<'_> {
             io: create.io.clone(),
             checkpoint: options.checkpoint.clone(),
         });
-        let client = ShimClient::connect(&started, ns, &create.id).await?;
+        let client = ShimClient::connect(&started, ns, &create.id).await?.in_bundle(bundle.path());
         let (client, pid) = self.create_in(client, options, &started).await?;
         life.note(SystemTime::now(), Step::Created { pid });
         let task = Task {

@@ -36,7 +36,10 @@ impl Tasks {
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &id);
         let gone = CancellationToken::new();
         let client = match bundle.bootstrap().or_else(|| bundle.announced()) {
-            Some(bootstrap) => ShimClient::connect(&bootstrap, &ns, &id).await.ok(),
+            Some(bootstrap) => {
+                let client = ShimClient::connect(&bootstrap, &ns, &id).await.ok();
+                client.map(|client| client.in_bundle(bundle.path()))
+            }
             None => None,
         };
         if let Err(error) = read_log(&self.0.parts.jobs, &bundle.log(), &ns, &id, &gone) {

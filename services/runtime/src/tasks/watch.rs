@@ -64,6 +64,7 @@ impl Tasks {
         let Some(bootstrap) = bootstrap else { return false };
         let client = ShimClient::connect(&bootstrap, &task.ns, &task.id).await;
         let Ok(client) = client else { return false };
+        let client = client.in_bundle(task.bundle.path());
         task.client.set(Some(client.clone()));
         self.catch_up(task, &client).await;
         true

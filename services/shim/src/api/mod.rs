@@ -8,6 +8,7 @@ use std::sync::Arc;
 use berth_ttrpc::{Call, Handler, Status};
 use bytes::Bytes;
 
+use crate::runs;
 use crate::task::Shim;
 
 /// Answers the calls of a shim.
@@ -31,7 +32,7 @@ impl Handler for Api {
                 if call.method == "Shutdown" && self.sandbox.is_there() {
                     return Ok(Bytes::new());
                 }
-                task::call(&self.shim, call).await
+                runs::of(runs::wanted(&call), task::call(&self.shim, call)).await
             }
             "containerd.runtime.sandbox.v1.Sandbox" => self.sandbox.call(&self.shim, call).await,
             service => Err(Status::unimplemented(service, &call.method)),

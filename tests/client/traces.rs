@@ -1,0 +1,144 @@
+//! Traces that a client begins, and what of them comes to a collector. What the services have to send
+//! is there once the node has ended.
+
+mod collector;
+
+use anyhow::{Context, Result, ensure};
+use berth_testkit::{Image, Layer, Node, Proxy};
+use containerd_client::to_any;
+use containerd_client::types::transfer::{ImageStore, OciRegistry, UnpackConfiguration};
+use serde_json::json;
+
+use crate::stage::{Client, Stage};
+use crate::streams::transfer;
+use collector::{Collector, text};
+
+const PULL: &str = "containerd.services.transfer.v1.Transfer/Transfer";
+const CREATE: &str = "containerd.services.tasks.v1.Tasks/Create";
+const START: &str = "containerd.services.tasks.v1.Tasks/Start";
+const PULLED: &str = "0af7651916cd43dd8448eb211c80319c";
+const RAN: &str = "1af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+fn part_of(client: &Client, trace: &str, flags: &str) -> Client {
+    Client { traceparent: Some(format!("00-{trace}-{PARENT}-{flags}")), ..client.clone() }
+}
+
+/// Pulls an image of two layers that the node does not have.
+async fn pull(client: &Client, stage: &Stage, proxy: &Proxy) -> Result<()> {
+    let layer = |name: &str| Layer::default().file(name, 0o644, name.as_bytes());
+    let image = Image::build(vec![layer("one")?, layer("two")?], json!({}))?;
+    image.push(&stage.registry, "traced:1")?;
+    let reference = proxy.reference("traced:1");
+    let from = OciRegistry { reference: reference.clone(), resolver: None };
+    let snapshotter = stage.snapshotter.clone();
+    let unpacks = vec![UnpackConfiguration { platform: None, snapshotter }];
+    let to = ImageStore { name: reference, unpacks, ..Default::default() };
+    transfer(client, to_any(&from), to_any(&to)).await.context("pull")
+}
+
+async fn run(client: &Client, stage: &Stage, id: &str) -> Result<()> {
+    client.start(&stage.top, id, &["/bin/true"]).await?;
+    client.wait(id, "").await?;
+    client.remove(id).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_trace_goes_through_the_services_to_registry_and_runc() -> Result<()> {
+    let collector = Collector::start().await?;
+    let config = format!("[telemetry]\notlp_endpoint = \"{}\"\n", collector.endpoint);
+    let mut stage = Stage::with(&config).await?;
+    let client = stage.client().await?;
+    let proxy = Proxy::start(&stage.registry.host())?;
+    pull(&part_of(&client, PULLED, "01"), &stage, &proxy).await?;
+    run(&part_of(&client, RAN, "01"), &stage, "traces-run").await?;
+    stage.node.stop()?;
+
+    let spans = collector.spans().of(PULLED);
+    let (gateway, served) = (format!("gateway {PULL}"), format!("distribution {PULL}"));
+    let call = [PARENT, &gateway, &served];
+    let below = |more: &[&'static str]| [&call[..], more].concat();
+    let get = format!("distribution GET {}", proxy.host());
+    let many = |way: &[&str]| spans.at(way).len();
+    let told = || spans.ways();
+    assert_eq!(many(&call), 1, "{}", told());
+    assert_eq!(many(&below(&["distribution resolve"])), 1, "{}", told());
+    // The manifest, the configuration and two layers.
+    assert_eq!(many(&below(&["distribution fetch"])), 4, "{}", told());
+    assert_eq!(many(&[&below(&["distribution fetch"])[..], &[&get]].concat()), 4, "{}", told());
+    let unpack = below(&["distribution unpack"]);
+    assert_eq!(many(&unpack), 2, "{}", told());
+    assert_eq!(many(&below(&["distribution commit"])), 2, "{}", told());
+    let applied = "bundle berth.node.v1.Layers/Apply";
+    assert_eq!(many(&[&unpack[..], &[applied]].concat()), 2, "{}", told());
+    // The registry was told of the spans that asked it.
+    let asked = proxy.of("GET", "/blobs/");
+    ensure!(asked.len() >= 3, "{asked:?}");
+    for seen in asked {
+        let parent = seen.header("traceparent").context("no traceparent")?;
+        assert!(
+            parent.starts_with(&format!("00-{PULLED}-")) && parent.ends_with("-01"),
+            "{parent}"
+        );
+    }
+
+    let spans = collector.spans().of(RAN);
+    for (method, call, verb) in [(CREATE, "Create", "create"), (START, "Start", "start")] {
+        let (gateway, runtime) = (format!("gateway {method}"), format!("runtime {method}"));
+        let (shim, runc) = (format!("runtime shim {call}"), format!("runtime runc {verb}"));
+        let way = [PARENT, &*gateway, &*runtime, &*shim, &*runc];
+        let [served] = spans.at(&way[..3])[..] else { panic!("{}", spans.ways()) };
+        assert_eq!(text(&served.attributes, "id"), Some("traces-run"));
+        assert_eq!(text(&served.attributes, "namespace"), Some("client"));
+        let [shim] = spans.at(&way[..4])[..] else { panic!("{}", spans.ways()) };
+        let [runc] = spans.at(&way)[..] else { panic!("{}", spans.ways()) };
+        assert!(shim.start_time_unix_nano <= runc.start_time_unix_nano);
+        assert!(runc.start_time_unix_nano < runc.end_time_unix_nano);
+        assert!(runc.end_time_unix_nano <= shim.end_time_unix_nano);
+    }
+    let create = format!("runtime {CREATE}");
+    let gateway = format!("gateway {CREATE}");
+    assert_eq!(spans.at(&[PARENT, &gateway, &create, "runtime shim start"]).len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_a_trace_decides_whether_it_is_kept() -> Result<()> {
+    let collector = Collector::start().await?;
+    let config =
+        format!("[telemetry]\notlp_endpoint = \"{}\"\nsampling_ratio = 0.0\n", collector.endpoint);
+    let mut stage = Stage::with(&config).await?;
+    let client = stage.client().await?;
+    run(&part_of(&client, PULLED, "00"), &stage, "traces-unsampled").await?;
+    run(&client, &stage, "traces-none").await?;
+    let odd = Client { traceparent: Some("00-0-0-01".into()), ..client.clone() };
+    run(&odd, &stage, "traces-odd").await?;
+    run(&part_of(&client, RAN, "01"), &stage, "traces-sampled").await?;
+    stage.node.stop()?;
+    let (all, kept) = (collector.spans(), collector.spans().of(RAN));
+    assert!(kept.count() > 0);
+    assert_eq!(all.count(), kept.count(), "{}", all.ways());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_reach_the_services() -> Result<()> {
+    let collector = Collector::start().await?;
+    let started = |more: &[(&str, &str)]| {
+        let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.endpoint)];
+        Node::start_as("", &[&endpoint, more].concat(), |_| Ok(()))
+    };
+    for off in [("OTEL_TRACES_SAMPLER", "always_off"), ("OTEL_SDK_DISABLED", "true")] {
+        let mut stage = Stage::on(started(&[off])?).await?;
+        let client = part_of(&stage.client().await?, RAN, "01");
+        run(&client, &stage, "traces-off").await?;
+        stage.node.stop()?;
+        assert_eq!(collector.spans().count(), 0, "{off:?}: {}", collector.spans().ways());
+    }
+    let mut stage = Stage::on(started(&[])?).await?;
+    let client = part_of(&stage.client().await?, RAN, "01");
+    run(&client, &stage, "traces-on").await?;
+    stage.node.stop()?;
+    assert!(collector.spans().of(RAN).count() > 0);
+    Ok(())
+}
