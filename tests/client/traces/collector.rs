@@ -86,14 +86,17 @@ impl Spans {
     /// The spans at the end of such a way from the trace's begin: `SERVICE NAME` each. Tasks and
     /// threads within a service are no stations.
     pub fn at(&self, way: &[&str]) -> Vec<&Span> {
-        let there = |(_, span): &&(String, Span)| self.way(span).iter().eq(way);
+        let there = |(_, span): &&(String, Span)| is_station(span) && self.way(span).iter().eq(way);
         self.0.values().filter(there).map(|(_, span)| span).collect()
     }
 
     /// All ways, for people.
     pub fn ways(&self) -> String {
-        let mut ways: Vec<_> =
-            self.0.values().map(|(_, span)| self.way(span).join(" > ")).collect();
+        let mut ways: Vec<_> = self
+            .0
+            .values()
+            .map(|(_, s)| format!("{} ({})", self.way(s).join(" > "), s.name))
+            .collect();
         ways.sort();
         ways.join("\n")
     }
@@ -102,7 +105,7 @@ impl Spans {
         let (mut way, mut at) = (Vec::new(), Some(span));
         while let Some(span) = at {
             let (service, _) = &self.0[&span.span_id];
-            if span.name != "task" && span.name != "blocking" {
+            if is_station(span) {
                 way.insert(0, format!("{} {}", service.trim_start_matches("berth-"), span.name));
             }
             let above = self.0.get(&span.parent_span_id).map(|(_, span)| span);
@@ -113,6 +116,10 @@ impl Spans {
         }
         way
     }
+}
+
+fn is_station(span: &Span) -> bool {
+    span.name != "task" && span.name != "blocking"
 }
 
 pub fn hex(bytes: &[u8]) -> String {
