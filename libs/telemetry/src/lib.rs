@@ -1,11 +1,13 @@
 //! Logs to standard error, spans to a collector if one is configured.
 //!
 //! Owns: how a log line looks, what is let through, and the exporter. Must not know: what is
-//! logged. A process calls [`init`] once, and [`Guard::finish`] when it has drained.
+//! logged. A process calls [`init`] once, and [`Guard::close`] when it has drained.
 
+mod journal;
 mod reload;
 mod sampler;
 mod spans;
+mod text;
 
 use std::io::IsTerminal;
 
@@ -61,7 +63,7 @@ impl Coded for Error {
 
 /// What must be flushed before the process ends.
 #[derive(Debug)]
-#[must_use = "call finish when the process has drained"]
+#[must_use = "call close when the process has drained"]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
     levels: Levels,
@@ -108,19 +110,27 @@ pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<G
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own)
     });
     tracing_subscriber::registry()
-        .with(lines(log.format).with_filter(targets))
+        .with(lines(service, log.format).with_filter(targets))
         .with(spans)
         .try_init()?;
     Ok(Guard { provider, levels: Levels(levels) })
 }
 
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(service: &'static str, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
+    if format == LogFormat::Text
+        && let Some(journal) = journal::of_stderr(service)
+    {
+        return Box::new(journal);
+    }
     let lines = fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal())),
+        LogFormat::Text => {
+            let lines = lines.fmt_fields(text::Fields);
+            Box::new(lines.with_ansi(std::io::stderr().is_terminal()))
+        }
         LogFormat::Json => Box::new(lines.json().with_ansi(false)),
     }
 }
@@ -130,6 +140,13 @@ impl Guard {
     #[must_use]
     pub fn levels(&self) -> Levels {
         self.levels.clone()
+    }
+
+    /// Sends the last spans. A collector that does not take them is no failure of the process.
+    pub async fn close(self) {
+        if let Err(error) = self.finish().await {
+            tracing::warn!(error, "the last spans were not sent");
+        }
     }
 
     /// Sends the last spans. Bounded by the export's own deadline.

@@ -41,5 +41,6 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!(tasks = late.join(", "), "did not end in time");
     }
     store.close().await;
-    telemetry.finish().await.map_err(anyhow::Error::msg)
+    telemetry.close().await;
+    Ok(())
 }

@@ -45,6 +45,6 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!(?aborted, "calls that did not end were given up");
     }
     store.close().await;
-    telemetry.finish().await.map_err(anyhow::Error::msg)?;
+    telemetry.close().await;
     Ok(())
 }

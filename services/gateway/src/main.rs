@@ -60,5 +60,6 @@ async fn main() -> anyhow::Result<()> {
     if !cut.is_empty() {
         tracing::info!(tasks = ?cut, "ended what did not end by itself");
     }
-    telemetry.finish().await.map_err(anyhow::Error::msg)
+    telemetry.close().await;
+    Ok(())
 }

@@ -38,5 +38,6 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!(?aborted, "cut off what did not end in time");
     }
     store.close().await;
-    telemetry.finish().await.map_err(anyhow::Error::msg)
+    telemetry.close().await;
+    Ok(())
 }

@@ -33,9 +33,7 @@ fn daemon(args: &berth_config::Args) -> anyhow::Result<()> {
         }
         let levels = guard.levels();
         let outcome = berth_supervisor::run(args, loaded, levels).await;
-        if let Err(error) = guard.finish().await {
-            tracing::warn!(error, "the last spans were not sent");
-        }
+        guard.close().await;
         Ok(outcome?)
     })
 }
