@@ -142,3 +142,22 @@ async fn variables_reach_the_services() -> Result<()> {
     assert!(collector.spans().of(RAN).count() > 0);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_is_told_once_and_stops_nothing() -> Result<()> {
+    // Port 0 is nobody's.
+    let endpoint = "http://127.0.0.1:0";
+    let env = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint),
+        // Many batches, of which each fails.
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+    ];
+    let mut stage = Stage::on(Node::start_as("", &env, |_| Ok(()))?).await?;
+    run(&stage.client().await?, &stage, "traces-away").await?;
+    assert_eq!(stage.node.stop()?, Some(0));
+    let log = stage.node.log()?;
+    // Each of the four services.
+    assert_eq!(log.matches("the collector takes no spans").count(), 4, "{log}");
+    assert!(!log.contains("ended with"), "{log}");
+    Ok(())
+}
