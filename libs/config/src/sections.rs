@@ -33,7 +33,6 @@ pub struct Telemetry {
     /// Where spans are sent to (OTLP over gRPC). Nothing is traced without it.
     pub otlp_endpoint: Option<String>,
     /// The share of traces that are kept of those that begin here, 0 to 1. Not set: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling_ratio: Option<f64>,
 }
 
