@@ -66,10 +66,7 @@ fn a_damaged_store_is_refused_and_works_again_when_it_is_put_back() -> Result<()
         let whole = fs_err::read(&store)?;
         fs_err::write(&store, vec![0x55; whole.len()])?;
         let path = store.display().to_string();
-        refused(
-            &mut stage,
-            &[&path, "is damaged", "left as it is", "restore it, or move its folder"],
-        )?;
+        refused(&stage, &[&path, "is damaged", "left as it is", "restore it, or move its folder"])?;
         ensure!(fs_err::read(&store)? == vec![0x55; whole.len()], "{path} was changed");
         fs_err::write(&store, whole)?;
         stage.node.start_berthd()?;
