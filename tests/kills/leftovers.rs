@@ -35,7 +35,9 @@ pub fn collect(node: &Node, model: &Model) -> Result<()> {
         .with_context(|| format!("{snapshots} snapshots, {}", count(&overlay.join("snapshots"))))?;
     let bundles = || names(&node.path("state/runtime/default")) == model.containers();
     until("each task has one folder", DELETED, bundles)
-        .with_context(|| format!("{:?}", names(&node.path("state/runtime/default"))))
+        .with_context(|| format!("{:?}", names(&node.path("state/runtime/default"))))?;
+    node.berth("fsck --digests").output()?.ok()?;
+    Ok(())
 }
 
 /// Leases are left by clients that were cut off, to expire in an hour; none is by a transfer.

@@ -205,6 +205,9 @@ fn every_kind_of_orphan_is_named_and_mended_when_that_is_asked_for() -> Result<(
     let (of_blobs, of_people) = plant_blobs(&stage)?;
     mendable.extend(of_blobs);
     left.extend(of_people);
+    let listening = stage.node.path("state/s/listening");
+    let _listens = UnixListener::bind(&listening)?;
+    left.push(("shim without task", shown(&listening)));
     let all = |mended: &str| -> BTreeMap<_, _> {
         let kind = |(kind, name): &(&str, String)| ((*kind).to_owned(), name.clone());
         let left = left.iter().map(|of| (kind(of), (false, "found".to_owned())));
@@ -222,6 +225,22 @@ fn every_kind_of_orphan_is_named_and_mended_when_that_is_asked_for() -> Result<(
     assert_eq!(stage.berth("exec fsck-box echo on")?, "on\n");
     // What was made again serves.
     fs_err::remove_dir_all(stage.node.path("state/runtime/default/fsck-copy"))?;
+    Ok(())
+}
+
+#[test]
+fn a_task_that_has_lost_its_folder_is_named_and_left_alone() -> Result<()> {
+    let stage = Stage::pulled()?;
+    stage.run("-d --name fsck-moved", "sleep 600").output()?.ok()?;
+    let folder = stage.node.path("state/runtime/default/fsck-moved");
+    let away = stage.node.path("state/moved");
+    fs_err::rename(&folder, &away)?;
+    let (code, found) = check(&stage, "--repair")?;
+    let expected = ("task without folder".to_owned(), "fsck-moved".to_owned());
+    assert_eq!((code, found), (1, [(expected, (false, "found".to_owned()))].into()));
+    fs_err::rename(&away, &folder)?;
+    assert_eq!(check(&stage, "")?, (0, BTreeMap::new()));
+    assert_eq!(stage.berth("exec fsck-moved echo on")?, "on\n");
     Ok(())
 }
 

@@ -77,6 +77,11 @@ impl<T> Register<T> {
         self.map().there.values().cloned().collect()
     }
 
+    /// Whether anything is being made.
+    pub(crate) fn is_making(&self) -> bool {
+        !self.map().making.is_empty()
+    }
+
     /// The names of a namespace that are taken.
     pub(crate) fn names(&self, ns: &Namespace) -> BTreeSet<String> {
         let map = self.map();

@@ -15,21 +15,30 @@ pub(super) async fn look(parts: &Parts) -> Result<Looked> {
     let Some(folder) = &parts.sockets else { return Ok(Looked::default()) };
     // The sockets first: whose folder is written meanwhile is known when it is looked for.
     let sockets = listed(folder)?;
+    // Then whether any is unsure: what is made by the time of this has its folder by that of the next.
+    let unsure = is_unsure(parts);
     let known = known(parts);
     let mut looked = Looked { examined: sockets.len() as u64, findings: Vec::new() };
     for socket in sockets.into_iter().filter(|socket| !known.contains(socket)) {
         let name = socket.display().to_string();
-        looked.findings.push(match answers(&socket).await {
-            true => {
-                let wrong = "a shim answers there, and no task or sandbox is its";
-                let remedy = "find it (ss -xlp), end it and what it runs";
-                Finding::new(SHIM_UNKNOWN, "", name).says(wrong, remedy).by_hand()
-            }
-            false => Finding::new(SOCKET_LEFT, "", name)
-                .says("nobody listens there", "a repair deletes it"),
-        });
+        if !answers(&socket).await {
+            let finding = Finding::new(SOCKET_LEFT, "", name);
+            looked.findings.push(finding.says("nobody listens there", "a repair deletes it"));
+        } else if !unsure {
+            let wrong = "a shim answers there, and no task or sandbox is its";
+            let remedy = "find it (ss -xlp), end it and what it runs";
+            let finding = Finding::new(SHIM_UNKNOWN, "", name);
+            looked.findings.push(finding.says(wrong, remedy).by_hand());
+        }
     }
     Ok(looked)
+}
+
+/// Whether there are shims of which nothing says where they answer: one that has just begun, and those
+/// whose folders are gone.
+fn is_unsure(parts: &Parts) -> bool {
+    let mut there = parts.tasks.there().into_iter().chain(parts.controller.there());
+    parts.tasks.is_making() || parts.controller.is_making() || there.any(|one| !one.folder.exists())
 }
 
 /// Removes a socket on which nobody listens.

@@ -139,6 +139,11 @@ impl Controller {
         self.0.there.every().into_iter().map(there).collect()
     }
 
+    /// Whether any is being made.
+    pub(crate) fn is_making(&self) -> bool {
+        self.0.there.is_making()
+    }
+
     /// Keeps a name from being given to a sandbox; nothing if it is.
     pub(crate) fn take_name(&self, ns: &Namespace, id: &str) -> Option<Box<dyn Send + '_>> {
         Some(Box::new(self.0.there.begin(ns, id)?))
