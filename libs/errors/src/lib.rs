@@ -92,15 +92,24 @@ impl<E: Coded + ?Sized> Coded for &E {
     }
 }
 
+/// Of the node, and of the process, no file descriptors are left.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// The code of a failed system call, for error enums that wrap [`std::io::Error`].
 ///
-/// A full disk or quota is RESOURCE_EXHAUSTED, a read-only one FAILED_PRECONDITION; what the
-/// kernel refuses for lack of rights is PERMISSION_DENIED; the rest is INTERNAL.
+/// A full disk or quota, and no memory or file descriptors left, is RESOURCE_EXHAUSTED, a read-only
+/// disk FAILED_PRECONDITION; what the kernel refuses for lack of rights is PERMISSION_DENIED; the rest
+/// is INTERNAL.
 #[must_use]
 pub fn code_of_io(error: &std::io::Error) -> Code {
     use std::io::ErrorKind as Kind;
+    // The standard library has no kinds for them.
+    if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
+        return Code::ResourceExhausted;
+    }
     match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded => Code::ResourceExhausted,
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::OutOfMemory => Code::ResourceExhausted,
         Kind::ReadOnlyFilesystem => Code::FailedPrecondition,
         Kind::PermissionDenied => Code::PermissionDenied,
         Kind::TimedOut => Code::DeadlineExceeded,
@@ -141,9 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_resource_exhausted() {
+    fn what_has_run_out_is_resource_exhausted() {
         let full = std::io::Error::from_raw_os_error(28);
         assert_eq!(code_of_io(&full), Code::ResourceExhausted);
+        for (number, what) in [(12, "memory"), (23, "the node's files"), (24, "the process's")] {
+            let none = std::io::Error::from_raw_os_error(number);
+            assert_eq!(code_of_io(&none), Code::ResourceExhausted, "{what}");
+        }
         let read_only = std::io::Error::from_raw_os_error(30);
         assert_eq!(code_of_io(&read_only), Code::FailedPrecondition);
     }
