@@ -1,5 +1,6 @@
 //! containerd.services.introspection.v1.Introspection: what the services tell, and the gateway's own.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use berth_config::Service;
@@ -21,6 +22,8 @@ const PID_NAMESPACE: &str = "/proc/self/ns/pid";
 pub struct Introspection {
     upstreams: Upstreams,
     pidns: u64,
+    /// Kept once it is known: it never changes, and its service may be away when it is asked for.
+    uuid: OnceLock<String>,
 }
 
 impl Introspection {
@@ -31,7 +34,16 @@ impl Introspection {
     pub fn new(upstreams: Upstreams) -> Result<Self, Error> {
         let stat = fs_err::metadata(PID_NAMESPACE)
             .map_err(|source| Error::PidNamespace { path: PID_NAMESPACE, source })?;
-        Ok(Self { upstreams, pidns: std::os::unix::fs::MetadataExt::ino(&stat) })
+        let pidns = std::os::unix::fs::MetadataExt::ino(&stat);
+        Ok(Self { upstreams, pidns, uuid: OnceLock::new() })
+    }
+
+    async fn uuid(&self) -> Result<String, Status> {
+        if let Some(known) = self.uuid.get() {
+            return Ok(known.clone());
+        }
+        let told = peers::uuid(self.upstreams.of(Service::Distribution).clone()).await?;
+        Ok(self.uuid.get_or_init(|| told).clone())
     }
 }
 
@@ -50,11 +62,8 @@ impl introspection_server::Introspection for Introspection {
     }
 
     async fn server(&self, _: Request<()>) -> Result<Response<ServerResponse>, Status> {
-        let (uuid, deprecations) = join(
-            peers::uuid(self.upstreams.of(Service::Distribution).clone()),
-            peers::deprecations(self.upstreams.of(Service::Runtime).clone()),
-        )
-        .await;
+        let deprecations = peers::deprecations(self.upstreams.of(Service::Runtime).clone());
+        let (uuid, deprecations) = join(self.uuid(), deprecations).await;
         let (pid, pidns) = (u64::from(std::process::id()), self.pidns);
         Ok(Response::new(ServerResponse { uuid: uuid?, pid, pidns, deprecations }))
     }
