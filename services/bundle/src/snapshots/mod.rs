@@ -25,6 +25,7 @@ mod records;
 mod recover;
 mod remove;
 mod staging;
+mod undeleted;
 mod usage;
 
 pub use driver::{
@@ -144,6 +145,7 @@ pub(crate) struct Shared {
     making: tokio::sync::RwLock<()>,
     /// Directories of snapshots that are gone, until they are deleted.
     deletions: TaskTracker,
+    undeleted: undeleted::Undeleted,
     /// They empty the trash of the run before.
     emptying: Vec<std::thread::JoinHandle<()>>,
 }
@@ -214,6 +216,7 @@ impl Snapshots {
             committing: commit::Locks::default(),
             making: tokio::sync::RwLock::default(),
             deletions: TaskTracker::new(),
+            undeleted: undeleted::Undeleted::default(),
             emptying,
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -1,7 +1,8 @@
 //! Remove and Cleanup: records first, directories afterwards.
 //!
 //! A directory is renamed into the trash, which is instant, and deleted in the background; what
-//! is still in the trash after a crash is deleted at the next start.
+//! cannot be deleted is tried again after the next that can, and what is still in the trash after a
+//! crash is deleted at the next start.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -140,11 +141,10 @@ impl Shared {
             }
         }
         let (deleting, deletion) = (self.deletions.token(), driver.deletion());
+        let undeleted = self.undeleted.clone();
         let delete = move || {
             let _until_deleted = deleting;
-            if let Err(error) = deletion(&target) {
-                tracing::warn!(error = berth_errors::chain(&error), "deletion will be tried again");
-            }
+            undeleted.delete(deletion, target);
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => Some(runtime.spawn_blocking(delete)),
