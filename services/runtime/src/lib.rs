@@ -16,6 +16,7 @@ pub mod counts;
 pub mod error;
 pub mod events;
 pub mod gate;
+mod leftovers;
 pub mod peers;
 pub mod process;
 pub mod records;

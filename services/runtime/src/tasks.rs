@@ -35,6 +35,7 @@ use crate::containers::Containers;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::gate::Neighbours;
+use crate::leftovers::Leftovers;
 use crate::peers::{ShimClient, Starter};
 use crate::register::{Key, Link, Register};
 use crate::sandboxes::{Controller, Sandboxers};
@@ -84,6 +85,7 @@ pub struct Parts {
 struct Shared {
     parts: Parts,
     there: Register<Task>,
+    left: Leftovers,
     lives: Mutex<Lives>,
 }
 
@@ -124,7 +126,12 @@ impl Tasks {
     /// No tasks yet: [`Tasks::recover`] finds those of an earlier run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, there: Register::default(), lives: Mutex::default() }))
+        Self(Arc::new(Shared {
+            parts,
+            there: Register::default(),
+            left: Leftovers::default(),
+            lives: Mutex::default(),
+        }))
     }
 
     /// Takes in a step that a shim tells of. What was told already is dropped; what is missing

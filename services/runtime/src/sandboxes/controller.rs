@@ -29,11 +29,12 @@ use crate::bundle::Bundle;
 use crate::check::There;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
+use crate::leftovers::Leftovers;
 use crate::peers::{SandboxClient, Starter};
 use crate::process::Exit;
 use crate::register::{Link, Register};
 use crate::shims::{Bootstrap, Launcher};
-use crate::work::{in_folder, to_the_end};
+use crate::work::to_the_end;
 use life::Life;
 use watch::{UNKNOWN, exit};
 
@@ -67,6 +68,7 @@ pub struct Parts {
 struct Shared {
     parts: Parts,
     there: Register<Running>,
+    left: Leftovers,
 }
 
 /// One sandbox.
@@ -107,7 +109,7 @@ impl Controller {
     /// None yet: [`Controller::recover`] finds those of an earlier run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, there: Register::default() }))
+        Self(Arc::new(Shared { parts, there: Register::default(), left: Leftovers::default() }))
     }
 
     /// The records of sandboxes, also of those that nobody runs.
@@ -344,8 +346,8 @@ impl Controller {
             // Who was told of its start hears of its end, also if nobody knows how it ended.
             self.ended(sandbox, exit(UNKNOWN));
         }
-        let bundle = sandbox.bundle.clone();
-        let removed = in_folder("sandbox-remove", move || bundle.remove()).await;
+        let Shared { there, left, .. } = &*self.0;
+        let removed = left.remove(there, (&sandbox.ns, &sandbox.id), &sandbox.bundle).await;
         sandbox.client.set(None);
         self.0.there.remove(&sandbox.ns, &sandbox.id);
         sandbox.gone.cancel();

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::life::{Life, Made, Step};
-use super::{Link, Task, Tasks, rootfs};
+use super::{Link, Shared, Task, Tasks, rootfs};
 use crate::bundle::Bundle;
 use crate::checkpoints::Blob;
 use crate::error::{Error, Result};
@@ -167,7 +167,10 @@ impl Attempt<'_> {
             }
             bundle.write_program(&program)
         });
-        made.await?;
+        if let Err(error) = made.await {
+            self.clear().await;
+            return Err(error);
+        }
         let gone = CancellationToken::new();
         let made = self.start(options, &gone).await;
         if made.is_err() {
@@ -263,8 +266,15 @@ impl Attempt<'_> {
         if bundle.bootstrap().is_none() {
             tasks.0.parts.starter.undo(program, ns, id, bundle).await;
         }
-        let folder = bundle.clone();
-        if let Err(error) = in_folder("task-undo", move || folder.remove()).await {
+        self.clear().await;
+    }
+
+    /// Takes away the folder, or what there is of it.
+    async fn clear(&self) {
+        let Attempt { tasks, ns, create, bundle, .. } = self;
+        let id = &create.id;
+        let Shared { there, left, .. } = &*tasks.0;
+        if let Err(error) = left.remove(there, (*ns, id.as_str()), bundle).await {
             let error = berth_errors::chain(&error);
             tracing::error!(namespace = %ns, id, error, "remove folder of failed task");
         }

@@ -8,11 +8,10 @@ use std::time::SystemTime;
 use berth_ids::{Namespace, validate_identifier};
 
 use super::life::Step;
-use super::{Task, Tasks, rootfs};
+use super::{Shared, Task, Tasks, rootfs};
 use crate::error::{Error, Result};
 use crate::process::{Exit, Io, Pid};
 use crate::records::Any;
-use crate::work::in_folder;
 
 impl Tasks {
     /// Starts a task's first process, or an added one; answers its number.
@@ -70,8 +69,8 @@ impl Tasks {
     /// Removes what is left of a task that was deleted.
     pub(super) async fn remove(&self, task: &Task) -> Result<()> {
         let activated = rootfs::noted(&task.bundle);
-        let bundle = task.bundle.clone();
-        let removed = in_folder("task-remove", move || bundle.remove()).await;
+        let Shared { there, left, .. } = &*self.0;
+        let removed = left.remove(there, (&task.ns, &task.id), &task.bundle).await;
         task.client.set(None);
         if activated {
             self.deactivate(&task.ns, &task.id).await;

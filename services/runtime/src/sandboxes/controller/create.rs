@@ -8,7 +8,7 @@ use berth_errors::chain;
 use berth_ids::{Namespace, validate_identifier};
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, FOLDER, Life, Link, Running};
+use super::{Controller, FOLDER, Life, Link, Running, Shared};
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -49,8 +49,11 @@ impl Controller {
             folder.create(spec.as_deref())?;
             folder.write_program(&kept)
         });
-        made.await?;
         let attempt = Attempt { controller: self, ns, id, program: &program, bundle };
+        if let Err(error) = made.await {
+            attempt.clear().await;
+            return Err(error);
+        }
         let running = attempt.run(&options, setup).await?;
         // In this order: it can be started as soon as it is known, and who watches it may find it
         // gone, and takes it away then.
@@ -119,8 +122,14 @@ impl Attempt<'_> {
             Some(shim) => end_shim(&shim, ns, id).await,
             None => controller.0.parts.starter.undo(program, ns, id, bundle).await,
         }
-        let folder = bundle.clone();
-        if let Err(error) = in_folder("sandbox-undo", move || folder.remove()).await {
+        self.clear().await;
+    }
+
+    /// Takes away the folder, or what there is of it.
+    async fn clear(&self) {
+        let Attempt { controller, ns, id, bundle, .. } = self;
+        let Shared { there, left, .. } = &*controller.0;
+        if let Err(error) = left.remove(there, (*ns, id.as_str()), bundle).await {
             tracing::error!(namespace = %ns, id, error = chain(&error), "remove folder of failed sandbox");
         }
     }
