@@ -60,7 +60,6 @@ impl Node {
     ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("berth-").tempdir().context("make a folder")?;
         fs_err::write(dir.path().join("berth.toml"), config)?;
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let mut node = Self { dir, env: env.iter().map(owned).collect(), berthd: None };
         prepare(node.dir.path())?;
         node.start_berthd()?;
@@ -101,6 +100,11 @@ impl Node {
         }
         self.berthd = Some(child);
         answered.with_context(|| self.log().unwrap_or_default())
+    }
+
+    /// The variables with which berthd is started the next time, instead of those it had.
+    pub fn set_env(&mut self, env: &[(&str, &str)]) {
+        self.env = env.iter().map(owned).collect();
     }
 
     /// A path below the node's folder: `root`, `state`, `log`.
@@ -248,6 +252,10 @@ impl Node {
     pub fn mounts(&self) -> Vec<String> {
         processes::mounts(self.dir.path())
     }
+}
+
+fn owned((key, value): &(&str, &str)) -> (String, String) {
+    ((*key).to_owned(), (*value).to_owned())
 }
 
 impl Drop for Node {
