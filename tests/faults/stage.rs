@@ -68,9 +68,10 @@ impl Stage {
         Ok(stage)
     }
 
-    /// A container's name: those of other nodes have others.
+    /// A container's name: those of other nodes, and of other runs beside this one, have others.
     pub fn id(&self, name: &str) -> String {
-        format!("faults-{}-{name}", self.number)
+        let port = self.registry.rsplit(':').next().unwrap_or_default();
+        format!("faults-{port}-{}-{name}", self.number)
     }
 
     /// Makes what the case needs.
