@@ -16,7 +16,9 @@ impl Undeleted {
     /// Deletes; what cannot be deleted now is by a later call.
     pub(super) fn delete(&self, deletion: Deletion, path: PathBuf) {
         if self.tried(deletion, path) {
-            for (deletion, path) in std::mem::take(&mut *self.lock()) {
+            // Not in the loop's head, where the lock would be held to its end.
+            let left = std::mem::take(&mut *self.lock());
+            for (deletion, path) in left {
                 self.tried(deletion, path);
             }
         }
