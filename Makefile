@@ -11,7 +11,7 @@ PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup tools build demo test test-long test-newer test-vm lint bench compare install run
+.PHONY: help setup tools build demo test test-long test-newer test-skew test-vm lint bench compare install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,12 @@ test-newer: setup ## ctr 2 on a node and on a containerd 2 beside it, both of De
 	cargo build --workspace --locked
 	PATH="$(abspath $(TARGET))/tools/newer/bin:$$PATH" CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 \
 		cargo test --workspace --test newer --locked
+
+test-skew: setup ## stores and shims of the previous landing under the services of this one (needs root, builds both)
+	tests/skew/build.sh "$(TARGET)/skew"
+	cargo build --workspace --locked
+	BERTH_PREVIOUS="$(abspath $(TARGET))/skew" BERTH_BIN_DIR="$(abspath $(TARGET))/skew/bin" \
+		cargo test --workspace --test skew --locked -- --test-threads 1
 
 test-vm: setup ## what this machine's kernel cannot do, in emulated ones: cgroup v2, criu, systemd as PID 1, AppArmor
 	cargo build --workspace --locked

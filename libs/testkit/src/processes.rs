@@ -82,8 +82,9 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The file name of the program that a process runs.
+/// The file name of the program that a process runs, also if that was replaced since.
 pub(crate) fn program_of(pid: u32) -> String {
     let path = fs_err::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_end_matches(" (deleted)").to_owned()
 }
