@@ -32,6 +32,7 @@ demo: build ## start a node, push an image to a loopback registry, pull it, run 
 lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --test newer --test skew --locked -- -D warnings
 
 test: tools lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
 	cargo build --workspace --locked

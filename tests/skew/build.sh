@@ -13,7 +13,8 @@ git -C "$here" cat-file -e "$previous^{commit}" 2>/dev/null || {
 }
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
-git -C "$here/../.." archive "$previous" | tar -x -C "$source"
+# Dated now: what an earlier landing's build has left is not taken for this one's.
+git -C "$here/../.." archive "$previous" | tar -xm -C "$source"
 CARGO_TARGET_DIR="$folder/target" CARGO_INCREMENTAL=0 \
   cargo build --manifest-path "$source/Cargo.toml" --workspace --bins --locked
 for program in berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2; do

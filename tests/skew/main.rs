@@ -51,6 +51,12 @@ fn previous(id: &str) -> Result<(Node, Registry, String)> {
     Ok((node, registry, image))
 }
 
+/// Whether a process runs the program that is in place now, and not the one before it.
+fn is_present(pid: u32, program: &str) -> bool {
+    let running = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    folder("BERTH_BIN_DIR").is_ok_and(|bin| running == bin.join(program))
+}
+
 fn berth(node: &Node, line: &str) -> Result<String> {
     node.berth(line).output()?.ok()
 }
@@ -76,7 +82,8 @@ fn records(node: &Node) -> Result<Vec<String>> {
 #[test]
 fn all_that_the_previous_landing_left_is_there_and_goes_on() -> Result<()> {
     let (mut node, _registry, image) = previous("skew-runs")?;
-    for (name, script) in [("skew-ends", "sleep 5; exit 7"), ("skew-held", "sleep 3600")] {
+    let ends = "until [ -e /end ]; do sleep 0.1; done; exit 7";
+    for (name, script) in [("skew-ends", ends), ("skew-held", "sleep 3600")] {
         let run = node.berth(&format!("run -d --name {name} {image} sh -c")).args([script]);
         run.output()?.ok()?;
     }
@@ -95,7 +102,10 @@ fn all_that_the_previous_landing_left_is_there_and_goes_on() -> Result<()> {
     ensure!(ctr(&node, "tasks ls")?.contains("PAUSED"), "what was paused is not");
     berth(&node, "unpause skew-held")?;
     answers(&node, "skew-held")?;
+    berth(&node, "exec skew-ends touch /end")?;
     ensure!(berth(&node, "wait skew-ends")?.trim() == "7", "another end");
+    berth(&node, "logs skew-ends")?;
+    berth(&node, "kill -s TERM skew-held")?;
     let used = berth(&node, "stats --no-stream")?;
     ensure!(used.contains("skew-runs") && used.contains("skew-held"), "{used}");
     ensure!(berth(&node, &format!("run --rm {image} echo new"))? == "new\n", "no new container");
@@ -122,8 +132,10 @@ fn services_are_exchanged_one_by_one() -> Result<()> {
         for service in services {
             install(&present()?, service)?;
             node.kill_service(service)?;
-            let back = || node.berth("images").output().is_ok_and(|said| said.code == 0);
-            until(&format!("{service} of this landing serves"), SOON, back)?;
+            let runs = || node.service_pid(service).is_ok_and(|pid| is_present(pid, service));
+            until(&format!("{service} of this landing runs"), SOON, runs)?;
+            let back = || node.berth("info").output().is_ok_and(|said| said.code == 0);
+            until("the node serves", SOON, back)?;
             answers(&node, id)?;
             let said = berth(&node, &format!("run --rm {image} echo mixed"))?;
             ensure!(said == "mixed\n", "{service}: {said}");

@@ -14,7 +14,10 @@ use crate::Levels;
 /// What a process does with changes.
 pub struct Reload {
     args: Args,
-    loaded: Loaded,
+    /// What the process started with: what needs a restart is held against this.
+    started: Loaded,
+    /// What was read last.
+    in_force: Loaded,
     levels: Levels,
     reads: &'static [&'static str],
     applies: &'static [&'static str],
@@ -26,7 +29,8 @@ impl Reload {
     /// others are somebody else's.
     #[must_use]
     pub fn new(args: Args, loaded: Loaded, levels: Levels, reads: &'static [&'static str]) -> Self {
-        Self { args, loaded, levels, reads, applies: &[], apply: Box::new(|_| ()) }
+        let (started, in_force) = (loaded.clone(), loaded);
+        Self { args, started, in_force, levels, reads, applies: &[], apply: Box::new(|_| ()) }
     }
 
     /// `apply` puts a configuration into force, as far as these tables and keys are concerned.
@@ -76,30 +80,53 @@ impl Reload {
         for remark in &newer.remarks {
             tracing::debug!("{remark}");
         }
-        let changed = self.loaded.differs(&newer);
-        let below = |key: &str, tables: &[&str]| {
+        let mut changes = self.changes(&newer);
+        if changes.levels
+            && let Err(error) = self.levels.set(&newer.config.log.level)
+        {
+            tracing::error!(error = chain(&error), "the levels in force stay");
+            changes.levels = false;
+        }
+        (self.apply)(&newer.config);
+        if !changes.waiting.is_empty() {
+            tracing::warn!(
+                keys = changes.waiting.join(", "),
+                "changed, and counts after a restart"
+            );
+        }
+        let levels = changes.levels.then(|| LEVEL.to_owned());
+        let applied: Vec<_> = levels.into_iter().chain(changes.applied).collect();
+        tracing::info!(applied = applied.join(", "), "read the configuration again");
+        self.in_force = newer;
+    }
+
+    /// What is to be put into force: what is another than was before. And what waits: what is another than
+    /// at the start.
+    fn changes(&self, newer: &Loaded) -> Changes {
+        let below = |key: &String, tables: &[&str]| {
             tables.iter().any(|table| {
                 key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         };
-        let of = |tables: &'static [&'static str]| {
-            changed.iter().filter(move |key| below(key, tables)).cloned().collect::<Vec<_>>()
-        };
-        let (levels, applied, read) = (of(&["log.level"]), of(self.applies), of(self.reads));
-        if !levels.is_empty()
-            && let Err(error) = self.levels.set(&newer.config.log.level)
-        {
-            tracing::error!(error = chain(&error), "the levels in force stay");
-        }
-        (self.apply)(&newer.config);
-        let waiting: Vec<_> = read.into_iter().filter(|key| !applied.contains(key)).collect();
-        let applied: Vec<_> = levels.into_iter().chain(applied).collect();
-        if !waiting.is_empty() {
-            tracing::warn!(keys = waiting.join(", "), "changed, and counts after a restart");
-        }
-        tracing::info!(applied = applied.join(", "), "read the configuration again");
-        if waiting.is_empty() {
-            self.loaded = newer;
+        let (changed, waiting) = (self.in_force.differs(newer), self.started.differs(newer));
+        let now = |key: &String| below(key, self.applies) || below(key, &[LEVEL]);
+        Changes {
+            levels: changed.iter().any(|key| below(key, &[LEVEL])),
+            applied: changed.into_iter().filter(|key| below(key, self.applies)).collect(),
+            waiting: waiting
+                .into_iter()
+                .filter(|key| below(key, self.reads) && !now(key))
+                .collect(),
         }
     }
+}
+
+/// The key of the levels of the log.
+const LEVEL: &str = "log.level";
+
+/// Keys that have changed.
+struct Changes {
+    levels: bool,
+    applied: Vec<String>,
+    waiting: Vec<String>,
 }
