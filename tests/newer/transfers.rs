@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Registry, program};
+use berth_testkit::{Authority, Registry, program};
 use serde_json::Value;
 
 use crate::twins::Twins;
@@ -103,4 +103,20 @@ fn from_registries_that_ask_for_something() -> Result<()> {
     twins.differs(&pull(""), "no basic auth credentials: it wants", "no basic auth", reason)?;
     let missing = format!("images pull --plain-http {}", twins.registry.reference("none:1"));
     twins.refused(&missing).map(drop)
+}
+
+/// By a name: what is on loopback is taken for a registry without TLS.
+#[test]
+fn over_tls() -> Result<()> {
+    let twins = Twins::new()?;
+    let authority = Authority::new()?;
+    authority.issue("server")?;
+    let tls = Registry::setup().storage_of(&twins.registry).tls(&authority, false).start()?;
+    let name = tls.reference("multi:1").replace("127.0.0.1", "registry.test");
+    let hosts = authority.path("etc-hosts");
+    fs_err::write(&hosts, "127.0.0.1 registry.test\n")?;
+    let known = format!("mount --bind {} /etc/hosts", hosts.display());
+    let ca = authority.path("ca.pem").display().to_string();
+    twins.same_after(&known, &format!("images pull --local --tlscacert {ca} {name}"))?;
+    twins.refused_after(&known, &format!("images pull --local {name}")).map(drop)
 }
