@@ -19,22 +19,7 @@ const CRI: &str = "comes with the CRI";
 
 #[test]
 fn plugins_of_the_same_kinds() -> Result<()> {
-    let twins = Twins::new()?;
-    let kinds = |text: String| -> Vec<String> {
-        let lines = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-        lines
-            .filter(|words| words.last() == Some(&"ok"))
-            .map(|words| format!("{} {}", words[0], words[1]))
-            .collect()
-    };
-    let (ours, stock) = twins.each("plugins ls")?;
-    let (ours, stock) = (kinds(ours), kinds(stock));
-    let here = |kind: &&String| ours.contains(*kind) || GONE.iter().any(|(gone, _)| gone == *kind);
-    let missing: Vec<_> = stock.iter().filter(|kind| !here(kind)).collect();
-    assert!(missing.is_empty(), "{missing:#?} of {ours:#?}");
-    let needless: Vec<_> = GONE.iter().filter(|(gone, _)| ours.iter().any(|o| o == gone)).collect();
-    assert!(needless.is_empty(), "they are here: {needless:?}");
-    Ok(())
+    Twins::new()?.plugins_but(&GONE)
 }
 
 #[test]

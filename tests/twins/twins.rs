@@ -119,6 +119,27 @@ impl Twins {
         Ok(())
     }
 
+    /// Both list plugins of the same types and ids that work, but for these, of which it is said why.
+    pub fn plugins_but(&self, gone: &[(&str, &str)]) -> Result<()> {
+        let kinds = |text: String| -> Vec<String> {
+            let lines =
+                text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+            lines
+                .filter(|words| words.last() == Some(&"ok"))
+                .map(|words| format!("{} {}", words[0], words[1]))
+                .collect()
+        };
+        let (ours, stock) = self.each("plugins ls")?;
+        let (ours, stock) = (kinds(ours), kinds(stock));
+        let is_gone = |kind: &String| gone.iter().any(|(gone, _)| gone == kind);
+        let here = |kind: &&String| ours.contains(*kind) || is_gone(kind);
+        let missing: Vec<_> = stock.iter().filter(|kind| !here(kind)).collect();
+        ensure!(missing.is_empty(), "{missing:#?} of {ours:#?}");
+        let needless: Vec<_> = ours.iter().filter(|kind| is_gone(kind)).collect();
+        ensure!(needless.is_empty(), "they are here: {needless:?}");
+        Ok(())
+    }
+
     /// As [`Twins::same`], by a ctr that sees what a script has mounted for it.
     pub fn same_after(&self, script: &str, line: &str) -> Result<String> {
         self.agree(self.ask_after(script, line)?, 0)
