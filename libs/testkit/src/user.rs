@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::Uid;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Does `work` as another user, on a thread of its own: credentials are a thread's, and the kernel
 /// tells the other side of a socket those of the thread that connects or listens.

@@ -185,7 +185,7 @@ async fn a_program_that_hangs_ends_with_the_call() {
         let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
         state.map_or(true, |stat| stat.contains(") Z "))
     };
-    berth_testkit::until("the program is killed", Duration::from_secs(10), gone).unwrap();
+    berth_testkit::until("the program is killed", Duration::from_secs(60), gone).unwrap();
 
     // It closes its output and stays.
     let script = "cat; exec >&- ; exec sleep 600";

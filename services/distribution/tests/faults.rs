@@ -109,7 +109,7 @@ async fn a_killed_service_shows_whole_blobs_only_and_keeps_what_it_acknowledged(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), clean).await.expect("orphans are deleted");
+    tokio::time::timeout(Duration::from_secs(60), clean).await.expect("orphans are deleted");
     assert!(known >= acknowledged.len() && !acknowledged.is_empty());
     process.start_kill().unwrap();
     process.wait().await.unwrap();

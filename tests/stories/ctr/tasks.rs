@@ -22,7 +22,7 @@ fn a_detached_container_and_its_tasks() -> Result<()> {
     assert!(stage.ctr("tasks metrics box")?.contains("memory"));
     assert!(!stage.ctr_refused("containers rm box")?.is_empty());
     stage.ctr("tasks kill -s SIGKILL box")?;
-    berth_testkit::until("the task stops", std::time::Duration::from_secs(10), || {
+    berth_testkit::until("the task stops", std::time::Duration::from_secs(60), || {
         stage.ctr("tasks ls").is_ok_and(|list| list.contains("STOPPED"))
     })?;
     let removed = stage.node.ctr("tasks rm box").output()?;
