@@ -102,7 +102,7 @@ async fn calls_run_at_once_and_answers_find_their_callers() {
     while let Some(call) = calls.join_next().await {
         call.unwrap();
     }
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

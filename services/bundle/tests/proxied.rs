@@ -134,7 +134,7 @@ async fn a_collection_begins_while_a_snapshotter_hangs() {
     let creating = support::prepare(&s, NAME, "key", "");
     let collecting = async {
         asked.notified().await;
-        let begun = tokio::time::timeout(Duration::from_secs(10), s.begin(1)).await;
+        let begun = tokio::time::timeout(Duration::from_secs(60), s.begin(1)).await;
         answer.notify_one();
         begun
     };
@@ -156,7 +156,7 @@ async fn layers_are_extracted_while_a_snapshotter_hangs() {
     let extracting = async {
         asked.notified().await;
         let layer = support::stage(&s, NATIVE, "here", "", layer());
-        let extracted = tokio::time::timeout(Duration::from_secs(10), layer).await;
+        let extracted = tokio::time::timeout(Duration::from_secs(60), layer).await;
         answer.notify_one();
         extracted
     };

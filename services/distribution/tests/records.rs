@@ -46,7 +46,7 @@ async fn gone(clients: &mut Clients, digest: &str) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("nobody collects");
+    tokio::time::timeout(Duration::from_secs(120), waiting).await.expect("nobody collects");
 }
 
 async fn delete_image(clients: &mut Clients, name: &str, sync: bool) -> Result<(), Status> {
@@ -284,7 +284,7 @@ async fn a_deletion_is_followed_by_a_collection() {
 
 #[tokio::test]
 async fn many_writes_are_followed_by_a_collection() {
-    let gc = "startup_delay = \"0s\"\ndeletion_threshold = 0\nmutation_threshold = 5\n";
+    let gc = "startup_delay = \"0s\"\npause_threshold = 0.5\ndeletion_threshold = 0\nmutation_threshold = 5\n";
     let served = Served::start_with(gc).await;
     let mut clients = served.clients();
     let blob = clients.put("", b"blob", &[]).await.unwrap();
@@ -309,7 +309,7 @@ async fn a_start_is_followed_by_a_collection() {
 /// Without a threshold a deletion has its turn, this service's own or one that another reports.
 #[tokio::test]
 async fn a_deletion_is_collected_in_turn() {
-    let gc = "startup_delay = \"0s\"\nmutation_threshold = 0\n";
+    let gc = "startup_delay = \"0s\"\npause_threshold = 0.5\nmutation_threshold = 0\n";
     let served = Served::start_with(gc).await;
     let mut clients = served.clients();
     for own in [true, false] {

@@ -184,7 +184,7 @@ async fn a_thousand_calls_taken_back_at_once_leave_the_connection_usable() {
 async fn the_callers_deadline_ends_a_call() {
     let (node, _process, seen) = node();
     let mut request = ask("hang");
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "3S".parse().unwrap());
     let mut client = TransferClient::new(node.channel.clone());
     let error = client.transfer(request).await.unwrap_err();
     // The service's own timer may be first, for which tonic says CANCELLED.
@@ -197,7 +197,7 @@ async fn the_callers_deadline_ends_a_stream_in_its_midst() {
     let (node, _process, seen) = node();
     let first = futures::stream::iter([any("message", 1)]);
     let mut request = Request::new(first.chain(futures::stream::pending()));
-    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "5S".parse().unwrap());
     let mut client = StreamingClient::new(node.channel.clone());
     let mut incoming = client.stream(request).await.unwrap().into_inner();
     assert!(incoming.message().await.unwrap().is_some());

@@ -82,6 +82,7 @@ async fn a_container_is_saved_and_others_are_restored_from_that() {
     assert_ne!(again.start("").await.unwrap(), 0);
     assert_eq!(again.wait("").await, 7);
     again.finish().await;
+    node.events.wait_for("/tasks/delete", 2).await;
     assert_eq!(std::fs::read_to_string(out).unwrap(), "first\n");
     let made: Vec<TaskCreate> = node.events.all();
     assert_eq!((made[1].checkpoint.as_str(), made[1].pid), (saved.as_str(), 0));

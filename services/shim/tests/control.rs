@@ -70,6 +70,7 @@ async fn pausing_holds_and_resuming_lets_go() {
     // What it used is there until it is deleted.
     stats(&shim).await;
     shim.finish().await;
+    node.events.wait("/tasks/delete").await;
     let topics = node.events.topics();
     assert_eq!(topics[2..4], ["/tasks/paused", "/tasks/resumed"]);
 }

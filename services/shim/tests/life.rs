@@ -30,6 +30,7 @@ async fn a_container_lives_and_tells_of_it_in_order() {
     let state = shim.state("").await;
     assert_eq!((state.status(), state.exit_status), (Status::Stopped, 7));
     shim.finish().await;
+    node.events.wait("/tasks/delete").await;
     let order = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
     assert_eq!(node.events.topics(), order);
     assert_eq!(exits(&node.events), [("c1".to_owned(), 7)]);
@@ -99,6 +100,7 @@ async fn processes_are_executed_listed_and_fed() {
     let gone = shim.kill("", 9, false).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
     shim.finish().await;
+    node.events.wait("/tasks/delete").await;
     let order = [("e1", 0), ("e2", 3), ("e4", 143), ("e5", 137), ("c2", 137)];
     assert_eq!(exits(&node.events), order.map(|(id, status)| (id.to_owned(), status)));
 }
@@ -125,6 +127,7 @@ async fn a_created_container_is_deleted_without_a_start() {
     let shim = node.shim("c4", &spec(&["sleep", "1000"])).await;
     shim.create(Io::default()).await;
     shim.finish().await;
+    node.events.wait("/tasks/delete").await;
     assert_eq!(node.events.topics(), ["/tasks/create", "/tasks/exit", "/tasks/delete"]);
 }
 

@@ -170,6 +170,7 @@ async fn exits_are_kept_while_nobody_listens_and_events_follow() {
     node.listen();
     node.events.wait("/tasks/exit").await;
     shim.finish().await;
+    node.events.wait("/tasks/delete").await;
     let order = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
     assert_eq!(node.events.topics(), order);
 }

@@ -67,10 +67,15 @@ impl Recorder {
 
     /// Waits until an event of the topic has arrived.
     pub async fn wait(&self, topic: &str) {
+        self.wait_for(topic, 1).await;
+    }
+
+    /// Waits until so many have: a shim that has answered, and is gone from its socket, may still tell.
+    pub async fn wait_for(&self, topic: &str, times: usize) {
         let arrived = async {
             loop {
                 let more = self.more.notified();
-                if self.topics().iter().any(|known| known == topic) {
+                if self.topics().iter().filter(|known| *known == topic).count() >= times {
                     return;
                 }
                 more.await;
