@@ -61,12 +61,11 @@ fn a_shim_that_does_not_start_in_time_is_given_up() -> Result<()> {
         ours = Node::binary(SHIM)?.display(),
     );
     let folder = folder_with(SHIM, &script)?;
-    let keys =
-        format!("[runtime]\nshim_dir = {:?}\nshim_start_timeout = \"700ms\"\n", folder.path());
+    let keys = format!("[runtime]\nshim_dir = {:?}\nshim_start_timeout = \"5s\"\n", folder.path());
     let node = Node::start_with(&keys)?;
     let out = node.berth(&format!("run --name keys-late {image} true")).output()?;
     assert_eq!(out.code, 125, "{out}");
-    for part in ["keys-late", "start shim", "700ms"] {
+    for part in ["keys-late", "start shim", "5s"] {
         assert!(out.stderr.contains(part), "{part}: {out}");
     }
     let process = format!("/proc/{}", fs_err::read_to_string(&pid)?.trim());

@@ -1,9 +1,10 @@
 //! What is lost of a node, and how an operator has it work again: docs/operations.md, "What is lost".
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use berth_testkit::{Node, program};
+use berth_testkit::{Node, program, until};
 
 use crate::stage::Stage;
 
@@ -11,7 +12,7 @@ use crate::stage::Stage;
 fn running(id: &str) -> Result<Stage> {
     let stage = Stage::pulled()?;
     stage.run(&format!("-d --name {id}"), "echo kept > /file; sleep 600").output()?.ok()?;
-    stage.berth(&format!("exec {id} cat /file"))?;
+    until("it has written", Duration::from_secs(60), || file(&stage, id).is_ok())?;
     Ok(stage)
 }
 

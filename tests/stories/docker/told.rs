@@ -65,14 +65,17 @@ fn files_and_programs_of_a_container_are_told() -> Result<()> {
     let listed = berth_testkit::program("tar").args(["-tf"]).args([&tar]).output()?.ok()?;
     assert!(listed.lines().any(|line| line == "new"), "{listed}");
     // A signal that it handles, one that ends it, and the code of each end.
-    let script = "trap 'exit 12' USR1; while :; do sleep 0.1; done";
+    let script = "trap 'exit 12' USR1; echo up; while :; do sleep 0.1; done";
     stage.run("-d --name traps", script).output()?.ok()?;
+    let up = |name: &str| stage.docker(&format!("logs {name}")).is_ok_and(|log| log == "up\n");
+    berth_testkit::until("it traps", std::time::Duration::from_secs(60), || up("traps"))?;
     stage.docker("kill -s USR1 traps")?;
     assert_eq!(stage.docker("wait traps")?, "12\n");
     stage
-        .run("-d --name stops", "trap 'exit 13' TERM; while :; do sleep 0.1; done")
+        .run("-d --name stops", "trap 'exit 13' TERM; echo up; while :; do sleep 0.1; done")
         .output()?
         .ok()?;
+    berth_testkit::until("it traps", std::time::Duration::from_secs(60), || up("stops"))?;
     stage.docker("stop stops")?;
     stage.docker("stop --time 1 box")?;
     assert_eq!(stage.docker("wait stops box")?, "13\n137\n");
