@@ -97,6 +97,8 @@ wait_for 10 "the container's first line" bash -c "'$bin/berth' --address '$work/
 show logs demo
 show exec demo ps
 show stats --no-stream
+show trace "$image"
+show trace demo
 printf '$ berth events (while the container is stopped)\n'
 berth events >"$work/events" 2>&1 &
 events_pid=$!

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 /// Where the wire's types may be named, below the workspace's root. The shim and the command line
 /// are edges as a whole.
-const EDGES: [&str; 13] = [
+const EDGES: [&str; 14] = [
     "libs/check/",
     "libs/grpc/",
     "libs/introspection/",
     "libs/node-events/",
+    "libs/recent/",
     "libs/ttrpc/",
     "services/bundle/src/api/",
     "services/bundle/src/peers/",

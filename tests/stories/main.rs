@@ -28,6 +28,7 @@ mod roots;
 mod shell;
 mod snapshotters;
 mod stage;
+mod stages;
 mod supervisor;
 mod units;
 mod wire;

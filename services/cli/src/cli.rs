@@ -77,6 +77,8 @@ pub enum Verb {
     Fsck(verbs::fsck::Args),
     /// Look at the machine, whether it carries a node, and say what to do.
     Doctor(verbs::doctor::Args),
+    /// Show where the time of recent pulls and starts went, by stage.
+    Trace(verbs::trace::Args),
     /// Show what the disk is used for, by namespace, image and snapshot.
     Df(verbs::df::Args),
     /// Look into the node's configuration.

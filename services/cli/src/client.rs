@@ -9,7 +9,9 @@ use berth_ids::Namespace;
 use berth_proto::berth::node::v1::bundle_check_client::BundleCheckClient;
 use berth_proto::berth::node::v1::collection_client::CollectionClient;
 use berth_proto::berth::node::v1::distribution_check_client::DistributionCheckClient;
+use berth_proto::berth::node::v1::distribution_recent_client::DistributionRecentClient;
 use berth_proto::berth::node::v1::runtime_check_client::RuntimeCheckClient;
+use berth_proto::berth::node::v1::runtime_recent_client::RuntimeRecentClient;
 use berth_proto::containerd::services as api;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -80,6 +82,10 @@ services! {
     bundle_check: BundleCheckClient<Channel>;
     /// A check of runtime.
     runtime_check: RuntimeCheckClient<Channel>;
+    /// What distribution did of late.
+    distribution_recent: DistributionRecentClient<Channel>;
+    /// What runtime did of late.
+    runtime_recent: RuntimeRecentClient<Channel>;
 }
 
 impl Client {

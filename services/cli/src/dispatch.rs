@@ -38,6 +38,7 @@ async fn one(cli: Cli) -> Result<ExitCode> {
         Verb::Exec(args) => return verbs::exec::run(args, global).await,
         Verb::Fsck(args) => return verbs::fsck::run(args, global).await,
         Verb::Doctor(args) => return verbs::doctor::run(args, global).await,
+        Verb::Trace(args) => return verbs::trace::run(args, global).await,
         Verb::Df(args) => verbs::df::run(args, global).await,
         Verb::Pull(args) => verbs::pull::run(args, global).await,
         Verb::Images(args) => verbs::images::run(args, global).await,

@@ -19,6 +19,7 @@ mod lease_directory;
 mod leases;
 mod namespaces;
 mod node_namespaces;
+mod recent;
 mod streaming;
 mod transfer;
 mod transfer_wire;
@@ -33,6 +34,7 @@ use berth_proto::berth::node::v1::blobs_server::BlobsServer;
 use berth_proto::berth::node::v1::collection_server::CollectionServer;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::distribution_check_server::DistributionCheckServer;
+use berth_proto::berth::node::v1::distribution_recent_server::DistributionRecentServer;
 use berth_proto::berth::node::v1::lease_directory_server::LeaseDirectoryServer;
 use berth_proto::berth::node::v1::namespaces_server::NamespacesServer as NodeNamespacesServer;
 use berth_proto::containerd::services::content::v1::content_server::ContentServer;
@@ -95,6 +97,7 @@ pub fn routes(
             DistributionCheckServer::new(check::Service(node.clone()))
                 .max_encoding_message_size(MAX_MESSAGE),
         )
+        .add_service(DistributionRecentServer::new(recent::Service))
         .add_service(BlobsServer::new(blobs))
         .add_service(berth_node_events::service(journal.ring.clone(), tasks.token()))
 }

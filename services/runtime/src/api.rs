@@ -9,6 +9,7 @@ mod events;
 mod introspection;
 mod leases;
 mod namespaces;
+mod recent;
 mod sandbox_controller;
 mod sandboxes;
 mod tasks;
@@ -24,6 +25,7 @@ use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
 use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
 use berth_proto::berth::node::v1::runtime_check_server::RuntimeCheckServer;
+use berth_proto::berth::node::v1::runtime_recent_server::RuntimeRecentServer;
 use berth_proto::containerd::services::containers::v1::containers_server::ContainersServer;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -110,5 +112,6 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(LeaseMemberServer, leases::Service))
         .add_service(service!(CollectorServer, collected))
         .add_service(service!(RuntimeCheckServer, check::Service(check)))
+        .add_service(RuntimeRecentServer::new(recent::Service))
         .add_service(told)
 }

@@ -1,6 +1,7 @@
 //! berth.node.v1.Layers: distribution unpacks layers while it fetches them.
 
 use std::fs::File;
+use std::time::Duration;
 
 use berth_grpc::status;
 use berth_proto::berth::node::v1 as wire;
@@ -11,7 +12,7 @@ use super::Context;
 use super::convert::labels_in;
 use crate::counts::{LAYERS, unpacked};
 use crate::erofs::Packing;
-use crate::input::Patient;
+use crate::input::{Patient, Waited};
 use crate::processors::{Payloads, through};
 use crate::snapshots::{Caller, Proxy, StagedLayer};
 
@@ -35,14 +36,20 @@ impl Layers for Context {
             parent: r.parent,
         };
         let (input, limits) = (File::from(input), self.limits.clone());
+        let mut waited = Waited::default();
+        let mut patient = |input| {
+            let input = Patient::new(input);
+            waited = input.waited();
+            input
+        };
         let running = LAYERS.begin();
         let applied = match Packing::of(&r.media_type).map_err(status)? {
             Some(packing) => {
-                self.snapshots.stage_image(layer, packing, Patient::new(input), limits).await
+                self.snapshots.stage_image(layer, packing, patient(input), limits).await
             }
             None => {
                 let chain = self.processors.chain(&name, &r.media_type).map_err(status)?;
-                let stage = |input| self.snapshots.stage(layer, Patient::new(input), limits);
+                let stage = |input| self.snapshots.stage(layer, patient(input), limits);
                 through(chain, &Payloads::new(), input, stage).await
             }
         };
@@ -53,6 +60,8 @@ impl Layers for Context {
             diff_id: applied.diff_id.to_string(),
             size: applied.size,
             entries: applied.entries,
+            waited_us: micros(waited.so_far()),
+            synced_us: micros(applied.synced),
         }))
     }
 
@@ -118,6 +127,10 @@ impl Layers for Context {
         let answer = wire::LayerCapabilitiesResponse { snapshotter, parallel, remote, annotated };
         Ok(Response::new(answer))
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A namespace named in a message.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use berth_ids::{Algorithm, Digest};
@@ -83,8 +84,10 @@ fn write(
         }
     };
     check(file, path, layer)?;
+    let began = Instant::now();
     file.sync_all().map_err(failed("make durable", path))?;
-    Ok(Applied { diff_id: digest, size, entries: 0, implied: Vec::new() })
+    let synced = began.elapsed();
+    Ok(Applied { diff_id: digest, size, entries: 0, implied: Vec::new(), synced })
 }
 
 /// Copies and hashes at most `bound` bytes.

@@ -38,6 +38,7 @@ pub use whiteout::Whiteouts;
 
 use std::io::{BufRead, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use berth_ids::Digest;
 
@@ -67,6 +68,8 @@ pub struct Applied {
     pub entries: u64,
     /// Directories that had no entry of their own.
     pub implied: Vec<Vec<u8>>,
+    /// How long it took to make it durable, if that was done here.
+    pub synced: Duration,
 }
 
 /// Extracts `input` and makes the result durable.
@@ -76,8 +79,9 @@ pub struct Applied {
 /// of the layer and is to be thrown away.
 pub fn apply(input: impl Read + Send, target: &Target<'_>) -> Result<Applied, Error> {
     let applied = extract(input, target)?;
+    let began = Instant::now();
     durable::file_system(target.root)?;
-    Ok(applied)
+    Ok(Applied { synced: began.elapsed(), ..applied })
 }
 
 /// The same without making it durable, for what is to become something else.
@@ -107,6 +111,7 @@ pub(crate) fn extract(input: impl Read + Send, target: &Target<'_>) -> Result<Ap
         let summary = feeder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let summary = summary.ok_or_else(|| extraction.malformed(tar::Failure::Truncated))?;
         let (entries, implied) = extraction.finish()?;
-        Ok(Applied { diff_id: summary.digest, size: summary.size, entries, implied })
+        let synced = Duration::ZERO;
+        Ok(Applied { diff_id: summary.digest, size: summary.size, entries, implied, synced })
     })
 }

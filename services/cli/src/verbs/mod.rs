@@ -38,6 +38,7 @@ pub mod stats;
 pub mod stop;
 pub mod tag;
 pub mod top;
+pub mod trace;
 pub mod version;
 pub mod wait;
 

@@ -116,7 +116,12 @@ impl Layers for Bundle {
             let answer = ask(deadline, client.apply(request)).await;
             // Of no use to anybody else; the pipe's writer must see that nobody reads.
             self.descriptors.withdraw(&token);
-            answer.map(|answer| Applied { diff_id: answer.diff_id, size: answer.size })
+            answer.map(|answer| Applied {
+                diff_id: answer.diff_id,
+                size: answer.size,
+                waited: Duration::from_micros(answer.waited_us),
+                synced: Duration::from_micros(answer.synced_us),
+            })
         })
     }
 

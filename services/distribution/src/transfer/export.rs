@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
 
 use berth_ids::Digest;
+use berth_recent as recent;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -33,11 +34,15 @@ impl Transfers {
             caller.progress.step("Exporting");
             let entries = Layout::new(&store, &how).entries(&names(from)?).await?;
             let written = tokio::task::spawn_blocking(move || write(entries, to));
-            written.await.map_err(|_| Error::Worker { step: "write archive" })??;
+            let written = async {
+                Ok::<_, Error>(written.await.map_err(|_| Error::Worker { step: "write archive" })??)
+            };
+            recent::stage("write", "").of(written).await?;
             caller.progress.step("Completed export");
             Ok(())
         });
-        counts::EXPORTS.of(export).await
+        let export = counts::EXPORTS.of(export);
+        recent::operation("export", caller.namespace.as_str(), &from.name, export).await
     }
 }
 

@@ -1,8 +1,10 @@
 //! One blob from the registry into the store, and on its way into bundle.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use berth_ids::Labels;
+use berth_recent as recent;
 use berth_trace::stage;
 use tracing::Instrument;
 
@@ -72,7 +74,9 @@ pub(super) async fn blob(
         let resumed = writer.offset() > 0 && writer.offset() < descriptor.size;
         let received = receive(store, source, descriptor, writer, feed.take(), progress);
         let span = stage!("fetch", digest = %descriptor.digest, size = descriptor.size);
-        let done = counts::FETCH.of(received.instrument(span)).await;
+        let received = counts::FETCH.of(received.instrument(span));
+        let stage = recent::stage("fetch", descriptor.digest.as_str()).bytes(descriptor.size);
+        let done = stage.of(received).await;
         match done {
             Err(error) if spoilt(&error) => {
                 store.abort(descriptor).await?;
@@ -126,5 +130,8 @@ async fn receive(
             feed.finish();
         }
     }
-    store.commit(writer, descriptor, source.labels()).await
+    let began = Instant::now();
+    let committed = store.commit(writer, descriptor, source.labels()).await;
+    recent::part("commit", began.elapsed());
+    committed
 }

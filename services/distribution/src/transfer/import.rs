@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 
 use berth_ids::{Digest, Labels};
+use berth_recent as recent;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
@@ -39,7 +40,7 @@ impl Transfers {
     ) -> Result<()> {
         let import = self.leased(caller, |store| async move {
             caller.progress.step("Importing");
-            let index = store.import(archive, compress).await?;
+            let index = recent::stage("read", "").of(store.import(archive, compress)).await?;
             let walk = Walk { transfers: self, caller, store, source: Source::Here, want: to };
             let parents = Some(to.name.clone()).filter(|name| !name.is_empty());
             walk.bring(&index, parents.into_iter().collect(), 0).await?;
@@ -47,7 +48,8 @@ impl Transfers {
             caller.progress.step("Completed import");
             Ok(())
         });
-        counts::IMPORTS.of(import).await
+        let import = counts::IMPORTS.of(import);
+        recent::operation("import", caller.namespace.as_str(), &to.name, import).await
     }
 }
 

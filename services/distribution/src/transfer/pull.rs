@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use berth_recent as recent;
 use berth_trace::stage;
 use tracing::Instrument;
 
@@ -18,17 +19,19 @@ impl Transfers {
     /// # Errors
     /// Any of [`super::Error`]; nothing half-done becomes visible.
     pub async fn pull(&self, caller: &Caller, from: Remote, to: &ImageStore) -> Result<()> {
+        let name = from.reference.to_string();
         let pull = self.leased(caller, |store| async move {
             let label = format!("OCI Registry ({})", from.reference);
             let progress = &caller.progress;
             progress.step(format!("Resolving from {label}"));
             let repository = Arc::new(self.open(from)?);
             let target = repository.resolve().instrument(stage!("resolve"));
-            let target = counts::RESOLVE.of(target).await.map_err(Error::Resolve)?;
+            let target = recent::stage("resolve", "").of(counts::RESOLVE.of(target)).await;
+            let target = target.map_err(Error::Resolve)?;
             // Names that cannot be given are told before anything is fetched.
             let names = names::of_target(to, &target)?;
             let name = repository.reference().to_string();
-            self.verifiers.judge(&name, &target).await?;
+            recent::stage("verify", "").of(self.verifiers.judge(&name, &target)).await?;
             progress.step(format!("Pulling from {label}"));
             progress.image("fetching image content", &name, &target);
             let walk = Walk {
@@ -43,7 +46,8 @@ impl Transfers {
             progress.step(format!("Completed pull from {label}"));
             Ok(())
         });
-        counts::PULLS.of(pull).await
+        let pull = counts::PULLS.of(pull);
+        recent::operation("pull", caller.namespace.as_str(), &name, pull).await
     }
 
     /// The repository, with the caller's credentials before the node's.

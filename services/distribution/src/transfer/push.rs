@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use berth_ids::{Digest, Labels};
+use berth_recent as recent;
 use futures::future::{self, BoxFuture};
 use http::StatusCode;
 
@@ -55,7 +56,8 @@ impl Transfers {
             progress.step(format!("Completed push to {label}"));
             Ok(())
         });
-        counts::PUSHES.of(push).await
+        let push = counts::PUSHES.of(push);
+        recent::operation("push", caller.namespace.as_str(), &from.name, push).await
     }
 }
 
@@ -239,7 +241,8 @@ impl Push<'_> {
     /// The document alone. What it lists is there.
     async fn manifest(&self, descriptor: &Descriptor, tagged: bool) -> Result<Pushed> {
         let bytes = self.store.read(&descriptor.digest, MAX_MANIFEST).await?;
-        let pushed = self.repository.push_manifest(descriptor, bytes, tagged).await;
+        let stage = recent::stage("upload", descriptor.digest.as_str()).bytes(descriptor.size);
+        let pushed = stage.of(self.repository.push_manifest(descriptor, bytes, tagged)).await;
         pushed.map_err(|error| match error {
             RegistryError::Status { status: StatusCode::BAD_REQUEST, .. }
                 if media::is_index(&descriptor.media_type) =>
@@ -263,6 +266,8 @@ impl Push<'_> {
             outgoing.file = Some(Arc::new(self.store.open(&info.digest).await?.0));
         }
         let push = counts::UPLOAD.of(self.repository.push_blob(&outgoing));
+        let stage = recent::stage("upload", descriptor.digest.as_str()).bytes(descriptor.size);
+        let push = stage.of(push);
         let watch = watch(&outgoing.sent, &progress);
         futures::pin_mut!(push, watch);
         let pushed = match future::select(push, watch).await {

@@ -1,6 +1,7 @@
 //! From an image's target down to its blobs.
 
 use berth_ids::Labels;
+use berth_recent as recent;
 use berth_trace::stage;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -133,7 +134,9 @@ impl Walk<'_> {
         }
         let fetched = self.source.registry(descriptor)?.manifest(descriptor);
         let span = stage!("fetch", digest = %descriptor.digest, size = descriptor.size);
-        let bytes = counts::FETCH.of(fetched.instrument(span)).await?;
+        let fetched = counts::FETCH.of(fetched.instrument(span));
+        let stage = recent::stage("fetch", descriptor.digest.as_str()).bytes(descriptor.size);
+        let bytes = stage.of(fetched).await?;
         let document = Document::parse(descriptor, &bytes)?;
         let mut labels = labels::references(&document);
         labels.extend(self.source.labels());
@@ -174,7 +177,8 @@ impl Walk<'_> {
         target: &Descriptor,
     ) -> Result<()> {
         for (name, labels) in names {
-            self.store.save_image(&name, target, labels).await?;
+            let saved = self.store.save_image(&name, target, labels);
+            recent::stage("save", &name).of(saved).await?;
             self.caller.progress.image("saved", &name, target);
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::time::Duration;
 
 use berth_errors::Code;
 use berth_ids::{Digest, Labels, Namespace};
@@ -84,6 +85,10 @@ pub struct Applied {
     pub diff_id: String,
     /// Its size.
     pub size: u64,
+    /// For how long the bytes were waited for.
+    pub waited: Duration,
+    /// How long it took to make it durable.
+    pub synced: Duration,
 }
 
 /// A staged layer to make a snapshot.

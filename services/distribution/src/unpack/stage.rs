@@ -7,6 +7,7 @@ use std::sync::Arc;
 use berth_errors::Code;
 use berth_ids::{Digest, Labels, Namespace};
 use berth_lifecycle::Tasks;
+use berth_recent as recent;
 use berth_trace::stage;
 use futures::future::BoxFuture;
 use tracing::Instrument;
@@ -226,7 +227,15 @@ impl Unpacker {
             digest: &descriptor.digest,
         };
         let span = stage!("unpack", digest = %descriptor.digest);
-        counts::UNPACK.of(self.owner.layers.apply(apply).instrument(span)).await
+        let applied = counts::UNPACK.of(self.owner.layers.apply(apply).instrument(span));
+        let stage = recent::stage("unpack", descriptor.digest.as_str()).bytes(descriptor.size);
+        let applied = async {
+            let applied = applied.await?;
+            recent::part("wait for bytes", applied.waited);
+            recent::part("sync", applied.synced);
+            Ok(applied)
+        };
+        stage.of(applied).await
     }
 
     fn check(&self, layer: usize, descriptor: &Descriptor, applied: &Applied) -> Result<(), Error> {
@@ -266,7 +275,8 @@ impl Unpacker {
             };
             let committed = self.owner.layers.commit(commit);
             let committed = committed.instrument(stage!("commit", snapshot = %chain_id));
-            match counts::COMMIT.of(committed).await {
+            let stage = recent::stage("commit", chain_id.as_str());
+            match stage.of(counts::COMMIT.of(committed)).await {
                 Ok(()) => {
                     staging.committed();
                     return Ok(true);

@@ -101,7 +101,9 @@ impl Layers for Bundle {
             state.staged.insert(request.staging, diff_id.clone());
         });
         let (size, entries) = (plain.len() as u64, 1);
-        Ok(Response::new(node::ApplyLayerResponse { diff_id, size, entries }))
+        let (waited_us, synced_us) = (0, 0);
+        let answer = node::ApplyLayerResponse { diff_id, size, entries, waited_us, synced_us };
+        Ok(Response::new(answer))
     }
 
     async fn commit(

@@ -5,8 +5,10 @@ use std::time::Duration;
 use berth_ids::Namespace;
 use berth_proto::containerd::runtime::sandbox::v1 as wire;
 use prost::Message;
+use tracing::Span;
 
 use super::options::wire as wire_any;
+use super::runs;
 use super::sandboxes::measured;
 use super::shim::{FOREVER, QUICK, SLOW, wire_mount};
 use super::transport::Transport;
@@ -46,7 +48,8 @@ impl SandboxClient {
         request: impl Message + 'static,
         deadline: Duration,
     ) -> Result<M> {
-        let answer = self.transport.call(SANDBOX, method, request, deadline).await;
+        let more = runs::Wanted::of(&Span::current(), None).headers();
+        let answer = self.transport.call(SANDBOX, method, request, deadline, more).await;
         answer.map_err(|source| Error::Shim { step: "", source })
     }
 

@@ -13,7 +13,7 @@ use prost::Message;
 use tracing::Instrument;
 
 use super::options::{domain, wire as wire_any};
-use super::runs;
+use super::runs::Wanted;
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::process::{Exit, Io, Pid, State, Status};
@@ -89,14 +89,17 @@ impl ShimClient {
             rpc.method = method,
             id = self.id,
         );
-        let called = self.transport.call(self.service, method, request, deadline);
-        let answer = called.instrument(span.clone()).await;
-        if let Some(bundle) = &self.bundle
-            && let Some(context) = berth_trace::context(&span).filter(|context| context.sampled)
-        {
-            runs::collect(bundle, context).await;
-        }
-        answer.map_err(|source| Error::Shim { step: "", source })
+        let called = async {
+            let wanted = Wanted::of(&span, self.bundle.as_deref());
+            let more = wanted.headers();
+            let called = self.transport.call(self.service, method, request, deadline, more);
+            let answer = called.instrument(span.clone()).await;
+            if let Some(bundle) = &self.bundle {
+                wanted.collect(bundle).await;
+            }
+            answer.map_err(|source| Error::Shim { step: "", source })
+        };
+        berth_recent::stage("shim", method).of(called).await
     }
 
     /// Makes the task; answers its first process.

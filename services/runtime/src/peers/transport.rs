@@ -12,7 +12,6 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
-use super::runs;
 use crate::shims::Bootstrap;
 
 /// Under this header containerd's ttrpc services look for the namespace.
@@ -46,17 +45,18 @@ impl Transport {
         Ok(Self::Ttrpc(Client::connect(path, CONNECT).await?.with_metadata(vec![header])))
     }
 
-    /// Calls `service/method` and waits for the answer at most for `deadline`.
+    /// Calls `service/method` and waits for the answer at most for `deadline`. `more` are headers, of
+    /// which a shim over gRPC is not told: there the channel has those of traces.
     pub(super) async fn call<M: Message + Default + 'static>(
         &self,
         service: &str,
         method: &str,
         request: impl Message + 'static,
         deadline: Duration,
+        more: Vec<KeyValue>,
     ) -> Result<M, Error> {
         let answered = match self {
             Self::Ttrpc(client) => {
-                let more = runs::headers();
                 let traced = (!more.is_empty()).then(|| client.with_more_metadata(more));
                 let client = traced.as_ref().unwrap_or(client);
                 client.call(service, method, &request, deadline).await

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use berth_errors::{Code, Coded};
 use berth_ids::Namespace;
 use berth_mount::Mount;
+use berth_recent as recent;
 use berth_trace::stage;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -58,7 +59,11 @@ impl Tasks {
     /// says. Nothing of the task is left then.
     pub async fn create(&self, ns: Namespace, create: Create) -> Result<u32> {
         let tasks = self.clone();
-        self.to_the_end("task-create", async move { tasks.make(&ns, create).await }).await
+        let work = async move {
+            let id = create.id.clone();
+            recent::operation("create", ns.as_str(), &id, tasks.make(&ns, create)).await
+        };
+        self.to_the_end("task-create", work).await
     }
 
     async fn make(&self, ns: &Namespace, mut create: Create) -> Result<u32> {
@@ -87,7 +92,8 @@ impl Tasks {
         self.check_features(&program, &options, spec).await?;
         let bundle = Bundle::at(&self.0.parts.folder, ns.as_str(), &create.id);
         let system = self.activate(ns, &create, &program);
-        let system = system.instrument(stage!("mounts", id = create.id)).await?;
+        let system = system.instrument(stage!("mounts", id = create.id));
+        let system = recent::stage("mounts", "").of(system).await?;
         let activated = system.is_some();
         let made_now = system.as_ref().is_some_and(|system| system.made);
         if let Some(system) = system {
@@ -96,7 +102,8 @@ impl Tasks {
         let (create, program) = (&create, program.as_path());
         let made = async {
             if let Some(image) = &create.image {
-                let folder = self.0.parts.checkpoints.fetch(ns, &create.id, image).await?;
+                let fetched = self.0.parts.checkpoints.fetch(ns, &create.id, image);
+                let folder = recent::stage("fetch checkpoint", "").of(fetched).await?;
                 options.checkpoint = folder.to_string_lossy().into_owned();
             }
             let attempt = Attempt { tasks: self, ns, create, program, bundle, joined, activated };
@@ -167,7 +174,7 @@ impl Attempt<'_> {
             }
             bundle.write_program(&program)
         });
-        if let Err(error) = made.await {
+        if let Err(error) = recent::stage("folder", "").of(made).await {
             self.clear().await;
             return Err(error);
         }
@@ -192,7 +199,8 @@ impl Attempt<'_> {
             Some(shim) => shim.clone(),
             None => {
                 let started = starter.start(program, ns, &create.id, bundle.path(), options);
-                let started = started.instrument(stage!("shim start", id = create.id)).await;
+                let started = started.instrument(stage!("shim start", id = create.id));
+                let started = recent::stage("shim start", "").of(started).await;
                 started.map_err(Error::within("failed to start shim"))?
             }
         };

@@ -21,7 +21,9 @@ impl Tasks {
     pub async fn start(&self, ns: &Namespace, id: &str, exec: &str) -> Result<u32> {
         let (task, exec, tasks) = (self.find(ns, id)?, exec.to_owned(), self.clone());
         let work = async move {
-            let pid = task.start(&exec).await?;
+            let kind = if exec.is_empty() { "start" } else { "exec" };
+            let pid = berth_recent::operation(kind, task.ns.as_str(), &task.id, task.start(&exec));
+            let pid = pid.await?;
             if exec.is_empty() {
                 tasks.restored(&task).await;
             }
@@ -36,7 +38,11 @@ impl Tasks {
     /// [`Error::TaskNotFound`], what the shim says.
     pub async fn delete(&self, ns: &Namespace, id: &str) -> Result<Exit> {
         let (task, tasks) = (self.settled(ns, id).await?, self.clone());
-        self.to_the_end("task-delete", async move { tasks.delete_task(task).await }).await
+        let work = async move {
+            let deleted = tasks.delete_task(task.clone());
+            berth_recent::operation("delete", task.ns.as_str(), &task.id, deleted).await
+        };
+        self.to_the_end("task-delete", work).await
     }
 
     pub(super) async fn delete_task(&self, task: Arc<Task>) -> Result<Exit> {
@@ -62,7 +68,7 @@ impl Tasks {
             let error = berth_errors::chain(&error);
             tracing::warn!(id = task.id, error, "end shim of deleted task");
         }
-        self.remove(&task).await?;
+        berth_recent::stage("folder", "").of(self.remove(&task)).await?;
         Ok(exit)
     }
 
