@@ -60,17 +60,22 @@ pub async fn keep<D, S, F>(
 {
     let (door, serve) = (Arc::new(door), Arc::new(serve));
     let accepting = async {
+        let mut told = false;
         loop {
             // Never closed, hence never an error.
             let Ok(permit) = room.clone().acquire_owned().await else { return };
             let raw = match door.accept().await {
                 Ok(raw) => raw,
                 Err(error) => {
-                    tracing::warn!(%error, name, "accept");
+                    // Once, however long it lasts: clients wait meanwhile.
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, name, "accept, clients wait until it is possible");
+                    }
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
+            told = false;
             let (door, serve, peer) = (door.clone(), serve.clone(), door.peer(&raw));
             tasks.spawn(name, async move {
                 let _permit = permit;
