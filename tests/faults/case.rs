@@ -30,21 +30,17 @@ impl fmt::Display for Case {
 
 /// All cases, as they come in the table.
 pub fn all() -> Vec<Case> {
-    use Fault::{Descriptors, Disk, Killed, Memory, Slowed, Stopped};
-    let mut cases = Vec::new();
-    for fault in [Killed, Stopped] {
-        cases.extend(SERVICES.map(|service| Case { fault, services: vec![service] }));
-        for (at, one) in SERVICES.into_iter().enumerate() {
-            let others = SERVICES.into_iter().skip(at + 1);
+    use Fault::{Descriptors, Disk, Killed, Memory, Oom, Slowed, Stopped};
+    let mut cases = vec![Case { fault: Killed, services: vec![SUPERVISOR] }];
+    for fault in [Killed, Stopped, Slowed, Oom, Memory, Descriptors, Disk] {
+        // The gateway keeps nothing on disk.
+        let services = if fault == Disk { &SERVICES[1..] } else { &SERVICES[..] };
+        cases.extend(services.iter().map(|service| Case { fault, services: vec![service] }));
+        for (at, one) in services.iter().enumerate() {
+            let others = services[at + 1..].iter();
             cases.extend(others.map(|other| Case { fault, services: vec![one, other] }));
         }
     }
-    cases.push(Case { fault: Killed, services: vec![SUPERVISOR] });
-    for fault in [Slowed, Memory, Descriptors] {
-        cases.extend(SERVICES.map(|service| Case { fault, services: vec![service] }));
-    }
-    // The gateway keeps nothing.
-    cases.extend([DISTRIBUTION, BUNDLE, RUNTIME].map(|s| Case { fault: Disk, services: vec![s] }));
     cases
 }
 
@@ -57,13 +53,17 @@ impl Case {
             return &[Works];
         }
         match self.fault {
-            Fault::Killed => &[Works, Unavailable],
+            Fault::Oom if kind == Kind::Run && self.services.contains(&RUNTIME) => {
+                &[Works, Unavailable, Failed]
+            }
+            Fault::Killed | Fault::Oom => &[Works, Unavailable],
             Fault::Stopped => &[Deadline],
             Fault::Slowed => &[Works],
-            Fault::Memory | Fault::Descriptors
-                if kind == Kind::Run && self.services == [RUNTIME] =>
-            {
+            Fault::Memory if kind == Kind::Run && self.services.contains(&RUNTIME) => {
                 &[Works, Unavailable, Exhausted, Failed]
+            }
+            Fault::Descriptors if kind == Kind::Run && self.services.contains(&RUNTIME) => {
+                &[Works, Unavailable, Exhausted, Deadline, Failed]
             }
             Fault::Memory => &[Works, Unavailable, Exhausted],
             Fault::Descriptors => &[Works, Unavailable, Exhausted, Deadline],
@@ -78,12 +78,13 @@ impl Case {
         let round = format!("{number}");
         let mut call = |stage: &Stage| begun.extend(ALL.map(|kind| kind.begin(stage, &round)));
         // A service that was killed is back soon: what is asked of it then is under way.
-        if self.fault == Fault::Killed {
+        let ends = matches!(self.fault, Fault::Killed | Fault::Oom);
+        if ends {
             call(stage);
         }
         let make = |service: &&str| self.fault.make(&mut stage.node, service);
         let lifts = self.services.iter().map(make).collect::<Result<Vec<_>>>()?;
-        if self.fault != Fault::Killed {
+        if !ends {
             call(stage);
         }
         let told = self.services.iter().filter(|_| !self.services.contains(&GATEWAY));

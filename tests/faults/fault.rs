@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use berth_testkit::{Node, Signal, run, signal};
+use berth_testkit::{Node, Signal, run, signal, until};
+
+use crate::group::Group;
 
 pub const GATEWAY: &str = "berth-gateway";
 pub const DISTRIBUTION: &str = "berth-distribution";
@@ -19,12 +21,17 @@ pub const SUPERVISOR: &str = "berthd";
 const RUNS: Duration = Duration::from_millis(10);
 const STOPS: Duration = Duration::from_millis(90);
 
+/// Within which the kernel kills what has no room.
+const SOON: Duration = Duration::from_secs(60);
+
 /// What is wrong with a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Killed,
     Stopped,
     Slowed,
+    /// By the kernel, in a control group that is too small for it.
+    Oom,
     Memory,
     Descriptors,
     Disk,
@@ -38,6 +45,7 @@ pub enum Lift {
     Hurry(Sender<()>, JoinHandle<()>),
     Limit { pid: u32, resource: &'static str, hard: String },
     Remove(PathBuf),
+    Leave(Group),
 }
 
 impl Fault {
@@ -46,6 +54,7 @@ impl Fault {
             Self::Killed => "killed",
             Self::Stopped => "stopped",
             Self::Slowed => "slowed",
+            Self::Oom => "killed for want of memory",
             Self::Memory => "out of memory",
             Self::Descriptors => "out of descriptors",
             Self::Disk => "disk full",
@@ -62,6 +71,7 @@ impl Fault {
             Self::Killed => signal(pid, Signal::KILL).map(|()| Lift::Nothing),
             Self::Stopped => signal(pid, Signal::STOP).map(|()| Lift::Continue(pid)),
             Self::Slowed => Ok(slow(pid)),
+            Self::Oom => starve(node, pid),
             Self::Memory => limit(pid, "as"),
             Self::Descriptors => limit(pid, "nofile"),
             Self::Disk => {
@@ -90,6 +100,7 @@ impl Lift {
                 Ok(())
             }
             Self::Remove(file) => Ok(fs_err::remove_file(file)?),
+            Self::Leave(group) => group.leave(),
         }
     }
 }
@@ -109,6 +120,18 @@ fn slow(pid: u32) -> Lift {
         let _ = signal(pid, Signal::CONT);
     });
     Lift::Hurry(end, slower)
+}
+
+/// Gives it a control group in which there is room for nothing more, and waits until it is dead.
+fn starve(node: &Node, pid: u32) -> Result<Lift> {
+    let group = Group::make(pid)?;
+    let there = PathBuf::from(format!("/proc/{pid}"));
+    until("the kernel kills the service", SOON, || {
+        // What it is asked for takes memory. How that ends is for the calls of the case to see.
+        let questions = ["images", "ps -a", "version"];
+        questions.iter().all(|question| node.berth(question).output().is_ok()) && !there.exists()
+    })?;
+    Ok(Lift::Leave(group))
 }
 
 /// Gives it no more of a resource than it has.

@@ -1,4 +1,4 @@
-//! Each service killed, stopped, slowed, out of memory, of file descriptors or of disk, alone and some
+//! Each service killed, stopped, slowed, out of memory, of file descriptors or of disk, alone and
 //! in pairs, while clients call: what needs none of them works, what does ends in time with a code that
 //! says so, containers run on, all works again afterwards, and `berth fsck` finds nothing. Needs root.
 //!
@@ -9,6 +9,7 @@ mod calls;
 mod case;
 mod codes;
 mod fault;
+mod group;
 mod page;
 mod stage;
 
