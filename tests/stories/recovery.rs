@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use berth_store::{Migration, Options, Store};
 use berth_testkit::{Node, program, until};
 
 use crate::stage::Stage;
+
+/// A schema that comes long after those of today.
+const NEWER: u32 = 1000;
 
 /// A node that has the image, and a container that runs and has written a file.
 fn running(id: &str) -> Result<Stage> {
@@ -74,6 +78,28 @@ fn a_damaged_store_is_refused_and_works_again_when_it_is_put_back() -> Result<()
         file(&stage, "recovery-back")?;
     }
     works(&stage, "recovery-back")
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_left_to_it() -> Result<()> {
+    let mut stage = running("recovery-newer")?;
+    let migrations: Vec<_> = (1..NEWER).map(|from| Migration { from, run: |_| Ok(()) }).collect();
+    for service in ["distribution", "bundle", "runtime"] {
+        stage.node.stop()?;
+        let store = store(&stage.node, service);
+        let before = fs_err::read(&store)?;
+        // What the start of a newer version does.
+        let options = Options { schema: NEWER, ..Options::default() };
+        drop(Store::open_migrating(&store, options, &migrations)?);
+        let newer = fs_err::read(&store)?;
+        let path = store.display().to_string();
+        refused(&stage, &[&path, "has schema 1000, this program knows up to", "use the newer one"])?;
+        ensure!(fs_err::read(&store)? == newer, "{path} was changed");
+        fs_err::write(&store, before)?;
+        stage.node.start_berthd()?;
+        file(&stage, "recovery-newer")?;
+    }
+    works(&stage, "recovery-newer")
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         ("killed", "inside"),
         ("upgraded", "inside"),
         ("told", "2"),
+        ("fields", "2"),
         ("scope", "active 67108864"),
         ("measured", "1"),
         ("gone", "inactive"),

@@ -48,6 +48,8 @@ answers
 echo "STORY upgraded=$(runs "$box")"
 echo "STORY told=$(journalctl --no-pager -u berth-runtime -o cat | grep -c 'took over')"
 
+echo "STORY fields=$(journalctl --no-pager -q PRIORITY=6 SYSLOG_IDENTIFIER=berth-runtime TARGET=berth_runtime::serve BERTH_TASKS=1 -o cat | grep -c 'took over')"
+
 # systemd is asked for the control group, and has a unit of it.
 image=docker.io/$image
 ctr -a $socket run -d --runc-systemd-cgroup --cgroup system.slice:story:scoped --memory-limit 67108864 $image scoped sleep 600
