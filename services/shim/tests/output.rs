@@ -23,6 +23,36 @@ async fn a_file_takes_both_outputs() {
     assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
 }
 
+/// Whoever is told of the end finds all of it, also a line that was not ended, and before anything is
+/// deleted.
+#[tokio::test]
+async fn output_is_in_its_log_when_the_end_is_told() {
+    let node = Node::new();
+    let (log, file) = (node.path("x.log"), node.path("execs"));
+    let shim = node.shim("o7", &shell("read go; seq 1 5000; echo -n end")).await;
+    let stdin = fifo(&node.path("in"));
+    let stdout = format!("cri://{}?max-size=0&max-files=1", log.display());
+    shim.create(Io { stdin: stdin.clone(), stdout, ..Io::default() }).await;
+    shim.start("").await.unwrap();
+    let mut expected = String::new();
+    for number in 0..20 {
+        let (exec, said) = (format!("e{number}"), format!("said {number}"));
+        let io = Io { stdout: format!("file://{}", file.display()), ..Io::default() };
+        let echo = format!("echo -n '{said};'");
+        shim.exec(&exec, &["/bin/sh", "-c", &echo], io).await.unwrap();
+        shim.start(&exec).await.unwrap();
+        assert_eq!(shim.wait(&exec).await, 0);
+        expected += &format!("{said};");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+    }
+    std::fs::write(stdin, "go\n").unwrap();
+    assert_eq!(shim.wait("").await, 0);
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(text.lines().count(), 5001);
+    assert!(text.ends_with(" stdout F end\n"), "{}", text.lines().last().unwrap());
+    shim.finish().await;
+}
+
 #[tokio::test]
 async fn a_cri_log_is_tagged_and_rotated() {
     let node = Node::new();

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -102,6 +102,19 @@ impl Console {
         rustix::io::ioctl_fionbio(&fd, true)?;
         // SAFETY: the descriptor is owned by the console and never exchanged.
         Ok(Console(Arc::new(unsafe { AsyncFd::register(fd) }?)))
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await.map(|mut ready| ready.retain_ready())
+    }
+
+    /// Reads what is there, once it is known to be readable.
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, buffer)?))
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
     }
 
     pub(crate) fn resize(&self, width: u16, height: u16) -> io::Result<()> {

@@ -1,35 +1,37 @@
 //! Copying one stream to its end.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::pipe;
 
-use super::sink::Sink;
 use crate::log;
 
 /// Per stream: a container has few, and a node has many containers.
-const BUFFER: usize = 8 << 10;
+pub(super) const BUFFER: usize = 8 << 10;
 
-/// Copies a process's output until it ends. A sink that fails loses what is written to it: the
-/// container is not to wait for a full disk.
-pub(crate) async fn output(mut from: impl AsyncRead + Unpin, mut to: Sink, name: String) {
+/// Copies a process's output to who reads it, until it ends.
+pub(crate) async fn output(mut from: impl AsyncRead + Unpin, mut to: pipe::Sender, name: String) {
     let mut buffer = vec![0; BUFFER];
-    let mut failing = false;
-    loop {
-        // A terminal's other side closing is an error here, a pipe's is an end.
-        let count = from.read(&mut buffer).await.unwrap_or(0);
-        if count == 0 {
-            break;
-        }
-        match to.write(&buffer[..count]).await {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
-                failing = true;
-                log::warn(format_args!("write output of {name}: {error}; it is lost"));
-            }
-            Err(_) => {}
-        }
+    let mut losses = Losses::default();
+    // A terminal's other side closing is an error here, a pipe's is an end.
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        losses.note(to.write_all(&buffer[..count]).await, &name);
     }
-    if let Err(error) = to.finish() {
-        log::warn(format_args!("write output of {name}: {error}"));
+}
+
+/// Whether what was written last is lost. A sink that fails loses what is written to it: the
+/// container is not to wait for a full disk.
+#[derive(Default)]
+pub(super) struct Losses(bool);
+
+impl Losses {
+    /// Tells of the first of several that follow each other.
+    pub(super) fn note(&mut self, written: std::io::Result<()>, name: &str) {
+        if let Err(error) = &written
+            && !self.0
+        {
+            log::warn(format_args!("write output of {name}: {error}; it is lost"));
+        }
+        self.0 = written.is_err();
     }
 }
 

@@ -3,6 +3,7 @@
 mod console;
 mod copy;
 mod cri;
+mod keeping;
 mod logger;
 mod sink;
 mod streams;

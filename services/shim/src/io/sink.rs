@@ -6,7 +6,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 use super::cri::{CriLog, Partial};
@@ -15,7 +14,14 @@ use crate::tasks::lock;
 
 /// The end of one output stream.
 pub(crate) enum Sink {
+    /// Somebody reads it, in their own time.
     Pipe(pipe::Sender),
+    /// It is kept.
+    Log(Log),
+}
+
+/// What takes all that it is given at once.
+pub(crate) enum Log {
     File(Arc<File>),
     Cri { log: Arc<Mutex<CriLog>>, stream: &'static str, partial: Partial },
 }
@@ -31,22 +37,23 @@ impl Sink {
             return Ok(Sink::Pipe(pipe.map_err(step())?));
         }
         let file = File::options().append(true).open(path).map_err(step())?;
-        Ok(Sink::File(Arc::new(file)))
+        Ok(Sink::Log(Log::File(Arc::new(file))))
     }
+}
 
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+impl Log {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match self {
-            Sink::Pipe(pipe) => pipe.write_all(bytes).await,
-            Sink::File(file) => file.as_ref().write_all(bytes),
-            Sink::Cri { log, stream, partial } => lock(log).write(stream, partial, bytes),
+            Log::File(file) => file.as_ref().write_all(bytes),
+            Log::Cri { log, stream, partial } => lock(log).write(stream, partial, bytes),
         }
     }
 
     /// The stream has ended.
     pub(crate) fn finish(&mut self) -> std::io::Result<()> {
         match self {
-            Sink::Pipe(_) | Sink::File(_) => Ok(()),
-            Sink::Cri { log, stream, partial } => lock(log).finish(stream, partial),
+            Log::File(_) => Ok(()),
+            Log::Cri { log, stream, partial } => lock(log).finish(stream, partial),
         }
     }
 }

@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 use super::console::Console;
 use super::copy;
 use super::cri::{CriLog, Partial};
+use super::keeping::{Keeping, Source};
 use super::logger::Logger;
-use super::sink::Sink;
+use super::sink::{Log, Sink};
 use super::target::{Stdio, Target};
 use crate::children::Children;
 use crate::{Error, log};
@@ -35,6 +36,8 @@ pub(crate) struct Owner<'a> {
 #[derive(Default)]
 pub(crate) struct Streams {
     outputs: JoinSet<()>,
+    /// Those of them that are kept in a log.
+    kept: Vec<Arc<Keeping>>,
     /// Outputs that are not copied yet: see [`Streams::begin`].
     waiting: Vec<(pipe::Receiver, Sink, String)>,
     input: JoinSet<()>,
@@ -88,7 +91,7 @@ pub(crate) async fn attach_console(
         streams.input.spawn(async move { copy::input(fifo, to).await });
     }
     if let Some(sink) = outputs.stdout {
-        streams.outputs.spawn(copy::output(console.clone(), sink, owner.id.to_owned()));
+        streams.copy(Source::Console(console.clone()), sink, owner.id.to_owned());
     }
     streams.console = Some(console);
     Ok(streams)
@@ -104,12 +107,12 @@ async fn outputs(stdio: &Stdio, owner: &Owner<'_>) -> Result<Outputs, Error> {
         }
         Target::File(path) => {
             let file = Arc::new(create(&path)?);
-            both(Sink::File(file.clone()), Sink::File(file))
+            both(Sink::Log(Log::File(file.clone())), Sink::Log(Log::File(file)))
         }
         Target::Cri { path, max_size, max_files } => {
             let log = Arc::new(Mutex::new(CriLog::open(&path, max_size, max_files)?));
-            let sink = |stream| Sink::Cri { log: log.clone(), stream, partial: Partial::default() };
-            both(sink("stdout"), sink("stderr"))
+            let sink = |stream| Log::Cri { log: log.clone(), stream, partial: Partial::default() };
+            both(Sink::Log(sink("stdout")), Sink::Log(sink("stderr")))
         }
         Target::Program { path, args, strict } => {
             let of = (owner.namespace, owner.id);
@@ -126,7 +129,7 @@ fn sink(address: &str) -> Result<Option<Sink>, Error> {
     match Target::parse(address)? {
         Target::Null => Ok(None),
         Target::Path(path) => Sink::open(&path).map(Some),
-        Target::File(path) => Ok(Some(Sink::File(Arc::new(create(&path)?)))),
+        Target::File(path) => Ok(Some(Sink::Log(Log::File(Arc::new(create(&path)?))))),
         Target::Cri { .. } | Target::Program { .. } => Err(Error::Invalid {
             what: format!("stderr address {address:?}"),
             reason: "give it for stdout, it takes both".into(),
@@ -175,9 +178,31 @@ impl Streams {
     /// the pipes: what that says of a failure is in the answer, and is not the container's output.
     pub(crate) fn begin(mut self) -> Self {
         for (from, sink, name) in std::mem::take(&mut self.waiting) {
-            self.outputs.spawn(copy::output(from, sink, name));
+            self.copy(Source::Pipe(from), sink, name);
         }
         self
+    }
+
+    fn copy(&mut self, from: Source, sink: Sink, name: String) {
+        match (from, sink) {
+            (Source::Pipe(from), Sink::Pipe(to)) => {
+                self.outputs.spawn(copy::output(from, to, name));
+            }
+            (Source::Console(from), Sink::Pipe(to)) => {
+                self.outputs.spawn(copy::output(from, to, name));
+            }
+            (from, Sink::Log(log)) => {
+                let keeping = Arc::new(Keeping::new(from, log, name));
+                self.kept.push(keeping.clone());
+                self.outputs.spawn(async move { keeping.copy().await });
+            }
+        }
+    }
+
+    /// Puts into their logs what a process has printed that has ended: whoever is told of the end
+    /// finds it there.
+    pub(crate) fn catch_up(&self) {
+        self.kept.iter().for_each(|kept| kept.catch_up());
     }
 
     /// Opens a client's pipe for reading, and holds it open for writing.

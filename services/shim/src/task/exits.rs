@@ -80,6 +80,9 @@ impl Shim {
     }
 
     fn tell(&self, container: &Container, process: &mut Process, exit: Exit) {
+        if let Some(streams) = &process.streams {
+            streams.catch_up();
+        }
         // That it was killed for memory is told before, if the watch has not come to it yet.
         if let Some(memory) = container.memory.get() {
             memory.look(|| self.tell_oom(&container.id));
