@@ -26,7 +26,7 @@ fn install(from: &Path, program: &str) -> Result<()> {
     let to = folder("BERTH_BIN_DIR")?;
     fs_err::create_dir_all(&to)?;
     let (new, to) = (to.join("new"), to.join(program));
-    fs_err::copy(from.join(program), &new)?;
+    berth_testkit::write_program(&new, fs_err::read(from.join(program))?)?;
     Ok(fs_err::rename(new, to)?)
 }
 

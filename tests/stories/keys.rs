@@ -1,11 +1,11 @@
 //! What keys of the configuration do that no other story sets.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use berth_testkit::{Image, Node, Registry, until};
+use berth_testkit::{Image, Node, Registry, until, write_program};
 use serde_json::Value;
 
 const SHIM: &str = "containerd-shim-runc-v2";
@@ -13,9 +13,7 @@ const SHIM: &str = "containerd-shim-runc-v2";
 /// A folder with one program in it.
 fn folder_with(name: &str, script: &str) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
-    let program = folder.path().join(name);
-    fs_err::write(&program, script)?;
-    fs_err::set_permissions(program, std::fs::Permissions::from_mode(0o755))?;
+    write_program(&folder.path().join(name), script)?;
     Ok(folder)
 }
 
@@ -42,7 +40,7 @@ fn shims_are_ours_unless_a_folder_is_set() -> Result<()> {
     assert_eq!(shim_of(&node, &image, "keys-own")?, ours);
 
     let folder = tempfile::tempdir()?;
-    fs_err::copy(&ours, folder.path().join(SHIM))?;
+    write_program(&folder.path().join(SHIM), fs_err::read(&ours)?)?;
     let node = Node::start_with(&format!("[runtime]\nshim_dir = {:?}\n", folder.path()))?;
     let found = shim_of(&node, &image, "keys-dir")?;
     assert_eq!(found, folder.path().canonicalize()?.join(SHIM));

@@ -1,9 +1,7 @@
 //! Logins that a person has with docker, and their helper programs, as `berth` finds them.
 
-use std::os::unix::fs::PermissionsExt;
-
 use anyhow::Result;
-use berth_testkit::{Image, Layer, Node, Registry};
+use berth_testkit::{Image, Layer, Node, Registry, write_program};
 use serde_json::{Value, json};
 
 #[test]
@@ -15,11 +13,10 @@ fn a_login_of_docker_counts_for_pulls_and_pushes() -> Result<()> {
     let folder = node.path("docker");
     fs_err::create_dir(&folder)?;
     let helper = folder.join("docker-credential-test");
-    fs_err::write(
+    write_program(
         &helper,
         "#!/bin/sh\ncat >/dev/null\necho '{\"Username\":\"ann\",\"Secret\":\"secret\"}'\n",
     )?;
-    fs_err::set_permissions(&helper, std::fs::Permissions::from_mode(0o755))?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path =
         std::env::join_paths([folder.clone()].into_iter().chain(std::env::split_paths(&path)))?;

@@ -5,6 +5,7 @@ mod support;
 
 use berth_proto::containerd::services::sandbox::v1 as wire;
 use berth_proto::containerd::types::Sandbox;
+use berth_testkit::write_program;
 use support::sandbox::{Pod, SHIM};
 use support::{Node, ns, signal, until};
 use tonic::Code;
@@ -143,14 +144,12 @@ async fn a_life_is_told_in_order_and_a_killed_shim_ends_it() {
 
 /// A shim of which the cleaning up waits for a line from the fifo that is answered with it.
 fn held_up(node: &Node, shim: &str) -> (String, std::path::PathBuf) {
-    use std::os::unix::fs::PermissionsExt;
     let (program, fifo) = (node.folder.path().join("held-up"), node.folder.path().join("fifo"));
     let path = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
     // SAFETY: the path outlives the call.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
     let wait = format!("case \" $* \" in *\" delete \"*) read go < {} ;; esac", fifo.display());
-    std::fs::write(&program, format!("#!/bin/sh\n{wait}\nexec {shim} \"$@\"\n")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&program, format!("#!/bin/sh\n{wait}\nexec {shim} \"$@\"\n")).unwrap();
     (program.to_string_lossy().into_owned(), fifo)
 }
 

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
 use berth_proto::berth::node::v1 as node;
@@ -11,6 +10,7 @@ use berth_proto::containerd::events::{TaskDelete, TaskExit};
 use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::{pack, unpack};
+use berth_testkit::write_program;
 use prost_types::Timestamp;
 use support::{Node, SOON, ns, shims, signal, until};
 
@@ -62,8 +62,7 @@ async fn a_task_that_was_never_started_has_no_start() {
 fn starts_nothing(node: &Node) -> Options {
     let program = node.folder.path().join("starts-nothing");
     let text = "#!/bin/sh\ncase \" $* \" in *' start '*) exit 1;; *) exec runc \"$@\";; esac\n";
-    std::fs::write(&program, text).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, text).unwrap();
     Options { binary_name: program.to_string_lossy().into_owned(), ..Options::default() }
 }
 

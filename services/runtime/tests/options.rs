@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::services::containers::v1 as containers;
 use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
 use berth_proto::pack;
+use berth_testkit::write_program;
 use serde_json::{Value, json};
 use support::{GRPC_SHIM, Node, container, ns, shims};
 use tonic::Code;
@@ -37,8 +37,7 @@ fn maps_mounts(node: &Node) -> Options {
     let features = r#"{"linux":{"mountExtensions":{"idmap":{"enabled":true}}}}"#;
     let text =
         format!("#!/bin/sh\ncase $1 in features) echo '{features}';; *) exec runc \"$@\";; esac\n");
-    std::fs::write(&program, text).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, text).unwrap();
     Options { binary_name: program.to_string_lossy().into_owned(), ..Options::default() }
 }
 

@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use berth_testkit::write_program;
 use support::{Node, signal, until};
 
 /// A shim's program that notes what it is called with and does one verb for itself; all else does
@@ -17,8 +17,7 @@ fn wrapped(folder: &Path, real: &str, verb: &str, script: &str) -> (String, Path
          case $last in {verb}) {script};; *) exec $real \"$@\";; esac\n",
         calls = calls.display(),
     );
-    std::fs::write(&program, text).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, text).unwrap();
     (program.to_string_lossy().into_owned(), calls)
 }
 

@@ -1,11 +1,10 @@
 //! Who the node is: docker's configuration and its helpers, tokens, the client's auth stream.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use berth_testkit::{Image, Layer, Registry, TokenServer};
+use berth_testkit::{Image, Layer, Registry, TokenServer, write_program};
 use serde_json::json;
 use tonic::Code;
 
@@ -113,8 +112,7 @@ async fn configured_headers_go_to_the_server_of_tokens_too() {
 
 fn program(folder: &Path, name: &str, script: &str) {
     let path = folder.join(format!("docker-credential-{name}"));
-    fs_err::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,16 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use berth_testkit::{Image, Layer, Proxy, Registry};
+use berth_testkit::{Image, Layer, Proxy, Registry, write_program};
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::kit::Kit;
 
 fn program(folder: &Path, name: &str, script: &str) {
-    let path = folder.join(name);
-    fs_err::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&folder.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -376,7 +376,8 @@ fn make_rootfs(folder: &Path) {
     for name in ["bin", "proc", "dev", "tmp"] {
         std::fs::create_dir_all(folder.join(name)).unwrap();
     }
-    std::fs::copy("/bin/busybox", folder.join("bin/busybox")).unwrap();
+    let busybox = std::fs::read("/bin/busybox").unwrap();
+    berth_testkit::write_program(&folder.join("bin/busybox"), busybox).unwrap();
     std::os::unix::fs::symlink("busybox", folder.join("bin/sh")).unwrap();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

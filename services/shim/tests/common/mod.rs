@@ -10,7 +10,6 @@
 )]
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -416,10 +415,9 @@ pub fn deletes(events: &Recorder) -> Vec<u32> {
     events.all::<TaskDelete>().into_iter().map(|delete| delete.exit_status).collect()
 }
 
-/// Makes a file executable.
+/// Writes a program.
 pub fn script(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    berth_testkit::write_program(path, text).unwrap();
 }
 
 /// Runs a future at once with the test's own.
