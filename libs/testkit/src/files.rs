@@ -1,13 +1,11 @@
 //! busybox's httpd on a registry's storage: where a registry may send its clients for blobs.
 
-use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::registry::free_port;
-use crate::{Registry, program, until};
+use crate::processes::listens;
+use crate::{Registry, program};
 
 /// A running file server. Ends with its owner.
 #[derive(Debug)]
@@ -22,17 +20,15 @@ impl Files {
     /// # Errors
     /// When busybox-static is not installed or does not listen in time.
     pub fn start(storage: &Registry) -> Result<Self> {
-        let port = free_port()?;
         let child = program("/bin/busybox")
-            .args(["httpd", "-f", "-p", &format!("127.0.0.1:{port}"), "-h"])
+            .args(["httpd", "-f", "-p", "127.0.0.1:0", "-h"])
             .args([storage.storage()])
             .into_command()
             .stdin(Stdio::null())
             .spawn()
             .context("start busybox httpd (Debian package busybox-static)")?;
-        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        let files = Self { child, port };
-        until("busybox httpd listens", Duration::from_secs(20), listens)?;
+        let mut files = Self { child, port: 0 };
+        files.port = listens("busybox httpd", files.child.id())?;
         Ok(files)
     }
 

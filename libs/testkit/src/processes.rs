@@ -11,6 +11,8 @@ use crate::wait::until;
 
 /// How long a process may take to stop.
 const STOPS: Duration = Duration::from_secs(60);
+/// How long a server may take to listen.
+const LISTENS: Duration = Duration::from_secs(60);
 
 /// Ends the shims that were started for a folder, with their containers, and undoes the mounts
 /// below it: a test that failed leaves nothing behind.
@@ -47,6 +49,47 @@ pub(crate) fn mounts(dir: &Path) -> Vec<String> {
     let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
     mounts.lines().filter_map(point).filter(|at| at.starts_with(&dir)).collect()
+}
+
+/// Waits until a server that was started on port 0 of the loopback listens; answers the port that it
+/// got. A port that is chosen before may be another's by the time that a server binds it.
+///
+/// # Errors
+/// When it ends or does not listen in time.
+pub(crate) fn listens(what: &str, pid: u32) -> Result<u16> {
+    let mut port = None;
+    let mut ended = false;
+    until(&format!("{what} listens"), LISTENS, || {
+        port = port_of(pid);
+        ended = is_zombie(pid);
+        port.is_some() || ended
+    })?;
+    port.with_context(|| format!("{what} has ended"))
+}
+
+/// The loopback port on which a process listens, by the inodes of its sockets.
+fn port_of(pid: u32) -> Option<u16> {
+    let descriptors = fs_err::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let sockets: Vec<String> = descriptors
+        .filter_map(|descriptor| {
+            fs_err::read_link(descriptor.path()).ok()?.to_str().map(str::to_owned)
+        })
+        .filter_map(|to| Some(to.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = fs_err::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
+    // Fields: number, local address, remote address, state (0A: listens), …, inode as the tenth.
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let own = sockets.iter().any(|inode| Some(&inode.as_str()) == fields.get(9));
+        let port = fields.get(1)?.strip_prefix("0100007F:")?;
+        if own && fields.get(3) == Some(&"0A") { u16::from_str_radix(port, 16).ok() } else { None }
+    })
+}
+
+/// Whether a child has ended and was not waited for.
+fn is_zombie(pid: u32) -> bool {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" Z"))
 }
 
 /// Sends a signal; one that stops the process has done so when this returns.

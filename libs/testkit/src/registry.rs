@@ -1,17 +1,16 @@
 //! Debian's docker-registry on a free loopback port.
 
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::processes::listens;
 use crate::tokens::{ISSUER, SERVICE};
-use crate::{Authority, program, until};
+use crate::{Authority, program};
 
 /// A running registry. Ends with its owner.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub struct Registry {
     child: Child,
     port: u16,
     storage: Arc<TempDir>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// How a registry is to be.
@@ -110,8 +109,7 @@ impl Setup {
             Some(storage) => storage,
             None => Arc::new(tempfile::tempdir().context("make the registry's storage")?),
         };
-        let port = free_port()?;
-        let config = self.config(dir.path(), storage.path(), port)?;
+        let config = self.config(dir.path(), storage.path())?;
         let log = fs_err::File::create(dir.path().join("log"))?.into_parts().0;
         let child = program("docker-registry")
             .args(["serve"])
@@ -122,15 +120,15 @@ impl Setup {
             .stderr(log)
             .spawn()
             .context("start docker-registry (Debian package docker-registry)")?;
-        let registry = Registry { child, port, storage, _dir: dir };
-        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        until("docker-registry listens", Duration::from_secs(20), listens)?;
+        let mut registry = Registry { child, port: 0, storage, dir };
+        let said = || fs_err::read_to_string(registry.dir.path().join("log")).unwrap_or_default();
+        registry.port = listens("docker-registry", registry.child.id()).with_context(said)?;
         Ok(registry)
     }
 
     /// Its configuration file: JSON is YAML too.
-    fn config(mut self, dir: &Path, storage: &Path, port: u16) -> Result<PathBuf> {
-        self.http.insert("addr".into(), format!("127.0.0.1:{port}").into());
+    fn config(mut self, dir: &Path, storage: &Path) -> Result<PathBuf> {
+        self.http.insert("addr".into(), "127.0.0.1:0".into());
         let mut config = json!({
             "version": "0.1", "log": {"level": "warn"}, "http": self.http,
             "storage": {"filesystem": {"rootdirectory": storage}, "delete": {"enabled": true}},
@@ -206,10 +204,4 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A loopback port that nobody listened on a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }
