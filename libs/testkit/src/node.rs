@@ -187,12 +187,17 @@ impl Node {
         Ok(Io { read: field("rchar")?, written: field("wchar")? })
     }
 
-    /// Ends a service with SIGKILL; berthd is to start it again.
+    /// Ends a service with SIGKILL and waits until it is gone: whoever calls it next does not reach
+    /// the one that is dying. berthd, which has to run, is to start it again.
     ///
     /// # Errors
-    /// When it is not running.
+    /// When it is not running, or stays.
     pub fn kill_service(&self, service: &str) -> Result<()> {
-        self.signal_service(service, Signal::KILL)
+        let (pid, berthd) = (self.service_pid(service)?, self.berthd_pid()?);
+        self::signal(pid, Signal::KILL)?;
+        // It is berthd's child until berthd has seen its end, and its number may be another's then.
+        let gone = || parent_of(pid) != Some(berthd);
+        until(&format!("{service} is gone"), Duration::from_secs(60), gone)
     }
 
     /// Sends a signal to a service.

@@ -29,7 +29,7 @@ pub fn clear_away(dir: &Path) {
 }
 
 /// The shims whose command line or environment names a folder. A child of one that is about to be
-/// another program is none.
+/// another program is none: its parent is one, or by now it is that program or has ended.
 pub(crate) fn shims(dir: &Path) -> Vec<u32> {
     let dir = dir.as_os_str().as_encoded_bytes();
     let names = |pid: u32, file: &str| {
@@ -40,7 +40,7 @@ pub(crate) fn shims(dir: &Path) -> Vec<u32> {
     let ours = |pid: &u32| names(*pid, "cmdline") || names(*pid, "environ");
     let shims: Vec<u32> = all().filter(is_shim).filter(ours).collect();
     let forked = |pid: &u32| parent_of(*pid).is_some_and(|parent| shims.contains(&parent));
-    shims.iter().copied().filter(|pid| !forked(pid)).collect()
+    shims.iter().copied().filter(|pid| !forked(pid) && is_shim(pid)).collect()
 }
 
 /// Mount points below a folder.
