@@ -55,7 +55,7 @@ impl Health for Counting {
 }
 
 fn killable(path: &Path, counting: &Counting) -> Killable {
-    Killable::start(|| serve(path, &Tasks::new(), counting))
+    Killable::start(path, || serve(path, &Tasks::new(), counting))
 }
 
 fn serve(path: &Path, tasks: &Tasks, counting: &Counting) {

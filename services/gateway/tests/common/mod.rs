@@ -48,7 +48,7 @@ impl Node {
     /// Starts a service.
     pub fn start(&self, service: Service, routes: Routes) -> Killable {
         let socket = self.config.socket(service);
-        Killable::start(|| {
+        Killable::start(&socket, || {
             berth_grpc::server::serve(&socket, 0o600, routes, &Tasks::new()).unwrap();
         })
     }
