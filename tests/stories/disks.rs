@@ -140,7 +140,7 @@ fn nothing_is_left(stage: &Stage) -> Result<()> {
         let (kept, listed) = (stage.kept(), stage.ctr("ls"));
         format!("{kept} snapshots {listed:?}, attached {:?}, trash {:?}", loops(), trash())
     };
-    until("all is collected", Duration::from_secs(20), nothing).with_context(told)
+    until("all is collected", Duration::from_secs(60), nothing).with_context(told)
 }
 
 fn told(node: &Node, name: &str) -> Result<serde_json::Value> {

@@ -1,14 +1,17 @@
 //! Files go in and out, and become an image.
 
 use anyhow::Result;
-use berth_testkit::Layer;
+use berth_testkit::{Layer, until};
 
-use super::stage::Stage;
+use super::stage::{SOON, Stage};
 
 #[test]
 fn files_are_copied_and_committed() -> Result<()> {
     let stage = Stage::new()?;
     stage.run("-d --name box", "echo own >/tmp/own; exec sleep 600").output()?.ok()?;
+    until("it has written its file", SOON, || {
+        stage.docker("exec box cat /tmp/own").is_ok_and(|own| own == "own\n")
+    })?;
     let folder = tempfile::tempdir()?;
     let (given, taken) = (folder.path().join("given"), folder.path().join("taken"));
     fs_err::write(&given, "from the host\n")?;

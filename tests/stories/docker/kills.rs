@@ -25,6 +25,7 @@ fn containers_outlive_dockerd() -> Result<()> {
     stage.run("-d --name steady", "echo up; exec sleep 600").output()?.ok()?;
     waits_in(&stage, folder.path(), "ends", 5)?;
     waits_in(&stage, folder.path(), "later", 6)?;
+    stage.has_written("steady", "up\n")?;
 
     stage.dockerd.kill()?;
     fs_err::write(folder.path().join("ends"), "")?;
@@ -47,6 +48,7 @@ fn containers_outlive_the_bundle_and_dockerd_finds_it_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
     stage.run("-d --name steady", "echo up; exec sleep 600").output()?.ok()?;
     waits_in(&stage, folder.path(), "later", 6)?;
+    stage.has_written("steady", "up\n")?;
     let heard = stage.dockerd.subscriptions()?;
     stage.node.kill_berthd()?;
     stage.node.start_berthd()?;

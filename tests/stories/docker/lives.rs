@@ -1,9 +1,9 @@
 //! Lives of containers: run, attach, logs, kill, wait, start, restart, remove.
 
 use anyhow::Result;
-use berth_testkit::Session;
+use berth_testkit::{Session, until};
 
-use super::stage::Stage;
+use super::stage::{SOON, Stage};
 
 #[test]
 fn containers_run_end_and_run_again() -> Result<()> {
@@ -21,18 +21,22 @@ fn containers_run_end_and_run_again() -> Result<()> {
     let run = stage.dockerd.docker("run --network none -d --name web").args(health);
     run.args(["busybox", "sh", "-c", script]).output()?.ok()?;
     stage.becomes("web", "{{.State.Health.Status}}", "healthy")?;
-    let logs = stage.dockerd.docker("logs web").output()?;
-    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("out\n", "err\n"));
+    // Each output is copied by itself.
+    until("both outputs are there", SOON, || {
+        let logs = stage.dockerd.docker("logs web").output();
+        logs.is_ok_and(|logs| (logs.stdout.as_str(), logs.stderr.as_str()) == ("out\n", "err\n"))
+    })?;
 
     stage.docker("kill web")?;
     assert_eq!(stage.docker("wait web")?, "137\n");
     assert_eq!(stage.state("web", "{{.State.Status}} {{.State.ExitCode}}")?, "exited 137");
     stage.docker("start web")?;
+    stage.has_written("web", "out\nout\n")?;
     let pid = stage.state("web", "{{.State.Pid}}")?;
     stage.docker("restart --time 1 web")?;
     assert_ne!(stage.state("web", "{{.State.Pid}}")?, pid);
     assert_eq!(stage.docker("exec web echo again")?, "again\n");
-    assert_eq!(stage.docker("logs web")?, "out\nout\nout\n");
+    stage.has_written("web", "out\nout\nout\n")?;
     stage.docker("rm -f web")?;
     stage.clear()
 }

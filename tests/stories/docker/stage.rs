@@ -57,6 +57,17 @@ impl Stage {
         waited.with_context(|| format!("it is {last}"))
     }
 
+    /// Waits until docker has of a container's standard output just this: a program writes when it has
+    /// come so far, and docker copies it then.
+    pub fn has_written(&self, name: &str, wanted: &str) -> Result<()> {
+        let mut last = String::new();
+        let waited = until(&format!("{name} has written {wanted:?}"), SOON, || {
+            last = self.docker(&format!("logs {name}")).unwrap_or_else(|error| error.to_string());
+            last == wanted
+        });
+        waited.with_context(|| format!("it is {last:?}"))
+    }
+
     /// Removes all, and asks whether anything of it is left.
     pub fn clear(mut self) -> Result<()> {
         let names = self.docker("ps -a -q")?;

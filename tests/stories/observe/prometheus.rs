@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Run, Session, program};
+use berth_testkit::{Run, Session, program, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,11 +31,18 @@ impl Prometheus {
             .args(["--web.listen-address=127.0.0.1:0"]);
         let session = Session::start(prometheus)?;
         session.expect("Server is ready")?;
-        let printed = session.printed();
-        let listens =
-            printed.lines().find(|line| line.contains("Listening on")).context(printed.clone())?;
-        let (_, at) = listens.split_once("address=").context("where Prometheus listens")?;
-        let at = at.split_whitespace().next().unwrap_or_default().to_owned();
+        // It says so by another hand, maybe later.
+        let mut at = None;
+        until("Prometheus says where it listens", Duration::from_secs(60), || {
+            let printed = session.printed();
+            let mut whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let line = whole.find(|line| line.contains("Listening on"));
+            let address = line.and_then(|line| line.split_once("address="));
+            at = address.and_then(|(_, at)| at.split_whitespace().next()).map(str::to_owned);
+            at.is_some()
+        })
+        .with_context(|| session.printed())?;
+        let at = at.context("where Prometheus listens")?;
         Ok(Self { at, _session: session, _folder: folder })
     }
 
