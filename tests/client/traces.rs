@@ -38,6 +38,8 @@ async fn pull(client: &Client, stage: &Stage, proxy: &Proxy) -> Result<()> {
 }
 
 async fn run(client: &Client, stage: &Stage, id: &str) -> Result<()> {
+    // A lease holds the rootfs before and after there is a container.
+    let client = client.clone().leased(id).await?;
     client.start(&stage.top, id, &["/bin/true"]).await?;
     client.wait(id, "").await?;
     client.remove(id).await

@@ -12,9 +12,7 @@ use tokio::runtime::Runtime;
 use tonic::{Code, Request, Status};
 use wire::content_client::ContentClient;
 
-/// Nothing here is held by a lease.
-const NO_COLLECTIONS: &str = "[distribution.gc]\ndeletion_threshold = 0\n\
-                              mutation_threshold = 0\nstartup_delay = \"1h\"\n";
+use super::NO_COLLECTIONS;
 
 /// Content in one namespace.
 #[derive(Clone)]

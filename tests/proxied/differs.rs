@@ -18,6 +18,8 @@ use tokio::runtime::Runtime;
 use tonic::{Code, Request, Status};
 use wire::diff_client::DiffClient;
 
+use super::NO_COLLECTIONS;
+
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 const DOCKERS: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
@@ -102,7 +104,7 @@ impl Stage {
              capabilities = [\"one\"]\nexports = {{ root = \"/there\" }}\n",
             containerd.address()
         );
-        let node = Node::start_with(&config)?;
+        let node = Node::start_with(&(config + NO_COLLECTIONS))?;
         let runtime = Runtime::new()?;
         let (ours, theirs) = (Client::of(&node.address()), Client::of(&containerd.address()));
         Ok(Self { containerd, node, ours, theirs, folder: tempfile::tempdir()?, runtime })
@@ -239,7 +241,7 @@ fn a_differ_that_dies_is_told_so() -> Result<()> {
         "[bundle]\ndiffers = [\"theirs\"]\n[proxy_plugins.theirs]\ntype = \"diff\"\n\
          address = {address:?}\ntimeout = \"20s\"\n"
     );
-    let node = Node::start_with(&config)?;
+    let node = Node::start_with(&(config + NO_COLLECTIONS))?;
     let (client, runtime) = (Client::of(&node.address()), Runtime::new()?);
     let listener = UnixListener::bind(&address)?;
     let differ = std::thread::spawn(move || read_request(&mut listener.accept()?.0));

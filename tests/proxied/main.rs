@@ -59,7 +59,7 @@ impl Stage {
     fn theirs_become(&self, namespace: &str, expected: &[&str]) -> Result<()> {
         let same = || self.theirs(namespace).is_ok_and(|keys| keys == expected);
         let failed = || format!("{:?}, not {expected:?}", self.theirs(namespace));
-        until("containerd has what is expected", Duration::from_secs(20), same).with_context(failed)
+        until("containerd has what is expected", Duration::from_secs(60), same).with_context(failed)
     }
 
     fn client(&self, namespace: &str) -> Result<Client> {
@@ -91,10 +91,10 @@ fn an_image_is_pulled_and_run_on_it() -> Result<()> {
     stage.node.stop()?;
     stage.node.start_berthd()?;
     let one = || stage.theirs("default").is_ok_and(|keys| keys.len() == 1);
-    until("containers' snapshots are gone there", Duration::from_secs(20), one)?;
+    until("containers' snapshots are gone there", Duration::from_secs(60), one)?;
     let key = stage.theirs("default")?.remove(0);
     assert!(key.starts_with("default/") && key.contains("/sha256:"), "{key}");
-    berth(&stage.node, &format!("rmi {image}"))?;
+    berth(&stage.node, &format!("rmi --sync {image}"))?;
     stage.theirs_become("default", &[])
 }
 
@@ -269,7 +269,7 @@ fn a_snapshotter_that_hangs_stalls_nobody_else() -> Result<()> {
         let keys = stage.theirs("default").unwrap_or_default();
         keys.len() == 2 && !keys.iter().any(|key| key.ends_with("/late"))
     };
-    until("what nobody has is gone", Duration::from_secs(20), left)
+    until("what nobody has is gone", Duration::from_secs(60), left)
         .with_context(|| format!("{:?}", stage.theirs("default")))
 }
 
@@ -299,7 +299,7 @@ fn what_a_killed_service_asked_for_goes() -> Result<()> {
         let keys = stage.theirs("default").unwrap_or_default();
         keys.len() == 1 && keys[0].ends_with("/kept")
     };
-    until("what nobody waits for is gone", Duration::from_secs(20), left)
+    until("what nobody waits for is gone", Duration::from_secs(60), left)
         .with_context(|| format!("{:?}", stage.theirs("default")))?;
     client.commit("done", "kept", &[])
 }

@@ -8,7 +8,8 @@ const VARYING: [(&str, &str); 10] = [
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 UTC)?", "TIME"),
     (r"Less than a second|About a minute|\b\d+ (second|minute)s?\b", "AGE"),
     (r"\b\d+(\.\d+)?(ns|µs|ms|s)\b", "DURATION"),
-    (r"\b\d{9}-[A-Za-z0-9_-]{4}\b", "RANDOM"),
+    // Nanoseconds without leading zeros, and 3 bytes of chance that may end with a hyphen.
+    (r"\b\d{1,9}-[A-Za-z0-9_-]{4}([^A-Za-z0-9_-]|$)", "RANDOM$1"),
     (r#""(pid|Pid)": \d+"#, "PID"),
     (r"default/\d+/", "SEQUENCE/"),
     (r"\b\d+ +(RUNNING|PAUSED|STOPPED|CREATED)", "PID $1"),
