@@ -228,10 +228,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_passed_descriptors_are_inherited() {
-        let leak = tempfile::tempfile().unwrap();
+        // Out of the way of what the program opens itself: a folder, most likely as 3.
+        let leak = rustix::io::fcntl_dupfd_cloexec(tempfile::tempfile().unwrap(), 100).unwrap();
         rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
         let mut list = shell("exec ls /proc/self/fd");
-        let passed = pass(&mut list, rustix::pipe::pipe().unwrap().0);
+        let read = rustix::pipe::pipe().unwrap().0;
+        let passed = pass(&mut list, rustix::io::fcntl_dupfd_cloexec(read, 100).unwrap());
         let output = output(list, SOON).await.unwrap();
         let listed = String::from_utf8(output.stdout).unwrap();
         let listed: Vec<_> = listed.lines().collect();

@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Echo {
@@ -114,7 +114,7 @@ async fn typed_calls_headers_and_timeouts_travel() {
     assert_eq!(got, sent);
     let with = client.with_metadata(vec![KeyValue { key: "k".into(), value: "v".into() }]);
     assert_eq!(raw(&with, "Header", b"", LONG).await.unwrap(), "v");
-    assert_eq!(raw(&client, "Timeout", b"", LONG).await.unwrap(), "Some(10s)");
+    assert_eq!(raw(&client, "Timeout", b"", LONG).await.unwrap(), "Some(30s)");
 }
 
 #[tokio::test]
@@ -158,20 +158,27 @@ async fn a_deadline_ends_the_call_on_both_sides() {
 async fn a_caller_that_goes_away_ends_its_calls() {
     let server = Served::start(Limits::default(), LONG);
     let client = server.client().await;
-    let call = raw(&client, "Never", b"", LONG);
-    assert!(tokio::time::timeout(Duration::from_millis(100), call).await.is_err());
-    assert_eq!(server.echo.running.load(Ordering::SeqCst), 1);
+    tokio::select! {
+        answer = raw(&client, "Never", b"", LONG) => panic!("{answer:?}"),
+        () = wait_running(&server.echo, 1) => {}
+    }
     drop(client);
     wait_idle(&server.echo).await;
 }
 
 async fn wait_idle(echo: &Echo) {
-    let idle = async {
-        while echo.running.load(Ordering::SeqCst) > 0 {
+    wait_running(echo, 0).await;
+}
+
+/// Waits until so many calls have been taken and not answered.
+async fn wait_running(echo: &Echo, calls: usize) {
+    let become_so = async {
+        while echo.running.load(Ordering::SeqCst) != calls {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(LONG, idle).await.expect("calls still run");
+    let waited = tokio::time::timeout(LONG, become_so).await;
+    waited.unwrap_or_else(|_| panic!("not {calls} calls run: {:?}", echo.running));
 }
 
 #[tokio::test]
@@ -181,7 +188,7 @@ async fn stopping_lets_running_calls_finish_and_closes() {
     let other = client.clone();
     let mut calls = JoinSet::new();
     calls.spawn(async move { raw(&other, "Slow", b"x", LONG).await });
-    raw(&client, "Echo", b"", LONG).await.unwrap();
+    wait_running(&server.echo, 1).await;
     server.stop.take().unwrap().send(()).unwrap();
     assert_eq!(calls.join_next().await.unwrap().unwrap().unwrap(), "x");
     server.server.join_next().await.unwrap().unwrap().unwrap();
@@ -197,7 +204,7 @@ async fn draining_is_bounded_and_pending_calls_fail_unavailable() {
     let other = client.clone();
     let mut calls = JoinSet::new();
     calls.spawn(async move { raw(&other, "Never", b"", LONG).await });
-    raw(&client, "Echo", b"", LONG).await.unwrap();
+    wait_running(&server.echo, 1).await;
     server.stop.take().unwrap().send(()).unwrap();
     server.server.join_next().await.unwrap().unwrap().unwrap();
     let error = calls.join_next().await.unwrap().unwrap().unwrap_err();
@@ -214,9 +221,7 @@ async fn more_calls_than_allowed_are_refused() {
         let client = client.clone();
         calls.spawn(async move { drop(raw(&client, "Never", b"", LONG).await) });
     }
-    while server.echo.running.load(Ordering::SeqCst) < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_running(&server.echo, 2).await;
     let error = raw(&client, "Echo", b"", LONG).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);
 }

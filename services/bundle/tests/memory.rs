@@ -35,9 +35,9 @@ fn applying_layers_again_takes_no_more_memory() {
     };
     let four = || {
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(once);
-            }
+            let threads = [(); 4].map(|()| scope.spawn(once));
+            // The scope itself does not wait for their ends, with which they give back their arenas.
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
     };
     // Threads leave their arenas to those that come after them: some rounds until all are there.

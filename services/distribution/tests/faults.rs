@@ -6,6 +6,8 @@ mod support;
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use berth_config::Service;
@@ -52,14 +54,21 @@ async fn read(clients: &mut Clients, digest: &str) -> Vec<u8> {
     bytes
 }
 
-/// Writes blobs until the service dies; answers those that were acknowledged.
-async fn write_until_killed(mut clients: Clients, round: u64) -> Vec<String> {
+/// Writes blobs until the service dies; answers those that were acknowledged, and counts them.
+async fn write_until_killed(
+    mut clients: Clients,
+    round: u64,
+    counted: Arc<AtomicUsize>,
+) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let mut bytes = format!("round {round} blob {number} ").into_bytes();
         bytes.resize(200_000, (number % 256) as u8);
         match clients.put("", &bytes, &[("containerd.io/gc.root", "1")]).await {
-            Ok(digest) => acknowledged.push(digest),
+            Ok(digest) => {
+                acknowledged.push(digest);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
             Err(_) => return acknowledged,
         }
     }
@@ -84,14 +93,27 @@ async fn a_killed_service_shows_whole_blobs_only_and_keeps_what_it_acknowledged(
             let bytes = read(&mut clients, name).await;
             assert_eq!((&digest(&bytes), bytes.len() as i64), (name, *size), "round {round}");
         }
-        let tasks = Tasks::new();
+        let (tasks, counted) = (Tasks::new(), Arc::<AtomicUsize>::default());
         let writers: Vec<_> = (0..3)
             .map(|writer| {
                 let clients = clients.clone();
-                tasks.spawn("writer", write_until_killed(clients, round * 10 + writer))
+                tasks.spawn(
+                    "writer",
+                    write_until_killed(clients, round * 10 + writer, counted.clone()),
+                )
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(20 + dice.below(230) as u64)).await;
+        // One is acknowledged in each round. The moment of the kill after that is the random choice
+        // that the test is about.
+        let first = async {
+            while counted.load(Ordering::SeqCst) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), first)
+            .await
+            .expect("nothing is acknowledged");
+        tokio::time::sleep(Duration::from_millis(dice.below(230) as u64)).await;
         process.start_kill().unwrap();
         process.wait().await.unwrap();
         for writer in writers {
@@ -110,7 +132,7 @@ async fn a_killed_service_shows_whole_blobs_only_and_keeps_what_it_acknowledged(
         }
     };
     tokio::time::timeout(Duration::from_secs(60), clean).await.expect("orphans are deleted");
-    assert!(known >= acknowledged.len() && !acknowledged.is_empty());
+    assert!(known >= acknowledged.len() && acknowledged.len() >= 10);
     process.start_kill().unwrap();
     process.wait().await.unwrap();
 }
