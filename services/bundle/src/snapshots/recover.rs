@@ -23,6 +23,11 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<(u64, Vec<JoinHan
         let known = known.get(driver.name()).unwrap_or(&none);
         trash_unknown(driver, known)?;
         empty(driver.deletion(), &driver.root().join("staging"))?;
+    }
+    remake_missing(store, drivers)?;
+    end_commits(store, drivers)?;
+    // Last: what is done before may put something there.
+    for driver in drivers {
         // Deleting takes its time with large trees, and nobody waits for it.
         let (deletion, trash) = (driver.deletion(), driver.trash());
         let thread = std::thread::Builder::new()
@@ -39,8 +44,6 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<(u64, Vec<JoinHan
             })?;
         emptying.push(thread);
     }
-    remake_missing(store, drivers)?;
-    end_commits(store, drivers)?;
     let highest = known.values().flatten().max().copied().unwrap_or(0);
     Ok((highest.max(proxied) + super::FIRST, emptying))
 }
