@@ -13,6 +13,7 @@ use berth_proto::containerd::services::tasks::v1::{CreateTaskRequest, StartReque
 use berth_proto::containerd::types::Mount;
 use berth_runtime_spec::{Options, SPEC_TYPE_URL, build};
 use prost_types::Any;
+use tonic::Code;
 
 use crate::client::{Client, Step};
 use crate::container::{LOG_LABEL, STOP_SIGNAL_LABEL};
@@ -56,22 +57,46 @@ async fn create_held(client: &Client, args: &Args, mut options: Options) -> Resu
         // The kernel takes 64 bytes.
         options.hostname = Some(options.id.chars().take(63).collect());
     }
-    let prepare = PrepareSnapshotRequest {
-        snapshotter: snapshotter.clone(),
-        key: options.id.clone(),
-        parent,
-        ..Default::default()
-    };
-    let doing = || format!("prepare a root file system for container {}", options.id);
-    let prepared = client.snapshots().prepare(client.request(prepare)).await.step(doing)?;
-    let mounts = prepared.into_inner().mounts;
-    let recorded = record(client, args, &options, &resolved, &snapshotter, &mounts).await;
+    let (key, mounts) = prepare(client, &options.id, &snapshotter, parent).await?;
+    let snapshot = Snapshot { snapshotter, key, mounts };
+    let recorded = record(client, args, &options, &resolved, &snapshot).await;
     if recorded.is_err() {
-        let remove = RemoveSnapshotRequest { snapshotter, key: options.id.clone() };
+        let Snapshot { snapshotter, key, .. } = snapshot;
+        let remove = RemoveSnapshotRequest { snapshotter, key };
         // The failure itself is what is told; without a lease the collector takes the snapshot.
         let _ = client.snapshots().remove(client.request(remove)).await;
     }
     recorded
+}
+
+/// A container's root file system.
+struct Snapshot {
+    snapshotter: String,
+    key: String,
+    mounts: Vec<Mount>,
+}
+
+/// Prepares a root file system; answers its key, which is the container's name. A command that was cut
+/// off may have left one of that name, or another is at it: then the key is another.
+async fn prepare(
+    client: &Client,
+    id: &str,
+    snapshotter: &str,
+    parent: String,
+) -> Result<(String, Vec<Mount>)> {
+    let doing = || format!("prepare a root file system for container {id}");
+    let ask = async |key: &str| {
+        let (snapshotter, key) = (snapshotter.to_owned(), key.to_owned());
+        let parent = parent.clone();
+        let request = PrepareSnapshotRequest { snapshotter, key, parent, ..Default::default() };
+        client.snapshots().prepare(client.request(request)).await
+    };
+    let (mut key, mut answer) = (id.to_owned(), ask(id).await);
+    if matches!(&answer, Err(status) if status.code() == Code::AlreadyExists) {
+        key = format!("{id}-{}", random_name());
+        answer = ask(&key).await;
+    }
+    Ok((key, answer.step(doing)?.into_inner().mounts))
 }
 
 /// The runtime that was asked for, or else the namespace's default, or else ours.
@@ -88,11 +113,10 @@ async fn record(
     args: &Args,
     options: &Options,
     image: &Resolved,
-    snapshotter: &str,
-    mounts: &[Mount],
+    snapshot: &Snapshot,
 ) -> Result<Container> {
     let doing = || format!("create container {}", options.id);
-    let spec = look(client, mounts, |root| Ok(build(&image.run, options, root)?)).await;
+    let spec = look(client, &snapshot.mounts, |root| Ok(build(&image.run, options, root)?)).await;
     let spec = spec.with_context(doing)?;
     let value = serde_json::to_vec(&spec).with_context(doing)?;
     let mut labels: std::collections::HashMap<_, _> = args.labels.iter().cloned().collect();
@@ -110,8 +134,8 @@ async fn record(
         image: image.name.clone(),
         runtime: Some(Runtime { name: runtime(client, args).await?, options: None }),
         spec: Some(Any { type_url: SPEC_TYPE_URL.to_owned(), value }),
-        snapshotter: snapshotter.to_owned(),
-        snapshot_key: options.id.clone(),
+        snapshotter: snapshot.snapshotter.clone(),
+        snapshot_key: snapshot.key.clone(),
         ..Default::default()
     };
     let request = client.request(CreateContainerRequest { container: Some(record) });
