@@ -25,6 +25,7 @@ tools: setup ## build the clients that the tests run and that Debian does not bu
 
 build: setup ## build everything, optimised
 	cargo build --workspace --release --locked
+	@! grep -l -e before-commit -e "ingest's card" -e BERTH_FAILPOINT $(addprefix $(TARGET)/release/,$(BINARIES))
 
 demo: build ## start a node, push an image to a loopback registry, pull it, run it, look at it, clean up
 	deploy/demo.sh "$(TARGET)/release" $(IMAGE)

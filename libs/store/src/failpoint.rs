@@ -1,14 +1,25 @@
 //! Points where a crash test may end the process.
 //!
 //! Every commit passes two, by its name: `NAME.before-commit`, where nothing of the group is in
-//! the file, and `NAME.after-commit`, where all of it is and no caller knows. With the feature
-//! `failpoints`, `BERTH_FAILPOINT=POINT:abort` ends the process there, `POINT:abort:N` when it is
-//! passed for the Nth time, and `BERTH_FAILPOINT_TRACE=FILE` appends the name of each point when
-//! it is first passed, so that a test can tell which points no test reached. Without the feature
-//! [`hit`] is empty.
+//! the file, and `NAME.after-commit`, where all of it is and no caller knows. What a service does to
+//! files beside its commits passes one per step, after it: `file("blob", "named")` is the point
+//! `blob.named`. Both texts are literals there: tests look for them in the sources.
+//!
+//! With the feature `failpoints`, `BERTH_FAILPOINT=POINT:abort` ends the process there,
+//! `POINT:abort:N` when it is passed for the Nth time, and `BERTH_FAILPOINT_TRACE=FILE` appends the
+//! name of each point that is passed, so that a test can tell which points no test reached.
+//! Without the feature both functions are empty and always inlined: neither a call nor a name is
+//! left in an optimized program (`make build` looks).
 
-#[cfg(not(feature = "failpoints"))]
+/// Passes a point after a step of a file operation.
+#[inline(always)]
+pub fn file(what: &str, step: &str) {
+    hit(what, step);
+}
+
 /// Passes a point.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
 pub fn hit(_name: &str, _step: &str) {}
 
 #[cfg(feature = "failpoints")]
@@ -43,9 +54,7 @@ mod enabled {
             *times += 1;
             *times
         };
-        if times == 1 {
-            trace(&point);
-        }
+        trace(&point);
         if WANTED.as_ref().is_some_and(|w| w.point == point && w.at == times) {
             std::process::abort();
         }

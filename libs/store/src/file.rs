@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
 
-use crate::Error;
 use crate::holder::holder;
 use crate::txn::Write;
+use crate::{Error, failpoint};
 
 /// What the store keeps about itself.
 const META: TableDefinition<'static, &'static str, u32> = TableDefinition::new("berth.meta");
@@ -128,10 +128,12 @@ impl Location {
         self.set_schema(&txn, self.options.schema)?;
         txn.commit().map_err(|e| self.damaged(e))?;
         drop(database);
+        failpoint::file("store", "made");
         match std::fs::hard_link(&made, &self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             other => other.map_err(|e| self.io(e))?,
         }
+        failpoint::file("store", "linked");
         fs_err::remove_file(&made).map_err(|e| self.io(e))?;
         fs_err::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| self.io(e))
     }

@@ -32,7 +32,7 @@ mod wait;
 
 pub use authority::Authority;
 pub use command::{Output, Run, program, run};
-pub use commits::commits_in;
+pub use commits::{commits_in, file_points_in};
 pub use containerd::Containerd;
 pub use disk::{Disk, scratch};
 pub use dockerd::Dockerd;

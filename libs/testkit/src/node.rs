@@ -58,12 +58,21 @@ impl Node {
         env: &[(&str, &str)],
         prepare: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("berth-").tempdir().context("make a folder")?;
-        fs_err::write(dir.path().join("berth.toml"), config)?;
-        let mut node = Self { dir, env: env.iter().map(owned).collect(), berthd: None };
+        let mut node = Self::unstarted(config)?;
+        node.set_env(env);
         prepare(node.dir.path())?;
         node.start_berthd()?;
         Ok(node)
+    }
+
+    /// A node with this configuration file that was never started.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub fn unstarted(config: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("berth-").tempdir().context("make a folder")?;
+        fs_err::write(dir.path().join("berth.toml"), config)?;
+        Ok(Self { dir, env: Vec::new(), berthd: None })
     }
 
     /// Starts berthd (again) on the node's folders.
@@ -71,6 +80,14 @@ impl Node {
     /// # Errors
     /// When it ends, or does not answer in time; with its log.
     pub fn start_berthd(&mut self) -> Result<()> {
+        self.start_berthd_until(|| false)
+    }
+
+    /// The same; waits until the node answers or `is_enough`, whatever becomes of it then.
+    ///
+    /// # Errors
+    /// When neither is in time, or it ends before; with its log.
+    pub fn start_berthd_until(&mut self, mut is_enough: impl FnMut() -> bool) -> Result<()> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
         let log = log.into_parts().0;
         let mut child = program(Self::binary("berthd")?)
@@ -89,13 +106,14 @@ impl Node {
             .stderr(log)
             .spawn()
             .context("start berthd (cargo build --workspace makes it)")?;
-        let mut ended = None;
+        let (mut ended, mut enough) = (None, false);
         let answers = || matches!(self.berth("version").output(), Ok(out) if out.code == 0);
         let answered = until("the node answers", Duration::from_secs(30), || {
             ended = child.try_wait().ok().flatten();
-            ended.is_some() || answers()
+            enough = is_enough();
+            enough || ended.is_some() || answers()
         });
-        if let Some(status) = ended {
+        if let (Some(status), false) = (ended, enough) {
             bail!("berthd ended, {status}\n{}", self.log().unwrap_or_default());
         }
         self.berthd = Some(child);
@@ -217,7 +235,7 @@ impl Node {
         let mut child = self.berthd.take().context("berthd is not running")?;
         child.kill()?;
         child.wait()?;
-        let gone = || services.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        let gone = || services.iter().all(|pid| processes::has_ended(*pid));
         until("services end with berthd", Duration::from_secs(15), gone)
     }
 

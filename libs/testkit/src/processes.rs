@@ -108,10 +108,23 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
 
 /// Whether no thread of a process runs on.
 fn is_stopped(pid: u32) -> bool {
+    all_threads_are(pid, &[" T"])
+}
+
+/// Whether a process has ended. Whoever reaps it may take time for that.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    all_threads_are(pid, &[" Z", " X"])
+}
+
+/// Whether each thread of a process is in one of these states, or there is none.
+fn all_threads_are(pid: u32, states: &[&str]) -> bool {
     let threads = fs_err::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut stats =
         threads.filter_map(|thread| fs_err::read_to_string(thread.path().join("stat")).ok());
-    stats.all(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T")))
+    stats.all(|stat| {
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        states.iter().any(|state| rest.starts_with(state))
+    })
 }
 
 pub(crate) fn all() -> impl Iterator<Item = u32> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use berth_ids::Namespace;
+use berth_store::failpoint;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -41,6 +42,7 @@ impl Bundle {
         let parent = self.path.parent().unwrap_or(Path::new("/"));
         self.did("make", std::fs::DirBuilder::new().recursive(true).mode(0o711).create(parent))?;
         self.did("make", std::fs::DirBuilder::new().mode(0o700).create(&self.path))?;
+        failpoint::file("task's folder", "made");
         for (name, mode) in [("rootfs", 0o711), ("work", 0o711)] {
             let made = std::fs::DirBuilder::new().mode(mode).create(self.path.join(name));
             self.did("make folders in", made)?;
@@ -49,7 +51,9 @@ impl Bundle {
         if let Some(group) = Mapped::group(spec) {
             self.did("give to the container's group", self.open_to(group))?;
         }
-        self.did("write the spec in", fs_err::write(self.path.join("config.json"), spec))
+        self.did("write the spec in", fs_err::write(self.path.join("config.json"), spec))?;
+        failpoint::file("task's spec", "written");
+        Ok(())
     }
 
     /// Lets a group pass through, and see nothing.
@@ -76,7 +80,9 @@ impl Bundle {
     /// Keeps which program is the shim; before it is started.
     pub(crate) fn write_program(&self, program: &Path) -> Result<()> {
         let bytes = std::os::unix::ffi::OsStrExt::as_bytes(program.as_os_str());
-        self.write(PROGRAM, bytes)
+        self.write(PROGRAM, bytes)?;
+        failpoint::file("shim's program", "kept");
+        Ok(())
     }
 
     /// Keeps whose shim it is that serves the task, as containerd does.
@@ -92,7 +98,9 @@ impl Bundle {
     /// Keeps where the shim answers.
     pub(crate) fn write_bootstrap(&self, bootstrap: &Bootstrap) -> Result<()> {
         let text = serde_json::to_vec(bootstrap).map_err(io::Error::other);
-        self.write(BOOTSTRAP, &self.did("write", text)?)
+        self.write(BOOTSTRAP, &self.did("write", text)?)?;
+        failpoint::file("shim's address", "kept");
+        Ok(())
     }
 
     /// The shim's program, if it was kept.
@@ -127,7 +135,10 @@ impl Bundle {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             renamed => self.did("rename", renamed)?,
         }
-        self.did("remove", gone(std::fs::remove_dir_all(&hidden)))
+        failpoint::file("task's folder", "hidden");
+        self.did("remove", gone(std::fs::remove_dir_all(&hidden)))?;
+        failpoint::file("task's folder", "removed");
+        Ok(())
     }
 
     fn name(&self) -> &str {
@@ -143,6 +154,7 @@ impl Bundle {
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, fresh) = (self.path.join(name), self.path.join(format!(".{name}")));
         self.did("write to", fs_err::write(&fresh, bytes))?;
+        failpoint::file("task's file", "written");
         self.did("write to", std::fs::rename(&fresh, &path))
     }
 

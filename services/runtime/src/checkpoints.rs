@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use berth_ids::{Digest, Namespace};
+use berth_store::failpoint;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
@@ -168,6 +169,7 @@ async fn made(folder: PathBuf) -> Result<PathBuf> {
         remove(&folder);
         let failed = |source| Error::Bundle { step: "make", path: folder.clone(), source };
         private(&folder).map_err(failed)?;
+        failpoint::file("checkpoint's folder", "made");
         Ok(folder)
     })
     .await
@@ -202,7 +204,8 @@ fn remove(folder: &Path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(folder = %folder.display(), %error, "remove checkpoint");
         }
-        _ => {}
+        Ok(()) => failpoint::file("checkpoint's folder", "removed"),
+        Err(_) => {}
     }
 }
 

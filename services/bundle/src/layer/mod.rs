@@ -41,6 +41,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use berth_ids::Digest;
+use berth_store::failpoint;
 
 use crate::{Error, durable};
 use extract::Extraction;
@@ -79,8 +80,10 @@ pub struct Applied {
 /// of the layer and is to be thrown away.
 pub fn apply(input: impl Read + Send, target: &Target<'_>) -> Result<Applied, Error> {
     let applied = extract(input, target)?;
+    failpoint::file("layer", "extracted");
     let began = Instant::now();
     durable::file_system(target.root)?;
+    failpoint::file("layer", "flushed");
     Ok(Applied { synced: began.elapsed(), ..applied })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use berth_ids::validate_labels;
 use berth_lifecycle::Error as Lifecycle;
 use berth_mount::{Mount, mount_all};
-use berth_store::Write;
+use berth_store::{Write, failpoint};
 
 use super::plan::{Plan, Step, Transform};
 use super::records::{ACTIVATIONS, ActiveRow, Record};
@@ -178,6 +178,7 @@ pub(super) fn make(
     roots: &[PathBuf],
 ) -> Result<Made, Error> {
     directory(target)?;
+    failpoint::file("activation", "begun");
     let mut made: Vec<(Mount, PathBuf, Moment)> = Vec::new();
     let mut active: Vec<Active> = Vec::new();
     let mut steps = plan.steps.into_iter();
@@ -190,6 +191,7 @@ pub(super) fn make(
             directory(&point)?;
             mount_all(std::slice::from_ref(&mount), &point)?;
         }
+        failpoint::file("activation", "mounted");
         let at = Moment::now();
         active.push(Active { mount: mount.clone(), point: point.clone(), at: at.time() });
         made.push((mount, point, at));

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use berth_mount::{LoopDevice, LoopOptions, Mount};
+use berth_store::failpoint;
 
 use crate::Error;
 
@@ -20,7 +21,9 @@ pub(super) fn attach(mount: &Mount, point: &Path) -> Result<(), Error> {
         name: &name(point),
     };
     let device = LoopDevice::attach(Path::new(&mount.source), options)?;
+    failpoint::file("loop device", "attached");
     std::os::unix::fs::symlink(device.path(), point).map_err(failed("link", point))?;
+    failpoint::file("loop device", "linked");
     Ok(device.keep()?)
 }
 
@@ -35,6 +38,7 @@ pub(super) fn detach(point: &Path) -> Result<(), Error> {
     if let Some(device) = find(point)? {
         device.release()?;
     }
+    failpoint::file("loop device", "released");
     fs_err::remove_file(point).map_err(failed("remove", point))
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use berth_mount::Mount;
+use berth_store::failpoint;
 use rustix::fs::{AtFlags, Gid, Mode, Uid};
 use rustix::io::Errno;
 
@@ -61,7 +62,7 @@ fn directory(wanted: &Wanted, roots: &[PathBuf]) -> Result<(), Error> {
     let Some((parent, name)) = place(path, "directory", roots)? else { return Ok(()) };
     let name = name.as_os_str();
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(wanted.mode)) {
-        Ok(()) => {}
+        Ok(()) => failpoint::file("mount's directory", "made"),
         Err(Errno::EXIST) => return as_wanted(&parent, name.as_ref(), wanted),
         Err(errno) => return Err(failed("make directory")(errno)),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use berth_lifecycle::child;
 use berth_mount::Mount;
+use berth_store::failpoint;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -117,6 +118,7 @@ fn create(parent: &OwnedFd, name: &OsStr, path: &Path, wanted: &Wanted) -> Resul
     rustix::fs::ftruncate(&file, wanted.size).map_err(failed("set the size of", path))?;
     format(&file, path, wanted)?;
     rustix::fs::fsync(&file).map_err(failed("make durable", path))?;
+    failpoint::file("mount's file system", "made");
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, open, parent, name, AtFlags::SYMLINK_FOLLOW) {
         // By somebody who was faster: it is as whole as this one.
@@ -126,7 +128,9 @@ fn create(parent: &OwnedFd, name: &OsStr, path: &Path, wanted: &Wanted) -> Resul
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(parent, ".", directory, Mode::empty())
         .and_then(rustix::fs::fsync)
-        .map_err(failed("make durable the directory of", path))
+        .map_err(failed("make durable the directory of", path))?;
+    failpoint::file("mount's file system", "named");
+    Ok(())
 }
 
 /// Runs the program that makes the file system.

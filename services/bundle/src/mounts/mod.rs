@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use berth_ids::Labels;
 use berth_lifecycle::Tasks;
 use berth_mount::Mount;
+use berth_store::failpoint;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::Error;
@@ -139,6 +140,7 @@ impl Activations {
 /// Undoes what is mounted and attached below an activation's directory and removes it.
 pub(crate) fn clear(target: &Path) -> Result<(), Error> {
     berth_mount::unmount_beneath(target)?;
+    failpoint::file("activation", "unmounted");
     let failed = |source| Error::File { step: "clear", path: target.to_owned(), source };
     let entries = match fs_err::read_dir(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -153,7 +155,9 @@ pub(crate) fn clear(target: &Path) -> Result<(), Error> {
             fs_err::remove_dir(entry.path()).map_err(failed)?;
         }
     }
-    fs_err::remove_dir(target).map_err(failed)
+    fs_err::remove_dir(target).map_err(failed)?;
+    failpoint::file("activation", "cleared");
+    Ok(())
 }
 
 fn not_found(name: &str) -> Error {

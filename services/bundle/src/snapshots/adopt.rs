@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use berth_store::failpoint;
+
 use super::commit::Naming;
 use super::driver::Driver;
 use super::{Shared, Usage};
@@ -76,9 +78,12 @@ impl Driver {
                 source: errno.into(),
             }
         })?;
+        failpoint::file("layer", "put on its parent");
         rename(&from, &to)?;
         self.seal(&to)?;
-        self.flush_adopted(&to, implied)
+        self.flush_adopted(&to, implied)?;
+        failpoint::file("layer", "placed");
+        Ok(())
     }
 
     /// Makes durable what came after the extraction, which ended with a flush of its own: the move
@@ -100,7 +105,9 @@ impl Driver {
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     let path = || from.to_owned();
     let failed = |source| Error::File { step: "move the staged layer", path: path(), source };
-    fs_err::rename(from, to).map_err(failed)
+    fs_err::rename(from, to).map_err(failed)?;
+    failpoint::file("layer", "moved");
+    Ok(())
 }
 
 /// A layer that was extracted on a parent has to be committed on it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_ids::Labels;
-use berth_store::Write;
+use berth_store::{Write, failpoint};
 use tokio::sync::OwnedMutexGuard;
 
 use super::create::{adopt_child, checked_labels};
@@ -110,6 +110,7 @@ impl Snapshots {
         blocking("seal snapshot", move || {
             let new_id = || shared.new_id();
             let (sealed, usage) = shared.driver(snapshotter)?.commit(id, new_id)?;
+            failpoint::file("snapshot", "sealed");
             Ok((sealed, usage, alone))
         })
         .await
@@ -126,6 +127,7 @@ impl Snapshots {
         let settled = blocking("settle snapshot", move || {
             let left = shared.driver(snapshotter)?.end_commit(id, sealed, is_recorded)?;
             left.into_iter().for_each(|path| shared.discard(snapshotter, path));
+            failpoint::file("snapshot", "settled");
             Ok(())
         });
         if let Err(error) = settled.await {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use berth_store::failpoint;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
@@ -44,7 +45,9 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> std::result::Result<(), Error
     let size = rustix::fs::fstat(&source).map_err(failed("look at", from))?.st_size;
     content(&source, &target, u64::try_from(size).unwrap_or(0))
         .and_then(|()| rustix::fs::fsync(&target))
-        .map_err(failed("copy to", to))
+        .map_err(failed("copy to", to))?;
+    failpoint::file("block file", "copied");
+    Ok(())
 }
 
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use berth_ids::{Labels, validate_labels};
 use berth_mount::Mount;
-use berth_store::Write;
+use berth_store::{Write, failpoint};
 
 use super::mapping;
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS, validate_key};
@@ -74,6 +74,7 @@ impl Snapshots {
             let path = driver.directory(id);
             let made = driver.create(&path, kind, &chain);
             let made = made.and_then(|()| driver.map(&path, &chain, wanted.as_ref()));
+            failpoint::file("snapshot", "made");
             made.inspect_err(|_| shared.discard(snapshotter, driver.directory(id)))
         })
         .await?;

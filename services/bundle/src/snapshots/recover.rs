@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::thread::JoinHandle;
 
-use berth_store::Store;
+use berth_store::{Store, failpoint};
 
 use super::Kind;
 use super::driver::{Absent, Driver};
@@ -23,6 +23,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<(u64, Vec<JoinHan
         let known = known.get(driver.name()).unwrap_or(&none);
         trash_unknown(driver, known)?;
         empty(driver.deletion(), &driver.root().join("staging"))?;
+        failpoint::file("staging", "emptied");
     }
     remake_missing(store, drivers)?;
     end_commits(store, drivers)?;
@@ -36,6 +37,7 @@ pub(super) fn run(store: &Store, drivers: &[Driver]) -> Result<(u64, Vec<JoinHan
                 if let Err(error) = empty(deletion, &trash) {
                     tracing::warn!(error = berth_errors::chain(&error), "the trash is not empty");
                 }
+                failpoint::file("trash", "emptied");
             })
             .map_err(|source| Error::File {
                 step: "start to empty",
@@ -151,6 +153,7 @@ pub(super) fn remake(
         store.read(|txn| super::read::chain(txn, namespace, snapshotter, &record.parent))?;
     let path = driver.directory(record.id);
     driver.create(&path, record.kind, &parents)?;
+    failpoint::file("lost snapshot", "made again");
     tracing::warn!(namespace, snapshotter, key, "made a lost directory again");
     // Labels can be changed afterwards: a bad one is its snapshot's trouble alone.
     let wanted = super::mapping::Owners::of(&record.labels);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_ids::Namespace;
-use berth_store::Write;
+use berth_store::{Write, failpoint};
 use tokio::task::JoinHandle;
 
 use super::driver::{Deletion, Driver};
@@ -131,7 +131,7 @@ impl Shared {
         let name = directory.file_name().unwrap_or_default();
         let target = trash.join(format!("{}-{}", self.new_id(), name.to_string_lossy()));
         match driver.throw_away(&directory, &target) {
-            Ok(true) => {}
+            Ok(true) => failpoint::file("snapshot", "thrown away"),
             Ok(false) => return None,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -145,6 +145,7 @@ impl Shared {
         let delete = move || {
             let _until_deleted = deleting;
             undeleted.delete(deletion, target);
+            failpoint::file("snapshot", "deleted");
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => Some(runtime.spawn_blocking(delete)),
@@ -225,6 +226,7 @@ pub(super) fn trash_unknown(driver: &Driver, known: &HashSet<u64>) -> Result<(),
             path,
             source,
         })?;
+        failpoint::file("orphan", "thrown away");
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use berth_ids::Labels;
-use berth_store::Write;
+use berth_store::{Write, failpoint};
 
 use super::adopt::{Unrecorded, check_parent};
 use super::commit::Naming;
@@ -316,6 +316,7 @@ impl Shared {
             self.store.read(|txn| super::read::chain(txn, namespace, name, &layer.parent))?
         };
         driver.create(path, Kind::Active, &parents)?;
+        failpoint::file("layer", "begun");
         let shown = driver.show(path)?;
         let whiteouts = driver.whiteouts();
         let target = Target { layer: layer.name(), root: shown.path(), whiteouts, limits };

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use berth_ids::{Algorithm, Digest};
+use berth_store::failpoint;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ impl Files {
         }
         sync_folder(&root.join("blobs"))?;
         sync_folder(root)?;
+        failpoint::file("content folders", "made");
         // Last: where it is, the others are durable.
         fs_err::create_dir_all(&ingests).map_err(Error::io("create folder", &ingests))?;
         Ok(files)
@@ -97,18 +99,24 @@ impl Files {
         if blob.exists() {
             // Another namespace's: only bytes that are durable too may take its place.
             sync()?;
+            failpoint::file("blob again", "flushed");
             rename()?;
+            failpoint::file("blob again", "named");
         } else {
             // The name first: journals then take it along when the bytes are flushed, and what is
             // left to do for the folder is little. A crash in between leaves a file that no record
             // names.
             rename()?;
+            failpoint::file("blob", "named");
             if let Err(error) = sync() {
                 fs_err::rename(&blob, data).map_err(Error::io("take back blob", &blob))?;
                 return Err(error);
             }
+            failpoint::file("blob", "flushed");
         }
-        sync_folder(&self.folder(digest.algorithm()))
+        sync_folder(&self.folder(digest.algorithm()))?;
+        failpoint::file("blob", "placed");
+        Ok(())
     }
 
     /// Deletes a blob's file; it is harmless when there is none.
@@ -121,7 +129,10 @@ impl Files {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io("delete blob", &path)(error))
             }
-            _ => Ok(()),
+            _ => {
+                failpoint::file("blob", "removed");
+                Ok(())
+            }
         }
     }
 

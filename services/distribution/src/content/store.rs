@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use berth_config::Sharing;
 use berth_filters::Filter;
 use berth_ids::{Digest, Labels, Namespace};
+use berth_store::failpoint;
 use bytes::Bytes;
 
 use super::files::read_at;
@@ -335,6 +336,9 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("delete ingest", folder)(error))
         }
-        _ => Ok(()),
+        _ => {
+            failpoint::file("ingest", "removed");
+            Ok(())
+        }
     }
 }

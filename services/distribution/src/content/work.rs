@@ -5,6 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use berth_ids::{Algorithm, Digest};
+use berth_store::failpoint;
 use bytes::Bytes;
 
 use super::files::write_at;
@@ -95,9 +96,11 @@ fn open_file(path: &std::path::Path) -> io::Result<File> {
 fn create(ingest: &Ingest) -> Result<()> {
     let folder = &ingest.folder;
     fs_err::create_dir_all(folder).map_err(Error::io("create ingest", folder))?;
+    failpoint::file("ingest", "made");
     let data = ingest.data();
     let made = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&data);
     made.map_err(Error::io("create ingest", &data))?;
+    failpoint::file("ingest", "opened");
     describe(ingest)
 }
 
@@ -112,5 +115,8 @@ fn describe(ingest: &Ingest) -> Result<()> {
     })?;
     // Whole at any time: without it the ingest is nothing.
     fs_err::write(&new, text).map_err(Error::io("describe ingest", &new))?;
-    fs_err::rename(&new, &card).map_err(Error::io("describe ingest", &card))
+    failpoint::file("ingest's card", "written");
+    fs_err::rename(&new, &card).map_err(Error::io("describe ingest", &card))?;
+    failpoint::file("ingest's card", "named");
+    Ok(())
 }

@@ -8,6 +8,7 @@ use berth_proto::containerd::runtime::bootstrap::v1::{
     BootstrapParams, BootstrapResult, Extension, LogLevel,
 };
 use berth_proto::containerd::types::RuntimeInfo;
+use berth_store::failpoint;
 use bytes::Bytes;
 use prost::Message;
 
@@ -77,6 +78,7 @@ impl Starter {
             Form::Parameters => self.parameters(ns, id, options).encode_to_vec(),
         };
         let printed = self.launcher.start(program, ns, id, bundle, &input).await?;
+        failpoint::file("shim", "started");
         answer(&printed).map_err(|why| Error::ShimProgram {
             step: STARTING,
             program: program.to_owned(),

@@ -3,6 +3,8 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use berth_store::failpoint;
+
 use crate::Error;
 
 /// The directories that a driver has below its root.
@@ -21,6 +23,7 @@ impl Layout {
                 source,
             })?;
         }
+        failpoint::file("snapshotter's folders", "made");
         Ok(Self { root })
     }
 

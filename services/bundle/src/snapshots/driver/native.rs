@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use berth_mount::Mount;
+use berth_store::failpoint;
 
 use super::{Kind, Layout, make};
 use crate::Error;
@@ -23,6 +24,7 @@ impl Native {
 
     pub(super) fn create(&self, path: &Path, kind: Kind, parents: &[u64]) -> Result<(), Error> {
         make(path, 0o755)?;
+        failpoint::file("native", "begun");
         match parents {
             [parent, ..] if kind == Kind::Active => copy_tree(&self.tree(*parent), path),
             _ => Ok(()),

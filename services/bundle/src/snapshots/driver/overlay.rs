@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use berth_ids::Labels;
 use berth_mount::{Mount, TempMount};
+use berth_store::failpoint;
 
 use super::{Kind, Layout, make};
 use crate::Error;
@@ -62,6 +63,7 @@ impl Overlay {
 
     pub(super) fn create(&self, path: &Path, kind: Kind, parents: &[u64]) -> Result<(), Error> {
         make(path, 0o700)?;
+        failpoint::file("overlay", "begun");
         let upper = path.join("fs");
         make(&upper, 0o755)?;
         if kind == Kind::Active {

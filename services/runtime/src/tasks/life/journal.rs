@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{Result, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use berth_store::failpoint;
 use serde::{Deserialize, Serialize};
 
 use super::step::Step;
@@ -50,6 +51,7 @@ impl Journal {
     pub(super) fn append(&self, line: &Line, known: impl Fn(&str) -> bool) -> Result<()> {
         let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&self.0)?;
         file.write_all(text(line)?.as_bytes())?;
+        failpoint::file("task's journal", "written");
         if file.stream_position()? > FULL {
             self.shrink(known)?;
         }

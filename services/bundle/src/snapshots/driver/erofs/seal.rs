@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_mount::{Mount, TempMount};
+use berth_store::failpoint;
 use rustix::fs::{CWD, RenameFlags};
 
 use super::{Erofs, UPPER, WORK, WRITABLE, mount, protect};
@@ -57,6 +58,7 @@ impl Erofs {
             fs_err::write(&mark, "").map_err(failed("make", &mark))?;
             self.remove_image(path)?;
             durable::directory(path)?;
+            failpoint::file("erofs", "marked");
             self.convert(path)?;
         } else {
             // What came whole has to be what the kernel takes before it has a record.
@@ -99,9 +101,12 @@ impl Erofs {
         } else {
             make(&unfinished, &upper, options)?;
         }
+        failpoint::file("erofs image", "made");
         let image = path.join(BLOB);
         fs_err::rename(&unfinished, &image).map_err(failed("name", &unfinished))?;
-        durable::directory(path)
+        durable::directory(path)?;
+        failpoint::file("erofs image", "named");
+        Ok(())
     }
 
     /// Has the kernel keep the image at `path` as it is, and tells what it takes.
@@ -125,14 +130,17 @@ impl Erofs {
         }
         self.adopt_root(path, &next)?;
         durable::directory(&next)?;
+        failpoint::file("erofs root", "made");
         rustix::fs::renameat_with(CWD, &next, CWD, &upper, RenameFlags::EXCHANGE)
             .map_err(|errno| failed("exchange", &upper)(errno.into()))?;
+        failpoint::file("erofs root", "exchanged");
         remove_file(&path.join(MARK))?;
         if self.settings.immutable {
             protect::freeze(&path.join(BLOB));
         }
         remove_file(&path.join(CONVERTING))?;
         durable::directory(path)?;
+        failpoint::file("erofs", "settled");
         let left = [next, path.join(WORK), path.join(WRITABLE)];
         Ok(left.into_iter().filter(|path| is_there(path)).collect())
     }
