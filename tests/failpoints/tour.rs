@@ -1,38 +1,38 @@
-//! What clients do on a node, act by act, and what is to be seen of each.
+//! A node that is ended at a point, started again, and looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use berth_testkit::{Node, Output, until};
+use anyhow::{Context, Result, bail, ensure};
+use berth_testkit::{Node, saving_runc, scratch, until};
+
+use crate::acts::{Act, Came, Round, Scene};
+use crate::calls::{Call, Listing};
 
 /// How long a node that is to be ended may take to get there.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Of whoever asks for what has been done already.
-const DONE: [&str; 2] = ["already exists", "not found"];
+/// Nothing is collected that is not asked for: what passes a point is the act.
+const CONFIG: &str = "[distribution.gc]\ndeletion_threshold = 0\nmutation_threshold = 0\n\
+                      startup_delay = \"1h\"\n";
 
-/// An act: a command line, and where something is listed afterwards, or not any more.
-struct Act {
-    line: String,
-    list: &'static str,
-    name: String,
-    is_there: bool,
-    /// What it is about, if it is not of that name: the latest act says how it is.
-    about: Option<String>,
+/// What a start does behind its first answers.
+const BEHIND: &str = "trash.emptied";
+
+/// Where a point is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// At the first start of a node.
+    First,
+    /// At a start that finds what crashes and the machine have left.
+    Start,
+    /// In this scene of a round.
+    Scene(usize),
 }
 
-impl Act {
-    fn about(mut self, subject: &str) -> Self {
-        self.about = Some(subject.to_owned());
-        self
-    }
-
-    fn subject(&self) -> (&str, &str) {
-        let kind = self.list.split(' ').next().unwrap_or_default();
-        (kind, self.about.as_ref().unwrap_or(&self.name))
-    }
-}
+/// A point, and where it is passed.
+pub type Stop = (At, String);
 
 pub struct Stage {
     node: Node,
@@ -41,136 +41,221 @@ pub struct Stage {
     /// A blob of the image.
     blob: String,
     round: usize,
+    /// Of a container that runs all the time.
     name: String,
+}
+
+/// A node with what its snapshotters and its checkpoints need, not started yet.
+fn unstarted() -> Result<Node> {
+    let node = Node::unstarted("")?;
+    let runc = node.path("saving-runc");
+    saving_runc(&runc)?;
+    let config = format!("{CONFIG}[runtime]\nbinary = {runc:?}\n");
+    fs_err::write(node.path("berth.toml"), config)?;
+    scratch(&node.path("root/bundle/blockfile/scratch"), 16 << 20)?;
+    Ok(node)
 }
 
 impl Stage {
     pub fn new(image: &str, other: &str) -> Result<Self> {
-        let node = Node::start()?;
+        let mut node = unstarted()?;
+        node.start_berthd()?;
+        Self::on(node, image, other)
+    }
+
+    fn on(node: Node, image: &str, other: &str) -> Result<Self> {
         node.berth(&format!("pull -q {image}")).output()?.ok()?;
         let folder = node.path("");
         let name = folder.file_name().context("a name")?.to_string_lossy().to_lowercase();
-        node.berth(&format!("run -d --name {name} {image} sleep 600")).output()?.ok()?;
+        // The file is what there is to be saved of it.
+        let run = node.berth(&format!("run -d --name {name} {image} sleep 600"));
+        run.output()?.ok()?;
+        node.berth(&format!("exec {name} touch /state")).output()?.ok()?;
         let blobs = node.ctr("content ls -q").output()?.ok()?;
         let blob = blobs.lines().next().context("a blob")?.to_owned();
         let (image, other) = (image.to_owned(), other.to_owned());
         Ok(Self { node, image, other, blob, round: 0, name })
     }
 
-    /// The acts of a round. What one makes is named after the round.
-    fn acts(&self) -> Vec<Act> {
-        let (image, other, blob, round) = (&self.image, &self.other, &self.blob, self.round);
-        let own = &format!("{}-{round}", self.name);
-        let tag = &format!("localhost/tag-{round}:1");
-        let label = &format!("round=r{round}");
-        let (work, done) = (&format!("work-{round}"), &format!("done-{round}"));
-        let act = |line: String, (list, name): (&'static str, &str), is_there| Act {
-            line,
-            list,
-            name: name.to_owned(),
-            is_there,
-            about: None,
+    fn scenes(&self) -> Vec<Scene> {
+        let Self { image, other, blob, name, .. } = self;
+        Round { image, other, blob, container: name, number: self.round }.scenes()
+    }
+
+    /// All points that starts and a round pass.
+    pub fn points(&mut self) -> Result<Vec<Stop>> {
+        let mut stops = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut add = |at: At, points: BTreeSet<String>, is_own: bool| {
+            for point in points {
+                if seen.insert(point.clone()) || is_own {
+                    stops.push((at, point));
+                }
+            }
         };
-        let there = |line: String, seen: (&'static str, &str)| act(line, seen, true);
-        let gone = |line: String, seen: (&'static str, &str)| act(line, seen, false);
-        let (images, leases) = ("images ls", "leases ls -q");
-        let (containers, snapshots, spaces) = ("containers ls", "snapshots ls", "namespaces ls");
-        vec![
-            there(format!("berth pull -q {other}"), (images, other)),
-            there(format!("berth tag {image} {tag}"), (images, tag)),
-            there(format!("ctr images label {tag} {label}"), (images, label)).about(tag),
-            gone(format!("berth rmi {tag}"), (images, tag)),
-            there(format!("ctr content label {blob} {label}"), ("content ls", label)),
-            there(format!("ctr leases create --id {own}"), (leases, own)),
-            gone(format!("ctr leases rm {own}"), (leases, own)),
-            there(format!("ctr namespaces create {own}"), (spaces, own)),
-            there(format!("ctr namespaces label {own} {label}"), (spaces, label)).about(own),
-            gone(format!("ctr namespaces rm {own}"), (spaces, own)),
-            there(format!("berth run -d --name {own} {image} sleep 600"), (containers, own)),
-            there(format!("ctr containers label {own} {label}"), (containers, own)),
-            gone(format!("berth rm -f {own}"), (containers, own)),
-            there(format!("ctr snapshots prepare {work}"), (snapshots, work)),
-            there(format!("ctr snapshots label {work} {label}"), (snapshots, work)),
-            there(format!("ctr snapshots commit {done} {work}"), (snapshots, done)).about(work),
-            gone(format!("ctr snapshots rm {done}"), (snapshots, done)).about(work),
-            gone(format!("berth rmi {other}"), (images, other)),
-            there("berth gc".to_owned(), (images, image)),
-        ]
-    }
-
-    fn run(&self, line: &str) -> Result<Output> {
-        let (program, line) = line.split_once(' ').context("a command")?;
-        let run = if program == "ctr" { self.node.ctr(line) } else { self.node.berth(line) };
-        run.output()
-    }
-
-    /// The points that a round passes.
-    pub fn points(&mut self) -> Result<BTreeSet<String>> {
-        let trace = self.node.path("trace");
-        self.restart(&[("BERTH_FAILPOINT_TRACE", &trace.display().to_string())])?;
-        for act in self.acts() {
-            self.run(&act.line)?.ok()?;
+        self.damage()?;
+        start_ending(&mut self.node, "")?;
+        self.fsck()?;
+        let trace = self.trace();
+        until("what goes on behind a start is done", SOON, || has_passed(&trace, BEHIND))?;
+        add(At::Start, traced(&self.trace())?, false);
+        for (number, scene) in self.scenes().into_iter().enumerate() {
+            fs_err::write(self.trace(), "")?;
+            for act in &scene.acts {
+                if let Came::Failed(said) = act.run(&self.node)? {
+                    bail!("{said}");
+                }
+                act.check(&self.node)?;
+            }
+            add(At::Scene(number), traced(&self.trace())?, scene.is_own);
         }
         self.round += 1;
-        self.restart(&[])?;
-        let passed = fs_err::read_to_string(&trace).unwrap_or_default();
-        Ok(passed.lines().map(str::to_owned).collect())
+        self.restart()?;
+        let mut first = unstarted()?;
+        start_ending(&mut first, "")?;
+        // All services answer it.
+        first.berth("fsck").output()?.ok()?;
+        add(At::First, traced(&first.path("trace"))?, false);
+        Ok(stops)
     }
 
     /// Ends the node at a point, and looks at it afterwards.
-    pub fn end_at(&mut self, point: &str) -> Result<()> {
-        let services = ["berth-distribution", "berth-bundle", "berth-runtime"];
-        self.restart(&[("BERTH_FAILPOINT", &format!("{point}:abort"))])?;
-        let pids = |node: &Node| services.map(|service| node.service_pid(service).ok());
-        let before = pids(&self.node);
-        let acts = self.acts();
-        let mut acknowledged = BTreeMap::new();
-        let mut rest = &acts[..];
-        while let [act, after @ ..] = rest {
-            let answered = self.run(&act.line)?.code == 0;
-            if pids(&self.node) != before {
+    pub fn end_at(&mut self, (at, point): &Stop) -> Result<()> {
+        match at {
+            At::First => self.end_first(point),
+            At::Start => self.end_start(point),
+            At::Scene(number) => self.end_act(*number, point),
+        }
+    }
+
+    /// Ends a new node.
+    fn end_first(&self, point: &str) -> Result<()> {
+        let mut node = unstarted()?;
+        start_ending(&mut node, point)?;
+        until("the point is passed", SOON, || is_passed(&node, point))?;
+        restart(&mut node)?;
+        let new = Self::on(node, &self.image, &self.other)?;
+        new.look()
+    }
+
+    /// Ends the node at a start that finds what there is to be cleared away.
+    fn end_start(&mut self, point: &str) -> Result<()> {
+        let left = self.damage()?;
+        start_ending(&mut self.node, point)?;
+        until("the point is passed", SOON, || is_passed(&self.node, point))?;
+        self.restart()?;
+        self.look()?;
+        for (kind, is_there) in [("leases ls -q", false), ("snapshots ls", true)] {
+            let listed = self.node.ctr(kind).output()?.ok()?;
+            ensure!(listed.contains(&left) == is_there, "`{kind}`, {left}\n{listed}");
+        }
+        let mounted = Listing::Mounts.list(&self.node)?;
+        ensure!(!mounted.contains(&left), "{left}\n{mounted}");
+        self.node.ctr(&format!("snapshots rm {left}")).output()?.ok().map(drop)
+    }
+
+    /// Stops the node and leaves on it what crashes and the machine do: directories of snapshots and
+    /// layers that nobody knows, a snapshot without its directory, mounts that are gone, the lease of
+    /// a transfer. Answers the name of these.
+    fn damage(&mut self) -> Result<String> {
+        let left = format!("left-{}", self.round);
+        self.round += 1;
+        let lease = format!("leases create --id {left} io.berth.transfer={left}");
+        self.node.ctr(&lease).output()?.ok()?;
+        let folder = self.node.path("").display().to_string();
+        Call::Bind { name: left.clone(), folder }.make(&self.node)?;
+        let snapshots = self.node.path("root/bundle/overlayfs/snapshots");
+        let before = names(&snapshots)?;
+        self.node.ctr(&format!("snapshots prepare {left}")).output()?.ok()?;
+        let new: Vec<_> = names(&snapshots)?.difference(&before).cloned().collect();
+        let [directory] = &*new else { bail!("{left} has one directory, not {new:?}") };
+        self.node.kill_berthd()?;
+        fs_err::remove_dir_all(directory)?;
+        berth_mount::unmount_beneath(&self.node.path("state/bundle/activations"))?;
+        for part in ["snapshots", "staging", "trash"] {
+            for snapshotter in ["overlayfs", "native", "blockfile", "erofs"] {
+                let part = self.node.path("root/bundle").join(snapshotter).join(part);
+                fs_err::create_dir_all(part.join("99999/fs"))?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Ends the node at what is done in a scene.
+    fn end_act(&mut self, number: usize, point: &str) -> Result<()> {
+        self.node.kill_berthd()?;
+        start_ending(&mut self.node, point)?;
+        let mut scenes = self.scenes();
+        // What goes on behind the last answer of a scene may pass the point in the next.
+        scenes.rotate_left(number);
+        let mut acknowledged: BTreeMap<_, &Act> = BTreeMap::new();
+        let mut rest = None;
+        for scene in &scenes {
+            for (place, act) in scene.acts.iter().enumerate() {
+                let came = act.run(&self.node)?;
+                let is_done = matches!(came, Came::Done);
+                acknowledged.retain(|_, before| !act.ends(before));
+                if is_done {
+                    acknowledged.insert(act.subject(), act);
+                }
+                if is_passed(&self.node, point) {
+                    if !is_done {
+                        // A command may have done the half of what it does.
+                        acknowledged.remove(&act.subject());
+                    }
+                    let place = place + usize::from(is_done);
+                    rest = Some(scene.acts[place..].to_vec());
+                    break;
+                }
+                if let Came::Failed(said) = came {
+                    bail!("{said}");
+                }
+            }
+            if rest.is_some() {
                 break;
             }
-            ensure!(answered, "`{}` fails", act.line);
-            acknowledged.insert(act.subject(), act);
-            rest = after;
         }
-        // It may be what goes on behind the last answer that passes it.
-        until("the point is passed", SOON, || pids(&self.node) != before)?;
-        self.restart(&[])?;
-        // A command may have done the half of what it does.
-        rest.first().map(|act| acknowledged.remove(&act.subject()));
-        for Act { list, name, is_there, .. } in acknowledged.into_values() {
-            let listed = self.node.ctr(list).output()?.ok()?;
-            ensure!(
-                listed.contains(name) == *is_there,
-                "`{list}`, {name}: {is_there}, but\n{listed}"
-            );
+        let rest = rest.context("the point is not passed")?;
+        self.restart()?;
+        for act in acknowledged.into_values() {
+            act.check(&self.node)?;
         }
-        self.node.berth("fsck").output()?.ok()?;
-        let said = self.node.berth(&format!("exec {} echo on", self.name)).output()?.ok()?;
-        ensure!(said == "on\n", "{said}");
-        self.go_on(rest)
+        self.look()?;
+        self.go_on(&rest)
     }
 
     /// What was not acknowledged can be done, or was.
     fn go_on(&mut self, rest: &[Act]) -> Result<()> {
         for (number, act) in rest.iter().enumerate() {
-            let output = self.run(&act.line)?;
-            let text = output.to_string();
-            let was_done = number == 0 && DONE.iter().any(|words| text.contains(words));
-            ensure!(output.code == 0 || was_done, "{output}");
-            let listed = self.node.ctr(act.list).output()?.ok()?;
-            ensure!(listed.contains(&act.name) == act.is_there, "`{}`\n{listed}", act.line);
+            let said = match act.run(&self.node)? {
+                Came::Done => String::new(),
+                Came::WasDone(said) if number == 0 => said,
+                Came::WasDone(said) | Came::Failed(said) => bail!("{said}"),
+            };
+            act.check(&self.node).context(said)?;
         }
         self.round += 1;
-        self.node.berth("fsck").output()?.ok().map(drop)
+        self.fsck()
     }
 
-    fn restart(&mut self, env: &[(&str, &str)]) -> Result<()> {
-        self.node.kill_berthd()?;
-        self.node.set_env(env);
-        self.node.start_berthd()
+    /// Nothing half-done is there, and what runs runs on.
+    fn look(&self) -> Result<()> {
+        self.fsck()?;
+        let said = self.node.berth(&format!("exec {} echo on", self.name)).output()?.ok()?;
+        ensure!(said == "on\n", "{said}");
+        Ok(())
+    }
+
+    fn fsck(&self) -> Result<()> {
+        self.node.berth("fsck --digests").output()?.ok().map(drop)
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        restart(&mut self.node)
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.node.path("trace")
     }
 
     pub fn log(&self) -> String {
@@ -178,4 +263,42 @@ impl Stage {
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
+}
+
+/// Starts a node that ends at a point, at the latest when it answers.
+fn start_ending(node: &mut Node, point: &str) -> Result<()> {
+    let trace = node.path("trace");
+    let _ = fs_err::remove_file(&trace);
+    let (failpoint, at) = (format!("{point}:abort"), trace.display().to_string());
+    node.set_env(&[("BERTH_FAILPOINT", &failpoint), ("BERTH_FAILPOINT_TRACE", &at)]);
+    let is_there = || has_passed(&trace, point);
+    node.start_berthd_until(is_there)
+}
+
+fn restart(node: &mut Node) -> Result<()> {
+    node.kill_berthd()?;
+    node.set_env(&[]);
+    node.start_berthd()
+}
+
+fn is_passed(node: &Node, point: &str) -> bool {
+    has_passed(&node.path("trace"), point)
+}
+
+fn has_passed(trace: &Path, point: &str) -> bool {
+    traced(trace).is_ok_and(|points| points.contains(point))
+}
+
+/// The points in a trace.
+fn traced(trace: &Path) -> Result<BTreeSet<String>> {
+    match fs_err::read_to_string(trace) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn names(folder: &Path) -> Result<BTreeSet<PathBuf>> {
+    let entries = fs_err::read_dir(folder)?;
+    entries.map(|entry| Ok(entry?.path())).collect()
 }

@@ -1,0 +1,313 @@
+//! What clients do on a node, scene by scene, and what is to be seen of each act. A scene leaves
+//! nothing of what it makes.
+
+use anyhow::{Context, Result};
+use berth_testkit::{Node, sha256};
+
+use crate::calls::{Call, Listing};
+
+/// Of whoever asks for what has been done already.
+const DONE: [&str; 4] = ["already exists", "already running", "not found", "unable to find"];
+
+/// Snapshotters of the node, of which each has file operations of its own.
+const SNAPSHOTTERS: [&str; 4] = ["overlayfs", "native", "blockfile", "erofs"];
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A line for `ctr` or `berth`.
+    Line(String),
+    Call(Call),
+}
+
+/// Where something is listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// By this line for ctr.
+    Ctr(String),
+    Call(Listing),
+}
+
+/// An act, and where something is listed afterwards, or not any more.
+#[derive(Clone, Debug)]
+pub struct Act {
+    pub what: What,
+    pub list: Place,
+    pub name: String,
+    pub is_there: bool,
+    /// What it is about, if it is not of that name: the latest act says how it is.
+    about: Option<String>,
+}
+
+/// What came of an act.
+pub enum Came {
+    Done,
+    /// It was done before, as is said.
+    WasDone(String),
+    /// What was said.
+    Failed(String),
+}
+
+/// Acts one after the other.
+pub struct Scene {
+    pub acts: Vec<Act>,
+    /// The node is ended at each of its points, those too that scenes before it pass: what is made
+    /// there is another thing.
+    pub is_own: bool,
+}
+
+impl Act {
+    fn about(mut self, subject: &str) -> Self {
+        self.about = Some(subject.to_owned());
+        self
+    }
+
+    pub fn subject(&self) -> (Place, String) {
+        (self.list.clone(), self.about.as_ref().unwrap_or(&self.name).clone())
+    }
+
+    /// Whether that of which another says how it is goes with what this one takes away.
+    pub fn ends(&self, other: &Self) -> bool {
+        let held = Place::Call(Listing::Held(self.name.clone()));
+        !self.is_there && other.list == held
+    }
+
+    /// Does it.
+    pub fn run(&self, node: &Node) -> Result<Came> {
+        let said = match &self.what {
+            What::Line(line) => {
+                let (program, line) = line.split_once(' ').context("a command")?;
+                let run = if program == "ctr" { node.ctr(line) } else { node.berth(line) };
+                let output = run.output()?;
+                (output.code != 0).then(|| output.to_string())
+            }
+            What::Call(call) => call.make(node).err().map(|status| match status.code() {
+                tonic::Code::AlreadyExists => format!("already exists: {status}"),
+                tonic::Code::NotFound => format!("not found: {status}"),
+                _ => status.to_string(),
+            }),
+        };
+        Ok(match said {
+            None => Came::Done,
+            Some(said) if DONE.iter().any(|words| said.contains(words)) => Came::WasDone(said),
+            Some(said) => Came::Failed(said),
+        })
+    }
+
+    /// Whether that is listed which is to be, as the act says.
+    ///
+    /// # Errors
+    /// When it is not so, with the list.
+    pub fn check(&self, node: &Node) -> Result<()> {
+        let listed = match &self.list {
+            Place::Ctr(line) => node.ctr(line).output()?.ok()?,
+            Place::Call(listing) => listing.list(node)?,
+        };
+        let (name, is_there) = (&self.name, self.is_there);
+        anyhow::ensure!(
+            listed.contains(name) == is_there,
+            "{:?}: {name} in {:?}: {is_there}, but\n{listed}",
+            self.what,
+            self.list
+        );
+        Ok(())
+    }
+}
+
+fn act(what: What, list: Place, name: &str, is_there: bool) -> Act {
+    Act { what, list, name: name.to_owned(), is_there, about: None }
+}
+
+fn there(line: String, list: &str, name: &str) -> Act {
+    act(What::Line(line), Place::Ctr(list.to_owned()), name, true)
+}
+
+fn gone(line: String, list: &str, name: &str) -> Act {
+    act(What::Line(line), Place::Ctr(list.to_owned()), name, false)
+}
+
+fn called(call: Call, list: Listing, name: &str) -> Act {
+    act(What::Call(call), Place::Call(list), name, true)
+}
+
+fn undone(call: Call, list: Listing, name: &str) -> Act {
+    act(What::Call(call), Place::Call(list), name, false)
+}
+
+/// What the acts of a round are about.
+pub struct Round<'a> {
+    pub image: &'a str,
+    pub other: &'a str,
+    /// A blob of the image.
+    pub blob: &'a str,
+    /// A container that runs all the time.
+    pub container: &'a str,
+    pub number: usize,
+}
+
+const IMAGES: &str = "images ls";
+const LEASES: &str = "leases ls -q";
+const SPACES: &str = "namespaces ls";
+
+impl Round<'_> {
+    /// All scenes. What one makes is named after the round.
+    pub fn scenes(&self) -> Vec<Scene> {
+        let mut scenes = vec![self.images(), self.content(), self.leases(), self.namespaces()];
+        scenes.extend([self.containers(), self.checkpoint()]);
+        scenes.extend(SNAPSHOTTERS.map(|snapshotter| self.snapshots(snapshotter)));
+        scenes.extend(["native", "blockfile", "erofs"].map(|name| self.pull_to(name)));
+        scenes.push(self.mounts());
+        let scene = |acts| Scene { acts, is_own: false };
+        let mut scenes: Vec<_> = scenes.into_iter().map(scene).collect();
+        scenes.push(Scene { acts: self.sandboxes(), is_own: true });
+        scenes
+    }
+
+    /// A name that nobody else gives, on no other node either.
+    fn own(&self) -> String {
+        format!("{}-{}", self.container, self.number)
+    }
+
+    fn label(&self) -> String {
+        format!("round=r{}", self.number)
+    }
+
+    fn images(&self) -> Vec<Act> {
+        let Round { image, other, number, .. } = self;
+        let (tag, label) = (&format!("localhost/tag-{number}:1"), &self.label());
+        vec![
+            there(format!("berth pull -q {other}"), IMAGES, other),
+            there(format!("berth tag {image} {tag}"), IMAGES, tag),
+            there(format!("ctr images label {tag} {label}"), IMAGES, label).about(tag),
+            gone(format!("berth rmi {tag}"), IMAGES, tag),
+            gone(format!("berth rmi {other}"), IMAGES, other),
+            there("berth gc".to_owned(), IMAGES, image),
+        ]
+    }
+
+    fn content(&self) -> Vec<Act> {
+        let (own, blob, label) = (&self.own(), self.blob, &self.label());
+        let bytes = format!("blob of {own}").into_bytes();
+        let digest = &sha256(&bytes);
+        let listed = |namespace: &str| format!("-n {namespace} content ls");
+        let put = |namespace: &str| {
+            let call = Call::Put { namespace: namespace.to_owned(), bytes: bytes.clone() };
+            act(What::Call(call), Place::Ctr(listed(namespace)), digest, true)
+        };
+        let held = Listing::Held(own.clone());
+        vec![
+            there(format!("ctr content label {blob} {label}"), "content ls", label),
+            put("default"),
+            put(own),
+            there(format!("ctr leases create --id {own}"), LEASES, own),
+            called(Call::Lease { lease: own.clone(), bytes: bytes.clone() }, held, digest),
+            gone(format!("ctr leases rm {own}"), LEASES, own),
+            gone(format!("ctr content rm {digest}"), &listed("default"), digest),
+            gone(format!("ctr -n {own} content rm {digest}"), &listed(own), digest),
+            gone(format!("ctr namespaces rm {own}"), SPACES, own),
+        ]
+    }
+
+    fn leases(&self) -> Vec<Act> {
+        let (lease, list) = (self.own(), Listing::Held(self.own()));
+        let things = [("content", self.blob), ("snapshots/overlayfs", self.container)];
+        let mut acts = vec![there(format!("ctr leases create --id {lease}"), LEASES, &lease)];
+        for (kind, id) in things {
+            let hold = Call::Hold { lease: lease.clone(), kind, id: id.to_owned() };
+            acts.push(called(hold, list.clone(), id));
+        }
+        for (kind, id) in things {
+            let release = Call::Release { lease: lease.clone(), kind, id: id.to_owned() };
+            acts.push(undone(release, list.clone(), id));
+        }
+        acts.push(gone(format!("ctr leases rm {lease}"), LEASES, &lease));
+        acts
+    }
+
+    fn namespaces(&self) -> Vec<Act> {
+        let (own, label) = (&self.own(), &self.label());
+        let (new, key) = (&format!("new-{}-{}", self.number, self.container), "first");
+        let snapshots = &format!("-n {new} snapshots ls");
+        vec![
+            there(format!("ctr namespaces create {own}"), SPACES, own),
+            there(format!("ctr namespaces label {own} {label}"), SPACES, label).about(own),
+            gone(format!("ctr namespaces rm {own}"), SPACES, own),
+            there(format!("ctr -n {new} snapshots prepare {key}"), snapshots, key),
+            gone(format!("ctr -n {new} snapshots rm {key}"), snapshots, key),
+            gone(format!("ctr namespaces rm {new}"), SPACES, new),
+        ]
+    }
+
+    fn containers(&self) -> Vec<Act> {
+        let (own, image, label) = (&self.own(), self.image, &self.label());
+        let containers = "containers ls";
+        vec![
+            there(format!("berth run -d --name {own} {image} sleep 600"), containers, own),
+            there(format!("ctr containers label {own} {label}"), containers, own),
+            gone(format!("berth rm -f {own}"), containers, own),
+        ]
+    }
+
+    fn checkpoint(&self) -> Vec<Act> {
+        let (lease, container) = (&self.own(), self.container.to_owned());
+        let save = Call::Checkpoint { container, lease: lease.clone() };
+        vec![
+            there(format!("ctr leases create --id {lease}"), LEASES, lease),
+            called(save, Listing::Held(lease.clone()), "sha256:").about(lease),
+            gone(format!("ctr leases rm {lease}"), LEASES, lease),
+        ]
+    }
+
+    fn snapshots(&self, snapshotter: &str) -> Vec<Act> {
+        let (number, label) = (self.number, &self.label());
+        let name = |kind: &str| format!("{kind}-{number}");
+        let (work, done, above) = (&name("work"), &name("done"), &name("above"));
+        let on = format!("snapshots --snapshotter {snapshotter}");
+        let list = &format!("{on} ls");
+        vec![
+            there(format!("ctr {on} prepare {work}"), list, work),
+            there(format!("ctr {on} label {work} {label}"), list, work),
+            there(format!("ctr {on} commit {done} {work}"), list, done).about(work),
+            there(format!("ctr {on} prepare {above} {done}"), list, above),
+            gone(format!("ctr {on} rm {above}"), list, above),
+            gone(format!("ctr {on} rm {done}"), list, done).about(work),
+        ]
+    }
+
+    /// A pull to another snapshotter, of which layers are extracted in its way.
+    fn pull_to(&self, snapshotter: &str) -> Vec<Act> {
+        let other = self.other;
+        let pull = format!("berth pull -q --snapshotter {snapshotter} {other}");
+        vec![
+            there(pull, IMAGES, other),
+            gone(format!("berth rmi {other}"), IMAGES, other),
+            there("berth gc".to_owned(), IMAGES, self.image),
+        ]
+    }
+
+    fn mounts(&self) -> Vec<Act> {
+        let name = self.own();
+        vec![
+            called(Call::Activate { name: name.clone() }, Listing::Mounts, &name),
+            undone(Call::Deactivate { name: name.clone() }, Listing::Mounts, &name),
+        ]
+    }
+
+    fn sandboxes(&self) -> Vec<Act> {
+        let id = self.own();
+        let of = |call: fn(String) -> Call| call(id.clone());
+        let (records, runs) = (Listing::Sandboxes, Listing::Running(id.clone()));
+        let made = called(of(|id| Call::MakeSandbox { id }), runs.clone(), "SANDBOX_").about(&id);
+        let ready = of(|id| Call::StartSandbox { id });
+        let ready = called(ready, runs.clone(), "SANDBOX_READY").about(&id);
+        let ended = of(|id| Call::EndSandbox { id });
+        vec![
+            called(of(|id| Call::RecordSandbox { id }), records.clone(), &id),
+            called(of(|id| Call::LabelSandbox { id }), records.clone(), &id),
+            made,
+            ready,
+            undone(ended, runs, "SANDBOX_").about(&id),
+            undone(of(|id| Call::ForgetSandbox { id }), records, &id),
+        ]
+    }
+}
