@@ -53,7 +53,7 @@ fn compose_reads_its_file_and_all_that_it_names_is_there() -> Result<()> {
         for mount in strings(&service["volumes"]) {
             let source = mount.split(':').next().unwrap_or_default();
             if source.starts_with('/') {
-                assert!(Path::new(source).is_file(), "{name} mounts {source}");
+                assert!(Path::new(source).exists(), "{name} mounts {source}");
                 mounted += 1;
             }
         }
@@ -82,6 +82,8 @@ fn those_who_watch_find_the_nodes_of_compose() -> Result<()> {
     assert!(dumped.contains("0.0.0.0:1338"), "{dumped}");
     let config = fs_err::read_to_string(config)?;
     assert!(config.contains("\"http://otel:4317\""));
+    let hosts = read("deploy/docker/certs.d/registry_5000_/hosts.toml")?;
+    assert!(hosts.contains("\nserver = \"http://registry:5000\"\n"), "{hosts}");
 
     let folder = tempfile::tempdir()?;
     fs_err::write(folder.path().join("rules.yml"), read("deploy/prometheus/rules.yml")?)?;
