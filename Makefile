@@ -6,15 +6,17 @@ PACKAGES := build-essential runc docker-registry containerd busybox-static skope
             systemd docker-compose apparmor
 # What containerd-stress is built with, of which Debian has the sources alone.
 TOOLS    := golang-go golang-github-containerd-containerd-dev
+# What images of docker-compose.yml are made of where there is no network.
+IMAGES   := etcd-server tini ca-certificates
 PREFIX   ?= /usr/local
 PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup tools build demo test test-long test-newer test-skew test-vm lint bench compare install run
+.PHONY: help setup tools build demo test test-long test-newer test-skew test-vm compose-test lint bench compare install run
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: ## install the Debian packages that building and testing need, where they are missing
 	@deploy/setup.sh $(PACKAGES)
@@ -33,7 +35,7 @@ demo: build ## start a node, push an image to a loopback registry, pull it, run 
 lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --workspace --test newer --test skew --locked -- -D warnings
+	cargo clippy --workspace --test newer --test skew --test compose --locked -- -D warnings
 
 test: tools lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
 	cargo build --workspace --locked
@@ -59,6 +61,11 @@ test-skew: setup ## stores and shims of the previous landing under the services 
 test-vm: setup ## what this machine's kernel cannot do, in emulated ones: cgroup v2, criu, systemd as PID 1, AppArmor
 	cargo build --workspace --locked
 	cargo test --workspace --test vm --locked -- --nocapture
+
+compose-test: setup ## docker-compose.yml and the images of deploy/docker, by Debian's dockerd on a node, without a network (needs root)
+	@deploy/setup.sh $(IMAGES)
+	cargo build --workspace --locked
+	cargo test --workspace --test compose --locked -- --test-threads 1
 
 bench: setup ## criterion benches of the hot paths
 	cargo bench --workspace --locked

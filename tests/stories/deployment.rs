@@ -143,10 +143,14 @@ fn images_are_made_of_programs_and_files_that_are_there() -> Result<()> {
     let binaries = makefile.lines().find_map(|line| line.strip_prefix("BINARIES :="));
     let binaries: Vec<_> = binaries.context("BINARIES")?.split_whitespace().collect();
     let dockerfile = read("deploy/docker/Dockerfile")?;
+    // tests/compose gives others.
+    for argument in ["BASE=debian:12-slim", "PROGRAMS=build"] {
+        assert!(dockerfile.contains(&format!("\nARG {argument}\n")), "{argument}");
+    }
     let stages = stages(&dockerfile);
     let copied = |name: &str| -> Result<Vec<String>> {
         let stage = stages.iter().find(|(of, _)| of == name).context(name.to_owned())?;
-        let lines = stage.1.iter().filter_map(|line| line.strip_prefix("COPY --from=build "));
+        let lines = stage.1.iter().filter_map(|line| line.strip_prefix("COPY --from=programs "));
         let words = lines.flat_map(str::split_whitespace);
         Ok(words
             .filter_map(|word| word.strip_prefix("/src/target/release/"))

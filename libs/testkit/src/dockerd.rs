@@ -16,8 +16,10 @@ const DAEMON: &str = "/usr/sbin/dockerd";
 /// Where dockerd looks for plugins, wherever its own files are.
 const PLUGINS: &str = "/run/docker/plugins";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Leaves the machine's network alone.
+const WITHOUT_NETWORK: &str = "--bridge none --iptables=false --ip-masq=false --ip-forward=false";
 
-/// A running dockerd whose containers are without a network. To be dropped before its node, whose
+/// A running dockerd. To be dropped before its node, whose
 /// folder it is in: clears away its containers, control groups and processes then.
 #[derive(Debug)]
 pub struct Dockerd {
@@ -27,17 +29,28 @@ pub struct Dockerd {
     address: PathBuf,
     /// The parent of its containers' control groups.
     group: String,
+    /// Further options.
+    options: String,
     /// The folder of plugins is there because of this dockerd.
     made_plugins: bool,
     child: Option<Child>,
 }
 
 impl Dockerd {
-    /// Starts it on a node and waits until it answers.
+    /// Starts it on a node and waits until it answers. Its containers are without a network.
     ///
     /// # Errors
     /// When docker.io is not installed or dockerd does not answer; with its log.
     pub fn start(node: &Node) -> Result<Self> {
+        Self::start_with(node, WITHOUT_NETWORK)
+    }
+
+    /// The same with these options, split at spaces. Without any it makes bridges and rules of iptables, so that
+    /// it had better be in a network namespace of its own.
+    ///
+    /// # Errors
+    /// When docker.io is not installed or dockerd does not answer; with its log.
+    pub fn start_with(node: &Node, options: &str) -> Result<Self> {
         let folder = node.path("docker");
         fs_err::create_dir_all(&folder)?;
         // Else it is in /etc/docker. There is no option for it.
@@ -51,6 +64,7 @@ impl Dockerd {
             made_plugins: !Path::new(PLUGINS).exists(),
             address: node.address(),
             folder,
+            options: options.to_owned(),
             child: None,
         };
         dockerd.start_again()?;
@@ -64,10 +78,9 @@ impl Dockerd {
     pub fn start_again(&mut self) -> Result<()> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
         let log = log.into_parts().0;
-        let options = "--debug --bridge none --iptables=false --ip-masq=false --ip-forward=false \
-                       --live-restore --exec-opt native.cgroupdriver=cgroupfs";
+        let options = "--debug --live-restore --exec-opt native.cgroupdriver=cgroupfs";
         let child = program(DAEMON)
-            .args(options.split_whitespace())
+            .args(options.split_whitespace().chain(self.options.split_whitespace()))
             .args(["--config-file".into(), self.path("daemon.json")])
             .args(["--containerd".into(), self.address.clone()])
             .args(["--data-root".into(), self.path("data")])
@@ -160,7 +173,9 @@ impl Dockerd {
         hierarchies.map(|at| at.join(&self.group)).filter(|group| group.is_dir()).collect()
     }
 
-    fn host(&self) -> String {
+    /// Where it answers, as clients of docker have it in DOCKER_HOST.
+    #[must_use]
+    pub fn host(&self) -> String {
         format!("unix://{}", self.path("sock").display())
     }
 
