@@ -124,6 +124,36 @@ async fn who_begins_a_trace_decides_whether_it_is_kept() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn traces_are_turned_on_and_off_while_the_node_runs() -> Result<()> {
+    const KEY: &str = "telemetry.otlp_endpoint";
+    let (one, two) = (Collector::start().await?, Collector::start().await?);
+    let on =
+        |collector: &Collector| format!("[telemetry]\notlp_endpoint = {:?}\n", collector.endpoint);
+    let mut stage = Stage::new().await?;
+    let client = stage.client().await?;
+    run(&part_of(&client, PULLED, "01"), &stage, "traces-before").await?;
+    // berthd and its four services.
+    stage.node.reload(&on(&one), KEY, 5)?;
+    run(&part_of(&client, RAN, "01"), &stage, "traces-one").await?;
+    stage.node.reload(&on(&two), KEY, 5)?;
+    run(&part_of(&client, RAN, "01"), &stage, "traces-two").await?;
+    stage.node.reload("", KEY, 5)?;
+    run(&part_of(&client, PULLED, "01"), &stage, "traces-after").await?;
+    // What was left then is sent beside.
+    assert_eq!(stage.node.stop()?, Some(0));
+    let create = [PARENT, &format!("gateway {CREATE}"), &format!("runtime {CREATE}")];
+    for (collector, id) in [(&one, "traces-one"), (&two, "traces-two")] {
+        let (all, spans) = (collector.spans(), collector.spans().of(RAN));
+        let [created] = spans.at(&create)[..] else { panic!("{}", spans.ways()) };
+        assert_eq!(text(&created.attributes, "id"), Some(id));
+        assert_eq!(all.of(PULLED).count(), 0, "{}", all.ways());
+    }
+    let log = stage.node.log()?;
+    assert!(!log.contains("the last spans were not sent"), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn variables_reach_the_services() -> Result<()> {
     let collector = Collector::start().await?;
     let started = |more: &[(&str, &str)]| {

@@ -156,10 +156,13 @@ fn a_configuration_is_read_again_and_a_bad_one_changes_nothing() -> Result<()> {
         until(text, Duration::from_secs(60), || node.log().is_ok_and(|log| log.contains(text)))
     };
     assert!(!node.log()?.contains("DEBUG"));
-    fs_err::write(node.path("berth.toml"), "[log]\nlevel = \"debug\"\n[gateway]\nwait = \"7s\"\n")?;
+    fs_err::write(
+        node.path("berth.toml"),
+        "[log]\nlevel = \"debug\"\n[gateway]\nmode = \"0600\"\n",
+    )?;
     let told = reload()?.ok()?;
     assert!(told.contains(&format!("berthd (pid {pid})")), "{told}");
-    logged("changed, and counts after a restart keys=\"gateway.wait\"")?;
+    logged("changed, and counts after a restart keys=\"gateway.mode\"")?;
     // berthd and its four services, each for itself.
     let applied = "read the configuration again applied=\"log.level\"";
     let all = |times: usize| {
@@ -174,7 +177,10 @@ fn a_configuration_is_read_again_and_a_bad_one_changes_nothing() -> Result<()> {
     logged(called)?;
 
     // What waits for a restart keeps nothing else from being put back.
-    fs_err::write(node.path("berth.toml"), "[log]\nlevel = \"info\"\n[gateway]\nwait = \"7s\"\n")?;
+    fs_err::write(
+        node.path("berth.toml"),
+        "[log]\nlevel = \"info\"\n[gateway]\nmode = \"0600\"\n",
+    )?;
     reload()?.ok()?;
     all(2)?;
     let clients = node.log()?.matches("berth_gateway::front: client pid=").count();
@@ -216,16 +222,6 @@ fn tasks_are_written_down_when_somebody_asks() -> Result<()> {
     Ok(())
 }
 
-/// Has the node take this configuration, which names its keys in order, and tell that they count.
-fn reload(node: &Node, config: &str, keys: &str) -> Result<()> {
-    fs_err::write(node.path("berth.toml"), config)?;
-    let config = ["--config".into(), node.path("berth.toml"), "--root".into(), node.path("root")];
-    node.berth("reload").args(config).output()?.ok()?;
-    let applied = format!("read the configuration again applied=\"{keys}\"");
-    let told = || node.log().is_ok_and(|log| log.contains(&applied));
-    until(&applied, Duration::from_secs(60), told)
-}
-
 #[test]
 fn registries_and_collections_follow_the_configuration() -> Result<()> {
     // After the first collection the next one has its turn in a day.
@@ -244,7 +240,7 @@ fn registries_and_collections_follow_the_configuration() -> Result<()> {
     );
     let keys =
         ["distribution.registry.config_path", "distribution.registry.max_concurrent_downloads"];
-    reload(&node, &format!("{gc}{registries}"), &keys.join(", "))?;
+    node.reload(&format!("{gc}{registries}"), &keys.join(", "), 1)?;
     node.berth(&format!("pull -q {name}")).output()?.ok()?;
 
     let blobs = || -> Result<usize> {
@@ -255,7 +251,7 @@ fn registries_and_collections_follow_the_configuration() -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     assert!(blobs()? > 0, "it is not yet its turn");
     let gc = "[distribution.gc]\npause_threshold = 0.5\n";
-    reload(&node, &format!("{gc}{registries}"), "distribution.gc.pause_threshold")?;
+    node.reload(&format!("{gc}{registries}"), "distribution.gc.pause_threshold", 1)?;
     until("it is collected", Duration::from_secs(60), || blobs().is_ok_and(|left| left == 0))?;
     let shown = node.ctr("plugins ls -d id==scheduler").output()?.ok()?;
     assert!(shown.contains("0.5"), "{shown}");

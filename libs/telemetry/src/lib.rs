@@ -4,6 +4,7 @@
 //! logged. A process calls [`init`] once, and [`Guard::close`] when it has drained.
 
 mod journal;
+mod keeping;
 mod reload;
 mod sampler;
 mod spans;
@@ -13,8 +14,6 @@ use std::io::IsTerminal;
 
 use berth_config::{Log, LogFormat, Telemetry};
 use berth_errors::{Code, Coded};
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -22,6 +21,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
 pub use reload::Reload;
+
+use crate::keeping::{Spans, Wanted};
 
 /// Telemetry that could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -65,23 +66,34 @@ impl Coded for Error {
 #[derive(Debug)]
 #[must_use = "call close when the process has drained"]
 pub struct Guard {
-    provider: Option<SdkTracerProvider>,
-    levels: Levels,
+    live: Live,
 }
 
-/// What is let through to the log, which can be changed while the process runs.
+/// What can be changed while the process runs. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Levels(tracing_subscriber::reload::Handle<Targets, Registry>);
+pub struct Live {
+    levels: tracing_subscriber::reload::Handle<Targets, Registry>,
+    spans: Spans,
+}
 
-impl Levels {
-    /// Lets through what `level` says from now on.
+impl Live {
+    /// Lets through to the log what `level` says from now on.
     ///
     /// # Errors
     /// [`Error::Level`] for one that is none.
-    pub fn set(&self, level: &str) -> Result<(), Error> {
+    pub fn set_level(&self, level: &str) -> Result<(), Error> {
         // It fails only when the subscriber is gone, and then nothing is logged.
-        let _ = self.0.reload(targets(level)?);
+        let _ = self.levels.reload(targets(level)?);
         Ok(())
+    }
+
+    /// Keeps and sends the spans that `telemetry` says from now on. What an earlier collector has not got
+    /// yet is sent to it meanwhile. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// [`Error::Exporter`] and [`Error::Ratio`]; what was in force stays.
+    pub fn set_spans(&self, telemetry: &Telemetry) -> Result<(), Error> {
+        self.spans.set(telemetry)
     }
 }
 
@@ -90,30 +102,20 @@ fn targets(level: &str) -> Result<Targets, Error> {
 }
 
 /// Sets up logging, and tracing if it is configured, for the whole process. Must be called inside
-/// the runtime when spans are exported.
+/// the runtime.
 ///
 /// # Errors
 /// [`Error`] names the key of the configuration.
 pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<Guard, Error> {
     let (targets, levels) = tracing_subscriber::reload::Layer::new(targets(&log.level)?);
-    let provider = spans::provider(service, telemetry)?;
-    let spans = provider.as_ref().map(|provider| {
-        let tracer: SdkTracer = provider.tracer(service);
-        // The exporter's own calls would be traced and exported without end.
-        let own = Targets::new()
-            .with_default(tracing::Level::DEBUG)
-            .with_target("h2", tracing::Level::ERROR)
-            .with_target("hyper", tracing::Level::ERROR)
-            .with_target("tonic", tracing::Level::ERROR)
-            .with_target("tower", tracing::Level::ERROR);
-        berth_trace::install(Box::new(spans::Tracer(tracer.clone())));
-        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own)
-    });
+    let spans = Spans::new(service);
+    spans.set(telemetry)?;
+    let kept = tracing_opentelemetry::layer().with_tracer(spans.tracer());
     tracing_subscriber::registry()
         .with(lines(service, log.format).with_filter(targets))
-        .with(spans)
+        .with(kept.with_filter(Wanted::new()))
         .try_init()?;
-    Ok(Guard { provider, levels: Levels(levels) })
+    Ok(Guard { live: Live { levels, spans } })
 }
 
 fn lines<S>(service: &'static str, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
@@ -136,10 +138,10 @@ where
 }
 
 impl Guard {
-    /// What is let through to the log.
+    /// What can be changed.
     #[must_use]
-    pub fn levels(&self) -> Levels {
-        self.levels.clone()
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 
     /// Sends the last spans. A collector that does not take them is no failure of the process.
@@ -149,18 +151,11 @@ impl Guard {
         }
     }
 
-    /// Sends the last spans. Bounded by the export's own deadline.
+    /// Sends the last spans, for at most five seconds.
     ///
     /// # Errors
     /// What the exporter said, as text for the log: nobody can do more about it.
-    pub async fn finish(mut self) -> Result<(), String> {
-        let Some(provider) = self.provider.take() else { return Ok(()) };
-        // The exporter's calls run on this runtime: waiting must not block its thread.
-        let flushed = tokio::task::spawn_blocking(move || provider.shutdown()).await;
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
+    pub async fn finish(self) -> Result<(), String> {
+        self.live.spans.finish().await
     }
 }

@@ -1,15 +1,20 @@
 //! Reading the configuration again while a process runs, when it gets SIGHUP.
 //!
-//! Owns: what is said of a change, and applying the levels of the log. What else can change while
-//! running its owner applies. A configuration that cannot be is told and changes nothing; nothing of
-//! this ends the process.
+//! Owns: what is said of a change, and applying the levels of the log and where spans go. What else can
+//! change while running its owner applies. A configuration that cannot be is told and changes nothing;
+//! a value that cannot be put into force is told, leaves the earlier one there, and is tried again with the
+//! next reading. Nothing of this ends the process.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::error::Error;
 
 use berth_config::{Args, Config, Loaded};
 use berth_errors::chain;
 use berth_lifecycle::{Tasks, describe_on_signal};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Levels;
+use crate::Live;
 
 /// What a process does with changes.
 pub struct Reload {
@@ -18,29 +23,65 @@ pub struct Reload {
     started: Loaded,
     /// What was read last.
     in_force: Loaded,
-    levels: Levels,
+    /// Keys whose value of then could not be put into force.
+    refused: BTreeSet<String>,
     reads: &'static [&'static str],
-    applies: &'static [&'static str],
-    apply: Box<dyn FnMut(&Config) + Send>,
+    parts: Vec<Part>,
+    each_time: Box<dyn FnMut() + Send>,
 }
+
+/// What puts some keys into force.
+struct Part {
+    keys: &'static [&'static str],
+    apply: Apply,
+}
+
+/// Answers why it is not possible.
+type Apply = Box<dyn FnMut(&Config) -> Result<(), String> + Send>;
 
 impl Reload {
     /// Of a process that was started with `args`, has `loaded` in force, and reads these tables of it;
     /// others are somebody else's.
     #[must_use]
-    pub fn new(args: Args, loaded: Loaded, levels: Levels, reads: &'static [&'static str]) -> Self {
+    pub fn new(args: Args, loaded: Loaded, live: Live, reads: &'static [&'static str]) -> Self {
         let (started, in_force) = (loaded.clone(), loaded);
-        Self { args, started, in_force, levels, reads, applies: &[], apply: Box::new(|_| ()) }
+        let (refused, each_time) = (BTreeSet::new(), Box::new(|| ()));
+        let new = Self { args, started, in_force, refused, reads, parts: Vec::new(), each_time };
+        let spans = live.clone();
+        new.trying(&["log.level"], move |config| live.set_level(&config.log.level))
+            .trying(&["telemetry"], move |config| spans.set_spans(&config.telemetry))
     }
 
-    /// `apply` puts a configuration into force, as far as these tables and keys are concerned.
+    /// `apply` puts a configuration into force, as far as these tables and keys are concerned. It is
+    /// called when one of them has changed.
     #[must_use]
     pub fn applying(
-        mut self,
-        applies: &'static [&'static str],
-        apply: impl FnMut(&Config) + Send + 'static,
+        self,
+        keys: &'static [&'static str],
+        mut apply: impl FnMut(&Config) + Send + 'static,
     ) -> Self {
-        (self.applies, self.apply) = (applies, Box::new(apply));
+        self.trying(keys, move |config| {
+            apply(config);
+            Ok::<(), Infallible>(())
+        })
+    }
+
+    /// The same of what may not be possible; then `apply` leaves in force what was.
+    #[must_use]
+    pub fn trying<E: Error + 'static>(
+        mut self,
+        keys: &'static [&'static str],
+        mut apply: impl FnMut(&Config) -> Result<(), E> + Send + 'static,
+    ) -> Self {
+        let apply = move |config: &Config| apply(config).map_err(|error| chain(&error));
+        self.parts.push(Part { keys, apply: Box::new(apply) });
+        self
+    }
+
+    /// Called each time that a configuration was read which can be, whatever has changed.
+    #[must_use]
+    pub fn each_time(mut self, tell: impl FnMut() + Send + 'static) -> Self {
+        self.each_time = Box::new(tell);
         self
     }
 
@@ -80,53 +121,50 @@ impl Reload {
         for remark in &newer.remarks {
             tracing::debug!("{remark}");
         }
-        let mut changes = self.changes(&newer);
-        if changes.levels
-            && let Err(error) = self.levels.set(&newer.config.log.level)
-        {
-            tracing::error!(error = chain(&error), "the levels in force stay");
-            changes.levels = false;
+        let applied = self.apply(&newer);
+        (self.each_time)();
+        let waiting = self.waiting(&newer);
+        if !waiting.is_empty() {
+            tracing::warn!(keys = waiting.join(", "), "changed, and counts after a restart");
         }
-        (self.apply)(&newer.config);
-        if !changes.waiting.is_empty() {
-            tracing::warn!(
-                keys = changes.waiting.join(", "),
-                "changed, and counts after a restart"
-            );
-        }
-        let levels = changes.levels.then(|| LEVEL.to_owned());
-        let applied: Vec<_> = levels.into_iter().chain(changes.applied).collect();
         tracing::info!(applied = applied.join(", "), "read the configuration again");
         self.in_force = newer;
     }
 
-    /// What is to be put into force: what is another than was before. And what waits: what is another than
-    /// at the start.
-    fn changes(&self, newer: &Loaded) -> Changes {
-        let below = |key: &String, tables: &[&str]| {
-            tables.iter().any(|table| {
-                key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
-        };
-        let (changed, waiting) = (self.in_force.differs(newer), self.started.differs(newer));
-        let now = |key: &String| below(key, self.applies) || below(key, &[LEVEL]);
-        Changes {
-            levels: changed.iter().any(|key| below(key, &[LEVEL])),
-            applied: changed.into_iter().filter(|key| below(key, self.applies)).collect(),
-            waiting: waiting
-                .into_iter()
-                .filter(|key| below(key, self.reads) && !now(key))
-                .collect(),
+    /// Puts into force what is another than was before; answers the keys of which that was possible.
+    fn apply(&mut self, newer: &Loaded) -> Vec<String> {
+        let mut changed: BTreeSet<String> = self.in_force.differs(newer).into_iter().collect();
+        changed.append(&mut self.refused);
+        let mut applied = BTreeSet::new();
+        for Part { keys, apply } in &mut self.parts {
+            let of: Vec<_> = changed.iter().filter(|key| below(key, keys)).cloned().collect();
+            if of.is_empty() {
+                continue;
+            }
+            match apply(&newer.config) {
+                Ok(()) => applied.extend(of),
+                Err(error) => {
+                    tracing::error!(error, keys = of.join(", "), "what is in force of these stays");
+                    self.refused.extend(of);
+                }
+            }
         }
+        applied.into_iter().filter(|key| !self.refused.contains(key)).collect()
+    }
+
+    /// What is another than at the start and counts after the next one. How lines look is read by every
+    /// process.
+    fn waiting(&self, newer: &Loaded) -> Vec<String> {
+        let read = |key: &String| below(key, self.reads) || below(key, &["log"]);
+        let now = |key: &String| self.parts.iter().any(|part| below(key, part.keys));
+        let changed = self.started.differs(newer).into_iter();
+        changed.filter(|key| read(key) && !now(key)).collect()
     }
 }
 
-/// The key of the levels of the log.
-const LEVEL: &str = "log.level";
-
-/// Keys that have changed.
-struct Changes {
-    levels: bool,
-    applied: Vec<String>,
-    waiting: Vec<String>,
+/// Whether a key is one of these, or in one of these tables.
+fn below(key: &str, tables: &[&str]) -> bool {
+    tables.iter().any(|table| {
+        key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }

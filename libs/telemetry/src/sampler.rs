@@ -1,6 +1,8 @@
 //! Which traces are kept: what whoever began one decided stays decided, unless `OTEL_TRACES_SAMPLER`
 //! says otherwise.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
@@ -36,6 +38,39 @@ pub(crate) fn of(ratio: Option<f64>, variable: impl Fn(&str) -> Option<String>) 
             by_parent(Sampler::AlwaysOn)
         }
     })
+}
+
+/// What decides at this time. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Sampling(Arc<RwLock<Calls>>);
+
+impl Sampling {
+    /// Has `calls` decide from now on.
+    pub(crate) fn set(&self, calls: Calls) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = calls;
+    }
+}
+
+impl Default for Sampling {
+    /// Nothing is kept.
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(Calls(Sampler::AlwaysOff))))
+    }
+}
+
+impl ShouldSample for Sampling {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        now.should_sample(parent, trace, name, kind, attributes, links)
+    }
 }
 
 /// Samples traces that are more than a process's own tasks.

@@ -4,6 +4,7 @@
 //! is down or slow costs the room of one queue (2048 spans, `OTEL_BSP_MAX_QUEUE_SIZE`): what does not
 //! fit is dropped.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +17,11 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SpanData, SpanProcessor as _};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::Error;
-use crate::sampler;
 
 /// How long one batch of spans may take on its way to the collector.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(5);
@@ -32,7 +32,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// Where spans are sent to. Nobody: nothing is traced.
-fn endpoint(telemetry: &Telemetry, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+pub(crate) fn endpoint(
+    telemetry: &Telemetry,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
     if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return None;
     }
@@ -41,21 +44,28 @@ fn endpoint(telemetry: &Telemetry, variable: impl Fn(&str) -> Option<String>) ->
         .or_else(|| telemetry.otlp_endpoint.clone())
 }
 
-/// Whoever keeps the spans of this process, if anybody wants them.
-pub(crate) fn provider(
-    service: &'static str,
-    telemetry: &Telemetry,
-) -> Result<Option<SdkTracerProvider>, Error> {
-    if let Some(ratio) = telemetry.sampling_ratio.filter(|ratio| !(0.0..=1.0).contains(ratio)) {
-        return Err(Error::Ratio(ratio));
-    }
-    let Some(endpoint) = endpoint(telemetry, variable) else { return Ok(None) };
+/// What takes spans on their way to the collector at `endpoint`, and whether that takes none. Must be
+/// called inside the runtime.
+pub(crate) fn processor(
+    endpoint: &str,
+    resource: &Resource,
+) -> Result<(BatchSpanProcessor, Arc<AtomicBool>), Error> {
+    let failed = |source| Error::Exporter { endpoint: endpoint.to_owned(), source };
     let exporter = SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(&endpoint)
+        .with_endpoint(endpoint)
         .with_timeout(EXPORT_DEADLINE)
         .build()
-        .map_err(|source| Error::Exporter { endpoint, source })?;
+        .map_err(failed)?;
+    let failing = Arc::new(AtomicBool::new(false));
+    let told = Told { exporter, failing: failing.clone() };
+    let mut processor = BatchSpanProcessor::builder(told).build();
+    processor.set_resource(resource);
+    Ok((processor, failing))
+}
+
+/// Whose spans they are.
+pub(crate) fn resource(service: &'static str) -> Resource {
     // What the variables say of the service is in it already.
     let mut resource = Resource::builder()
         .with_attribute(KeyValue::new("service.namespace", "berth"))
@@ -67,19 +77,14 @@ pub(crate) fn provider(
     if !named && variable("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name(service);
     }
-    let provider = SdkTracerProvider::builder()
-        .with_sampler(sampler::of(telemetry.sampling_ratio, variable))
-        .with_batch_exporter(Told { exporter, failing: AtomicBool::new(false) })
-        .with_resource(resource.build())
-        .build();
-    Ok(Some(provider))
+    resource.build()
 }
 
 /// Says once that spans do not arrive, and once that they do again.
 #[derive(Debug)]
 struct Told {
     exporter: SpanExporter,
-    failing: AtomicBool,
+    failing: Arc<AtomicBool>,
 }
 
 impl opentelemetry_sdk::trace::SpanExporter for Told {

@@ -2,35 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use berth_config::{Log, Telemetry};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+mod common;
+
+use berth_config::Log;
+use common::Collector;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status};
-
-/// A collector that hands on what it gets.
-struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.send(request.into_inner()).map_err(|_| Status::cancelled("the test is over"))?;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
 
 /// The text of an attribute.
 fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
@@ -43,28 +20,15 @@ fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn the_last_spans_of_a_process_arrive_under_its_name() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let otlp_endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
-    let (hand_on, mut received) = mpsc::unbounded_channel();
-    let mut serving = JoinSet::new();
-    serving.spawn(
-        Server::builder()
-            .add_service(TraceServiceServer::new(Collector(hand_on)))
-            .serve_with_incoming(TcpListenerStream::new(listener)),
-    );
-
-    let guard = berth_telemetry::init(
-        "test",
-        &Log::default(),
-        &Telemetry { otlp_endpoint, ..Telemetry::default() },
-    )
-    .unwrap();
+    let mut collector = Collector::start().await;
+    let telemetry = collector.telemetry();
+    let guard = berth_telemetry::init("test", &Log::default(), &telemetry).unwrap();
     tracing::info_span!("work", id = "box").in_scope(|| tracing::info!("done"));
     guard.finish().await.unwrap();
 
     // Finishing has waited for the collector's answer.
-    let export = received.try_recv().unwrap();
-    assert!(received.try_recv().is_err(), "one batch was enough");
+    let export = collector.came.try_recv().unwrap();
+    assert!(collector.came.try_recv().is_err(), "one batch was enough");
     let [of_resource] = &*export.resource_spans else { panic!("{export:?}") };
     let attributes = &of_resource.resource.as_ref().unwrap().attributes;
     assert_eq!(text(attributes, "service.name"), Some("test"));

@@ -14,6 +14,9 @@ use crate::{Run, command::binaries, ended, program, until};
 /// How long a shim may take to end after its last task.
 const SHIMS_END: Duration = Duration::from_secs(30);
 
+/// How long all processes may take to read their configuration again.
+const RELOADS: Duration = Duration::from_secs(60);
+
 /// A running bundle. Clears away its containers, mounts and processes when dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -171,6 +174,22 @@ impl Node {
     /// When the log can't be read.
     pub fn log(&self) -> Result<String> {
         Ok(fs_err::read_to_string(self.path("log"))?)
+    }
+
+    /// Has the node take this configuration, and waits until so many more of its processes have told
+    /// that these keys of it, in order and with commas between, are in force.
+    ///
+    /// # Errors
+    /// When it is refused, or they do not tell.
+    pub fn reload(&self, config: &str, keys: &str, processes: usize) -> Result<()> {
+        let applied = format!("read the configuration again applied=\"{keys}\"");
+        let told = || self.log().map_or(0, |log| log.matches(&applied).count());
+        let before = told();
+        fs_err::write(self.path("berth.toml"), config)?;
+        let args = ["--config".into(), self.path("berth.toml"), "--root".into(), self.path("root")];
+        self.berth("reload").args(args).output()?.ok()?;
+        let what = format!("{processes} processes have told: {applied}");
+        until(&what, RELOADS, || told() >= before + processes)
     }
 
     /// berthd's process.

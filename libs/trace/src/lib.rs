@@ -2,11 +2,12 @@
 //! to know.
 //!
 //! Owns: the two headers, and the one [`Tracer`] of a process. Must not know: how spans are kept or
-//! sent, nor any protocol. Without a tracer nothing is made or read: [`enabled`] is one load.
+//! sent, nor any protocol. As long as none are kept nothing is made or read: [`enabled`] is one load.
 
 mod context;
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use tracing::Span;
@@ -16,6 +17,7 @@ pub use context::{Context, TRACEPARENT, TRACESTATE};
 pub use tracing as __tracing;
 
 static TRACER: OnceLock<Box<dyn Tracer>> = OnceLock::new();
+static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// Whoever keeps spans.
 pub trait Tracer: Send + Sync {
@@ -27,20 +29,29 @@ pub trait Tracer: Send + Sync {
     fn record(&self, parent: &Context, name: String, began: SystemTime, ended: SystemTime);
 }
 
-/// Has spans kept from now on. The first tracer of a process stays; false for another.
+/// Says who keeps spans, once [`keep`] says so. The first tracer of a process stays; false for another.
 pub fn install(tracer: Box<dyn Tracer>) -> bool {
     TRACER.set(tracer).is_ok()
+}
+
+/// Whether spans are kept from now on.
+pub fn keep(kept: bool) {
+    KEPT.store(kept, Ordering::Relaxed);
 }
 
 /// Whether spans are kept.
 #[must_use]
 pub fn enabled() -> bool {
-    TRACER.get().is_some()
+    KEPT.load(Ordering::Relaxed)
+}
+
+fn tracer() -> Option<&'static dyn Tracer> {
+    TRACER.get().filter(|_| enabled()).map(|tracer| &**tracer)
 }
 
 /// Makes a new span part of the trace that `parent` and `state` name, if they name one.
 pub fn adopt(span: &Span, parent: Option<&str>, state: Option<&str>) {
-    if let Some(tracer) = TRACER.get()
+    if let Some(tracer) = tracer()
         && let Some(context) = parent.and_then(|parent| Context::parse(parent, state))
     {
         tracer.adopt(span, &context);
@@ -50,18 +61,18 @@ pub fn adopt(span: &Span, parent: Option<&str>, state: Option<&str>) {
 /// What a span is called, if it is kept.
 #[must_use]
 pub fn context(span: &Span) -> Option<Context> {
-    TRACER.get()?.context(span)
+    tracer()?.context(span)
 }
 
 /// What the span is called in which this is asked.
 #[must_use]
 pub fn current() -> Option<Context> {
-    TRACER.get()?.context(&Span::current())
+    tracer()?.context(&Span::current())
 }
 
 /// Keeps a span of something that is over.
 pub fn record(parent: &Context, name: String, began: SystemTime, ended: SystemTime) {
-    if let Some(tracer) = TRACER.get() {
+    if let Some(tracer) = tracer() {
         tracer.record(parent, name, began, ended);
     }
 }

@@ -10,8 +10,7 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-bundle";
 /// What of the configuration is read here.
-const READS: &[&str] =
-    &["root", "state", "telemetry", "bundle", "stream_processors", "proxy_plugins"];
+const READS: &[&str] = &["root", "state", "bundle", "stream_processors", "proxy_plugins"];
 /// How long calls that are under way have to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -32,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
     let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
     let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
-    Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
+    Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &tasks);
     notify_ready()?;
     let reason = told.await?;
     tracing::info!(reason, "stopping");

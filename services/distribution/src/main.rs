@@ -12,7 +12,7 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-distribution";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "telemetry", "distribution"];
+const READS: &[&str] = &["root", "state", "distribution"];
 /// Calls under way when the process is asked to stop may take this long to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
     let Served { store, live } = berth_distribution::serve(config, &tasks).await?;
-    Reload::new(args, loaded, telemetry.levels(), READS)
+    Reload::new(args, loaded, telemetry.live(), READS)
         .applying(APPLIES, move |config| live.apply(config))
         .attend(SERVICE, &tasks);
     notify_ready()?;

@@ -12,7 +12,7 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-gateway";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "address", "telemetry", "gateway", "metrics"];
+const READS: &[&str] = &["root", "state", "address", "gateway", "metrics"];
 /// Calls under way when the gateway is told to end get this long.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -51,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
         reason
     } else {
         berth_gateway::serve(&config, &tasks).context("start the gateway")?;
-        Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &tasks);
+        Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &tasks);
         notify_ready()?;
         told.await?
     };

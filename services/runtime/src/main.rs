@@ -15,7 +15,7 @@ struct Cli {
 
 const SERVICE: &str = "berth-runtime";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "address", "telemetry", "runtime"];
+const READS: &[&str] = &["root", "state", "address", "runtime"];
 /// How long calls that are under way may take once the process is told to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let _root = berth_lifecycle::root::without_supervisor(&config.root, &config.state).await?;
     let jobs = berth_lifecycle::Tasks::new();
     let store = berth_runtime::serve(&config, &jobs).await?;
-    Reload::new(args, loaded, telemetry.levels(), READS).attend(SERVICE, &jobs);
+    Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &jobs);
     berth_lifecycle::notify_ready()?;
     let signal = told.await?;
     tracing::info!(signal, "stopping, containers run on");

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use berth_config::{Args, Config, Loaded, Service};
 use berth_lifecycle::{Tasks, notify_ready, root, shutdown_signal};
-use berth_telemetry::{Levels, Reload};
+use berth_telemetry::{Live, Reload};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -38,7 +38,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`Error`] when the root is taken, a service cannot start, or this process cannot be told.
-pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Error> {
+pub async fn run(args: &Args, loaded: Loaded, live: Live) -> Result<(), Error> {
     let told = shutdown_signal()?;
     let config = &loaded.config.clone();
     root::make_folders(&config.root, &config.state)?;
@@ -58,8 +58,8 @@ pub async fn run(args: &Args, loaded: Loaded, levels: Levels) -> Result<(), Erro
         pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1),
     );
     let hangups = launcher.clone();
-    Reload::new(args.clone(), loaded, levels, &["root", "state", "oom_score", "cgroup", "opt"])
-        .applying(&[], move |_| {
+    Reload::new(args.clone(), loaded, live, &["root", "state", "oom_score", "cgroup", "opt"])
+        .each_time(move || {
             // Nobody is there to be told while all are started again.
             let _ = hangups.told.send(Signal::HUP);
         })

@@ -31,8 +31,8 @@ fn daemon(args: &berth_config::Args) -> anyhow::Result<()> {
         for remark in &loaded.remarks {
             tracing::warn!("{remark}");
         }
-        let levels = guard.levels();
-        let outcome = berth_supervisor::run(args, loaded, levels).await;
+        let live = guard.live();
+        let outcome = berth_supervisor::run(args, loaded, live).await;
         guard.close().await;
         Ok(outcome?)
     })
