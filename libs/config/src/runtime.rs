@@ -52,6 +52,10 @@ impl Default for Runtime {
 
 impl Runtime {
     pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.restart_interval.is_zero() {
+            let (key, value) = ("runtime.restart_interval", "0s".to_owned());
+            return Err(Error::Range { key, value, rule: "more than 0" });
+        }
         match self.shim_env.iter().find(|pair| !is_variable(pair)) {
             Some(pair) => {
                 let key = "runtime.shim_env".to_owned();

@@ -2,7 +2,8 @@
 //!
 //! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
 //! service to the supervisor (lifeline, ready), what it and systemd tell each other, the node's two
-//! folders ([`root`]), the blocking pool's front door ([`blocking`]), and that a process at rest lets
+//! folders ([`root`]), the blocking pool's front door ([`blocking`]), how many do something at once
+//! ([`Turns`]), and that a process at rest lets
 //! memory go.
 //! Must not know: what any task or program does, nor any wire type.
 //!
@@ -28,6 +29,7 @@ pub mod root;
 mod shutdown;
 mod systemd;
 mod tasks;
+mod turns;
 
 pub use blocking::blocking;
 pub use diagnose::describe_on_signal;
@@ -37,3 +39,4 @@ pub use ready::notify_ready;
 pub use shutdown::shutdown_signal;
 pub use systemd::{Reloading, SYSTEMDS, activated, reloading};
 pub use tasks::Tasks;
+pub use turns::{Turn, Turns};

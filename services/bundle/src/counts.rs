@@ -5,12 +5,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use berth_lifecycle::Turns;
 use berth_metrics::{Groups, Names, Samples, Work};
 use berth_store::Store;
 
 use crate::Error;
 use crate::snapshots::{Kind, every_snapshot};
-use crate::turns::Turns;
 
 /// Snapshotters that are told apart. Their names are configured.
 const SNAPSHOTTERS: usize = 32;

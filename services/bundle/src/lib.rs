@@ -17,6 +17,7 @@ mod error;
 pub mod gc;
 mod input;
 pub mod layer;
+pub mod live;
 pub mod mounts;
 pub mod namespaces;
 pub mod peers;
@@ -24,8 +25,7 @@ pub mod processors;
 mod serve;
 pub mod snapshots;
 pub mod sweep;
-pub mod turns;
 pub mod walking;
 
 pub use error::Error;
-pub use serve::serve;
+pub use serve::{Served, serve};

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use berth_bundle::Served;
+use berth_bundle::live::APPLIES;
 use berth_lifecycle::root::without_supervisor;
 use berth_lifecycle::{Tasks, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
@@ -30,8 +32,11 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
-    let store = berth_bundle::serve(&config, &tasks).await.context("start bundle")?;
-    Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &tasks);
+    let served = berth_bundle::serve(&config, &tasks).await;
+    let Served { store, live } = served.context("start bundle")?;
+    Reload::new(args, loaded, telemetry.live(), READS)
+        .applying(APPLIES, move |config| live.apply(config))
+        .attend(SERVICE, &tasks);
     notify_ready()?;
     let reason = told.await?;
     tracing::info!(reason, "stopping");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use berth_config::{Config, ProxyKind, ProxyPlugin, Service};
 use berth_events::Ring;
-use berth_lifecycle::Tasks;
+use berth_lifecycle::{Tasks, Turns};
 use berth_store::{Options, Store};
 
 use crate::Error;
 use crate::api::{Context, listener, routes};
 use crate::differs::{self, Differs};
-use crate::layer::Limits;
+use crate::live::Live;
 use crate::mounts::{self, Activations};
 use crate::peers::{Differ, Distribution, Snapshotter};
 use crate::processors::Processors;
@@ -19,21 +19,26 @@ use crate::snapshots::{
     BlockfileSettings, BtrfsSettings, ErofsSettings, OverlaySettings, Proxy, Settings, Snapshots,
     folders,
 };
-use crate::turns::Turns;
 use crate::walking::{self, Walking};
 
 /// The version of the store's tables.
 const SCHEMA: u32 = 1;
 
-/// Fewer layers at once would let a pull's downloads wait for extraction.
-const LEAST_UNPACKS: usize = 4;
+/// What serves.
+#[derive(Debug)]
+pub struct Served {
+    /// To be closed after the tasks have ended.
+    pub store: Store,
+    /// What can be changed meanwhile.
+    pub live: Live,
+}
 
 /// Opens everything and serves until the token of `tasks` is cancelled. Returns as soon as the
-/// socket answers. The store is to be closed after the tasks have ended.
+/// socket answers.
 ///
 /// # Errors
 /// What could not be opened or bound.
-pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
+pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Served, Error> {
     let root = config.service_root(Service::Bundle);
     let mounts = config.service_state(Service::Bundle).join("mounts");
     make_private(&root)?;
@@ -41,7 +46,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
     // Temporary mounts of a run that was killed. Mounts of others are nowhere near.
     clear_all(&mounts)?;
 
-    let turns = turns(config.bundle.max_concurrent_unpacks);
+    let live = Live::new(config);
+    let turns = live.turns();
     let settings = settings(config, &mounts, &turns);
     let cache_bytes = usize::try_from(config.bundle.store_cache.bytes()).unwrap_or(usize::MAX);
     let options = Options { cache_bytes, schema: SCHEMA };
@@ -73,15 +79,10 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         stop.run_until_cancelled(reporter.report(changed.news())).await
     });
     let processors = Processors::new(&config.stream_processors);
-    let limits = Limits {
-        bytes: config.bundle.max_layer_size.bytes(),
-        entries: config.bundle.max_layer_entries,
-        ..Limits::default()
-    };
     let walking = Walking {
         distribution: distribution.clone(),
         processors: processors.clone(),
-        limits: limits.clone(),
+        live: live.clone(),
         turns,
         temporary: mounts,
         roots: activations.roots(),
@@ -92,21 +93,13 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Store, Error> {
         distribution,
         ring,
         processors,
-        limits,
+        live: live.clone(),
         differs: differs(config, walking),
         tasks: tasks.clone(),
     };
     let path = config.socket(Service::Bundle);
     berth_grpc::server::serve(&path, 0o600, routes(&context), tasks)?;
-    Ok(store)
-}
-
-fn turns(configured: usize) -> Turns {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Turns::new(match configured {
-        0 => cores.max(LEAST_UNPACKS),
-        configured => configured,
-    })
+    Ok(Served { store, live })
 }
 
 fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {

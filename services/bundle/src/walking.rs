@@ -5,16 +5,17 @@
 
 use std::path::PathBuf;
 
+use berth_lifecycle::Turns;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::diff::{self, Making, temporary_name};
 use crate::differs::{Apply, CHECKPOINT, Compare, Descriptor, Differ, Work};
 use crate::erofs::{LAYER, Packing};
-use crate::layer::{Limits, TAR};
+use crate::layer::TAR;
+use crate::live::Live;
 use crate::peers::{Distribution, Finished};
 use crate::processors::Processors;
-use crate::turns::Turns;
 
 /// Its name.
 pub const NAME: &str = "walking";
@@ -27,8 +28,9 @@ pub struct Walking {
     /// What layers go through that are none yet.
     pub processors: Processors,
     /// What a layer may ask for.
-    pub limits: Limits,
-    /// How many layers are applied or made at once.
+    pub live: Live,
+    /// How many layers are applied or made at once. Nobody has a turn while a process of others is
+    /// asked: one that hangs would hold up all the others.
     pub turns: Turns,
     /// Where temporary mounts are made.
     pub temporary: PathBuf,
@@ -62,7 +64,7 @@ impl Walking {
             mounts: asked.mounts.clone(),
             temporary: self.temporary.clone(),
             roots: self.roots.clone(),
-            limits: self.limits.clone(),
+            limits: self.live.limits(),
         };
         let (applied, media_type) = match packing {
             Some(packing) => (diff::apply_image(apply, packing, input).await, LAYER),

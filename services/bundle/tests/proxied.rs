@@ -11,9 +11,9 @@ use berth_bundle::Error;
 use berth_bundle::snapshots::{
     Backend, Info, Kind, NATIVE, Proxy, Settings, Snapshots, Usage, Work,
 };
-use berth_bundle::turns::Turns;
 use berth_errors::{Code, Coded};
 use berth_ids::{Labels, Namespace};
+use berth_lifecycle::Turns;
 use berth_mount::Mount;
 use berth_store::{Options, Store};
 use support::Pins;

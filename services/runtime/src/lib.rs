@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod gate;
 mod leftovers;
+pub mod live;
 pub mod peers;
 pub mod process;
 pub mod records;
@@ -33,4 +34,4 @@ pub mod warnings;
 mod work;
 
 pub use error::{Error, Result};
-pub use serve::serve;
+pub use serve::{Served, serve};

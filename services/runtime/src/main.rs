@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use berth_runtime::Served;
+use berth_runtime::live::APPLIES;
 use berth_telemetry::Reload;
 use clap::Parser;
 
@@ -28,8 +30,10 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
     let _root = berth_lifecycle::root::without_supervisor(&config.root, &config.state).await?;
     let jobs = berth_lifecycle::Tasks::new();
-    let store = berth_runtime::serve(&config, &jobs).await?;
-    Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &jobs);
+    let Served { store, live } = berth_runtime::serve(&config, &jobs).await?;
+    Reload::new(args, loaded, telemetry.live(), READS)
+        .applying(APPLIES, move |config| live.apply(config))
+        .attend(SERVICE, &jobs);
     berth_lifecycle::notify_ready()?;
     let signal = told.await?;
     tracing::info!(signal, "stopping, containers run on");

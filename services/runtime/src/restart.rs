@@ -12,7 +12,8 @@ use berth_errors::chain;
 use berth_ids::{Labels, Namespace};
 use berth_lifecycle::Tasks as Jobs;
 use futures::StreamExt;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::containers::{Containers, Update};
 use crate::error::Result;
@@ -39,8 +40,8 @@ pub struct Monitor {
     pub tasks: Tasks,
     /// Whom it asks for root file systems.
     pub neighbours: Arc<dyn Neighbours>,
-    /// How often it looks.
-    pub interval: Duration,
+    /// How often it looks, which may change.
+    pub interval: watch::Receiver<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +66,12 @@ impl Monitor {
         if let Err(error) = self.containers.find_watched() {
             tracing::error!(error = chain(&error), "look for containers to restart");
         }
-        let mut interval = tokio::time::interval(self.interval);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut interval = self.interval.clone();
         loop {
-            interval.tick().await;
+            let began = Instant::now();
             let watched = futures::stream::iter(self.containers.watched());
             watched.for_each_concurrent(AT_ONCE, |(ns, id)| self.look(ns, id)).await;
+            until_next(began, &mut interval).await;
         }
     }
 
@@ -124,6 +125,17 @@ impl Monitor {
     }
 }
 
+/// Waits until it is time to look again after a look that began then, as the interval says meanwhile.
+async fn until_next(began: Instant, interval: &mut watch::Receiver<Duration>) {
+    loop {
+        let at = began + *interval.borrow_and_update();
+        tokio::select! {
+            () = sleep_until(at) => return,
+            Ok(()) = interval.changed() => {}
+        }
+    }
+}
+
 /// One more restart on the count.
 fn counted(container: &Container) -> Update {
     let count = policy::count(&container.labels).unwrap_or(0) + 1;
@@ -160,6 +172,27 @@ mod tests {
 
     fn state(status: Status, exit_status: u32) -> State {
         State { pid: 1, status, io: Io::default(), exit_status, exited: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interval_that_changes_counts_from_the_last_look() {
+        let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+        let (change, mut interval) = watch::channel(hour);
+        let began = Instant::now();
+        let mut next = std::pin::pin!(until_next(began, &mut interval));
+        assert!(timeout(minute / 2, next.as_mut()).await.is_err());
+        change.send_replace(minute);
+        next.await;
+        assert_eq!(began.elapsed(), minute);
+        // What is over already is waited for no longer.
+        tokio::time::advance(minute).await;
+        until_next(began, &mut change.subscribe()).await;
+        assert_eq!(began.elapsed(), 2 * minute);
+        // The interval stays where nobody can change it any more.
+        let mut interval = change.subscribe();
+        drop(change);
+        until_next(Instant::now(), &mut interval).await;
+        assert_eq!(began.elapsed(), 3 * minute);
     }
 
     #[test]

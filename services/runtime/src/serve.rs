@@ -16,6 +16,7 @@ use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
 use crate::events::Events;
 use crate::gate::{Gate, Neighbours};
+use crate::live::Live;
 use crate::peers::{RemoteSandboxer, Services, Starter};
 use crate::restart::Monitor;
 use crate::sandboxes::{self, Controller, Proxied, Sandboxers, Sandboxes, Terms};
@@ -30,12 +31,21 @@ const MAX_SOCKET_FOLDER: usize = 42;
 /// How long a shim's event that has arrived may take.
 const EVENT_DRAIN: Duration = Duration::from_secs(2);
 
+/// What serves.
+#[derive(Debug)]
+pub struct Served {
+    /// To be closed after the jobs have ended.
+    pub store: Store,
+    /// What can be changed meanwhile.
+    pub live: Live,
+}
+
 /// Opens the store, takes over the tasks that are there and serves. Returns when all sockets
-/// answer; what runs on is in `jobs`. The store is to be closed after those have ended.
+/// answer; what runs on is in `jobs`.
 ///
 /// # Errors
 /// What could not be opened, bound or read.
-pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
+pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
     let settings = &config.runtime;
     let cache_bytes = usize::try_from(settings.store_cache.bytes()).unwrap_or(usize::MAX);
     let store =
@@ -57,6 +67,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
     let containers = Containers::new(store.clone(), gate.clone(), events.clone(), jobs.clone());
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
     let launcher = Launcher::new(shim_settings(config));
+    let live = Live::new(launcher.clone(), config);
     let starter = Starter::new(launcher.clone());
     let binary = settings.binary.to_string_lossy().into_owned();
     let controller = Controller::new(sandboxes::Parts {
@@ -96,7 +107,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         tracing::info!(tasks = recovered, sandboxes = pods, "took over those of an earlier run");
     }
     serve_shims(settings, forwarder, jobs)?;
-    let interval = settings.restart_interval.0;
+    let interval = live.restart_interval();
     let (watched, started) = (containers.clone(), tasks.clone());
     Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
     let stop = jobs.token();
@@ -114,7 +125,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Store> {
         stop,
     };
     berth_grpc::server::serve(&config.socket(Service::Runtime), 0o600, routes(&domain), jobs)?;
-    Ok(store)
+    Ok(Served { store, live })
 }
 
 /// The sandbox controllers that are processes of others. Each is connected to when it is needed.
@@ -161,7 +172,7 @@ fn serve_shims(
     Ok(())
 }
 
-fn shim_settings(config: &Config) -> Settings {
+pub(crate) fn shim_settings(config: &Config) -> Settings {
     let own = std::env::current_exe().unwrap_or_default();
     let beside = own.parent().map(Path::to_owned);
     let publish: Option<PathBuf> = beside.as_ref().map(|folder| folder.join("berth"));

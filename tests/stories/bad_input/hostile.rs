@@ -101,5 +101,12 @@ fn bombs_are_refused_at_their_bounds() -> Result<()> {
     let node = Node::start_with(bounds)?;
     super::refused(&node, &format!("pull -q {many}"), 1, &["layer sha256:", "150"])?;
     super::refused(&node, &format!("pull -q {large}"), 1, &["layer sha256:", "zeros", "4194304"])?;
+    // Other bounds count for pulls from then on.
+    let bounds = "[bundle]\nmax_layer_size = \"4MiB\"\nmax_layer_entries = 250\n";
+    node.reload(bounds, "bundle.max_layer_entries", 1)?;
+    node.berth(&format!("pull -q {many}")).output()?.ok()?;
+    super::refused(&node, &format!("pull -q {large}"), 1, &["layer sha256:", "zeros", "4194304"])?;
+    node.reload("", "bundle.max_layer_entries, bundle.max_layer_size", 1)?;
+    node.berth(&format!("pull -q {large}")).output()?.ok()?;
     Ok(())
 }

@@ -35,7 +35,7 @@ impl Layers for Context {
             layer: r.digest,
             parent: r.parent,
         };
-        let (input, limits) = (File::from(input), self.limits.clone());
+        let (input, limits) = (File::from(input), self.live.limits());
         let mut waited = Waited::default();
         let mut patient = |input| {
             let input = Patient::new(input);

@@ -24,7 +24,7 @@ use tonic::{Request, Status};
 
 use crate::Error;
 use crate::differs::Differs;
-use crate::layer::Limits;
+use crate::live::Live;
 use crate::mounts::Activations;
 use crate::peers::Distribution;
 use crate::processors::Processors;
@@ -44,7 +44,7 @@ pub struct Context {
     /// What layers go through that are none yet.
     pub processors: Processors,
     /// What a layer may ask for.
-    pub limits: Limits,
+    pub live: Live,
     /// Who applies and makes layers for clients.
     pub differs: Differs,
     /// The process's tasks: streams without an end of their own end with them.

@@ -48,13 +48,13 @@ use std::sync::{Arc, Mutex};
 
 use berth_epochs::{News, Whole};
 use berth_ids::{Labels, Namespace};
+use berth_lifecycle::Turns;
 use berth_store::{Store, Write};
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
 use crate::gc::{self, Change as Entered, Epochs, NodeKey, Owners};
 use crate::namespaces::Fences;
-use crate::turns::Turns;
 use driver::Driver;
 use proxied::Proxied;
 
@@ -113,7 +113,8 @@ pub struct Settings {
     pub btrfs: BtrfsSettings,
     /// Of blockfile.
     pub blockfile: BlockfileSettings,
-    /// For layers that are extracted.
+    /// For layers that are extracted, while this machine works at them alone: a process of others
+    /// that hangs would hold up all the others.
     pub turns: Turns,
     /// Of erofs.
     pub erofs: ErofsSettings,

@@ -1,6 +1,7 @@
 //! Starting a shim as containerd does, and calling its program to clean up after one that died.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use berth_ids::Namespace;
@@ -41,17 +42,24 @@ pub struct Settings {
     pub debug: bool,
 }
 
-/// Runs the programs of shims.
+/// Runs the programs of shims. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Launcher {
-    settings: Settings,
+    settings: Arc<RwLock<Arc<Settings>>>,
 }
 
 impl Launcher {
     /// A launcher.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings: Arc::new(RwLock::new(Arc::new(settings))) }
+    }
+
+    /// What shims are told that are started from now on, but for where they find this node: that stays.
+    pub fn set(&self, settings: Settings) {
+        let mut now = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let Settings { folder, env, start_deadline, debug, .. } = settings;
+        *now = Arc::new(Settings { folder, env, start_deadline, debug, ..Settings::clone(&now) });
     }
 
     /// Finds the program of a runtime.
@@ -60,7 +68,7 @@ impl Launcher {
     /// [`Error::NoRuntime`].
     pub fn resolve(&self, runtime: &str) -> Result<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        resolve(runtime, self.settings.folder.as_deref(), &path)
+        resolve(runtime, self.settings().folder.as_deref(), &path)
     }
 
     /// Starts a shim for `id` in its folder. `input` is what its standard input gets; answers what
@@ -78,7 +86,7 @@ impl Launcher {
     ) -> Result<Bytes> {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("start");
-        let deadline = self.settings.start_deadline;
+        let deadline = self.settings().start_deadline;
         crate::counts::SHIMS.of(run(command, input, deadline, STARTING)).await
     }
 
@@ -110,12 +118,13 @@ impl Launcher {
 
     /// What all shims are told.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn command(&self, program: &Path, ns: &Namespace, id: &str, bundle: &Path) -> Command {
-        let Settings { address, ttrpc_address, publish_binary, debug, .. } = &self.settings;
+        let settings = self.settings();
+        let Settings { address, ttrpc_address, publish_binary, debug, .. } = &*settings;
         let mut command = child::command(program);
         command.current_dir(bundle).process_group(0);
         command.arg("-namespace").arg(ns.as_str()).arg("-address").arg(address);
@@ -126,7 +135,7 @@ impl Launcher {
         command.env("GOMAXPROCS", "2").env("MAX_SHIM_VERSION", "2");
         command.env("TTRPC_ADDRESS", ttrpc_address).env("GRPC_ADDRESS", address);
         command.env("NAMESPACE", ns.as_str());
-        command.envs(self.settings.env.iter().filter_map(|pair| pair.split_once('=')));
+        command.envs(settings.env.iter().filter_map(|pair| pair.split_once('=')));
         // Those are between this process and who started it, also when the configuration sets them.
         for own in [LIFELINE_FD, READY_FD, NODE_STARTS].into_iter().chain(berth_lifecycle::SYSTEMDS)
         {
