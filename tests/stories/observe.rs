@@ -14,10 +14,15 @@ use prometheus::Prometheus;
 /// A node that tells what it counts, and where.
 fn observed() -> Result<(Node, String)> {
     let node = Node::start_with("[metrics]\naddress = \"127.0.0.1:0\"\n")?;
+    let address = told_at(&node)?;
+    Ok((node, address))
+}
+
+/// Where a node tells it, of several places the last.
+fn told_at(node: &Node) -> Result<String> {
     let log = node.log()?;
-    let (_, address) = log.split_once("address=Some(127").context("where it tells")?;
-    let address = address.split(')').next().unwrap_or_default();
-    Ok((node, format!("127{address}")))
+    let (_, address) = log.rsplit_once("address=Some(127").context("where it tells")?;
+    Ok(format!("127{}", address.split(')').next().unwrap_or_default()))
 }
 
 fn get(url: &str) -> Result<String> {
@@ -74,6 +79,40 @@ fn what_is_told_is_as_prometheus_wants_it_and_prometheus_collects_it() -> Result
         (told.0.as_deref(), told.1.as_deref()) == (Some("3"), Some("1"))
     })
     .with_context(|| format!("{told:?}"))
+}
+
+#[test]
+fn the_place_follows_the_configuration_and_one_that_is_taken_is_not_left_for() -> Result<()> {
+    let (node, first) = observed()?;
+    let healthy = |address: &str| get(&format!("http://{address}/healthz"));
+    let left = |address: &str| {
+        let refused = || std::net::TcpStream::connect(address).is_err();
+        until("nobody listens there", Duration::from_secs(60), refused)
+    };
+    let metrics = |address: &str| format!("[metrics]\naddress = {address:?}\n");
+    node.reload(&metrics("127.0.0.2:0"), "metrics.address", 1)?;
+    let second = told_at(&node)?;
+    assert_ne!(first, second);
+    assert_eq!(healthy(&second)?, "ok\n");
+    left(&first)?;
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let third = taken.local_addr()?.to_string();
+    node.reload(&metrics(&third), "", 5)?;
+    let log = node.log()?;
+    let stays = "what is in force of these stays error=\"listen on metrics.address";
+    assert!(log.contains(stays) && log.contains("keys=\"metrics.address\""), "{log}");
+    assert_eq!(healthy(&second)?, "ok\n");
+    // The same configuration is enough once the address is free.
+    drop(taken);
+    node.reload(&metrics(&third), "metrics.address", 1)?;
+    assert_eq!(healthy(&third)?, "ok\n");
+    left(&second)?;
+
+    node.reload("", "metrics.address", 1)?;
+    left(&third)?;
+    node.berth("version").output()?.ok()?;
+    Ok(())
 }
 
 #[test]

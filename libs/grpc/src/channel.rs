@@ -29,6 +29,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -79,8 +80,19 @@ pub struct Settings {
 struct Peer {
     service: String,
     advice: String,
-    wait: Duration,
+    /// In microseconds.
+    wait: AtomicU64,
     connection: Connection,
+}
+
+impl Peer {
+    fn wait(&self) -> Duration {
+        Duration::from_micros(self.wait.load(Ordering::Relaxed))
+    }
+}
+
+fn micros(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A channel to the service on a unix socket. Nothing is connected until the first call, and a
@@ -114,7 +126,13 @@ impl Channel {
     pub fn new(path: &Path, settings: Settings) -> Self {
         let Settings { service, advice, wait, silence, tuning, greeted, tasks } = settings;
         let connection = Connection::new(path.to_owned(), tuning, silence, greeted, tasks);
+        let wait = AtomicU64::new(micros(wait));
         Self(Arc::new(Peer { service, advice, wait, connection }))
+    }
+
+    /// How long calls that are made from now on wait for a service that is away; of all clones.
+    pub fn set_wait(&self, wait: Duration) {
+        self.0.wait.store(micros(wait), Ordering::Relaxed);
     }
 
     /// Passes on a call that somebody else made: bodies, trailers and the caller's deadline as

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_grpc::Socket;
-use berth_lifecycle::Tasks;
+use berth_lifecycle::{Tasks, Turns};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// Without descriptors none is accepted: they come back as connections end.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -45,12 +45,14 @@ pub trait Door: Send + Sync + 'static {
     fn open(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-/// Serves the connections of `door`, each in a task of the name, until the tasks are told to end.
-/// Further ones than there is `room` for wait to be accepted.
+/// Serves the connections of `door`, each in a task of the name, until it is told to `stop`; then nobody
+/// listens there any more, and the connections go on. Further ones than there is `room` for wait to be
+/// accepted.
 pub async fn keep<D, S, F>(
     door: D,
-    room: Arc<Semaphore>,
+    room: Turns,
     name: &'static str,
+    stop: CancellationToken,
     tasks: Tasks,
     serve: S,
 ) where
@@ -62,8 +64,7 @@ pub async fn keep<D, S, F>(
     let accepting = async {
         let mut told = false;
         loop {
-            // Never closed, hence never an error.
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let turn = room.take().await;
             let raw = match door.accept().await {
                 Ok(raw) => raw,
                 Err(error) => {
@@ -78,17 +79,19 @@ pub async fn keep<D, S, F>(
             told = false;
             let (door, serve, peer) = (door.clone(), serve.clone(), door.peer(&raw));
             tasks.spawn(name, async move {
-                let _permit = permit;
-                match door.open(raw).await {
+                let _turn = turn;
+                let opened = door.open(raw).await;
+                // A connection keeps no address taken.
+                drop(door);
+                match opened {
                     Ok(stream) => serve(stream, peer).await,
                     Err(error) => tracing::warn!(%error, name, ?peer, "was not let in"),
                 }
             });
         }
     };
-    let token = tasks.token();
     tokio::select! {
-        () = token.cancelled() => {}
+        () = stop.cancelled() => {}
         () = accepting => {}
     }
 }

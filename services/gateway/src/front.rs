@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use berth_errors::chain;
 use berth_grpc::{Calls, Counted};
-use berth_lifecycle::Tasks;
+use berth_lifecycle::{Tasks, Turns};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::api::Own;
@@ -29,7 +29,7 @@ pub struct Front {
     upstreams: Upstreams,
     own: Own,
     calls: Calls,
-    connections: Arc<Semaphore>,
+    connections: Turns,
 }
 
 impl Front {
@@ -37,15 +37,20 @@ impl Front {
     /// `max_connections` wait to be accepted.
     #[must_use]
     pub fn new(upstreams: Upstreams, own: Own, max_connections: usize) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        let connections = Turns::new(max_connections);
         Arc::new(Self { upstreams, own, calls: Calls::of_clients(), connections })
     }
 
-    /// Accepts connections until the tasks are told to end.
-    pub async fn accept<D: Door>(self: Arc<Self>, door: D, tasks: Tasks) {
+    /// So many connections at once from now on. Those that are there go on.
+    pub fn set_max_connections(&self, max_connections: usize) {
+        self.connections.set(max_connections);
+    }
+
+    /// Accepts connections until it is told to stop.
+    pub async fn accept<D: Door>(self: Arc<Self>, door: D, stop: CancellationToken, tasks: Tasks) {
         let (room, of) = (self.connections.clone(), tasks.clone());
         let serve = move |stream, peer| self.clone().connection(stream, peer, of.clone());
-        door::keep(door, room, "connection", tasks, serve).await;
+        door::keep(door, room, "connection", stop, tasks, serve).await;
     }
 
     async fn connection<S>(self: Arc<Self>, stream: S, peer: Peer, tasks: Tasks)

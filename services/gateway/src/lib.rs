@@ -10,6 +10,7 @@
 //! | [`authority`] | what clients call the node |
 //! | [`door`] | accepting connections, no more than there is room for |
 //! | [`front`] | connections of clients; per call one decision |
+//! | [`live`] | what can be changed while it runs |
 //! | [`required`] | what must be there when the node starts |
 //! | [`route`] | path to service |
 //! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
@@ -24,6 +25,7 @@ pub mod door;
 mod error;
 pub mod front;
 pub mod listen;
+pub mod live;
 pub mod observe;
 pub mod peers;
 pub mod required;
@@ -39,29 +41,25 @@ pub use error::Error;
 
 use crate::api::Own;
 use crate::front::Front;
+use crate::live::{Bounds, Live, Observed, OverTcp};
 use crate::upstreams::Upstreams;
 
-/// Serves until the tasks are told to end. Returns as soon as the socket answers.
+/// Serves until the tasks are told to end. Returns as soon as the socket answers, with what can be changed
+/// meanwhile.
 ///
 /// # Errors
 /// The socket cannot be bound, or has an owner or mode that cannot be set.
-pub fn serve(config: &Config, tasks: &Tasks) -> Result<(), Error> {
+pub fn serve(config: &Config, tasks: &Tasks) -> Result<Live, Error> {
     let gateway = &config.gateway;
     let wait = *gateway.wait;
     let upstreams = Upstreams::new(|service| config.socket(service), wait, tasks);
     let own = Own::new(&upstreams, tasks)?;
     let listener = listen::listen(config)?;
-    if !config.metrics.address.is_empty() {
-        let observers = observe::Observers::bind(&config.metrics.address, upstreams.clone())?;
-        tracing::info!(address = ?observers.address(), "metrics and health");
-        tasks.spawn("observers", observers.serve(tasks.clone()));
-    }
-    let front = Front::new(upstreams, own, gateway.max_connections);
-    if let Some(tcp) = &gateway.tcp {
-        let secured = tcp::Secured::bind(tcp)?;
-        tracing::info!(address = ?secured.address().ok(), "clients over TCP");
-        tasks.spawn("accept-tcp", front.clone().accept(secured, tasks.clone()));
-    }
-    tasks.spawn("accept", front.accept(listener, tasks.clone()));
-    Ok(())
+    let mut observed = Observed::new(upstreams.clone(), tasks.clone());
+    observed.at(&config.metrics.address)?;
+    let front = Front::new(upstreams.clone(), own, gateway.max_connections);
+    let mut over_tcp = OverTcp::new(front.clone(), tasks.clone());
+    over_tcp.at(gateway.tcp.as_ref())?;
+    tasks.spawn("accept", front.clone().accept(listener, tasks.token(), tasks.clone()));
+    Ok(Live { bounds: Bounds { front, upstreams }, observed, over_tcp })
 }

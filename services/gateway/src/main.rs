@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use berth_config::Args;
+use berth_gateway::live::{Bounds, Live, Observed, OverTcp};
 use berth_gateway::required;
 use berth_lifecycle::root::without_supervisor;
 use berth_lifecycle::{Tasks, node_starts, notify_ready, shutdown_signal};
@@ -50,8 +51,13 @@ async fn main() -> anyhow::Result<()> {
     let reason = if let Some(reason) = early {
         reason
     } else {
-        berth_gateway::serve(&config, &tasks).context("start the gateway")?;
-        Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &tasks);
+        let live = berth_gateway::serve(&config, &tasks).context("start the gateway")?;
+        let Live { bounds, mut observed, mut over_tcp } = live;
+        Reload::new(args, loaded, telemetry.live(), READS)
+            .applying(Bounds::APPLIES, move |config| bounds.apply(config))
+            .trying(Observed::APPLIES, move |config| observed.at(&config.metrics.address))
+            .trying(OverTcp::APPLIES, move |config| over_tcp.at(config.gateway.tcp.as_ref()))
+            .attend(SERVICE, &tasks);
         notify_ready()?;
         told.await?
     };

@@ -7,11 +7,10 @@ mod theirs;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use berth_errors::chain;
-use berth_lifecycle::{Tasks, blocking};
+use berth_lifecycle::{Tasks, Turns, blocking};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::header::CONTENT_TYPE;
@@ -22,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::Error;
@@ -66,12 +66,11 @@ impl Observers {
         self.listener.local_addr().ok()
     }
 
-    /// Answers until the tasks are told to end.
-    pub async fn serve(self, tasks: Tasks) {
+    /// Answers until it is told to stop.
+    pub async fn serve(self, stop: CancellationToken, tasks: Tasks) {
         let Self { listener, upstreams } = self;
-        let room = Arc::new(Semaphore::new(ASKERS));
         let serve = move |stream, _| one(stream, upstreams.clone());
-        door::keep(listener, room, "observer", tasks, serve).await;
+        door::keep(listener, Turns::new(ASKERS), "observer", stop, tasks, serve).await;
     }
 }
 

@@ -29,7 +29,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A listener with what clients are shown and checked against.
 pub struct Secured {
     listener: TcpListener,
-    files: Files,
     current: Mutex<Current>,
 }
 
@@ -40,6 +39,7 @@ struct Files {
 }
 
 struct Current {
+    files: Files,
     read: Stamps,
     acceptor: TlsAcceptor,
 }
@@ -53,11 +53,20 @@ impl Secured {
     /// # Errors
     /// [`Error::Tcp`] when it is taken, [`Error::Certificate`] for a file that cannot be used.
     pub fn bind(tcp: &Tcp) -> Result<Self, Error> {
-        let files = Files { ca: tcp.ca.clone(), cert: tcp.cert.clone(), key: tcp.key.clone() };
-        let (read, acceptor) = (files.stamps(), files.acceptor()?);
+        let current = Mutex::new(Current::of(tcp)?);
         let failed = |source| Error::Tcp { address: tcp.address.clone(), source };
         let listener = door::tcp(&tcp.address).map_err(failed)?;
-        Ok(Self { listener, files, current: Mutex::new(Current { read, acceptor }) })
+        Ok(Self { listener, current })
+    }
+
+    /// Shows and checks what `tcp` names from now on, at the address where it listens.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] for a file that cannot be used; then the earlier ones stay.
+    pub fn show(&self, tcp: &Tcp) -> Result<(), Error> {
+        let next = Current::of(tcp)?;
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
     }
 
     /// Where it listens, which a port of 0 leaves to the kernel.
@@ -71,13 +80,13 @@ impl Secured {
     /// What is in force now.
     fn acceptor(&self) -> TlsAcceptor {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = self.files.stamps();
+        let there = current.files.stamps();
         if there != current.read {
             // One that cannot be used is told once, and tried again when it changes again.
             current.read = there;
-            match self.files.acceptor() {
+            match current.files.acceptor() {
                 Ok(acceptor) => {
-                    tracing::info!(cert = %self.files.cert.display(), "read certificates again");
+                    tracing::info!(cert = %current.files.cert.display(), "read certificates again");
                     current.acceptor = acceptor;
                 }
                 Err(error) => {
@@ -92,7 +101,7 @@ impl Secured {
     }
 }
 
-impl Door for Secured {
+impl Door for Arc<Secured> {
     type Raw = TcpStream;
     type Stream = TlsStream<TcpStream>;
 
@@ -108,6 +117,13 @@ impl Door for Secured {
         let stream = self.listener.open(raw).await?;
         let shaken = tokio::time::timeout(HANDSHAKE, self.acceptor().accept(stream)).await;
         shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Current {
+    fn of(tcp: &Tcp) -> Result<Self, Error> {
+        let files = Files { ca: tcp.ca.clone(), cert: tcp.cert.clone(), key: tcp.key.clone() };
+        Ok(Self { read: files.stamps(), acceptor: files.acceptor()?, files })
     }
 }
 

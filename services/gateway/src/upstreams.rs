@@ -48,6 +48,12 @@ impl Upstreams {
         }
     }
 
+    /// How long calls that come from now on wait for a service that is away.
+    pub fn set_wait(&self, wait: Duration) {
+        let channels = self.all().flat_map(|upstream| [&upstream.calls, &upstream.bulk]);
+        channels.for_each(|channel| channel.set_wait(wait));
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Upstream> {
         [&self.distribution, &self.bundle, &self.runtime].into_iter()

@@ -42,8 +42,30 @@ async fn a_call_and_its_metadata_pass_both_ways() {
     let mut request = ask("echo");
     request.metadata_mut().insert("containerd-namespace", "k8s.io".parse().unwrap());
     let response = TransferClient::new(node.channel.clone()).transfer(request).await.unwrap();
-    assert_eq!(response.metadata().get("seen-namespace").unwrap(), "k8s.io");
+    assert_eq!(response.metadata().get("seen-containerd-namespace").unwrap(), "k8s.io");
     assert_eq!(seen.calls(), 1);
+}
+
+/// No spans are kept here, so that it is not ours to say what the call is part of, nor whether that is right.
+#[tokio::test]
+async fn the_trace_that_a_client_names_passes_as_it_came() {
+    let (node, _process, _) = node();
+    let mut client = TransferClient::new(node.channel.clone());
+    for parent in [
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+        "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what comes later",
+        "none",
+    ] {
+        let mut request = ask("echo");
+        request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+        request.metadata_mut().insert("tracestate", "a=1, b=2 ,".parse().unwrap());
+        let seen = client.transfer(request).await.unwrap();
+        assert_eq!(seen.metadata().get("seen-traceparent").unwrap(), parent);
+        assert_eq!(seen.metadata().get("seen-tracestate").unwrap(), "a=1, b=2 ,");
+    }
+    let seen = client.transfer(ask("echo")).await.unwrap();
+    assert_eq!(seen.metadata().get("seen-traceparent"), None, "none is made up");
 }
 
 #[tokio::test]

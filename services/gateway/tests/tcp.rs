@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use berth_config::{Config, Tcp};
 use berth_gateway::api::Own;
 use berth_gateway::front::Front;
+use berth_gateway::live::OverTcp;
 use berth_gateway::tcp::Secured;
 use berth_gateway::upstreams::Upstreams;
 use berth_lifecycle::Tasks;
@@ -25,31 +28,37 @@ use tonic::transport::Endpoint;
 struct Node {
     address: std::net::SocketAddr,
     own: Authority,
+    over_tcp: OverTcp,
     _dir: tempfile::TempDir,
     _tasks: Tasks,
 }
 
+fn authority() -> Authority {
+    let authority = Authority::new().unwrap();
+    authority.issue("node").unwrap();
+    authority.issue("client").unwrap();
+    authority
+}
+
+/// What an authority has, at an address that the kernel chooses.
+fn tcp(of: &Authority) -> Tcp {
+    let (ca, cert, key) = (of.path("ca.pem"), of.path("node.pem"), of.path("node.key"));
+    Tcp { address: "127.0.0.1:0".into(), ca, cert, key }
+}
+
 fn start() -> Node {
-    let own = Authority::new().unwrap();
-    own.issue("node").unwrap();
-    own.issue("client").unwrap();
+    let own = authority();
     let dir = tempfile::tempdir().unwrap();
     let text = format!("root = \"{0}/r\"\nstate = \"{0}\"\n", dir.path().display());
     let config = Config::parse(&text, Path::new("test.toml")).unwrap();
-    let tcp = Tcp {
-        address: "127.0.0.1:0".into(),
-        ca: own.path("ca.pem"),
-        cert: own.path("node.pem"),
-        key: own.path("node.key"),
-    };
     let tasks = Tasks::new();
     let wait = *config.gateway.wait;
     let upstreams = Upstreams::new(|service| config.socket(service), wait, &tasks);
     let front = Front::new(upstreams.clone(), Own::new(&upstreams, &tasks).unwrap(), 16);
-    let secured = Secured::bind(&tcp).unwrap();
-    let address = secured.address().unwrap();
-    tasks.spawn("accept-tcp", front.accept(secured, tasks.clone()));
-    Node { address, own, _dir: dir, _tasks: tasks }
+    let mut over_tcp = OverTcp::new(front, tasks.clone());
+    over_tcp.at(Some(&tcp(&own))).unwrap();
+    let address = over_tcp.address().unwrap();
+    Node { address, own, over_tcp, _dir: dir, _tasks: tasks }
 }
 
 impl Node {
@@ -114,9 +123,7 @@ async fn only_who_has_a_certificate_of_the_authority_calls() {
 async fn files_that_change_are_read_again_and_bad_ones_are_not_taken() {
     let node = start();
     node.ask(&node.own, Some((&node.own, "client"))).await.unwrap();
-    let next = Authority::new().unwrap();
-    next.issue("node").unwrap();
-    next.issue("client").unwrap();
+    let next = authority();
     std::fs::write(node.own.path("node.pem"), "no certificate").unwrap();
     node.ask(&node.own, Some((&node.own, "client"))).await.unwrap();
     for name in ["node.key", "node.pem", "ca.pem"] {
@@ -127,6 +134,34 @@ async fn files_that_change_are_read_again_and_bad_ones_are_not_taken() {
     node.ask(&next, Some((&next, "client"))).await.unwrap();
     let earlier = node.ask(&next, Some((&node.own, "client"))).await.unwrap_err();
     assert!(earlier.contains("fatal alert: DecryptError"), "{earlier}");
+}
+
+#[tokio::test]
+async fn address_and_files_follow_the_configuration() {
+    let mut node = start();
+    let (next, first) = (authority(), node.address);
+    let missing = Tcp { key: next.path("none.key"), ..tcp(&next) };
+    for wrong in [missing.clone(), Tcp { address: "127.0.0.2:0".into(), ..missing }] {
+        let error = node.over_tcp.at(Some(&wrong)).unwrap_err();
+        assert!(error.to_string().contains("none.key for clients over TCP"), "{error}");
+        assert_eq!(node.over_tcp.address(), Some(first));
+    }
+    node.ask(&node.own, Some((&node.own, "client"))).await.unwrap();
+    node.over_tcp.at(Some(&tcp(&next))).unwrap();
+    assert_eq!(node.over_tcp.address(), Some(first), "only the files are others");
+    node.ask(&next, Some((&next, "client"))).await.unwrap();
+    let earlier = node.ask(&next, Some((&node.own, "client"))).await.unwrap_err();
+    assert!(earlier.contains("fatal alert: DecryptError"), "{earlier}");
+
+    let left = async |at| {
+        common::eventually("it is left", || std::net::TcpStream::connect(at).is_err()).await;
+    };
+    node.over_tcp.at(Some(&Tcp { address: "127.0.0.2:0".into(), ..tcp(&next) })).unwrap();
+    left(first).await;
+    node.address = node.over_tcp.address().unwrap();
+    node.ask(&next, Some((&next, "client"))).await.unwrap();
+    node.over_tcp.at(None).unwrap();
+    left(node.address).await;
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ impl Call {
     /// Waits for the service.
     async fn connect(&self, head: &mut Request<()>) -> Result<Link, Error> {
         let started = Instant::now();
-        let until = started + self.peer.wait;
+        let until = started + self.peer.wait();
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         let made = self.peer.connection.make(until).await;
         let link = made.map_err(|source| self.away(started, source))?;

@@ -14,6 +14,7 @@ use berth_proto::containerd::services::transfer::v1::TransferRequest;
 use berth_proto::containerd::services::transfer::v1::transfer_server::{Transfer, TransferServer};
 use futures::{Stream, StreamExt};
 use prost_types::Any;
+use tonic::metadata::AsciiMetadataKey;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -59,7 +60,8 @@ impl Transfer for Echo {
     /// The type of the source says what to do.
     async fn transfer(&self, request: Request<TransferRequest>) -> Result<Response<()>, Status> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
-        let namespace = request.metadata().get("containerd-namespace").cloned();
+        let seen = ["containerd-namespace", "traceparent", "tracestate"];
+        let seen = seen.map(|name| (name, request.metadata().get(name).cloned()));
         let source = request.into_inner().source.unwrap_or_default();
         match source.type_url.as_str() {
             "fail" => Err(Status::with_details(tonic::Code::NotFound, ERROR, vec![1, 2, 3].into())),
@@ -69,8 +71,11 @@ impl Transfer for Echo {
             }
             _ => {
                 let mut response = Response::new(());
-                if let Some(namespace) = namespace {
-                    response.metadata_mut().insert("seen-namespace", namespace);
+                for (name, value) in seen {
+                    if let Some(value) = value {
+                        let name = format!("seen-{name}").parse::<AsciiMetadataKey>().unwrap();
+                        response.metadata_mut().insert(name, value);
+                    }
                 }
                 Ok(response)
             }

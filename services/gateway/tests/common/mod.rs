@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use berth_config::{Config, Service};
+use berth_gateway::live::Live;
 use berth_grpc::Channel;
 use berth_lifecycle::Tasks;
 use berth_testkit::Killable;
@@ -20,6 +21,7 @@ pub struct Node {
     pub config: Config,
     pub tasks: Tasks,
     pub channel: Channel,
+    pub live: Live,
     _dir: tempfile::TempDir,
 }
 
@@ -40,9 +42,9 @@ impl Node {
         );
         let config = Config::parse(&text, Path::new("test.toml")).unwrap();
         let tasks = Tasks::new();
-        berth_gateway::serve(&config, &tasks).unwrap();
+        let live = berth_gateway::serve(&config, &tasks).unwrap();
         let channel = berth_grpc::channel(&config.address);
-        Self { config, tasks, channel, _dir: dir }
+        Self { config, tasks, channel, live, _dir: dir }
     }
 
     /// Starts a service.
