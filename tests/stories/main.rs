@@ -20,6 +20,7 @@ mod keys;
 mod leaving;
 mod logins;
 mod main_job;
+mod messages;
 mod mounts;
 mod observe;
 mod operator;

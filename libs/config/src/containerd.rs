@@ -64,9 +64,12 @@ pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Containerd`] for a value that cannot be.
 pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> {
-    let mut ours = Tree::default();
+    let (mut ours, mut remarks) = (Tree::default(), Vec::new());
     for rule in RULES {
         let Some(Node::Value(value, origin)) = theirs.take(rule.from) else { continue };
+        if let Some(said) = rule.how.remark(&value) {
+            remarks.push(format!("{origin}: {} {said}", dotted(rule.from)));
+        }
         let converted = rule.how.convert(value).map_err(|message| Error::Containerd {
             origin: origin.clone(),
             key: dotted(rule.from),
@@ -76,6 +79,10 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
             ours.put(rule.to, Node::Value(value, origin));
         }
     }
+    // A server without an address does not listen, whatever else is said of it.
+    if ours.get(&["gateway", "tcp", "address"]).is_none() {
+        ours.take(&["gateway", "tcp"]);
+    }
     for (table, keys) in PROGRAMS {
         move_programs(&mut theirs, &mut ours, table, keys);
     }
@@ -84,7 +91,7 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     let remark = |(keys, value, origin): (Vec<String>, &Value, &Origin)| {
         remark(&defaults, &keys, value, origin)
     };
-    let remarks = theirs.values().into_iter().filter_map(remark).collect();
+    remarks.extend(theirs.values().into_iter().filter_map(remark));
     Ok((ours, remarks))
 }
 

@@ -27,8 +27,8 @@ pub use paths::Service;
 pub use proxies::{ProxyKind, ProxyPlugin};
 pub use runtime::Runtime;
 pub use sections::{
-    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, Metrics, Registry, Sharing,
-    StreamProcessor, Tcp, Telemetry, Timeouts,
+    Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, MAX_MESSAGE_SIZE, Metrics, Registry,
+    Sharing, StreamProcessor, Tcp, Telemetry, Timeouts,
 };
 pub use tree::Origin;
 pub use units::{ByteSize, HumanDuration};
@@ -148,6 +148,7 @@ impl Config {
         if !self.opt.as_os_str().is_empty() && !self.opt.is_absolute() {
             return Err(Error::RelativePath { key: "opt", path: self.opt.clone() });
         }
+        self.gateway.complete()?;
         self.runtime.check()?;
         for (id, processor) in decoders::defaults() {
             self.stream_processors.entry(id).or_insert(processor);

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteSize, Error, HumanDuration};
 
+/// The most that messages of clients may be configured to have: one is held as a whole, at least once.
+pub const MAX_MESSAGE_SIZE: u64 = 1 << 30;
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,6 +62,10 @@ pub struct Gateway {
     pub mode: u32,
     /// The most connections of clients at once.
     pub max_connections: usize,
+    /// The largest message that clients may send; 0: the default.
+    pub max_recv_message_size: ByteSize,
+    /// The largest message that clients are answered with; 0: the default.
+    pub max_send_message_size: ByteSize,
     /// Plugins without which the node does not start, `TYPE.ID` as they are listed.
     pub required_plugins: Vec<String>,
     /// Clients over TCP. Not set: there are none.
@@ -78,6 +85,12 @@ pub struct Tcp {
     pub cert: PathBuf,
     /// Its key (PEM).
     pub key: PathBuf,
+    /// As that of `[gateway]`, of these clients.
+    #[serde(default = "default_message")]
+    pub max_recv_message_size: ByteSize,
+    /// As that of `[gateway]`, of these clients.
+    #[serde(default = "default_message")]
+    pub max_send_message_size: ByteSize,
 }
 
 /// `[distribution]`
@@ -217,6 +230,8 @@ impl Default for Gateway {
             gid: 0,
             mode: 0o660,
             max_connections: 1024,
+            max_recv_message_size: default_message(),
+            max_send_message_size: default_message(),
             required_plugins: Vec::new(),
             tcp: None,
         }
@@ -306,6 +321,35 @@ impl Distribution {
         }
         Err(Error::Range { key, value: share.to_string(), rule: "from 0 to 0.5" })
     }
+}
+
+/// The largest message unless somebody says otherwise, as containerd has it.
+fn default_message() -> ByteSize {
+    ByteSize(16 << 20)
+}
+
+impl Gateway {
+    /// Puts the default where there is none, as containerd does.
+    pub(crate) fn complete(&mut self) -> Result<(), Error> {
+        let Self { max_recv_message_size, max_send_message_size, tcp, .. } = self;
+        bound("gateway.max_recv_message_size", max_recv_message_size)?;
+        bound("gateway.max_send_message_size", max_send_message_size)?;
+        if let Some(tcp) = tcp {
+            bound("gateway.tcp.max_recv_message_size", &mut tcp.max_recv_message_size)?;
+            bound("gateway.tcp.max_send_message_size", &mut tcp.max_send_message_size)?;
+        }
+        Ok(())
+    }
+}
+
+fn bound(key: &'static str, size: &mut ByteSize) -> Result<(), Error> {
+    if size.bytes() > MAX_MESSAGE_SIZE {
+        return Err(Error::Range { key, value: size.to_string(), rule: "at most 1GiB" });
+    }
+    if size.bytes() == 0 {
+        *size = default_message();
+    }
+    Ok(())
 }
 
 /// Whether it is `NAME=VALUE`.

@@ -109,6 +109,55 @@ env = ["A=b"]
 }
 
 #[test]
+fn messages_are_bounded_as_containerd_bounds_them() {
+    const KEYS: &str = "max_recv_message_size = 33554432\nmax_send_message_size = 4294967295\n";
+    const TCP: &str = "address = '[::1]:1'\ntls_ca = '/ca'\ntls_cert = '/cert'\ntls_key = '/key'\n";
+    let sizes = |config: &Config| {
+        let gateway = &config.gateway;
+        let of = |taken: berth_config::ByteSize, sent: berth_config::ByteSize| {
+            (taken.bytes(), sent.bytes())
+        };
+        let tcp = gateway.tcp.as_ref();
+        let tcp = tcp.map(|tcp| of(tcp.max_recv_message_size, tcp.max_send_message_size));
+        (of(gateway.max_recv_message_size, gateway.max_send_message_size), tcp)
+    };
+    let (default, given) = ((16 << 20, 16 << 20), (32 << 20, 1 << 30));
+    let grpc = "[plugins.'io.containerd.server.v1.grpc']\n";
+    let tcp = "[plugins.'io.containerd.server.v1.grpc-tcp']\n";
+    for (text, expected) in [
+        (format!("version = 2\n[grpc]\n{KEYS}"), (given, None)),
+        // One pair of keys was for both servers.
+        (
+            format!(
+                "version = 2\n[grpc]\n{KEYS}{}",
+                TCP.replace("address", "tcp_address").replace("tls", "tcp_tls")
+            ),
+            (given, Some(given)),
+        ),
+        (format!("version = 4\n{grpc}{KEYS}{tcp}{TCP}"), (given, Some(default))),
+        (format!("version = 4\n{tcp}{TCP}{KEYS}"), (default, Some(given))),
+        // Nobody listens there.
+        (format!("version = 4\n{tcp}{KEYS}"), (default, None)),
+        (
+            format!("version = 4\n{grpc}max_recv_message_size = 0\nmax_send_message_size = -1\n"),
+            (default, None),
+        ),
+    ] {
+        let loaded = one(&text).load().unwrap();
+        assert_eq!(sizes(&loaded.config), expected, "{text}");
+        let above = loaded
+            .remarks
+            .iter()
+            .filter(|line| line.ends_with("is taken as 1GiB, which is the most here"));
+        assert_eq!(
+            above.count(),
+            text.matches("4294967295").count() + usize::from(expected == (given, Some(given))),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn containerds_own_default_file_changes_nothing_and_needs_no_remark() {
     let files = one(containerd::DEFAULTS);
     let loaded = files.load_as_containerd().unwrap();

@@ -252,6 +252,29 @@ fn what_cannot_work_is_refused() {
     }
 }
 
+#[test]
+fn messages_have_a_bound_that_makes_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    let load = |size: &str| {
+        let tcp = "address = \"\"\nca = \"\"\ncert = \"\"\nkey = \"\"";
+        let (taken, sent) = ("max_recv_message_size", "max_send_message_size");
+        let both = format!("{taken} = {size}\n{sent} = {size}\n");
+        let text = format!("[gateway]\n{both}[gateway.tcp]\n{tcp}\n{both}");
+        std::fs::write(&path, text).unwrap();
+        let gateway = Config::load(Some(&path), Overrides::default())?.gateway;
+        let tcp = gateway.tcp.unwrap();
+        let found = [gateway.max_recv_message_size, gateway.max_send_message_size];
+        assert_eq!(found, [tcp.max_recv_message_size, tcp.max_send_message_size]);
+        assert_eq!(found[0], found[1]);
+        Ok::<_, Error>(found[0].bytes())
+    };
+    assert_eq!(load("\"1GiB\"").unwrap(), 1 << 30);
+    assert_eq!((load("0").unwrap(), load("5").unwrap()), (16 << 20, 5));
+    let error = load("1073741825").unwrap_err().to_string();
+    assert_eq!(error, "gateway.max_recv_message_size is 1073741825: it must be at most 1GiB");
+}
+
 /// Tables that are no defaults: the examples are taken as they are, and their keys have owners too.
 #[test]
 fn clients_over_tcp_are_documented_and_read() {
@@ -265,12 +288,16 @@ fn clients_over_tcp_are_documented_and_read() {
     for key in keys.as_object().unwrap().keys() {
         assert!(reads(&owner, key), "{key} has no effect");
     }
-    // Nobody calls without showing who it is.
+    // Nobody calls without showing who it is. Only sizes have defaults, which are those in the example.
     for missing in 0..lines.len() {
         let mut some = lines.clone();
-        some.remove(missing);
+        let line = some.remove(missing);
         let text = format!("[gateway.tcp]\n{}", some.join("\n"));
-        Config::parse(&text, Path::new("example")).unwrap_err();
+        let parsed = Config::parse(&text, Path::new("example"));
+        match line.starts_with("max_") {
+            true => assert_eq!(serde_json::to_value(parsed.unwrap().gateway.tcp).unwrap(), keys),
+            false => drop(parsed.unwrap_err()),
+        }
     }
 }
 

@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::lengths::Bounded;
 use crate::tuning::{self, Tuning};
 use connection::Connection;
 use error::Error;
@@ -140,7 +141,10 @@ impl Channel {
     ///
     /// # Errors
     /// Whatever kept the service from answering, by its name.
-    pub async fn relay(&self, request: Request<Incoming>) -> Result<Response<Answer>, Status> {
+    pub async fn relay(
+        &self,
+        request: Request<Bounded<Incoming>>,
+    ) -> Result<Response<Answer>, Status> {
         exchange::exchange(&self.0, request.map(Outgoing::Relayed)).await
     }
 

@@ -10,6 +10,7 @@ mod calls;
 mod channel;
 pub mod deadline;
 mod error;
+mod lengths;
 pub mod mask;
 mod metadata;
 mod refusals;
@@ -23,6 +24,7 @@ mod tuning;
 pub use calls::{Call, Calls, Counted, Counting};
 pub use channel::{Answer, Channel, PEER_WAIT, Settings, broke_off, channel};
 pub use error::Error;
+pub use lengths::{Bounded, Lengths, Refusal};
 pub use metadata::{
     LEASE_HEADER, MEDIA_TYPE_HEADER, NAMESPACE_HEADER, lease, media_type, namespace, namespace_of,
     with_lease, with_media_type, with_namespace,
@@ -32,8 +34,12 @@ pub use socket::Socket;
 pub use status::{code_of, status, told, wire_code};
 pub use tuning::Tuning;
 
-/// The largest message that is sent or taken, as containerd has it.
+/// The largest message that programs of others are sent and may answer with, as containerd has it.
 ///
-/// tonic's own limit for decoding is 4 MiB: give this to `max_decoding_message_size` and
-/// `max_encoding_message_size` of every generated server and client.
+/// tonic's own limit for decoding is 4 MiB: give this or [`NODE_MESSAGE`] to `max_decoding_message_size`
+/// and `max_encoding_message_size` of every generated server and client.
 pub const MAX_MESSAGE: usize = 16 << 20;
+
+/// The largest message between processes of the node: the most that clients can be allowed, and what may
+/// be around it. What clients are allowed is bounded where they call, by [`Bounded`] and [`Lengths`].
+pub const NODE_MESSAGE: usize = (1 << 30) + (1 << 20);

@@ -7,7 +7,7 @@ mod attendance;
 mod counts;
 
 use berth_events::{Event, Position, Ring, Start, Subscription};
-use berth_grpc::{MAX_MESSAGE, status, time};
+use berth_grpc::{NODE_MESSAGE, status, time};
 use berth_proto::berth::node::v1 as wire;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -37,8 +37,8 @@ fn serving(
 ) -> NodeEventsServer<Service> {
     counts::register(ring.clone());
     NodeEventsServer::new(Service { ring, attendance, stop })
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE)
+        .max_decoding_message_size(NODE_MESSAGE)
+        .max_encoding_message_size(NODE_MESSAGE)
 }
 
 /// Serves a ring.

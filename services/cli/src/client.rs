@@ -23,8 +23,8 @@ use crate::global::{ADDRESS, Global};
 /// How long one ordinary call may take, the gateway's wait for a restarting service included.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The largest message that either side takes.
-const MAX_MESSAGE: usize = 16 << 20;
+/// The largest message that is taken: the most that a node can be configured to send.
+const MAX_MESSAGE: usize = 1 << 30;
 
 /// A connection, and the namespace and lease that its calls are made under.
 #[derive(Clone)]

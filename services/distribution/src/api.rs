@@ -28,7 +28,7 @@ mod wire;
 use std::sync::Arc;
 
 use berth_fdpass::FdServer;
-use berth_grpc::MAX_MESSAGE;
+use berth_grpc::NODE_MESSAGE;
 use berth_lifecycle::Tasks;
 use berth_proto::berth::node::v1::blobs_server::BlobsServer;
 use berth_proto::berth::node::v1::collection_server::CollectionServer;
@@ -68,35 +68,25 @@ pub fn routes(
         tasks: tasks.clone(),
     };
     let transfer = transfer::Service { live: live.clone(), streams, tasks: tasks.clone() };
-    let mut routes = Routes::default();
-    routes = routes
-        .add_service(
-            ContentServer::new(content)
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE),
-        )
-        .add_service(
-            ImagesServer::new(images::Service(node.images.clone()))
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE),
-        )
-        .add_service(NamespacesServer::new(namespaces::Service(node.namespaces.clone())))
-        .add_service(LeasesServer::new(leases::Service(node.leases.clone())))
-        .add_service(IntrospectionServer::new(introspection));
-    routes = routes.add_service(StreamingServer::new(streaming)).add_service(
-        TransferServer::new(transfer)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE),
-    );
-    routes
+    macro_rules! service {
+        ($server:ident, $served:expr) => {
+            $server::new($served)
+                .max_decoding_message_size(NODE_MESSAGE)
+                .max_encoding_message_size(NODE_MESSAGE)
+        };
+    }
+    Routes::new(service!(ContentServer, content))
+        .add_service(service!(ImagesServer, images::Service(node.images.clone())))
+        .add_service(service!(NamespacesServer, namespaces::Service(node.namespaces.clone())))
+        .add_service(service!(LeasesServer, leases::Service(node.leases.clone())))
+        .add_service(service!(IntrospectionServer, introspection))
+        .add_service(service!(StreamingServer, streaming))
+        .add_service(service!(TransferServer, transfer))
         .add_service(NodeNamespacesServer::new(node_namespaces::Service(node.namespaces.clone())))
         .add_service(LeaseDirectoryServer::new(lease_directory::Service(node.leases.clone())))
-        .add_service(CollectionServer::new(collection::Service(node.collector.clone())))
+        .add_service(service!(CollectionServer, collection::Service(node.collector.clone())))
         .add_service(CollectorServer::new(collector::Service(node.clone())))
-        .add_service(
-            DistributionCheckServer::new(check::Service(node.clone()))
-                .max_encoding_message_size(MAX_MESSAGE),
-        )
+        .add_service(service!(DistributionCheckServer, check::Service(node.clone())))
         .add_service(DistributionRecentServer::new(recent::Service))
         .add_service(BlobsServer::new(blobs))
         .add_service(berth_node_events::service(journal.ring.clone(), tasks.token()))

@@ -10,7 +10,7 @@ pub(crate) mod version;
 use std::convert::Infallible;
 use std::sync::OnceLock;
 
-use berth_grpc::{Calls, MAX_MESSAGE, Refusals};
+use berth_grpc::{Bounded, Calls, NODE_MESSAGE, Refusals};
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
@@ -42,18 +42,23 @@ impl Own {
         let introspection = introspection::Introspection::new(upstreams.clone())?;
         let events = events::Events::new(upstreams.clone(), tasks.clone());
         let health = health::Health::new(upstreams.clone(), tasks.clone());
-        let routes = Routes::new(VersionServer::new(version::Version))
-            .add_service(
-                IntrospectionServer::new(introspection).max_decoding_message_size(MAX_MESSAGE),
-            )
-            .add_service(EventsServer::new(events))
-            .add_service(HealthServer::new(health))
+        macro_rules! service {
+            ($server:ident, $served:expr) => {
+                $server::new($served)
+                    .max_decoding_message_size(NODE_MESSAGE)
+                    .max_encoding_message_size(NODE_MESSAGE)
+            };
+        }
+        let routes = Routes::new(service!(VersionServer, version::Version))
+            .add_service(service!(IntrospectionServer, introspection))
+            .add_service(service!(EventsServer, events))
+            .add_service(service!(HealthServer, health))
             .prepare();
         Ok(Self { routes, reflection: OnceLock::new() })
     }
 
     /// Answers one call.
-    pub async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+    pub async fn call(&self, request: Request<Bounded<Incoming>>) -> Response<Body> {
         let routes = if request.uri().path().starts_with("/grpc.reflection.") {
             self.reflection.get_or_init(|| {
                 reflection::routes().expect("descriptor sets are embedded by the build")

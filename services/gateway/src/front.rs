@@ -5,8 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use berth_config::{ByteSize, MAX_MESSAGE_SIZE};
 use berth_errors::chain;
-use berth_grpc::{Calls, Counted};
+use berth_grpc::{Bounded, Calls, Counted, NODE_MESSAGE};
 use berth_lifecycle::{Tasks, Turns};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -14,15 +15,35 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tracing::Instrument;
 
 use crate::api::Own;
 use crate::authority::Names;
-use crate::body::Inbound;
+use crate::body::{Inbound, Outbound};
 use crate::door::{self, Door, Peer};
 use crate::route::{self, Route};
 use crate::upstreams::Upstreams;
 use crate::window::WINDOW;
+
+// What clients may be allowed has to find its way to the services.
+const _: () = assert!(MAX_MESSAGE_SIZE < NODE_MESSAGE as u64);
+
+/// How large messages of the clients of one socket may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Messages {
+    taken: u32,
+    sent: u32,
+}
+
+impl Messages {
+    /// As they are configured: those that are taken, and those that are sent.
+    #[must_use]
+    pub fn new(taken: ByteSize, sent: ByteSize) -> Self {
+        let bound = |size: ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX);
+        Self { taken: bound(taken), sent: bound(sent) }
+    }
+}
 
 /// What every connection needs.
 pub struct Front {
@@ -47,20 +68,27 @@ impl Front {
     }
 
     /// Accepts connections until it is told to stop.
-    pub async fn accept<D: Door>(self: Arc<Self>, door: D, stop: CancellationToken, tasks: Tasks) {
+    pub async fn accept<D: Door>(
+        self: Arc<Self>,
+        door: D,
+        messages: Messages,
+        stop: CancellationToken,
+        tasks: Tasks,
+    ) {
         let (room, of) = (self.connections.clone(), tasks.clone());
-        let serve = move |stream, peer| self.clone().connection(stream, peer, of.clone());
+        let serve = move |stream, peer| self.clone().connection(stream, peer, messages, of.clone());
         door::keep(door, room, "connection", stop, tasks, serve).await;
     }
 
-    async fn connection<S>(self: Arc<Self>, stream: S, peer: Peer, tasks: Tasks)
+    async fn connection<S>(self: Arc<Self>, stream: S, peer: Peer, messages: Messages, tasks: Tasks)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Peer { pid, uid, gid, address } = peer;
         let address = address.map(tracing::field::display);
         tracing::debug!(pid, uid, gid, address, "client");
-        let service = hyper::service::service_fn(move |request| self.clone().call(request, peer));
+        let service =
+            hyper::service::service_fn(move |request| self.clone().call(request, peer, messages));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
@@ -87,24 +115,35 @@ impl Front {
     }
 
     /// Boxed: hyper keeps one per call under way, and a call to a service is large.
-    fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+    fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer, messages: Messages) -> Answer {
         let span = span(&request, peer);
+        let Messages { taken, sent } = messages;
         let answer = self.calls.count(request, |request| async move {
             tracing::debug!("call");
-            let answered = match route::of(request.uri().path()) {
-                Ok(Route::Service(service, lane)) => {
-                    let channel = self.upstreams.of(service).lane(lane);
-                    channel.relay(request).await.map(|answer| answer.map(Inbound::Relayed))
-                }
-                Ok(Route::Own) => Ok(self.own.call(request).await.map(Inbound::Own)),
-                Err(error) => Err(berth_grpc::status(error)),
-            };
-            Ok(answered.unwrap_or_else(|status| {
+            let (head, body) = request.into_parts();
+            let (body, mut refusal) = Bounded::new(body, taken);
+            let answer = self.answer(Request::from_parts(head, body));
+            let answered = refusal.or(answer).await.unwrap_or_else(|status| {
                 // A status in the headers of a response without body: "trailers-only".
                 status.into_http::<tonic::body::Body>().map(Inbound::Own)
-            }))
+            });
+            Ok(answered.map(|body| Outbound::new(body, sent, refusal)))
         });
         Box::pin(answer.instrument(span))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Bounded<Incoming>>,
+    ) -> Result<Response<Inbound>, Status> {
+        match route::of(request.uri().path()) {
+            Ok(Route::Service(service, lane)) => {
+                let channel = self.upstreams.of(service).lane(lane);
+                channel.relay(request).await.map(|answer| answer.map(Inbound::Relayed))
+            }
+            Ok(Route::Own) => Ok(self.own.call(request).await.map(Inbound::Own)),
+            Err(error) => Err(berth_grpc::status(error)),
+        }
     }
 }
 
@@ -115,4 +154,4 @@ fn span(request: &Request<Incoming>, peer: Peer) -> tracing::Span {
     tracing::debug_span!("call", method, pid, uid, gid, address)
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Counted<Inbound>>, Infallible>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Counted<Outbound>>, Infallible>> + Send>>;

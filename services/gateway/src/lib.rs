@@ -40,7 +40,7 @@ use berth_lifecycle::Tasks;
 pub use error::Error;
 
 use crate::api::Own;
-use crate::front::Front;
+use crate::front::{Front, Messages};
 use crate::live::{Bounds, Live, Observed, OverTcp};
 use crate::upstreams::Upstreams;
 
@@ -60,6 +60,8 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<Live, Error> {
     let front = Front::new(upstreams.clone(), own, gateway.max_connections);
     let mut over_tcp = OverTcp::new(front.clone(), tasks.clone());
     over_tcp.at(gateway.tcp.as_ref())?;
-    tasks.spawn("accept", front.clone().accept(listener, tasks.token(), tasks.clone()));
+    let messages = Messages::new(gateway.max_recv_message_size, gateway.max_send_message_size);
+    let accepting = front.clone().accept(listener, messages, tasks.token(), tasks.clone());
+    tasks.spawn("accept", accepting);
     Ok(Live { bounds: Bounds { front, upstreams }, observed, over_tcp })
 }

@@ -11,7 +11,7 @@ use berth_lifecycle::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::front::Front;
+use crate::front::{Front, Messages};
 use crate::observe::Observers;
 use crate::tcp::Secured;
 use crate::upstreams::Upstreams;
@@ -128,13 +128,16 @@ impl OverTcp {
         if self.open.as_ref().map(|open| &open.tcp) == tcp {
             return Ok(());
         }
-        let next = match (tcp, &mut self.open) {
+        let next = match (tcp, &self.open) {
             (Some(tcp), Some(open)) if open.tcp.address == tcp.address => {
                 open.secured.show(tcp)?;
-                open.tcp = tcp.clone();
-                return Ok(());
+                Some(self.accept(open.secured.clone(), tcp))
             }
-            (Some(tcp), _) => Some(self.open(tcp)?),
+            (Some(tcp), _) => {
+                let secured = Arc::new(Secured::bind(tcp)?);
+                tracing::info!(address = ?secured.address().ok(), "clients over TCP");
+                Some(self.accept(secured, tcp))
+            }
             (None, _) => {
                 tracing::info!("no clients over TCP any more");
                 None
@@ -152,12 +155,11 @@ impl OverTcp {
         self.open.as_ref()?.secured.address().ok()
     }
 
-    fn open(&self, tcp: &Tcp) -> Result<Open, Error> {
-        let secured = Arc::new(Secured::bind(tcp)?);
-        tracing::info!(address = ?secured.address().ok(), "clients over TCP");
+    fn accept(&self, secured: Arc<Secured>, tcp: &Tcp) -> Open {
         let (tasks, stop) = (self.tasks.clone(), self.tasks.token().child_token());
-        let accepting = self.front.clone().accept(secured.clone(), stop.clone(), tasks);
+        let messages = Messages::new(tcp.max_recv_message_size, tcp.max_send_message_size);
+        let accepting = self.front.clone().accept(secured.clone(), messages, stop.clone(), tasks);
         self.tasks.spawn("accept-tcp", accepting);
-        Ok(Open { tcp: tcp.clone(), secured, stop })
+        Open { tcp: tcp.clone(), secured, stop }
     }
 }

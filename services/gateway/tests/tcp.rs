@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_config::{Config, Tcp};
+use berth_config::{ByteSize, Config, Tcp};
 use berth_gateway::api::Own;
 use berth_gateway::front::Front;
 use berth_gateway::live::OverTcp;
@@ -43,20 +43,28 @@ fn authority() -> Authority {
 /// What an authority has, at an address that the kernel chooses.
 fn tcp(of: &Authority) -> Tcp {
     let (ca, cert, key) = (of.path("ca.pem"), of.path("node.pem"), of.path("node.key"));
-    Tcp { address: "127.0.0.1:0".into(), ca, cert, key }
+    let (max_recv_message_size, max_send_message_size) = (ByteSize(16 << 20), ByteSize(16 << 20));
+    let address = "127.0.0.1:0".into();
+    Tcp { address, ca, cert, key, max_recv_message_size, max_send_message_size }
 }
 
 fn start() -> Node {
+    start_within(16 << 20)
+}
+
+/// One that sends no message of more than so many bytes.
+fn start_within(sent: u64) -> Node {
     let own = authority();
     let dir = tempfile::tempdir().unwrap();
     let text = format!("root = \"{0}/r\"\nstate = \"{0}\"\n", dir.path().display());
     let config = Config::parse(&text, Path::new("test.toml")).unwrap();
+    let tcp = Tcp { max_send_message_size: ByteSize(sent), ..tcp(&own) };
     let tasks = Tasks::new();
     let wait = *config.gateway.wait;
     let upstreams = Upstreams::new(|service| config.socket(service), wait, &tasks);
     let front = Front::new(upstreams.clone(), Own::new(&upstreams, &tasks).unwrap(), 16);
     let mut over_tcp = OverTcp::new(front, tasks.clone());
-    over_tcp.at(Some(&tcp(&own))).unwrap();
+    over_tcp.at(Some(&tcp)).unwrap();
     let address = over_tcp.address().unwrap();
     Node { address, own, over_tcp, _dir: dir, _tasks: tasks }
 }
@@ -120,6 +128,13 @@ async fn only_who_has_a_certificate_of_the_authority_calls() {
 }
 
 #[tokio::test]
+async fn messages_have_a_bound_of_their_own() {
+    let node = start_within(1);
+    let refused = node.ask(&node.own, Some((&node.own, "client"))).await.unwrap_err();
+    assert!(refused.contains("trying to send message larger than max"), "{refused}");
+}
+
+#[tokio::test]
 async fn files_that_change_are_read_again_and_bad_ones_are_not_taken() {
     let node = start();
     node.ask(&node.own, Some((&node.own, "client"))).await.unwrap();
@@ -174,6 +189,8 @@ async fn what_cannot_be_used_is_refused_at_the_start() {
         ca: own.path("ca.pem"),
         cert: own.path(cert),
         key: own.path(key),
+        max_recv_message_size: ByteSize(1),
+        max_send_message_size: ByteSize(1),
     };
     for (tcp, said) in [
         (tcp("127.0.0.1:0", "none.pem", "node.key"), "none.pem for clients over TCP"),

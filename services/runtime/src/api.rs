@@ -20,7 +20,7 @@ pub use events::{Forwarder, RingSink};
 use std::sync::Arc;
 
 use berth_events::Ring;
-use berth_grpc::MAX_MESSAGE;
+use berth_grpc::NODE_MESSAGE;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
 use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
@@ -74,8 +74,8 @@ pub fn routes(domain: &Domain) -> Routes {
     macro_rules! service {
         ($server:ident, $served:expr) => {
             $server::new($served)
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE)
+                .max_decoding_message_size(NODE_MESSAGE)
+                .max_encoding_message_size(NODE_MESSAGE)
         };
     }
     let Domain { containers, tasks, sandboxes, sandboxers, .. } = domain.clone();

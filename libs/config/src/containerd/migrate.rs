@@ -137,6 +137,7 @@ fn move_servers(tree: &mut Tree) {
         .filter(|plugin| tree.get(&["plugins", plugin]).is_some())
         .collect();
     let address = tree.get(&["grpc", "address"]).cloned();
+    copy_sizes(tree, &there);
     for (old, plugin, key) in MOVED {
         let node = tree.take(old).filter(|node| !is_empty(node));
         if let Some(node) = node.filter(|_| !there.contains(&plugin)) {
@@ -160,6 +161,19 @@ fn move_servers(tree: &mut Tree) {
         && tree.get(&named).is_none()
     {
         tree.put(&named, Node::Value(Value::String(format!("{path}.ttrpc")), origin));
+    }
+}
+
+/// Until version 4 one key bounds the messages of both servers.
+fn copy_sizes(tree: &mut Tree, there: &[&str]) {
+    let listens = tree.get(&["grpc", "tcp_address"]).is_some_and(|node| !is_empty(node));
+    if !listens || there.contains(&TCP) {
+        return;
+    }
+    for key in ["max_recv_message_size", "max_send_message_size"] {
+        if let Some(node) = tree.get(&["grpc", key]).filter(|node| !is_empty(node)).cloned() {
+            tree.put(&["plugins", TCP, key], node);
+        }
     }
 }
 

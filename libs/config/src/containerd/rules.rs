@@ -24,6 +24,8 @@ pub(super) enum How {
     Folders,
     /// Names of levels of logging.
     Level,
+    /// Sizes of messages. What is not above 0 was not set; what is above our most is our most.
+    Message,
 }
 
 const fn rule(from: &'static [&'static str], to: &'static [&'static str], how: How) -> Rule {
@@ -49,6 +51,9 @@ const OPT: &str = "io.containerd.internal.v1.opt";
 const SHIMS: &str = "io.containerd.shim.v1.manager";
 const OTLP: &str = "io.containerd.tracing.processor.v1.otlp";
 
+#[expect(clippy::cast_possible_wrap, reason = "it is far below")]
+const MOST_MESSAGE: i64 = crate::MAX_MESSAGE_SIZE as i64;
+
 /// Every key that has one of ours.
 pub(super) const RULES: &[Rule] = &[
     rule(&["root"], &["root"], How::Same),
@@ -65,6 +70,26 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["plugins", TCP, "tls_ca"], &["gateway", "tcp", "ca"], How::Same),
     rule(&["plugins", TCP, "tls_cert"], &["gateway", "tcp", "cert"], How::Same),
     rule(&["plugins", TCP, "tls_key"], &["gateway", "tcp", "key"], How::Same),
+    rule(
+        &["plugins", GRPC, "max_recv_message_size"],
+        &["gateway", "max_recv_message_size"],
+        How::Message,
+    ),
+    rule(
+        &["plugins", GRPC, "max_send_message_size"],
+        &["gateway", "max_send_message_size"],
+        How::Message,
+    ),
+    rule(
+        &["plugins", TCP, "max_recv_message_size"],
+        &["gateway", "tcp", "max_recv_message_size"],
+        How::Message,
+    ),
+    rule(
+        &["plugins", TCP, "max_send_message_size"],
+        &["gateway", "tcp", "max_send_message_size"],
+        How::Message,
+    ),
     rule(&["plugins", METRICS, "address"], &["metrics", "address"], How::Same),
     rule(&["oom_score"], &["oom_score"], How::Same),
     rule(&["required_plugins"], &["gateway", "required_plugins"], How::Same),
@@ -215,14 +240,6 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
         &["plugins", "io.containerd.metrics.v1.grpc-prometheus"],
         "how long calls take is always told",
     ),
-    (
-        &["plugins", GRPC, "max_"],
-        "messages of up to 16 MiB are taken and sent, which is containerd's default",
-    ),
-    (
-        &["plugins", TCP, "max_"],
-        "messages of up to 16 MiB are taken and sent, which is containerd's default",
-    ),
     (&["plugins", TCP, "tls_common_name"], "it names a certificate of Windows"),
     (&["plugins", METADATA, "no_sync"], "what is acknowledged is durable"),
     (&["plugins", DIFF, "sync_fs"], "layers are always synced"),
@@ -264,6 +281,12 @@ pub(super) fn without_effect(keys: &[String]) -> Option<&'static str> {
 }
 
 impl How {
+    /// What is to be said of a value that is taken as another.
+    pub(super) fn remark(self, value: &Value) -> Option<&'static str> {
+        let above = matches!(self, Self::Message) && value.as_integer() > Some(MOST_MESSAGE);
+        above.then_some("is taken as 1GiB, which is the most here")
+    }
+
     /// The value as it is written here; none if it says nothing.
     ///
     /// # Errors
@@ -281,6 +304,11 @@ impl How {
                 }
                 other => other,
             })),
+            Self::Message => Ok(match value.as_integer() {
+                Some(..=0) => None,
+                Some(size) if size > MOST_MESSAGE => Some(Value::Integer(MOST_MESSAGE)),
+                _ => Some(value),
+            }),
             Self::Level => Ok(Some(match value.as_str() {
                 Some("fatal" | "panic") => "error".into(),
                 Some("warning") => "warn".into(),

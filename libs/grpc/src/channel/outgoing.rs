@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
+use crate::lengths::Bounded;
+
 /// Any body's error.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -14,7 +16,7 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub(super) enum Outgoing {
     /// Of a call that somebody else made.
-    Relayed(Incoming),
+    Relayed(Bounded<Incoming>),
     /// Of a call of our own.
     Own(tonic::body::Body),
 }
@@ -28,7 +30,7 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
-            Self::Relayed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Relayed(body) => Pin::new(body).poll_frame(cx),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }

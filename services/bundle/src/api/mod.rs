@@ -15,7 +15,7 @@ mod snapshots;
 pub use events::listener;
 
 use berth_events::Ring;
-use berth_grpc::{MAX_MESSAGE, lease, namespace, status};
+use berth_grpc::{NODE_MESSAGE, lease, namespace, status};
 use berth_lifecycle::Tasks;
 use berth_proto::berth::node::v1 as node;
 use berth_proto::containerd::services as containerd;
@@ -105,8 +105,8 @@ pub fn routes(context: &Context) -> Routes {
         ($routes:ident, $($server:path),+ $(,)?) => {
             $($routes.add_service(
                 <$server>::new(context.clone())
-                    .max_decoding_message_size(MAX_MESSAGE)
-                    .max_encoding_message_size(MAX_MESSAGE),
+                    .max_decoding_message_size(NODE_MESSAGE)
+                    .max_encoding_message_size(NODE_MESSAGE),
             );)+
         };
     }

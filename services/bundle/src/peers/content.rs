@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use berth_grpc::Channel;
-use berth_grpc::{MAX_MESSAGE, with_lease, with_media_type, with_namespace};
+use berth_grpc::{NODE_MESSAGE, with_lease, with_media_type, with_namespace};
 use berth_ids::{Digest, Labels, Namespace};
 use berth_proto::containerd::services::content::v1 as wire;
 use bytes::Bytes;
@@ -40,8 +40,8 @@ impl ContentWriter {
 
     fn client(&self) -> ContentClient<Channel> {
         ContentClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(NODE_MESSAGE)
+            .max_encoding_message_size(NODE_MESSAGE)
     }
 
     /// Writes the chunks that come through `chunks`, then commits what `finished` answers. A

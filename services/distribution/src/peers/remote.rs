@@ -8,7 +8,7 @@ use std::time::Duration;
 use berth_epochs::Flat;
 use berth_errors::Code;
 use berth_grpc::Channel;
-use berth_grpc::{MAX_MESSAGE, channel, code_of};
+use berth_grpc::{NODE_MESSAGE, channel, code_of};
 use berth_ids::Namespace;
 use berth_proto::berth::node::v1 as wire;
 use tonic::{Response, Status};
@@ -44,8 +44,8 @@ impl Remote {
 
     fn collector(&self) -> CollectorClient<Channel> {
         CollectorClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(NODE_MESSAGE)
+            .max_encoding_message_size(NODE_MESSAGE)
     }
 
     fn leases(&self) -> LeaseMemberClient<Channel> {

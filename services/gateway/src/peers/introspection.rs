@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_grpc::MAX_MESSAGE;
+use berth_grpc::NODE_MESSAGE;
 use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
 use berth_proto::containerd::services::introspection::v1::{
     DeprecationWarning, Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest,
@@ -71,8 +71,8 @@ pub async fn plugin_info(
     asked: PluginInfoRequest,
 ) -> Result<tonic::Response<PluginInfoResponse>, Status> {
     let mut client = IntrospectionClient::new(upstream.calls().clone())
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE);
+        .max_decoding_message_size(NODE_MESSAGE)
+        .max_encoding_message_size(NODE_MESSAGE);
     let answer = client.plugin_info(asked).await?;
     Ok(tonic::Response::new(answer.into_inner()))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_grpc::NODE_MESSAGE;
 use berth_proto::berth::node::v1::node_events_client::NodeEventsClient;
 use berth_proto::berth::node::v1::{NodeEvent, NodeSubscribeRequest};
 use tokio::sync::{mpsc, oneshot};
@@ -132,7 +133,9 @@ impl Follower {
     }
 
     async fn subscription(&mut self, events: &Events) -> Result<(), Status> {
-        let mut client = NodeEventsClient::new(self.upstream.calls().clone());
+        // An event is as large as a client may send it, and has more around it here.
+        let mut client = NodeEventsClient::new(self.upstream.calls().clone())
+            .max_decoding_message_size(NODE_MESSAGE);
         let mut stream = client.subscribe(self.position.request()).await?.into_inner();
         drop(self.subscribed.take());
         while let Some(event) = stream.message().await? {

@@ -45,7 +45,7 @@ impl Drop for CountDrop {
 
 /// Serves Transfer and Streaming and counts.
 pub fn echo(seen: &Seen) -> Routes {
-    let limit = berth_grpc::MAX_MESSAGE;
+    let limit = berth_grpc::NODE_MESSAGE;
     let streaming = StreamingServer::new(Echo(seen.clone()));
     Routes::new(TransferServer::new(Echo(seen.clone())).max_decoding_message_size(limit))
         .add_service(streaming.max_decoding_message_size(limit).max_encoding_message_size(limit))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use berth_grpc::{MAX_MESSAGE, code_of, with_lease, with_media_type, with_namespace};
+use berth_grpc::{NODE_MESSAGE, code_of, with_lease, with_media_type, with_namespace};
 use berth_ids::{Algorithm, Digest, Namespace};
 use berth_proto::containerd::services::content::v1::content_client::ContentClient;
 use berth_proto::containerd::services::content::v1::{WriteAction, WriteContentRequest};
@@ -106,8 +106,8 @@ impl Blobs for Services {
                 let mut request = request.map_err(berth_grpc::status)?;
                 request.set_timeout(QUICK);
                 let mut client = ContentClient::new(self.distribution.clone())
-                    .max_decoding_message_size(MAX_MESSAGE)
-                    .max_encoding_message_size(MAX_MESSAGE);
+                    .max_decoding_message_size(NODE_MESSAGE)
+                    .max_encoding_message_size(NODE_MESSAGE);
                 let mut answers = client.write(request).await?.into_inner();
                 while answers.message().await?.is_some() {}
                 Ok(())
