@@ -25,7 +25,7 @@ pub use error::Error;
 pub use load::{Explained, Loaded, Source};
 pub use paths::Service;
 pub use proxies::{ProxyKind, ProxyPlugin};
-pub use runtime::Runtime;
+pub use runtime::{Runtime, ShimTimeouts};
 pub use sections::{
     Distribution, Gateway, Gc, ImageVerifiers, Log, LogFormat, MAX_MESSAGE_SIZE, Metrics, Registry,
     Sharing, StreamProcessor, Tcp, Telemetry, Timeouts,

@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use berth_config::{Args, Config, Error, Explained, Loaded, Overrides, Source, containerd};
+use berth_config::{
+    Args, Config, Error, Explained, Loaded, Overrides, ShimTimeouts, Source, containerd,
+};
 
 /// A folder of files, of which the first is the one to load.
 struct Files {
@@ -154,6 +156,44 @@ fn messages_are_bounded_as_containerd_bounds_them() {
             text.matches("4294967295").count() + usize::from(expected == (given, Some(given))),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn timeouts_are_those_of_shims() {
+    let files = one(r#"version = 2
+[timeouts]
+"io.containerd.timeout.shim.load" = "6s"
+"io.containerd.timeout.shim.cleanup" = "1m0s"
+"io.containerd.timeout.shim.shutdown" = "1.5s"
+"io.containerd.timeout.task.state" = "250ms"
+"io.containerd.timeout.metrics.shimstats" = "4s"
+"io.containerd.timeout.bolt.open" = "10s"
+"io.containerd.timeout.cri.defercleanup" = "2m"
+"my.own" = "1s"
+"#);
+    let loaded = files.load().unwrap();
+    let ShimTimeouts { shim_load, shim_cleanup, shim_shutdown, task_state, shim_stats } =
+        loaded.config.runtime.timeouts;
+    let found = [shim_load, shim_cleanup, shim_shutdown, task_state, shim_stats];
+    assert_eq!(found.map(|length| length.as_millis()), [6000, 60_000, 1500, 250, 4000]);
+    let said = [
+        "config.toml:8: timeouts.\"io.containerd.timeout.bolt.open\" has no effect here: a store is opened by the service that locks it",
+        "config.toml:9: timeouts.\"io.containerd.timeout.cri.defercleanup\" has no effect here: the CRI is not there yet",
+        "config.toml:10: unknown key timeouts.\"my.own\" is ignored",
+    ];
+    assert_eq!(files.remarks(&loaded)[1..], said);
+    for (value, said) in [
+        ("'0s'", "runtime.timeouts.task_state is 0s: it must be above 0s"),
+        (
+            "'soon'",
+            ":3: timeouts.\"io.containerd.timeout.task.state\": \"soon\" is no length of time",
+        ),
+    ] {
+        let text =
+            format!("version = 2\n[timeouts]\n\"io.containerd.timeout.task.state\" = {value}\n");
+        let error = one(&text).load().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use berth_config::{Config, ProxyKind, ProxyPlugin, Service};
+use berth_config::{Config, ProxyKind, ProxyPlugin, Service, ShimTimeouts};
 use berth_events::Ring;
 use berth_lifecycle::Tasks as Jobs;
 use berth_store::{Options, Store};
@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::peers::{RemoteSandboxer, Services, Starter};
 use crate::restart::Monitor;
 use crate::sandboxes::{self, Controller, Proxied, Sandboxers, Sandboxes, Terms};
-use crate::shims::{Launcher, Settings};
+use crate::shims::{Launcher, Settings, Timeouts};
 use crate::tasks::{Parts, Tasks};
 
 /// The version of this service's tables.
@@ -187,7 +187,18 @@ pub(crate) fn shim_settings(config: &Config) -> Settings {
         socket_folder: sockets,
         env: config.runtime.shim_env.clone(),
         start_deadline: config.runtime.shim_start_timeout.0,
+        timeouts: timeouts(&config.runtime.timeouts),
         debug: matches!(config.log.level.as_str(), "debug" | "trace"),
+    }
+}
+
+fn timeouts(configured: &ShimTimeouts) -> Timeouts {
+    Timeouts {
+        load: *configured.shim_load,
+        cleanup: *configured.shim_cleanup,
+        shutdown: *configured.shim_shutdown,
+        state: *configured.task_state,
+        stats: *configured.shim_stats,
     }
 }
 

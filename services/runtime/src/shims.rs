@@ -9,6 +9,6 @@ mod socket;
 
 pub use bootstrap::Bootstrap;
 pub use known::Known;
-pub use launch::{Launcher, STARTING, Settings};
+pub use launch::{Launcher, STARTING, Settings, Timeouts};
 pub use log::read_log;
 pub(crate) use socket::remove_socket;

@@ -212,6 +212,31 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["plugins", DIFF, "default"], &["bundle", "differs"], How::Same),
     rule(&["plugins", OVERLAYFS, "slow_chown"], &["bundle", "overlayfs", "slow_chown"], How::Same),
     rule(&["plugins", RESTART, "interval"], &["runtime", "restart_interval"], How::Duration),
+    rule(
+        &["timeouts", "io.containerd.timeout.shim.load"],
+        &["runtime", "timeouts", "shim_load"],
+        How::Duration,
+    ),
+    rule(
+        &["timeouts", "io.containerd.timeout.shim.cleanup"],
+        &["runtime", "timeouts", "shim_cleanup"],
+        How::Duration,
+    ),
+    rule(
+        &["timeouts", "io.containerd.timeout.shim.shutdown"],
+        &["runtime", "timeouts", "shim_shutdown"],
+        How::Duration,
+    ),
+    rule(
+        &["timeouts", "io.containerd.timeout.task.state"],
+        &["runtime", "timeouts", "task_state"],
+        How::Duration,
+    ),
+    rule(
+        &["timeouts", "io.containerd.timeout.metrics.shimstats"],
+        &["runtime", "timeouts", "shim_stats"],
+        How::Duration,
+    ),
     rule(&["plugins", OTLP, "endpoint"], &["telemetry", "otlp_endpoint"], How::Same),
 ];
 
@@ -227,6 +252,7 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["debug", "log_trace_id"], "lines have the trace in format \"json\""),
     (&["plugins", "io.containerd.grpc.v1.cri"], "the CRI is not there yet"),
     (&["plugins", "io.containerd.cri.v1"], "the CRI is not there yet"),
+    (&["timeouts", "io.containerd.timeout.cri"], "the CRI is not there yet"),
     (
         &["plugins", "io.containerd.nri.v1.nri"],
         "NRI comes with the CRI, from which containerd calls it",
@@ -249,18 +275,6 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["plugins", TRANSFER], "layers are pulled and unpacked as they come, for this machine"),
     (&["plugins", "io.containerd.runtime"], "shims run what they can"),
     (&["disabled_plugins"], "the services of a node are one whole, none is left out yet"),
-    (
-        &["timeouts", "io.containerd.timeout.shim"],
-        "how long shims may take is bounded, but not configured: 5s to connect, 3s to shut down, 30s to clean up",
-    ),
-    (
-        &["timeouts", "io.containerd.timeout.task.state"],
-        "how long a shim may take to tell a state is 2s, and not configured",
-    ),
-    (
-        &["timeouts", "io.containerd.timeout.metrics.shimstats"],
-        "how long a shim may take to tell what it measures is 2s, and not configured",
-    ),
     (
         &["timeouts", "io.containerd.timeout.bolt.open"],
         "a store is opened by the service that locks it",

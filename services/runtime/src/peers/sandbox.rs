@@ -15,7 +15,7 @@ use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::process::Exit;
 use crate::sandboxes::{Measured, Platform, Report, Setup, Started};
-use crate::shims::Bootstrap;
+use crate::shims::{Bootstrap, Timeouts};
 
 const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 
@@ -31,8 +31,13 @@ impl SandboxClient {
     ///
     /// # Errors
     /// [`Error::Shim`], as of every call here.
-    pub async fn connect(bootstrap: &Bootstrap, ns: &Namespace, id: &str) -> Result<Self> {
-        let transport = Transport::connect(bootstrap, ns).await;
+    pub async fn connect(
+        bootstrap: &Bootstrap,
+        ns: &Namespace,
+        id: &str,
+        timeouts: &Timeouts,
+    ) -> Result<Self> {
+        let transport = Transport::connect(bootstrap, ns, timeouts.load).await;
         let transport = transport.map_err(|source| Error::Shim { step: "", source })?;
         Ok(Self { transport, id: id.to_owned() })
     }

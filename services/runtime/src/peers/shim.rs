@@ -18,7 +18,7 @@ use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::process::{Exit, Io, Pid, State, Status};
 use crate::records::Any;
-use crate::shims::Bootstrap;
+use crate::shims::{Bootstrap, Timeouts};
 
 const TASK_V2: &str = "containerd.task.v2.Task";
 const TASK_V3: &str = "containerd.task.v3.Task";
@@ -26,11 +26,8 @@ const TASK_V3: &str = "containerd.task.v3.Task";
 pub(super) const SLOW: Duration = Duration::from_secs(120);
 /// Calls that touch the kernel alone.
 pub(super) const QUICK: Duration = Duration::from_secs(20);
-/// Questions that a list asks of every shim.
-const STATE: Duration = Duration::from_secs(2);
 /// A dump of a container's memory, or its restore.
 const CHECKPOINT: Duration = Duration::from_secs(600);
-const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Waiting has no end of its own.
 pub(super) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -38,6 +35,7 @@ pub(super) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Clone)]
 pub struct ShimClient {
     transport: Transport,
+    timeouts: Timeouts,
     service: &'static str,
     id: String,
     /// The task's folder, if it is known.
@@ -49,11 +47,17 @@ impl ShimClient {
     ///
     /// # Errors
     /// [`Error::Shim`].
-    pub async fn connect(bootstrap: &Bootstrap, ns: &Namespace, id: &str) -> Result<Self> {
-        let transport = Transport::connect(bootstrap, ns).await;
+    pub async fn connect(
+        bootstrap: &Bootstrap,
+        ns: &Namespace,
+        id: &str,
+        timeouts: &Timeouts,
+    ) -> Result<Self> {
+        let transport = Transport::connect(bootstrap, ns, timeouts.load).await;
         let transport = transport.map_err(|source| Error::Shim { step: "", source })?;
         let service = if bootstrap.version >= 3 { TASK_V3 } else { TASK_V2 };
-        Ok(Self { transport, service, id: id.to_owned(), bundle: None })
+        let (timeouts, id) = (*timeouts, id.to_owned());
+        Ok(Self { transport, timeouts, service, id, bundle: None })
     }
 
     /// The same connection, of which it is known what the shim writes down in the task's folder.
@@ -146,9 +150,9 @@ impl ShimClient {
         Ok(answer.pid)
     }
 
-    /// The state of a process, asked with a short deadline.
+    /// The state of a process. Lists ask every shim.
     pub async fn state(&self, exec: &str) -> Result<State> {
-        self.state_within(exec, STATE).await
+        self.state_within(exec, self.timeouts.state).await
     }
 
     /// The state of a process, however long the shim takes.
@@ -225,7 +229,7 @@ impl ShimClient {
     /// Measures the task.
     pub async fn stats(&self) -> Result<Option<Any>> {
         let request = wire::StatsRequest { id: self.id.clone() };
-        let answer: wire::StatsResponse = self.call("Stats", request, STATE).await?;
+        let answer: wire::StatsResponse = self.call("Stats", request, self.timeouts.stats).await?;
         Ok(answer.stats.map(domain))
     }
 
@@ -271,7 +275,7 @@ impl ShimClient {
     /// Has the shim end if it serves no task any more.
     pub async fn shutdown(&self) -> Result<()> {
         let request = wire::ShutdownRequest { id: self.id.clone(), now: false };
-        match self.call("Shutdown", request, SHUTDOWN).await {
+        match self.call("Shutdown", request, self.timeouts.shutdown).await {
             Err(error) if error.is_closed() => Ok(()),
             done => done,
         }
@@ -339,25 +343,67 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn every_call_says_its_namespace() {
+    /// A shim that never answers.
+    struct Silent;
+
+    impl Handler for Silent {
+        async fn call(&self, _: Call) -> Result<Bytes, Refusal> {
+            std::future::pending().await
+        }
+    }
+
+    /// Has `calls` call a shim that is served by `handler`.
+    async fn with_shim<F: Future<Output = ()>>(
+        handler: Arc<impl Handler>,
+        timeouts: Timeouts,
+        calls: impl FnOnce(ShimClient) -> F,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let asked = Arc::new(Asked::default());
-        let server = Server::new(asked.clone());
+        let server = Server::new(handler);
+        let serving = server.serve(listener, std::future::pending(), QUICK);
         let calls = async {
             let address = format!("unix://{}", socket.display());
             let shim = Bootstrap { version: 3, address, protocol: "ttrpc".into() };
-            let client = ShimClient::connect(&shim, &"moby".parse().unwrap(), "c").await.unwrap();
-            client.start("").await.unwrap();
-            client.pids().await.unwrap();
+            let ns = "moby".parse().unwrap();
+            calls(ShimClient::connect(&shim, &ns, "c", &timeouts).await.unwrap()).await;
         };
-        let serving = server.serve(listener, std::future::pending(), QUICK);
         tokio::select! {
             () = calls => {}
             ended = serving => panic!("{ended:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn each_question_has_its_own_time() {
+        let time = Duration::from_millis;
+        let [shutdown, state, stats] = [11, 12, 13].map(time);
+        let timeouts = Timeouts { load: QUICK, cleanup: QUICK, shutdown, state, stats };
+        with_shim(Arc::new(Silent), timeouts, |client| async move {
+            for (error, after) in [
+                (client.shutdown().await.unwrap_err(), shutdown),
+                (client.state("").await.unwrap_err(), state),
+                (client.stats().await.unwrap_err(), stats),
+            ] {
+                let Error::Shim { source, .. } = error else { panic!("{error}") };
+                let late = matches!(&source, berth_ttrpc::Error::Deadline { after: of, .. } if *of == after);
+                assert!(late, "{source:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn every_call_says_its_namespace() {
+        let asked = Arc::new(Asked::default());
+        let (load, cleanup, shutdown, state, stats) = (QUICK, QUICK, QUICK, QUICK, QUICK);
+        let timeouts = Timeouts { load, cleanup, shutdown, state, stats };
+        with_shim(asked.clone(), timeouts, |client| async move {
+            client.start("").await.unwrap();
+            client.pids().await.unwrap();
+        })
+        .await;
         let told =
             |method: &str| (format!("containerd.task.v3.Task/{method}"), Some("moby".to_owned()));
         assert_eq!(*asked.0.lock().unwrap(), [told("Start"), told("Pids")]);

@@ -119,7 +119,8 @@ impl Starter {
     /// Takes away a shim that did not say in time that it runs: it may, and holds nothing then.
     pub(crate) async fn undo(&self, program: &Path, ns: &Namespace, id: &str, bundle: &Bundle) {
         if let Some(announced) = bundle.announced()
-            && let Ok(shim) = ShimClient::connect(&announced, ns, id).await
+            && let Ok(shim) =
+                ShimClient::connect(&announced, ns, id, self.launcher.timeouts()).await
         {
             let _ = shim.shutdown().await;
         }

@@ -16,8 +16,6 @@ use crate::shims::Bootstrap;
 
 /// Under this header containerd's ttrpc services look for the namespace.
 const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
-/// Until a connection to a shim's socket is made.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// A connection. Clones share it.
 #[derive(Clone)]
@@ -29,8 +27,12 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Connects. Every call says its namespace.
-    pub(super) async fn connect(bootstrap: &Bootstrap, ns: &Namespace) -> Result<Self, Error> {
+    /// Connects, which takes no longer than `within`. Every call says its namespace.
+    pub(super) async fn connect(
+        bootstrap: &Bootstrap,
+        ns: &Namespace,
+        within: Duration,
+    ) -> Result<Self, Error> {
         let path = bootstrap.socket();
         if bootstrap.is_grpc() {
             // One that is stuck may go on, and one that is gone is for our caller to see.
@@ -42,7 +44,7 @@ impl Transport {
             return Ok(Self::Grpc(channel, ns.clone()));
         }
         let header = KeyValue { key: NAMESPACE_HEADER.into(), value: ns.to_string() };
-        Ok(Self::Ttrpc(Client::connect(path, CONNECT).await?.with_metadata(vec![header])))
+        Ok(Self::Ttrpc(Client::connect(path, within).await?.with_metadata(vec![header])))
     }
 
     /// Calls `service/method` and waits for the answer at most for `deadline`. `more` are headers, of

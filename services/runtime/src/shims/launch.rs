@@ -15,11 +15,23 @@ use crate::error::{Error, Result};
 /// What the errors of a start begin with, as containerd's do.
 pub const STARTING: &str = "start failed";
 
-/// How long a shim's program may take to clean up after a shim that died.
-const DELETE_DEADLINE: Duration = Duration::from_secs(30);
-
 /// How long a shim's program may take to describe itself.
 const INFO_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long shims may take, as far as that is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until one that runs is connected to.
+    pub load: Duration,
+    /// Until the program has cleaned up after one that died.
+    pub cleanup: Duration,
+    /// Until one has answered that it ends.
+    pub shutdown: Duration,
+    /// Until one has told the state of a process.
+    pub state: Duration,
+    /// Until one has told what its task uses.
+    pub stats: Duration,
+}
 
 /// What all shims of this node are told.
 #[derive(Clone, Debug)]
@@ -38,6 +50,8 @@ pub struct Settings {
     pub env: Vec<String>,
     /// Until a shim has answered its start.
     pub start_deadline: Duration,
+    /// How long they may take for the rest.
+    pub timeouts: Timeouts,
     /// Whether shims log more.
     pub debug: bool,
 }
@@ -103,7 +117,7 @@ impl Launcher {
     ) -> Result<Bytes> {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("-bundle").arg(bundle).arg("delete");
-        run(command, &[], DELETE_DEADLINE, "clean up after dead shim").await
+        run(command, &[], self.settings.timeouts.cleanup, "clean up after dead shim").await
     }
 
     /// What a shim's program prints of itself when it is given `flag`, which is `-v` or `-info`.
@@ -114,6 +128,12 @@ impl Launcher {
         let mut command = child::command(program);
         command.arg(flag);
         run(command, input, INFO_DEADLINE, "ask shim about itself").await
+    }
+
+    /// How long shims may take.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.settings.timeouts
     }
 
     /// What all shims are told.
@@ -165,4 +185,37 @@ async fn run(
         None => output.status.to_string(),
     };
     Err(Error::ShimProgram { step, program, why: format!("{}: {end}", text.trim()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_does_not_clean_up_in_time_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("shim");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (long, short) = (Duration::from_secs(600), Duration::from_millis(50));
+        let timeouts =
+            Timeouts { load: long, cleanup: short, shutdown: long, state: long, stats: long };
+        let launcher = Launcher::new(Settings {
+            folder: None,
+            address: "/a".into(),
+            ttrpc_address: "/t".into(),
+            publish_binary: "/p".into(),
+            socket_folder: None,
+            env: Vec::new(),
+            start_deadline: long,
+            timeouts,
+            debug: false,
+        });
+        let ns = "moby".parse().unwrap();
+        let error = launcher.delete(&program, &ns, "c", folder.path()).await.unwrap_err();
+        let text = berth_errors::chain(&error);
+        assert!(text.contains("clean up after dead shim") && text.contains("50ms"), "{text}");
+    }
 }

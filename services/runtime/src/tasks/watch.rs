@@ -62,7 +62,9 @@ impl Tasks {
     async fn reconnect(&self, task: &Arc<Task>) -> bool {
         let bootstrap = task.bundle.bootstrap().or_else(|| task.bundle.announced());
         let Some(bootstrap) = bootstrap else { return false };
-        let client = ShimClient::connect(&bootstrap, &task.ns, &task.id).await;
+        let client =
+            ShimClient::connect(&bootstrap, &task.ns, &task.id, self.0.parts.launcher.timeouts())
+                .await;
         let Ok(client) = client else { return false };
         let client = client.in_bundle(task.bundle.path());
         task.client.set(Some(client.clone()));

@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::peers::{SandboxClient, ShimClient, TaskOptions, task_options};
 use crate::records::Sandbox;
 use crate::sandboxes::Setup;
-use crate::shims::{Bootstrap, read_log};
+use crate::shims::{Bootstrap, Timeouts, read_log};
 use crate::work::in_folder;
 
 impl Controller {
@@ -97,7 +97,7 @@ impl Attempt<'_> {
         let step = format!("failed to start new shim for sandbox {id}");
         let started = started.map_err(Error::within(step))?;
         bundle.write_bootstrap(&started)?;
-        let client = SandboxClient::connect(&started, ns, id).await?;
+        let client = SandboxClient::connect(&started, ns, id, parts.launcher.timeouts()).await?;
         let folder = bundle.path().to_string_lossy();
         let made = client.create(&folder, setup).await;
         made.map_err(Error::within(format!("failed to create sandbox {id}")))?;
@@ -119,7 +119,9 @@ impl Attempt<'_> {
     async fn undo(&self) {
         let Attempt { controller, ns, id, program, bundle } = self;
         match bundle.bootstrap() {
-            Some(shim) => end_shim(&shim, ns, id).await,
+            Some(shim) => {
+                end_shim(&shim, ns, id, controller.0.parts.launcher.timeouts()).await;
+            }
             None => controller.0.parts.starter.undo(program, ns, id, bundle).await,
         }
         self.clear().await;
@@ -136,13 +138,13 @@ impl Attempt<'_> {
 }
 
 /// Ends the shim of a sandbox that was not made, or only half.
-pub(super) async fn end_shim(shim: &Bootstrap, ns: &Namespace, id: &str) {
-    let half = async { SandboxClient::connect(shim, ns, id).await?.shutdown().await };
+pub(super) async fn end_shim(shim: &Bootstrap, ns: &Namespace, id: &str, timeouts: &Timeouts) {
+    let half = async { SandboxClient::connect(shim, ns, id, timeouts).await?.shutdown().await };
     if let Err(error) = half.await {
         tracing::debug!(namespace = %ns, id, error = chain(&error), "shut down failed sandbox");
     }
     // One that holds nothing ends by this; one that has ended already is not there any more.
-    let empty = async { ShimClient::connect(shim, ns, id).await?.shutdown().await };
+    let empty = async { ShimClient::connect(shim, ns, id, timeouts).await?.shutdown().await };
     if let Err(error) = empty.await {
         tracing::debug!(namespace = %ns, id, error = chain(&error), "end shim of failed sandbox");
     }

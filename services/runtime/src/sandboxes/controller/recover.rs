@@ -35,7 +35,10 @@ impl Controller {
     async fn take_over(&self, ns: Namespace, id: String) {
         let bundle = Bundle::at(&self.0.parts.folder.join(FOLDER), ns.as_str(), &id);
         let client = match bundle.bootstrap().or_else(|| bundle.announced()) {
-            Some(shim) => SandboxClient::connect(&shim, &ns, &id).await.ok(),
+            Some(shim) => {
+                let timeouts = self.0.parts.launcher.timeouts();
+                SandboxClient::connect(&shim, &ns, &id, timeouts).await.ok()
+            }
             None => None,
         };
         let gone = CancellationToken::new();
