@@ -302,13 +302,18 @@ fn a_node_without_a_required_plugin_does_not_start() -> Result<()> {
             "io.containerd.grpc.v1.none",
             Some("required plugin [io.containerd.grpc.v1.none] not included"),
         ),
+        (
+            "io.containerd.snapshotter.v1.native",
+            Some("required plugin [io.containerd.snapshotter.v1.native] not included"),
+        ),
         // Without a file to begin with it is not set up.
         (
             "io.containerd.snapshotter.v1.blockfile",
             Some("load required plugin io.containerd.snapshotter.v1.blockfile: "),
         ),
     ] {
-        let lists = format!("disabled_plugins = []\nrequired_plugins = [{required:?}]");
+        let disabled = "io.containerd.snapshotter.v1.native";
+        let lists = format!("disabled_plugins = [{disabled:?}]\nrequired_plugins = [{required:?}]");
         let machine = Machine::new(&CONFIG.replace("disabled_plugins = []", &lists))?;
         let Some(why) = why else {
             let mut daemon = Session::start(machine.containerd(""))?;

@@ -24,6 +24,7 @@ mod messages;
 mod mounts;
 mod observe;
 mod operator;
+mod plugins;
 mod recovery;
 mod roots;
 mod shell;

@@ -86,6 +86,7 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     for (table, keys) in PROGRAMS {
         move_programs(&mut theirs, &mut ours, table, keys);
     }
+    choose_content_store(&mut ours);
     theirs.take(&["imports"]);
     let defaults = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;
     let remark = |(keys, value, origin): (Vec<String>, &Value, &Origin)| {
@@ -93,6 +94,33 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     };
     remarks.extend(theirs.values().into_iter().filter_map(remark));
     Ok((ours, remarks))
+}
+
+/// With containerd the bytes of blobs are kept by whoever is left of that kind.
+fn choose_content_store(ours: &mut Tree) {
+    let Some(Node::Value(disabled, origin)) = ours.get(&["disabled_plugins"]).cloned() else {
+        return;
+    };
+    let is_disabled = |name: &str| {
+        let full = Value::String(format!("io.containerd.content.v1.{name}"));
+        disabled.as_array().is_some_and(|names| names.contains(&full))
+    };
+    let Some(Node::Table(programs)) = ours.get(&["proxy_plugins"]) else { return };
+    let is_store = |program: &Tree| match program.get(&["type"]) {
+        Some(Node::Value(kind, _)) => {
+            matches!(kind.as_str(), Some("content" | "io.containerd.content.v1"))
+        }
+        _ => false,
+    };
+    let left = |(name, program): (&String, &Node)| match program {
+        Node::Table(program) if is_store(program) && !is_disabled(name) => Some(name.clone()),
+        _ => None,
+    };
+    let mut left = programs.0.iter().filter_map(left);
+    if let (true, Some(store), None) = (is_disabled("content"), left.next(), left.next()) {
+        let chosen = Node::Value(Value::String(store), origin);
+        ours.put(&["distribution", "content_store"], chosen);
+    }
 }
 
 /// Moves the keys that we know of each entry of a table of programs.

@@ -13,6 +13,7 @@ mod decoders;
 mod error;
 mod load;
 mod paths;
+mod plugins;
 mod proxies;
 mod runtime;
 mod sections;
@@ -24,6 +25,7 @@ pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
 pub use error::Error;
 pub use load::{Explained, Loaded, Source};
 pub use paths::Service;
+pub use plugins::{Plugins, Presence};
 pub use proxies::{ProxyKind, ProxyPlugin};
 pub use runtime::{Runtime, ShimTimeouts};
 pub use sections::{
@@ -59,6 +61,8 @@ pub struct Config {
     /// Its `bin` is the first folder on the PATH of the services, its `lib` that of their libraries.
     /// Empty: there is none.
     pub opt: PathBuf,
+    /// Parts that are left out, by the names that containerd's plugins have, `io.containerd.TYPE.ID`.
+    pub disabled_plugins: Vec<String>,
     /// What is logged.
     pub log: Log,
     /// Tracing.
@@ -88,6 +92,7 @@ impl Default for Config {
             oom_score: 0,
             cgroup: String::new(),
             opt: "/opt/containerd".into(),
+            disabled_plugins: Vec::new(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             metrics: Metrics::default(),
@@ -148,6 +153,7 @@ impl Config {
         if !self.opt.as_os_str().is_empty() && !self.opt.is_absolute() {
             return Err(Error::RelativePath { key: "opt", path: self.opt.clone() });
         }
+        self.leave_out()?;
         self.gateway.complete()?;
         self.runtime.check()?;
         for (id, processor) in decoders::defaults() {

@@ -23,6 +23,16 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
+    /// containerd's type of such a plugin.
+    pub(crate) fn type_of_plugins(self) -> &'static str {
+        match self {
+            Self::Snapshotter => "io.containerd.snapshotter.v1",
+            Self::Content => "io.containerd.content.v1",
+            Self::Differ => "io.containerd.differ.v1",
+            Self::SandboxController => "io.containerd.sandbox.controller.v1",
+        }
+    }
+
     /// The names of berth's own of this kind.
     fn own(self) -> &'static [&'static str] {
         match self {

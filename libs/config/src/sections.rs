@@ -37,6 +37,9 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
     /// The share of traces that are kept of those that begin here, 0 to 1. Not set: all.
     pub sampling_ratio: Option<f64>,
+    /// Nothing is traced: `disabled_plugins` says so.
+    #[serde(skip)]
+    pub left_out: bool,
 }
 
 /// `[metrics]`
@@ -145,6 +148,9 @@ pub struct ImageVerifiers {
     pub max_verifiers: i64,
     /// How long one may take.
     pub per_verifier_timeout: HumanDuration,
+    /// Nobody is asked: `disabled_plugins` says so.
+    #[serde(skip)]
+    pub left_out: bool,
 }
 
 /// `[distribution.registry]`
@@ -258,6 +264,7 @@ impl Default for ImageVerifiers {
             bin_dir: "/opt/containerd/image-verifier/bin".into(),
             max_verifiers: 10,
             per_verifier_timeout: HumanDuration::secs(10),
+            left_out: false,
         }
     }
 }

@@ -198,6 +198,41 @@ fn timeouts_are_those_of_shims() {
 }
 
 #[test]
+fn plugins_are_left_out_by_containerds_names() {
+    let load = |text: &str| {
+        let files = one(text);
+        let loaded = files.load_as_containerd()?;
+        Ok::<_, Error>((loaded.config.clone(), files.remarks(&loaded)))
+    };
+    // As docker's package ships it.
+    let (config, remarks) = load("disabled_plugins = [\"cri\"]\n").unwrap();
+    assert_eq!(config.disabled_plugins, ["io.containerd.grpc.v1.cri"]);
+    assert_eq!(remarks.len(), 1, "only its version is told: {remarks:?}");
+    let error = load("version = 2\ndisabled_plugins = [\"cri\"]\n").unwrap_err().to_string();
+    assert!(error.starts_with("disabled_plugins is \"cri\": it must be the whole name"), "{error}");
+    let (config, _) = load("disabled_plugins = [\"restart\", \"native\"]\n").unwrap();
+    assert!(!config.plugins().has("io.containerd.monitor.container.v1", "restart"));
+    assert_eq!(config.plugins().disabled("io.containerd.snapshotter.v1"), ["native"]);
+    // Proxies go by the same names, and the content store that is left is the one.
+    let proxies = "[proxy_plugins.bytes]\ntype = 'content'\naddress = '/c.sock'\n\
+                   [proxy_plugins.stargz]\ntype = 'snapshot'\naddress = '/s.sock'\n";
+    for (disabled, store, names) in [
+        ("'io.containerd.content.v1.content'", Some("bytes"), vec!["bytes", "stargz"]),
+        ("'io.containerd.snapshotter.v1.stargz'", None, vec!["bytes"]),
+        (
+            "'io.containerd.content.v1.content', 'io.containerd.content.v1.bytes'",
+            None,
+            vec!["stargz"],
+        ),
+    ] {
+        let text = format!("version = 3\ndisabled_plugins = [{disabled}]\n{proxies}");
+        let (config, _) = load(&text).unwrap();
+        assert_eq!(config.distribution.content_store.as_deref(), store, "{disabled}");
+        assert!(config.proxy_plugins.keys().eq(names), "{disabled}");
+    }
+}
+
+#[test]
 fn containerds_own_default_file_changes_nothing_and_needs_no_remark() {
     let files = one(containerd::DEFAULTS);
     let loaded = files.load_as_containerd().unwrap();

@@ -36,6 +36,9 @@ pub(crate) fn endpoint(
     telemetry: &Telemetry,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
+    if telemetry.left_out {
+        return None;
+    }
     if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return None;
     }

@@ -12,7 +12,8 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-bundle";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "bundle", "stream_processors", "proxy_plugins"];
+const READS: &[&str] =
+    &["root", "state", "bundle", "stream_processors", "proxy_plugins", "disabled_plugins"];
 /// How long calls that are under way have to end.
 const DRAIN: Duration = Duration::from_secs(10);
 

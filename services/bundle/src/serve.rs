@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use berth_config::{Config, ProxyKind, ProxyPlugin, Service};
 use berth_events::Ring;
+use berth_introspection::kind::SNAPSHOTTER;
 use berth_lifecycle::{Tasks, Turns};
 use berth_store::{Options, Store};
 
@@ -128,6 +129,7 @@ fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {
         blockfile,
         erofs: erofs(config),
         turns: turns.clone(),
+        left_out: config.plugins().disabled(SNAPSHOTTER),
     }
 }
 

@@ -11,13 +11,15 @@ use std::fs;
 use berth_bundle::layer::Limits;
 use berth_bundle::mounts::Activations;
 use berth_bundle::snapshots::{
-    BLOCKFILE, Caller, EROFS, Kind, LabelChange, NATIVE, OVERLAYFS, Snapshots, StagedLayer,
+    BLOCKFILE, BTRFS, Caller, EROFS, Kind, LabelChange, NATIVE, OVERLAYFS, Settings, Snapshots,
+    StagedLayer,
 };
 use berth_errors::{Code, Coded};
 use berth_ids::Labels;
 use berth_lifecycle::Tasks;
 use support::{
-    Node, caller, commit, directories, is_root, labels, on_all, prepare, put, space, stage, sweep,
+    Node, caller, commit, directories, is_root, labels, on_all, prepare, put, settings, space,
+    stage, sweep,
 };
 
 fn leased(incarnation: u64) -> Caller {
@@ -409,6 +411,35 @@ conformance!(
     copies: a_copy_with_mapped_owners_is_not_mapped_again,
     leftovers: a_start_clears_what_a_crash_has_left,
 );
+
+#[tokio::test]
+async fn one_that_is_left_out_is_not_loaded_and_keeps_what_it_has() {
+    if !is_root() {
+        return;
+    }
+    let node = Node::new();
+    let s = node.open().await;
+    let top = stack(&node, &s, NATIVE, &[&[("a", "1")]]).await;
+    let left_out = vec![NATIVE.to_owned()];
+    let without = node.open_as(Settings { left_out, ..settings(node.dir.path()) }).await;
+    assert!(!without.names().contains(&NATIVE));
+    assert!(without.absent().iter().all(|absent| absent.name != NATIVE));
+    let error = without.resolve(NATIVE).unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert_eq!(error.to_string(), "snapshotter not loaded: native: invalid argument");
+    prepare(&without, NATIVE, "k", "").await.unwrap_err();
+    drop(without);
+    let again = node.open().await;
+    let mounts = prepare(&again, NATIVE, "k", &top).await.unwrap();
+    assert_eq!(fs::read(node.mount(&mounts).path().join("a")).unwrap(), b"1");
+    // The next best stands for the default, and none at all is no end of the service.
+    let all = [OVERLAYFS, NATIVE, BTRFS, BLOCKFILE, EROFS].map(str::to_owned);
+    for (left_out, default) in [(&all[..1], NATIVE), (&all[..], OVERLAYFS)] {
+        let left_out = left_out.to_vec();
+        let s = node.open_as(Settings { left_out, ..settings(node.dir.path()) }).await;
+        assert_eq!(s.resolve("").unwrap(), default);
+    }
+}
 
 #[tokio::test]
 async fn a_restart_keeps_records_and_clears_the_rest() {

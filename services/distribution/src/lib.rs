@@ -69,7 +69,10 @@ pub async fn serve(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Served>
     let live = Live::new(config.clone(), transfers, node.collector.clone());
     let routes = api::routes(&node, &journal, &descriptors, &live, tasks);
     berth_grpc::server::serve(&config.socket(Service::Distribution), 0o600, routes, tasks)?;
-    tasks.spawn("collector", gc::schedule::run(node.collector.clone(), tasks.token()));
+    // Without it there is a collection when somebody asks for one.
+    if config.plugins().has(berth_introspection::kind::GC, "scheduler") {
+        tasks.spawn("collector", gc::schedule::run(node.collector.clone(), tasks.token()));
+    }
     tasks.spawn("fences", node.namespaces.clone().lower_left(tasks.token()));
     let (content, stop) = (node.content.clone(), tasks.token());
     tasks.spawn("orphans", async move {

@@ -12,7 +12,7 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-distribution";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "distribution"];
+const READS: &[&str] = &["root", "state", "distribution", "disabled_plugins"];
 /// Calls under way when the process is asked to stop may take this long to end.
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -10,6 +10,7 @@ pub(crate) mod version;
 use std::convert::Infallible;
 use std::sync::OnceLock;
 
+use berth_config::Plugins;
 use berth_grpc::{Bounded, Calls, NODE_MESSAGE, Refusals};
 use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::events::v1::events_server::EventsServer;
@@ -38,8 +39,8 @@ impl Own {
     ///
     /// # Errors
     /// [`Error::PidNamespace`] when this process cannot tell where it runs.
-    pub fn new(upstreams: &Upstreams, tasks: &Tasks) -> Result<Self, Error> {
-        let introspection = introspection::Introspection::new(upstreams.clone())?;
+    pub fn new(upstreams: &Upstreams, plugins: &Plugins, tasks: &Tasks) -> Result<Self, Error> {
+        let introspection = introspection::Introspection::new(upstreams.clone(), plugins.clone())?;
         let events = events::Events::new(upstreams.clone(), tasks.clone());
         let health = health::Health::new(upstreams.clone(), tasks.clone());
         macro_rules! service {

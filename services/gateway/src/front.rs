@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use berth_config::{ByteSize, MAX_MESSAGE_SIZE};
+use berth_config::{ByteSize, MAX_MESSAGE_SIZE, Plugins};
 use berth_errors::chain;
 use berth_grpc::{Bounded, Calls, Counted, NODE_MESSAGE};
 use berth_lifecycle::{Tasks, Turns};
@@ -49,17 +49,25 @@ impl Messages {
 pub struct Front {
     upstreams: Upstreams,
     own: Own,
+    /// Services that nobody can call.
+    left_out: Vec<&'static str>,
     calls: Calls,
     connections: Turns,
 }
 
 impl Front {
     /// Calls go to `upstreams` or to the gateway's `own` services; further connections than
-    /// `max_connections` wait to be accepted.
+    /// `max_connections` wait to be accepted. What is left out of `plugins` answers nobody.
     #[must_use]
-    pub fn new(upstreams: Upstreams, own: Own, max_connections: usize) -> Arc<Self> {
+    pub fn new(
+        upstreams: Upstreams,
+        own: Own,
+        max_connections: usize,
+        plugins: &Plugins,
+    ) -> Arc<Self> {
         let connections = Turns::new(max_connections);
-        Arc::new(Self { upstreams, own, calls: Calls::of_clients(), connections })
+        let left_out = route::left_out(plugins);
+        Arc::new(Self { upstreams, own, left_out, calls: Calls::of_clients(), connections })
     }
 
     /// So many connections at once from now on. Those that are there go on.
@@ -136,7 +144,7 @@ impl Front {
         &self,
         request: Request<Bounded<Incoming>>,
     ) -> Result<Response<Inbound>, Status> {
-        match route::of(request.uri().path()) {
+        match route::of(request.uri().path(), &self.left_out) {
             Ok(Route::Service(service, lane)) => {
                 let channel = self.upstreams.of(service).lane(lane);
                 channel.relay(request).await.map(|answer| answer.map(Inbound::Relayed))

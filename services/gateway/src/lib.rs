@@ -53,11 +53,12 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<Live, Error> {
     let gateway = &config.gateway;
     let wait = *gateway.wait;
     let upstreams = Upstreams::new(|service| config.socket(service), wait, tasks);
-    let own = Own::new(&upstreams, tasks)?;
+    let plugins = config.plugins();
+    let own = Own::new(&upstreams, &plugins, tasks)?;
     let listener = listen::listen(config)?;
     let mut observed = Observed::new(upstreams.clone(), tasks.clone());
     observed.at(&config.metrics.address)?;
-    let front = Front::new(upstreams.clone(), own, gateway.max_connections);
+    let front = Front::new(upstreams.clone(), own, gateway.max_connections, &plugins);
     let mut over_tcp = OverTcp::new(front.clone(), tasks.clone());
     over_tcp.at(gateway.tcp.as_ref())?;
     let messages = Messages::new(gateway.max_recv_message_size, gateway.max_send_message_size);

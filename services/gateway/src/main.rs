@@ -13,7 +13,7 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-gateway";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "address", "gateway", "metrics"];
+const READS: &[&str] = &["root", "state", "address", "gateway", "metrics", "disabled_plugins"];
 /// Calls under way when the gateway is told to end get this long.
 const DRAIN: Duration = Duration::from_secs(3);
 

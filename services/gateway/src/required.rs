@@ -33,7 +33,7 @@ pub async fn check_within(config: &Config, tasks: &Tasks, within: Duration) -> R
         return Ok(());
     }
     let upstreams = Upstreams::new(|service| config.socket(service), within, tasks);
-    let plugins = introspection::all(&upstreams, within).await;
+    let plugins = introspection::all(&upstreams, &config.plugins(), within).await;
     let mut missing = Vec::new();
     for id in required {
         let is_it = |plugin: &&_| introspection::uri(plugin) == *id;

@@ -1,6 +1,7 @@
 //! Which service answers which call, by the path alone.
 
-use berth_config::Service;
+use berth_config::{Plugins, Service};
+use berth_introspection::kind::GRPC;
 
 use crate::Error;
 
@@ -66,15 +67,16 @@ const BULK: [&str; 3] = [
     "/containerd.services.streaming.v1.Streaming/Stream",
 ];
 
-/// Who answers the call of this path.
-pub fn of(path: &str) -> Result<Route, Error> {
+/// Who answers the call of this path, of those services that are not `left_out`.
+pub fn of(path: &str, left_out: &[&str]) -> Result<Route, Error> {
     let (service, method) = path
         .strip_prefix('/')
         .and_then(|rest| rest.rsplit_once('/'))
         .filter(|(service, method)| !service.is_empty() && !method.is_empty())
         .ok_or_else(|| Error::MalformedPath(path.to_owned()))?;
     debug_assert!(!method.contains('/'));
-    match owner(service).ok_or_else(|| Error::UnknownService(service.to_owned()))? {
+    let owner = owner(service).filter(|_| !left_out.contains(&service));
+    match owner.ok_or_else(|| Error::UnknownService(service.to_owned()))? {
         Some(owner) if BULK.contains(&path) => Ok(Route::Service(owner, Lane::Bulk)),
         Some(owner) => Ok(Route::Service(owner, Lane::Calls)),
         None => Ok(EXCEPTIONS
@@ -88,6 +90,22 @@ pub fn of(path: &str) -> Result<Route, Error> {
 pub fn owner(service: &str) -> Option<Option<Service>> {
     let at = OWNERS.binary_search_by(|(name, _)| (*name).cmp(service)).ok()?;
     Some(OWNERS[at].1)
+}
+
+/// The ID of the plugin that serves a gRPC service, for those that are plugins of containerd's.
+fn plugin(service: &str) -> Option<&str> {
+    match service {
+        "containerd.services.sandbox.v1.Controller" => Some("sandbox-controllers"),
+        "containerd.services.sandbox.v1.Store" => Some("sandboxes"),
+        "grpc.health.v1.Health" => Some("healthcheck"),
+        other => other.strip_prefix("containerd.services.")?.split('.').next(),
+    }
+}
+
+/// The gRPC services that clients cannot call, as they are left out or need what is.
+pub fn left_out(plugins: &Plugins) -> Vec<&'static str> {
+    let is_there = |service: &&str| plugin(service).is_none_or(|id| plugins.has(GRPC, id));
+    services().filter(|service| !is_there(service)).collect()
 }
 
 /// Every gRPC service that clients can call.
@@ -119,16 +137,35 @@ mod tests {
                 Route::Service(Service::Distribution, Lane::Bulk),
             ),
         ] {
-            assert_eq!(of(path).unwrap(), route, "{path}");
+            assert_eq!(of(path, &[]).unwrap(), route, "{path}");
         }
     }
 
     #[test]
     fn what_is_between_processes_is_not_exposed() {
-        let error = of("/berth.node.v1.Collector/Sweep").unwrap_err();
+        let error = of("/berth.node.v1.Collector/Sweep", &[]).unwrap_err();
         assert_eq!(error.to_string(), "unknown service berth.node.v1.Collector");
-        assert!(matches!(of("/x"), Err(Error::MalformedPath(_))));
-        assert!(matches!(of("//x"), Err(Error::MalformedPath(_))));
+        assert!(matches!(of("/x", &[]), Err(Error::MalformedPath(_))));
+        assert!(matches!(of("//x", &[]), Err(Error::MalformedPath(_))));
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_unknown() {
+        let text = "disabled_plugins = ['io.containerd.grpc.v1.images', 'io.containerd.grpc.v1.events', \
+                    'io.containerd.sandbox.store.v1.local']";
+        let config = berth_config::Config::parse(text, std::path::Path::new("test")).unwrap();
+        let left_out = left_out(&config.plugins());
+        let expected = [
+            "containerd.services.events.v1.Events",
+            "containerd.services.images.v1.Images",
+            "containerd.services.sandbox.v1.Store",
+        ];
+        assert_eq!(left_out, expected);
+        for path in ["images.v1.Images/List", "events.v1.Events/Publish", "sandbox.v1.Store/Get"] {
+            let error = of(&format!("/containerd.services.{path}"), &left_out).unwrap_err();
+            assert!(matches!(error, Error::UnknownService(_)), "{error}");
+        }
+        of("/containerd.services.sandbox.v1.Controller/Stop", &left_out).unwrap();
     }
 
     /// Every gRPC service of containerd's interface has an owner, and nothing else but our own.

@@ -43,6 +43,42 @@ async fn plugins_of_all_services_are_merged_and_filtered() {
 }
 
 #[tokio::test]
+async fn what_is_left_out_is_nowhere_and_what_needs_it_says_so() {
+    let left_out = ["io.containerd.test.v1.runtime", "io.containerd.event.v1.exchange"];
+    let node = Node::without(&left_out);
+    let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));
+    let _runtime = node.start(Service::Runtime, fakes::parts("runtime"));
+    let tested = plugins(&node, &["type==io.containerd.test.v1"]).await;
+    assert_eq!(
+        tested.iter().map(|plugin| plugin.id.as_str()).collect::<Vec<_>>(),
+        ["distribution"]
+    );
+    assert!(plugins(&node, &["type==io.containerd.event.v1"]).await.is_empty());
+    let events = plugins(&node, &["id==events,type==io.containerd.grpc.v1"]).await;
+    let why = events[0].init_err.clone().unwrap();
+    let said = "no plugins registered for io.containerd.event.v1.exchange: plugin: not found";
+    assert_eq!((why.code, why.message.as_str()), (Code::Unknown as i32, said));
+    let mut client = IntrospectionClient::new(node.channel.clone());
+    for (kind, id, found) in [
+        ("io.containerd.test.v1", "runtime", Err(Code::NotFound)),
+        ("io.containerd.event.v1", "exchange", Err(Code::NotFound)),
+        ("io.containerd.test.v1", "distribution", Ok(false)),
+        ("io.containerd.grpc.v1", "events", Ok(true)),
+    ] {
+        let asked = PluginInfoRequest { r#type: kind.into(), id: id.into(), options: None };
+        let told = client
+            .plugin_info(asked)
+            .await
+            .map(|told| told.into_inner().plugin.unwrap().init_err.is_some());
+        assert_eq!(told.map_err(|status| status.code()), found, "{kind}.{id}");
+    }
+    let mut client = EventsClient::new(node.channel.clone());
+    let refused = client.subscribe(SubscribeRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert_eq!(refused.message(), "unknown service containerd.services.events.v1.Events");
+}
+
+#[tokio::test]
 async fn whoever_has_a_plugin_tells_of_it() {
     let node = Node::new("100ms");
     let _distribution = node.start(Service::Distribution, fakes::parts("distribution"));

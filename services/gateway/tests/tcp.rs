@@ -62,7 +62,9 @@ fn start_within(sent: u64) -> Node {
     let tasks = Tasks::new();
     let wait = *config.gateway.wait;
     let upstreams = Upstreams::new(|service| config.socket(service), wait, &tasks);
-    let front = Front::new(upstreams.clone(), Own::new(&upstreams, &tasks).unwrap(), 16);
+    let plugins = config.plugins();
+    let own_services = Own::new(&upstreams, &plugins, &tasks).unwrap();
+    let front = Front::new(upstreams.clone(), own_services, 16, &plugins);
     let mut over_tcp = OverTcp::new(front, tasks.clone());
     over_tcp.at(Some(&tcp)).unwrap();
     let address = over_tcp.address().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use berth_config::{Config, ProxyKind, ProxyPlugin, Service, ShimTimeouts};
 use berth_events::Ring;
+use berth_introspection::kind::{CONTAINER_MONITOR, SANDBOX_CONTROLLER};
 use berth_lifecycle::Tasks as Jobs;
 use berth_store::{Options, Store};
 
@@ -19,7 +20,7 @@ use crate::gate::{Gate, Neighbours};
 use crate::live::Live;
 use crate::peers::{RemoteSandboxer, Services, Starter};
 use crate::restart::Monitor;
-use crate::sandboxes::{self, Controller, Proxied, Sandboxers, Sandboxes, Terms};
+use crate::sandboxes::{self, Controller, Proxied, SHIM, Sandboxers, Sandboxes, Terms};
 use crate::shims::{Launcher, Settings, Timeouts};
 use crate::tasks::{Parts, Tasks};
 
@@ -81,7 +82,9 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
     });
     let checkpoints = config.service_root(Service::Runtime).join("checkpoints");
     let proxied = proxied(config, &sandboxes, &events, jobs);
-    let sandboxers = Sandboxers::new(controller.clone(), proxied);
+    let plugins = config.plugins();
+    let by_shims = plugins.has(SANDBOX_CONTROLLER, SHIM);
+    let sandboxers = Sandboxers::new(controller.clone(), by_shims, proxied);
     let tasks = Tasks::new(Parts {
         containers: containers.clone(),
         launcher: launcher.clone(),
@@ -107,9 +110,11 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
         tracing::info!(tasks = recovered, sandboxes = pods, "took over those of an earlier run");
     }
     serve_shims(settings, forwarder, jobs)?;
-    let interval = live.restart_interval();
-    let (watched, started) = (containers.clone(), tasks.clone());
-    Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
+    if plugins.has(CONTAINER_MONITOR, "restart") {
+        let interval = live.restart_interval();
+        let (watched, started) = (containers.clone(), tasks.clone());
+        Monitor { containers: watched, tasks: started, neighbours, interval }.spawn(jobs);
+    }
     let stop = jobs.token();
     let recovered = recovered + pods > 0;
     let domain = Domain {

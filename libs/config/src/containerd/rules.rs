@@ -92,6 +92,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(&["plugins", METRICS, "address"], &["metrics", "address"], How::Same),
     rule(&["oom_score"], &["oom_score"], How::Same),
+    rule(&["disabled_plugins"], &["disabled_plugins"], How::Same),
     rule(&["required_plugins"], &["gateway", "required_plugins"], How::Same),
     rule(&["cgroup", "path"], &["cgroup"], How::Same),
     rule(&["plugins", OPT, "path"], &["opt"], How::Same),
@@ -274,7 +275,6 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["plugins", "io.containerd.snapshotter.v1.zfs"], "there is no such snapshotter"),
     (&["plugins", TRANSFER], "layers are pulled and unpacked as they come, for this machine"),
     (&["plugins", "io.containerd.runtime"], "shims run what they can"),
-    (&["disabled_plugins"], "the services of a node are one whole, none is left out yet"),
     (
         &["timeouts", "io.containerd.timeout.bolt.open"],
         "a store is opened by the service that locks it",

@@ -118,6 +118,8 @@ pub struct Settings {
     pub turns: Turns,
     /// Of erofs.
     pub erofs: ErofsSettings,
+    /// The names of those that are left out. What they keep stays as it is.
+    pub left_out: Vec<String>,
 }
 
 /// All snapshotters of the node.
@@ -181,7 +183,10 @@ impl Snapshots {
         owners: Arc<dyn Owners>,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let (drivers, mut absent) = Driver::open_all(root, &settings)?;
+        let (mut drivers, mut absent) = Driver::open_all(root, &settings)?;
+        let is_left_out = |name: &str| settings.left_out.iter().any(|left_out| left_out == name);
+        drivers.retain(|driver| !is_left_out(driver.name()));
+        absent.retain(|absent| !is_left_out(absent.name));
         let drivers = recover::present(&store, drivers, &mut absent)?;
         let Settings { proxies, temporary, turns, .. } = settings;
         let proxied: Vec<_> =
@@ -192,7 +197,10 @@ impl Snapshots {
                 Some(name) => name,
                 None => find(&drivers, name)?.name(),
             },
-            None => drivers[0].name(),
+            None => {
+                let proxied = || proxied.first().map_or(driver::OVERLAYFS, Proxied::name);
+                drivers.first().map_or_else(proxied, Driver::name)
+            }
         };
         let (next_id, emptying) = recover::run(&store, &drivers)?;
         let news = News::default();

@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use berth_config::Service;
+use berth_config::{Plugins as Parts, Presence, Service};
 use berth_introspection::kind::{EVENT, GRPC, METRICS, SERVER, SERVICE, TTRPC, WARNING};
-use berth_introspection::plugin;
+use berth_introspection::{Described, plugin};
 use berth_proto::containerd::services::introspection::v1::{
     Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
     introspection_server,
@@ -21,6 +21,7 @@ const PID_NAMESPACE: &str = "/proc/self/ns/pid";
 /// What the node is made of.
 pub struct Introspection {
     upstreams: Upstreams,
+    parts: Parts,
     pidns: u64,
     /// Kept once it is known: it never changes, and its service may be away when it is asked for.
     uuid: OnceLock<String>,
@@ -31,11 +32,11 @@ impl Introspection {
     ///
     /// # Errors
     /// [`Error::PidNamespace`]
-    pub fn new(upstreams: Upstreams) -> Result<Self, Error> {
+    pub fn new(upstreams: Upstreams, parts: Parts) -> Result<Self, Error> {
         let stat = fs_err::metadata(PID_NAMESPACE)
             .map_err(|source| Error::PidNamespace { path: PID_NAMESPACE, source })?;
         let pidns = std::os::unix::fs::MetadataExt::ino(&stat);
-        Ok(Self { upstreams, pidns, uuid: OnceLock::new() })
+        Ok(Self { upstreams, parts, pidns, uuid: OnceLock::new() })
     }
 
     async fn uuid(&self) -> Result<String, Status> {
@@ -56,8 +57,8 @@ impl introspection_server::Introspection for Introspection {
         let filters = request.into_inner().filters;
         // Before anybody is asked.
         berth_introspection::matching(Vec::new(), &filters)?;
-        let plugins =
-            berth_introspection::matching(all(&self.upstreams, peers::DEADLINE).await, &filters)?;
+        let plugins = all(&self.upstreams, &self.parts, peers::DEADLINE).await;
+        let plugins = berth_introspection::matching(plugins, &filters)?;
         Ok(Response::new(PluginsResponse { plugins }))
     }
 
@@ -74,7 +75,19 @@ impl introspection_server::Introspection for Introspection {
         request: Request<PluginInfoRequest>,
     ) -> Result<Response<PluginInfoResponse>, Status> {
         let asked = request.into_inner();
-        let mut unknown = match berth_introspection::info(own(), &asked) {
+        let own = match self.parts.presence(&asked.r#type, &asked.id) {
+            Presence::There => own(),
+            Presence::Disabled => Vec::new(),
+            // The services do not know that it is not there.
+            Presence::Failed(_) => {
+                let all = all(&self.upstreams, &self.parts, peers::DEADLINE).await;
+                return berth_introspection::info(all, &asked);
+            }
+        };
+        let mut unknown = match berth_introspection::info(own, &asked) {
+            Err(status) if self.parts.presence(&asked.r#type, &asked.id) != Presence::There => {
+                return Err(status);
+            }
             Err(status) if status.code() == Code::NotFound => status,
             answered => return answered,
         };
@@ -90,9 +103,22 @@ impl introspection_server::Introspection for Introspection {
 }
 
 /// What the node is made of. All are asked at once, each has so long.
-pub(crate) async fn all(upstreams: &Upstreams, within: Duration) -> Vec<Plugin> {
+pub(crate) async fn all(upstreams: &Upstreams, parts: &Parts, within: Duration) -> Vec<Plugin> {
     let asked = upstreams.all().map(|upstream| peers::parts(upstream.clone(), within));
-    own().into_iter().chain(join_all(asked).await.into_iter().flatten()).collect()
+    let all = own().into_iter().chain(join_all(asked).await.into_iter().flatten());
+    all.filter_map(|plugin| shown(plugin, parts)).collect()
+}
+
+/// A plugin as it is told of, if it is: one that is left out is not, and one that needs what is says so.
+fn shown(plugin: Plugin, parts: &Parts) -> Option<Plugin> {
+    match parts.presence(&plugin.r#type, &plugin.id) {
+        Presence::There => Some(plugin),
+        Presence::Disabled => None,
+        Presence::Failed(why) if plugin.init_err.is_none() => {
+            Some(plugin.failed(&Status::unknown(why)))
+        }
+        Presence::Failed(_) => Some(plugin),
+    }
 }
 
 /// What configurations call a plugin.

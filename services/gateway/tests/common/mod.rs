@@ -31,13 +31,22 @@ impl Node {
         Self::with(&format!("wait = \"{wait}\""))
     }
 
+    /// A gateway without these plugins.
+    pub fn without(plugins: &[&str]) -> Self {
+        Self::configured(&format!("disabled_plugins = {plugins:?}\n"), "wait = \"100ms\"")
+    }
+
     /// A gateway with these keys in its table.
     pub fn with(keys: &str) -> Self {
+        Self::configured("", keys)
+    }
+
+    fn configured(top: &str, keys: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().display();
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let text = format!(
-            "root = \"{root}/root\"\nstate = \"{root}\"\naddress = \"{root}/berth.sock\"\n\
+            "{top}root = \"{root}/root\"\nstate = \"{root}\"\naddress = \"{root}/berth.sock\"\n\
              [gateway]\nuid = {uid}\ngid = {gid}\n{keys}\n"
         );
         let config = Config::parse(&text, Path::new("test.toml")).unwrap();

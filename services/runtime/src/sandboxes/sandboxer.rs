@@ -57,15 +57,18 @@ pub trait Sandboxer: Send + Sync {
 #[derive(Clone)]
 pub struct Sandboxers {
     own: Controller,
+    /// Clients may name it. What runs already goes on.
+    by_shims: bool,
     proxied: Arc<BTreeMap<String, Proxied>>,
 }
 
 impl Sandboxers {
-    /// The node's own and those that are processes of others.
+    /// The node's own, which clients may name if shims are to run sandboxes, and those that are processes
+    /// of others.
     #[must_use]
-    pub fn new(own: Controller, proxied: Vec<Proxied>) -> Self {
+    pub fn new(own: Controller, by_shims: bool, proxied: Vec<Proxied>) -> Self {
         let by_name = |proxied: Proxied| (proxied.name().to_owned(), proxied);
-        Self { own, proxied: Arc::new(proxied.into_iter().map(by_name).collect()) }
+        Self { own, by_shims, proxied: Arc::new(proxied.into_iter().map(by_name).collect()) }
     }
 
     /// The one of this name.
@@ -75,7 +78,7 @@ impl Sandboxers {
     pub fn named(&self, name: &str) -> Result<&dyn Sandboxer> {
         match name {
             "" => Err(Error::Invalid("sandbox controller name can not be empty".into())),
-            SHIM => Ok(&self.own),
+            SHIM if self.by_shims => Ok(&self.own),
             other => match self.proxied.get(other) {
                 Some(proxied) => Ok(proxied),
                 None => Err(Error::NoSandboxer(other.to_owned())),
