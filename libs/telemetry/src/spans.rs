@@ -175,5 +175,7 @@ mod tests {
         assert_eq!(of(&[(all, "http://a"), (traces, "http://t")]).as_deref(), Some("http://t"));
         assert_eq!(of(&[(all, "http://a"), ("OTEL_SDK_DISABLED", "TRUE")]), None);
         assert_eq!(of(&[("OTEL_SDK_DISABLED", "1")]).as_deref(), Some("http://c"));
+        let left_out = Telemetry { left_out: true, ..telemetry.clone() };
+        assert_eq!(endpoint(&left_out, |_| Some("http://a".into())), None);
     }
 }

@@ -10,7 +10,7 @@ use berth_lifecycle::Tasks;
 use berth_proto::containerd::services::introspection::v1 as introspection;
 use introspection::introspection_client::IntrospectionClient;
 use support::sandbox::{Pod, SHIM, ours_of, theirs_of, two};
-use support::until;
+use support::{Node, until};
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,4 +161,24 @@ async fn it_is_listed_as_it_is_configured_and_no_other_name_is_known() {
     assert_eq!(bad.code(), Code::InvalidArgument, "{bad}");
     ours.finish().await;
     theirs.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_own_has_no_name_if_it_is_left_out() {
+    let mut node = Node::start().await;
+    let config = "disabled_plugins = [\"io.containerd.sandbox.controller.v1.shim\"]\n";
+    let own = theirs_of(&node, "psb9");
+    own.record().await;
+    own.create().await.unwrap();
+    std::fs::write(node.folder.path().join("berth.toml"), config).unwrap();
+    node.kill_and_restart().await;
+    let own = theirs_of(&node, "psb9");
+    let refused = own.status().await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert_eq!(refused.message(), "failed to get sandbox controller by shim: not found");
+    assert_eq!(node.shims_of("psb9").len(), 1, "it runs on");
+    std::fs::write(node.folder.path().join("berth.toml"), "").unwrap();
+    node.kill_and_restart().await;
+    theirs_of(&node, "psb9").shutdown().await.unwrap();
+    node.finish().await;
 }
