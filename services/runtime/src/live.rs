@@ -17,6 +17,7 @@ pub const APPLIES: &[&str] = &[
     "runtime.shim_dir",
     "runtime.shim_env",
     "runtime.shim_start_timeout",
+    "runtime.timeouts",
 ];
 
 /// What is in force. Clones are the same.
@@ -66,12 +67,13 @@ mod tests {
         let mut interval = live.restart_interval();
         let keys = "address = \"/run/other.sock\"\n[log]\nlevel = \"debug\"\n[runtime]\n\
             shim_dir = \"/shims\"\nshim_env = [\"A=1\"]\nshim_start_timeout = \"7s\"\n\
-            restart_interval = \"1h\"";
+            restart_interval = \"1h\"\n[runtime.timeouts]\nstate = \"9s\"";
         live.apply(&config(keys));
         let now = launcher.settings();
         assert_eq!(now.folder.as_deref(), Some(Path::new("/shims")));
         assert_eq!((&*now.env, now.debug), (&["A=1".to_owned()][..], true));
         assert_eq!(now.start_deadline, Duration::from_secs(7));
+        assert_eq!(now.timeouts.state, Duration::from_secs(9));
         assert_eq!(now.address, Path::new("/run/one.sock"));
         assert!(interval.has_changed().unwrap());
         assert_eq!(*interval.borrow_and_update(), Duration::from_secs(3600));

@@ -120,7 +120,7 @@ impl Starter {
     pub(crate) async fn undo(&self, program: &Path, ns: &Namespace, id: &str, bundle: &Bundle) {
         if let Some(announced) = bundle.announced()
             && let Ok(shim) =
-                ShimClient::connect(&announced, ns, id, self.launcher.timeouts()).await
+                ShimClient::connect(&announced, ns, id, &self.launcher.timeouts()).await
         {
             let _ = shim.shutdown().await;
         }

@@ -72,8 +72,9 @@ impl Launcher {
     /// What shims are told that are started from now on, but for where they find this node: that stays.
     pub fn set(&self, settings: Settings) {
         let mut now = self.settings.write().unwrap_or_else(PoisonError::into_inner);
-        let Settings { folder, env, start_deadline, debug, .. } = settings;
-        *now = Arc::new(Settings { folder, env, start_deadline, debug, ..Settings::clone(&now) });
+        let Settings { folder, env, start_deadline, timeouts, debug, .. } = settings;
+        let stays = Settings::clone(&now);
+        *now = Arc::new(Settings { folder, env, start_deadline, timeouts, debug, ..stays });
     }
 
     /// Finds the program of a runtime.
@@ -117,7 +118,7 @@ impl Launcher {
     ) -> Result<Bytes> {
         let mut command = self.command(program, ns, id, bundle);
         command.arg("-bundle").arg(bundle).arg("delete");
-        run(command, &[], self.settings.timeouts.cleanup, "clean up after dead shim").await
+        run(command, &[], self.timeouts().cleanup, "clean up after dead shim").await
     }
 
     /// What a shim's program prints of itself when it is given `flag`, which is `-v` or `-info`.
@@ -132,8 +133,8 @@ impl Launcher {
 
     /// How long shims may take.
     #[must_use]
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.settings.timeouts
+    pub fn timeouts(&self) -> Timeouts {
+        self.settings().timeouts
     }
 
     /// What all shims are told.

@@ -211,7 +211,7 @@ impl Attempt<'_> {
             io: create.io.clone(),
             checkpoint: options.checkpoint.clone(),
         });
-        let timeouts = tasks.0.parts.launcher.timeouts();
+        let timeouts = &tasks.0.parts.launcher.timeouts();
         let client = ShimClient::connect(&started, ns, &create.id, timeouts).await?;
         let client = client.in_bundle(bundle.path());
         let (client, pid) = self.create_in(client, options, &started).await?;

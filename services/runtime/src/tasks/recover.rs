@@ -37,7 +37,7 @@ impl Tasks {
         let gone = CancellationToken::new();
         let client = match bundle.bootstrap().or_else(|| bundle.announced()) {
             Some(bootstrap) => {
-                let timeouts = self.0.parts.launcher.timeouts();
+                let timeouts = &self.0.parts.launcher.timeouts();
                 let client = ShimClient::connect(&bootstrap, &ns, &id, timeouts).await.ok();
                 client.map(|client| client.in_bundle(bundle.path()))
             }

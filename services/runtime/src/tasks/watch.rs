@@ -63,7 +63,7 @@ impl Tasks {
         let bootstrap = task.bundle.bootstrap().or_else(|| task.bundle.announced());
         let Some(bootstrap) = bootstrap else { return false };
         let client =
-            ShimClient::connect(&bootstrap, &task.ns, &task.id, self.0.parts.launcher.timeouts())
+            ShimClient::connect(&bootstrap, &task.ns, &task.id, &self.0.parts.launcher.timeouts())
                 .await;
         let Ok(client) = client else { return false };
         let client = client.in_bundle(task.bundle.path());

@@ -97,7 +97,7 @@ impl Attempt<'_> {
         let step = format!("failed to start new shim for sandbox {id}");
         let started = started.map_err(Error::within(step))?;
         bundle.write_bootstrap(&started)?;
-        let client = SandboxClient::connect(&started, ns, id, parts.launcher.timeouts()).await?;
+        let client = SandboxClient::connect(&started, ns, id, &parts.launcher.timeouts()).await?;
         let folder = bundle.path().to_string_lossy();
         let made = client.create(&folder, setup).await;
         made.map_err(Error::within(format!("failed to create sandbox {id}")))?;
@@ -120,7 +120,7 @@ impl Attempt<'_> {
         let Attempt { controller, ns, id, program, bundle } = self;
         match bundle.bootstrap() {
             Some(shim) => {
-                end_shim(&shim, ns, id, controller.0.parts.launcher.timeouts()).await;
+                end_shim(&shim, ns, id, &controller.0.parts.launcher.timeouts()).await;
             }
             None => controller.0.parts.starter.undo(program, ns, id, bundle).await,
         }

@@ -36,7 +36,7 @@ impl Controller {
         let bundle = Bundle::at(&self.0.parts.folder.join(FOLDER), ns.as_str(), &id);
         let client = match bundle.bootstrap().or_else(|| bundle.announced()) {
             Some(shim) => {
-                let timeouts = self.0.parts.launcher.timeouts();
+                let timeouts = &self.0.parts.launcher.timeouts();
                 SandboxClient::connect(&shim, &ns, &id, timeouts).await.ok()
             }
             None => None,

@@ -49,7 +49,7 @@ impl Controller {
                 return;
             }
             let Some(shim) = sandbox.bundle.bootstrap() else { break };
-            let timeouts = self.0.parts.launcher.timeouts();
+            let timeouts = &self.0.parts.launcher.timeouts();
             let connected = SandboxClient::connect(&shim, &sandbox.ns, &sandbox.id, timeouts).await;
             let Ok(client) = connected else { break };
             sandbox.client.set(Some(client));
@@ -93,7 +93,7 @@ impl Controller {
         }
         sandbox.leaving.store(true, Ordering::Release);
         if let Some(shim) = sandbox.bundle.bootstrap().or_else(|| sandbox.bundle.announced()) {
-            end_shim(&shim, &sandbox.ns, &sandbox.id, self.0.parts.launcher.timeouts()).await;
+            end_shim(&shim, &sandbox.ns, &sandbox.id, &self.0.parts.launcher.timeouts()).await;
         }
         self.remove_logged(sandbox).await;
     }
