@@ -4,7 +4,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::*;
+
+/// How many processes end at once.
+const EXECS: usize = 30;
 
 async fn run(node: &Node, id: &str, script: &str, stdout: String) {
     let shim = node.shim(id, &shell(script)).await;
@@ -24,26 +29,39 @@ async fn a_file_takes_both_outputs() {
 }
 
 /// Whoever is told of the end finds all of it, also a line that was not ended, and before anything is
-/// deleted.
-#[tokio::test]
+/// deleted. Many end at once: of those that are reaped together the shim has heard by one signal, which
+/// may be before it has heard of what they printed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_is_in_its_log_when_the_end_is_told() {
     let node = Node::new();
-    let (log, file) = (node.path("x.log"), node.path("execs"));
-    let shim = node.shim("o7", &shell("read go; seq 1 5000; echo -n end")).await;
+    let log = node.path("x.log");
+    let shim =
+        Arc::new(node.shim("o7", &shell("mkfifo /gate; read go; seq 1 5000; echo -n end")).await);
     let stdin = fifo(&node.path("in"));
     let stdout = format!("cri://{}?max-size=0&max-files=1", log.display());
-    shim.create(Io { stdin: stdin.clone(), stdout, ..Io::default() }).await;
+    let init = shim.create(Io { stdin: stdin.clone(), stdout, ..Io::default() }).await;
     shim.start("").await.unwrap();
-    let mut expected = String::new();
-    for number in 0..20 {
-        let (exec, said) = (format!("e{number}"), format!("said {number}"));
-        let io = Io { stdout: format!("file://{}", file.display()), ..Io::default() };
-        let echo = format!("echo -n '{said};'");
-        shim.exec(&exec, &["/bin/sh", "-c", &echo], io).await.unwrap();
+    let gate = std::path::PathBuf::from(format!("/proc/{init}/root/gate"));
+    eventually("there is a gate", || gate.exists()).await;
+    // Open for reading, too: it need not be read yet.
+    let mut gate = std::fs::File::options().read(true).write(true).open(gate).unwrap();
+    let mut ends = Vec::new();
+    for number in 0..EXECS {
+        let (exec, file) = (format!("e{number}"), node.path(&format!("said-{number}")));
+        let stdout = format!("cri://{}?max-size=0&max-files=1", file.display());
+        let io = Io { stdout, ..Io::default() };
+        shim.exec(&exec, &["/bin/sh", "-c", "read go </gate; echo -n said"], io).await.unwrap();
         shim.start(&exec).await.unwrap();
-        assert_eq!(shim.wait(&exec).await, 0);
-        expected += &format!("{said};");
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+        let shim = shim.clone();
+        ends.push(background(async move {
+            assert_eq!(shim.wait(&exec).await, 0);
+            std::fs::read_to_string(file).unwrap()
+        }));
+    }
+    std::io::Write::write_all(&mut gate, "\n".repeat(EXECS).as_bytes()).unwrap();
+    for end in ends {
+        let text = end.await;
+        assert!(text.ends_with(" stdout F said\n"), "{text:?}");
     }
     std::fs::write(stdin, "go\n").unwrap();
     assert_eq!(shim.wait("").await, 0);
