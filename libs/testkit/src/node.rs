@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::processes::{self, clear_away, parent_of, program_of, signal};
+use crate::processes::{self, clear_away, has_ended, parent_of, program_of, signal};
 use crate::{Run, command::binaries, ended, program, until};
 
 /// How long a shim may take to end after its last task.
@@ -224,8 +224,8 @@ impl Node {
         Ok(Io { read: field("rchar")?, written: field("wchar")? })
     }
 
-    /// Ends a service with SIGKILL and waits until it is gone: whoever calls it next does not reach
-    /// the one that is dying. berthd, which has to run, is to start it again.
+    /// Ends a service with SIGKILL and waits until it has ended: whoever calls it next does not reach
+    /// the one that is dying. berthd is to start it again.
     ///
     /// # Errors
     /// When it is not running, or stays.
@@ -233,8 +233,8 @@ impl Node {
         let (pid, berthd) = (self.service_pid(service)?, self.berthd_pid()?);
         self::signal(pid, Signal::KILL)?;
         // It is berthd's child until berthd has seen its end, and its number may be another's then.
-        let gone = || parent_of(pid) != Some(berthd);
-        until(&format!("{service} is gone"), Duration::from_secs(60), gone)
+        let ended = || has_ended(pid) || parent_of(pid) != Some(berthd);
+        until(&format!("{service} has ended"), Duration::from_secs(60), ended)
     }
 
     /// Sends a signal to a service.

@@ -61,7 +61,7 @@ pub(crate) fn listens(what: &str, pid: u32) -> Result<u16> {
     let mut ended = false;
     until(&format!("{what} listens"), LISTENS, || {
         port = port_of(pid);
-        ended = is_zombie(pid);
+        ended = has_ended(pid);
         port.is_some() || ended
     })?;
     port.with_context(|| format!("{what} has ended"))
@@ -86,10 +86,13 @@ fn port_of(pid: u32) -> Option<u16> {
     })
 }
 
-/// Whether a child has ended and was not waited for.
-fn is_zombie(pid: u32) -> bool {
+/// Whether a process has ended with all its threads, and has nothing open any more; also if nobody has
+/// waited for it.
+pub(crate) fn has_ended(pid: u32) -> bool {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" Z"))
+    let is_zombie = stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" Z"));
+    let threads = fs_err::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    is_zombie && threads < 2
 }
 
 /// Sends a signal; one that stops the process has done so when this returns.

@@ -84,7 +84,7 @@ fn dockerd_hears_of_an_end_while_there_was_no_gateway() -> Result<()> {
     let berthd = stage.node.berthd_pid()?;
     // Nobody starts the gateway again before the container has ended.
     signal(berthd, Signal::STOP)?;
-    stage.node.signal_service("berth-gateway", Signal::KILL)?;
+    stage.node.kill_service("berth-gateway")?;
     fs_err::write(folder.path().join("alone"), "")?;
     let ended = until("the runtime knows", SOON, || {
         asked(&stage, &id).is_ok_and(|status| status == Status::Stopped)
