@@ -3,11 +3,14 @@
 
 mod collector;
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use berth_testkit::{Image, Layer, Node, Proxy};
+use containerd_client::services::v1::ListContainersRequest;
 use containerd_client::to_any;
 use containerd_client::types::transfer::{ImageStore, OciRegistry, UnpackConfiguration};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::{Client, Stage};
 use crate::streams::transfer;
@@ -172,6 +175,74 @@ async fn variables_reach_the_services() -> Result<()> {
     run(&client, &stage, "traces-on").await?;
     stage.node.stop()?;
     assert!(collector.spans().of(RAN).count() > 0);
+    Ok(())
+}
+
+/// No spans are kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_logged_during_a_call_says_which_container_and_trace_it_is_of() -> Result<()> {
+    // Those of the calls are there where only some targets are logged.
+    let log = "[log]\nlevel = \"berth_gateway=debug,berth_runtime=info\"\nformat = \"json\"\n";
+    let stage = Stage::with(log).await?;
+    let client = part_of(&stage.client().await?, RAN, "00");
+    let id = "traces-logged";
+    // The shim is ended again, which is told.
+    client.start(&stage.top, id, &["/none/such"]).await.expect_err("there is no such program");
+    let log = stage.node.log()?;
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_call = |line: &Value| -> Option<Value> {
+        let spans = line["spans"].as_array()?.clone();
+        spans.into_iter().find(|span| span["name"] == "call" && span["trace_id"] == RAN)
+    };
+    let of = |target: &str, message: &str| -> Vec<Value> {
+        let those = lines.clone().filter(|line| {
+            line["target"].as_str().is_some_and(|at| at.starts_with(target))
+                && line["fields"]["message"] == message
+        });
+        those.filter_map(|line| of_call(&line)).collect()
+    };
+    let ended = of("berth_runtime", "shim did not make the task, ending it");
+    let [ended] = &ended[..] else { panic!("{log}") };
+    let all = json!({
+        "name": "call", "namespace": "client", "id": id, "trace_id": RAN, "span_id": PARENT,
+    });
+    assert_eq!(*ended, all, "what is for collectors is for them alone");
+    // Preparing a snapshot, the container, the task.
+    let called = of("berth_gateway", "call");
+    assert_eq!(called.len(), 3, "{log}");
+    let known = json!({
+        "name": "call", "namespace": "client", "trace_id": RAN, "span_id": PARENT,
+    });
+    assert!(called.iter().all(|span| *span == known), "{called:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_never_answers_slows_no_call_and_no_end() -> Result<()> {
+    // The kernel takes connections, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let endpoint = format!("http://{}", silent.local_addr()?);
+    let env = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+        // Full at once.
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "8"),
+    ];
+    let mut stage = Stage::on(Node::start_as("", &env, |_| Ok(()))?).await?;
+    let client = part_of(&stage.client().await?, RAN, "01");
+    let began = Instant::now();
+    run(&client, &stage, "traces-silent").await?;
+    for _ in 0..100 {
+        client.containers().list(client.request(ListContainersRequest::default())).await?;
+    }
+    // An export alone takes five seconds, and one call would wait for several if it waited.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    // Within a minute.
+    assert_eq!(stage.node.stop()?, Some(0));
+    let log = stage.node.log()?;
+    let told = log.matches("the collector takes no spans").count();
+    assert!((1..=5).contains(&told), "each process once at most: {log}");
+    assert!(!log.contains("ended with"), "{log}");
     Ok(())
 }
 

@@ -199,7 +199,12 @@ impl Calls {
             let span = if self.traced { traces::begin(&request) } else { Span::none() };
             Running::begin(self.table, request.uri().path_and_query(), span)
         });
-        Call { running, call: call(request) }
+        // Spans that are made for it are below that of the call.
+        let call = match &running {
+            Some(Running { span, .. }) => span.in_scope(|| call(request)),
+            None => call(request),
+        };
+        Call { running, call }
     }
 }
 
@@ -241,7 +246,7 @@ struct Running {
     /// As far as it is known.
     code: Option<Code>,
     known: bool,
-    /// Ends with the call. None when no spans are kept.
+    /// Ends with the call. None when nobody logs, or it has another.
     span: Span,
 }
 

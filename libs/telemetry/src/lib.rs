@@ -14,6 +14,8 @@ use std::io::IsTerminal;
 
 use berth_config::{Log, LogFormat, Telemetry};
 use berth_errors::{Code, Coded};
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -98,7 +100,12 @@ impl Live {
 }
 
 fn targets(level: &str) -> Result<Targets, Error> {
-    level.parse().map_err(|source| Error::Level { level: level.to_owned(), source })
+    let targets: Targets =
+        level.parse().map_err(|source| Error::Level { level: level.to_owned(), source })?;
+    // Where only some targets are logged, their lines have the ids of calls all the same.
+    let nothing = targets.iter().chain(targets.default_level().map(|of| ("", of)));
+    let nothing = nothing.map(|(_, level)| level).all(|level| level == LevelFilter::OFF);
+    Ok(if nothing { targets } else { targets.with_target(berth_trace::CALLS, Level::ERROR) })
 }
 
 /// Sets up logging, and tracing if it is configured, for the whole process. Must be called inside

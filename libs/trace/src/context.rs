@@ -60,6 +60,12 @@ impl Context {
     }
 }
 
+/// The trace and the span that a `traceparent` names, as it writes them. None for one that is none.
+#[must_use]
+pub fn ids(parent: &str) -> Option<(&str, &str)> {
+    Context::parse(parent, None).map(|_| (&parent[3..35], &parent[36..52]))
+}
+
 /// Digits and small letters alone.
 fn hex(text: &str) -> Option<u128> {
     let fits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -90,6 +96,9 @@ mod tests {
         assert_eq!(context.traceparent(), GOOD);
         let unsampled = Context::parse(&GOOD.replace("-01", "-00"), None).unwrap();
         assert!(!unsampled.sampled);
+        let named = ids(GOOD).unwrap();
+        assert_eq!(named, ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"));
+        assert_eq!(ids(&GOOD[1..]), None);
     }
 
     #[test]

@@ -12,9 +12,13 @@ use std::time::SystemTime;
 
 use tracing::Span;
 
-pub use context::{Context, TRACEPARENT, TRACESTATE};
+pub use context::{Context, TRACEPARENT, TRACESTATE, ids};
 #[doc(hidden)]
 pub use tracing as __tracing;
+
+/// The target of the spans of calls. They have the highest level, so that what is logged during a call
+/// has its ids, whatever is logged.
+pub const CALLS: &str = "berth_call";
 
 static TRACER: OnceLock<Box<dyn Tracer>> = OnceLock::new();
 static KEPT: AtomicBool = AtomicBool::new(false);

@@ -124,20 +124,22 @@ impl Front {
 
     /// Boxed: hyper keeps one per call under way, and a call to a service is large.
     fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer, messages: Messages) -> Answer {
-        let span = span(&request, peer);
         let Messages { taken, sent } = messages;
-        let answer = self.calls.count(request, |request| async move {
-            tracing::debug!("call");
-            let (head, body) = request.into_parts();
-            let (body, mut refusal) = Bounded::new(body, taken);
-            let answer = self.answer(Request::from_parts(head, body));
-            let answered = refusal.or(answer).await.unwrap_or_else(|status| {
-                // A status in the headers of a response without body: "trailers-only".
-                status.into_http::<tonic::body::Body>().map(Inbound::Own)
-            });
-            Ok(answered.map(|body| Outbound::new(body, sent, refusal)))
-        });
-        Box::pin(answer.instrument(span))
+        Box::pin(self.clone().calls.count(request, |request| {
+            let span = span(&request, peer);
+            let answer = async move {
+                tracing::debug!("call");
+                let (head, body) = request.into_parts();
+                let (body, mut refusal) = Bounded::new(body, taken);
+                let answer = self.answer(Request::from_parts(head, body));
+                let answered = refusal.or(answer).await.unwrap_or_else(|status| {
+                    // A status in the headers of a response without body: "trailers-only".
+                    status.into_http::<tonic::body::Body>().map(Inbound::Own)
+                });
+                Ok(answered.map(|body| Outbound::new(body, sent, refusal)))
+            };
+            answer.instrument(span)
+        }))
     }
 
     async fn answer(

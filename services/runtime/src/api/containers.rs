@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use wire::container::Runtime as WireRuntime;
 use wire::containers_server::Containers as Api;
 
-use super::wire::{any, anys, into_wire_any, runtime, time, wire_anys};
+use super::wire::{about, any, anys, into_wire_any, runtime, time, wire_anys};
 use crate::containers::{Containers, Update};
 use crate::error::Error;
 use crate::records::{Container, Runtime};
@@ -32,7 +32,9 @@ impl Api for Service {
         request: Request<wire::GetContainerRequest>,
     ) -> Answer<wire::GetContainerResponse> {
         let ns = namespace(&request)?;
-        let found = self.0.get(&ns, &request.into_inner().id).map_err(status)?;
+        let id = request.into_inner().id;
+        about(&id, "");
+        let found = self.0.get(&ns, &id).map_err(status)?;
         Ok(Response::new(wire::GetContainerResponse { container: Some(to_wire(found)) }))
     }
 
@@ -91,6 +93,7 @@ impl Api for Service {
         let ns = namespace(&request)?;
         self.0.under(&ns, lease(&request).as_deref()).await.map_err(status)?;
         let container = from_wire(request.into_inner().container)?;
+        about(&container.id, "");
         let made = self.0.create(&ns, container).await.map_err(status)?;
         Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(made)) }))
     }
@@ -104,13 +107,16 @@ impl Api for Service {
         let request = request.into_inner();
         let paths = request.update_mask.unwrap_or_default().paths;
         let update = Update { new: from_wire(request.container)?, paths };
+        about(&update.new.id, "");
         let updated = self.0.update(&ns, update).await.map_err(status)?;
         Ok(Response::new(wire::UpdateContainerResponse { container: Some(to_wire(updated)) }))
     }
 
     async fn delete(&self, request: Request<wire::DeleteContainerRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
-        self.0.delete(&ns, &request.into_inner().id).await.map_err(status)?;
+        let id = request.into_inner().id;
+        about(&id, "");
+        self.0.delete(&ns, &id).await.map_err(status)?;
         Ok(Response::new(()))
     }
 }

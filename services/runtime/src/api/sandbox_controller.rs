@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use wire::controller_server::Controller as Api;
 
 use super::sandboxes::from_wire;
-use super::wire::{any, mount, time, wire_any};
+use super::wire::{about, any, mount, time, wire_any};
 use crate::error::Error;
 use crate::records::{Runtime, Sandbox};
 use crate::sandboxes::{Endpoint, Measured, Sandboxer, Sandboxers, Setup};
@@ -29,6 +29,7 @@ impl Api for Service {
         let request = request.into_inner();
         let sandboxer = self.named(&request.sandboxer)?;
         let sandbox_id = request.sandbox_id;
+        about(&sandbox_id, "");
         let sandbox = match request.sandbox {
             Some(sandbox) => from_wire(Some(sandbox))?,
             None => unrecorded(sandbox_id.clone(), request.sandboxer),
@@ -49,6 +50,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerStartResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerStartRequest { sandbox_id, sandboxer } = request.into_inner();
+        about(&sandbox_id, "");
         let started = self.named(&sandboxer)?.start(&ns, &sandbox_id).await;
         let (started, Endpoint { address, version }) = started.map_err(status)?;
         Ok(Response::new(wire::ControllerStartResponse {
@@ -68,6 +70,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerPlatformResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerPlatformRequest { sandbox_id, sandboxer } = request.into_inner();
+        about(&sandbox_id, "");
         let found = self.named(&sandboxer)?.platform(&ns, &sandbox_id).await.map_err(status)?;
         let (os, architecture, variant) = (found.os, found.architecture, found.variant);
         let platform = types::Platform { os, architecture, variant, ..Default::default() };
@@ -81,6 +84,7 @@ impl Api for Service {
         let ns = namespace(&request)?;
         let wire::ControllerStopRequest { sandbox_id, timeout_secs, sandboxer } =
             request.into_inner();
+        about(&sandbox_id, "");
         self.named(&sandboxer)?.stop(&ns, &sandbox_id, timeout_secs).await.map_err(status)?;
         Ok(Response::new(wire::ControllerStopResponse {}))
     }
@@ -91,6 +95,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerWaitResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerWaitRequest { sandbox_id, sandboxer } = request.into_inner();
+        about(&sandbox_id, "");
         let exit = self.named(&sandboxer)?.wait(&ns, &sandbox_id).await.map_err(status)?;
         let (exit_status, exited_at) = (exit.status, time(exit.at));
         Ok(Response::new(wire::ControllerWaitResponse { exit_status, exited_at }))
@@ -102,6 +107,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerStatusResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerStatusRequest { sandbox_id, verbose, sandboxer } = request.into_inner();
+        about(&sandbox_id, "");
         let found = self.named(&sandboxer)?.status(&ns, &sandbox_id, verbose).await;
         let (report, Endpoint { address, version }) = found.map_err(status)?;
         Ok(Response::new(wire::ControllerStatusResponse {
@@ -123,6 +129,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerShutdownResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerShutdownRequest { sandbox_id, sandboxer } = request.into_inner();
+        about(&sandbox_id, "");
         self.named(&sandboxer)?.shutdown(&ns, &sandbox_id).await.map_err(status)?;
         Ok(Response::new(wire::ControllerShutdownResponse {}))
     }
@@ -133,6 +140,7 @@ impl Api for Service {
     ) -> Answer<wire::ControllerMetricsResponse> {
         let ns = namespace(&request)?;
         let wire::ControllerMetricsRequest { sandbox_id, sandboxer } = request.into_inner();
+        about(&sandbox_id, "");
         let measured = self.named(&sandboxer)?.metrics(&ns, &sandbox_id).await.map_err(status)?;
         let metric = |Measured { at, id, data }| types::Metric {
             timestamp: at.and_then(time),
@@ -149,6 +157,7 @@ impl Api for Service {
         let ns = namespace(&request)?;
         let wire::ControllerUpdateRequest { sandbox_id, sandboxer, sandbox, fields } =
             request.into_inner();
+        about(&sandbox_id, "");
         let sandboxer = self.named(&sandboxer)?;
         if sandbox.is_none() {
             return Err(status(Error::Invalid("sandbox can not be nil".into())));

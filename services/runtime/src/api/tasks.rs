@@ -11,7 +11,7 @@ use berth_proto::unpack;
 use tonic::{Request, Response, Status};
 use wire::tasks_server::Tasks as Api;
 
-use super::wire::{any, mount, time, wire_any};
+use super::wire::{about, any, mount, time, wire_any};
 use super::{checkpoint, introspection};
 use crate::error::Error;
 use crate::process::{self, Exit, Io, Pid, State};
@@ -34,7 +34,7 @@ impl Api for Service {
         introspection::deprecated(&request).for_each(|used| self.1.tell(used));
         let create = create_of(request)?;
         let container_id = create.id.clone();
-        tracing::Span::current().record("id", container_id.as_str());
+        about(&container_id, "");
         let pid = self.0.create(ns, create).await.map_err(status)?;
         Ok(Response::new(wire::CreateTaskResponse { container_id, pid }))
     }
@@ -42,8 +42,7 @@ impl Api for Service {
     async fn start(&self, request: Request<wire::StartRequest>) -> Answer<wire::StartResponse> {
         let ns = namespace(&request)?;
         let wire::StartRequest { container_id, exec_id } = request.into_inner();
-        let span = tracing::Span::current();
-        span.record("id", container_id.as_str()).record("exec", exec_id.as_str());
+        about(&container_id, &exec_id);
         let pid = self.0.start(&ns, &container_id, &exec_id).await.map_err(status)?;
         Ok(Response::new(wire::StartResponse { pid }))
     }
@@ -54,7 +53,7 @@ impl Api for Service {
     ) -> Answer<wire::DeleteResponse> {
         let ns = namespace(&request)?;
         let id = request.into_inner().container_id;
-        tracing::Span::current().record("id", id.as_str());
+        about(&id, "");
         let exit = self.0.delete(&ns, &id).await.map_err(status)?;
         Ok(Response::new(deleted(String::new(), exit)))
     }
@@ -65,6 +64,7 @@ impl Api for Service {
     ) -> Answer<wire::DeleteResponse> {
         let ns = namespace(&request)?;
         let wire::DeleteProcessRequest { container_id, exec_id } = request.into_inner();
+        about(&container_id, &exec_id);
         let exit = self.0.delete_process(&ns, &container_id, &exec_id).await.map_err(status)?;
         Ok(Response::new(deleted(exec_id, exit)))
     }
@@ -72,6 +72,7 @@ impl Api for Service {
     async fn get(&self, request: Request<wire::GetRequest>) -> Answer<wire::GetResponse> {
         let ns = namespace(&request)?;
         let wire::GetRequest { container_id, exec_id } = request.into_inner();
+        about(&container_id, &exec_id);
         let state = self.0.get(&ns, &container_id, &exec_id).await.map_err(status)?;
         let id = if exec_id.is_empty() { container_id } else { exec_id };
         Ok(Response::new(wire::GetResponse { process: Some(process(id, &state)) }))
@@ -90,6 +91,7 @@ impl Api for Service {
     async fn kill(&self, request: Request<wire::KillRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
         let wire::KillRequest { container_id, exec_id, signal, all } = request.into_inner();
+        about(&container_id, &exec_id);
         let killed = self.0.kill(&ns, &container_id, &exec_id, signal, all).await;
         killed.map(Response::new).map_err(status)
     }
@@ -103,6 +105,7 @@ impl Api for Service {
             stderr: request.stderr,
             terminal: request.terminal,
         };
+        about(&request.container_id, &request.exec_id);
         let spec = request.spec.map(any);
         let added = self.0.exec(&ns, &request.container_id, &request.exec_id, io, spec).await;
         added.map(Response::new).map_err(status)
@@ -111,6 +114,7 @@ impl Api for Service {
     async fn resize_pty(&self, request: Request<wire::ResizePtyRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
         let wire::ResizePtyRequest { container_id, exec_id, width, height } = request.into_inner();
+        about(&container_id, &exec_id);
         let resized = self.0.resize(&ns, &container_id, &exec_id, (width, height)).await;
         resized.map(Response::new).map_err(status)
     }
@@ -118,6 +122,7 @@ impl Api for Service {
     async fn close_io(&self, request: Request<wire::CloseIoRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
         let wire::CloseIoRequest { container_id, exec_id, stdin } = request.into_inner();
+        about(&container_id, &exec_id);
         if stdin {
             self.0.close_stdin(&ns, &container_id, &exec_id).await.map_err(status)?;
         } else {
@@ -129,13 +134,17 @@ impl Api for Service {
 
     async fn pause(&self, request: Request<wire::PauseTaskRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
-        let paused = self.0.pause(&ns, &request.into_inner().container_id).await;
+        let id = request.into_inner().container_id;
+        about(&id, "");
+        let paused = self.0.pause(&ns, &id).await;
         paused.map(Response::new).map_err(status)
     }
 
     async fn resume(&self, request: Request<wire::ResumeTaskRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
-        let resumed = self.0.resume(&ns, &request.into_inner().container_id).await;
+        let id = request.into_inner().container_id;
+        about(&id, "");
+        let resumed = self.0.resume(&ns, &id).await;
         resumed.map(Response::new).map_err(status)
     }
 
@@ -144,7 +153,9 @@ impl Api for Service {
         request: Request<wire::ListPidsRequest>,
     ) -> Answer<wire::ListPidsResponse> {
         let ns = namespace(&request)?;
-        let pids = self.0.pids(&ns, &request.into_inner().container_id).await.map_err(status)?;
+        let id = request.into_inner().container_id;
+        about(&id, "");
+        let pids = self.0.pids(&ns, &id).await.map_err(status)?;
         let info = |p: Pid| ProcessInfo { pid: p.pid, info: p.info.as_ref().map(wire_any) };
         let processes = pids.into_iter().map(info).collect();
         Ok(Response::new(wire::ListPidsResponse { processes }))
@@ -156,6 +167,7 @@ impl Api for Service {
     ) -> Answer<wire::CheckpointTaskResponse> {
         let (ns, lease) = (namespace(&request)?, lease(&request));
         let wire::CheckpointTaskRequest { container_id, options, .. } = request.into_inner();
+        about(&container_id, "");
         let (path, exit) = checkpoint::asked(options.as_ref()).map_err(status)?;
         let dump = Dump { path, exit, options: options.map(any), lease };
         let dumped = self.0.checkpoint(&ns, &container_id, dump).await.map_err(status)?;
@@ -166,6 +178,7 @@ impl Api for Service {
     async fn update(&self, request: Request<wire::UpdateTaskRequest>) -> Answer<()> {
         let ns = namespace(&request)?;
         let wire::UpdateTaskRequest { container_id, resources, annotations } = request.into_inner();
+        about(&container_id, "");
         let updated = self.0.update(&ns, &container_id, resources.map(any), annotations).await;
         updated.map(Response::new).map_err(status)
     }
@@ -189,6 +202,7 @@ impl Api for Service {
     async fn wait(&self, request: Request<wire::WaitRequest>) -> Answer<wire::WaitResponse> {
         let ns = namespace(&request)?;
         let wire::WaitRequest { container_id, exec_id } = request.into_inner();
+        about(&container_id, &exec_id);
         let exit = self.0.wait(&ns, &container_id, &exec_id).await.map_err(status)?;
         let (exit_status, exited_at) = (exit.status, time(exit.at));
         Ok(Response::new(wire::WaitResponse { exit_status, exited_at }))

@@ -9,6 +9,16 @@ use prost_types::Timestamp;
 
 use crate::records::{Any, Runtime};
 
+/// What lines of the log say that are written during the call: which container or sandbox it is
+/// about, and which further process of it.
+pub(super) fn about(id: &str, exec: &str) {
+    let call = tracing::Span::current();
+    call.record("id", id);
+    if !exec.is_empty() {
+        call.record("exec", exec);
+    }
+}
+
 /// A wire value as the domain keeps it.
 pub(super) fn any(any: prost_types::Any) -> Any {
     Any { type_url: any.type_url, value: any.value.into() }
