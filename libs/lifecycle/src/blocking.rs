@@ -11,7 +11,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let span = tracing::info_span!("blocking", job = name);
+    let span = crate::named_or_current(tracing::info_span!("blocking", job = name));
     let joined = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     joined.map_err(
         |error| {

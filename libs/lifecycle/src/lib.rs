@@ -40,3 +40,9 @@ pub use shutdown::shutdown_signal;
 pub use systemd::{Reloading, SYSTEMDS, activated, reloading};
 pub use tasks::Tasks;
 pub use turns::{Turn, Turns};
+
+/// The span of work that goes on beside: of its name, or where nobody wants that the one that it comes from,
+/// so that lines of the log still say which call it is for.
+fn named_or_current(named: tracing::Span) -> tracing::Span {
+    if named.is_disabled() { tracing::Span::current() } else { named }
+}

@@ -56,7 +56,7 @@ impl Tasks {
         let running = Running { name, abort: None, since: Instant::now(), polled: polled.clone() };
         self.shared.lock().insert(id, running);
         // A span's own name is its `name` in a log of objects.
-        let span = tracing::info_span!("task", job = name);
+        let span = crate::named_or_current(tracing::info_span!("task", job = name));
         let work = async move {
             let _entry = entry;
             future.await
