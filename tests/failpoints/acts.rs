@@ -7,10 +7,7 @@ use berth_testkit::{Node, sha256};
 use crate::calls::{Call, Listing};
 
 /// Of whoever asks for what has been done already.
-const DONE: [&str; 4] = ["already exists", "already running", "not found", "unable to find"];
-
-/// Snapshotters of the node, of which each has file operations of its own.
-const SNAPSHOTTERS: [&str; 4] = ["overlayfs", "native", "blockfile", "erofs"];
+const DONE: [&str; 2] = ["already exists", "not found"];
 
 /// What is done.
 #[derive(Clone, Debug)]
@@ -74,24 +71,26 @@ impl Act {
 
     /// Does it.
     pub fn run(&self, node: &Node) -> Result<Came> {
-        let said = match &self.what {
+        let (was_done, said) = match &self.what {
             What::Line(line) => {
                 let (program, line) = line.split_once(' ').context("a command")?;
                 let run = if program == "ctr" { node.ctr(line) } else { node.berth(line) };
                 let output = run.output()?;
-                (output.code != 0).then(|| output.to_string())
+                if output.code == 0 {
+                    return Ok(Came::Done);
+                }
+                let said = output.to_string();
+                (DONE.iter().any(|words| said.contains(words)), said)
             }
-            What::Call(call) => call.make(node).err().map(|status| match status.code() {
-                tonic::Code::AlreadyExists => format!("already exists: {status}"),
-                tonic::Code::NotFound => format!("not found: {status}"),
-                _ => status.to_string(),
-            }),
+            What::Call(call) => match call.make(node) {
+                Ok(()) => return Ok(Came::Done),
+                Err(status) => {
+                    let done = [tonic::Code::AlreadyExists, tonic::Code::NotFound];
+                    (done.contains(&status.code()), status.to_string())
+                }
+            },
         };
-        Ok(match said {
-            None => Came::Done,
-            Some(said) if DONE.iter().any(|words| said.contains(words)) => Came::WasDone(said),
-            Some(said) => Came::Failed(said),
-        })
+        Ok(if was_done { Came::WasDone(said) } else { Came::Failed(said) })
     }
 
     /// Whether that is listed which is to be, as the act says.
@@ -152,15 +151,22 @@ const SPACES: &str = "namespaces ls";
 impl Round<'_> {
     /// All scenes. What one makes is named after the round.
     pub fn scenes(&self) -> Vec<Scene> {
-        let mut scenes = vec![self.images(), self.content(), self.leases(), self.namespaces()];
-        scenes.extend([self.containers(), self.checkpoint()]);
-        scenes.extend(SNAPSHOTTERS.map(|snapshotter| self.snapshots(snapshotter)));
-        scenes.extend(["native", "blockfile", "erofs"].map(|name| self.pull_to(name)));
-        scenes.push(self.mounts());
-        let scene = |acts| Scene { acts, is_own: false };
-        let mut scenes: Vec<_> = scenes.into_iter().map(scene).collect();
-        scenes.push(Scene { acts: self.sandboxes(), is_own: true });
-        scenes
+        let common = [
+            self.images(),
+            self.content(),
+            self.leases(),
+            self.namespaces(),
+            self.containers(),
+            self.checkpoint(),
+            self.snapshots("overlayfs"),
+            self.mounts(),
+        ];
+        let special = ["native", "blockfile", "erofs"];
+        let own = special.map(|name| self.snapshots(name)).into_iter();
+        let own = own.chain(special.map(|name| self.pull_to(name)));
+        let own = own.chain([self.sandboxes()]);
+        let scene = |is_own: bool| move |acts| Scene { acts, is_own };
+        common.into_iter().map(scene(false)).chain(own.map(scene(true))).collect()
     }
 
     /// A name that nobody else gives, on no other node either.
