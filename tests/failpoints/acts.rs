@@ -156,7 +156,6 @@ impl Round<'_> {
             self.content(),
             self.leases(),
             self.namespaces(),
-            self.containers(),
             self.checkpoint(),
             self.snapshots("overlayfs"),
             self.mounts(),
@@ -164,7 +163,7 @@ impl Round<'_> {
         let special = ["native", "blockfile", "erofs"];
         let own = special.map(|name| self.snapshots(name)).into_iter();
         let own = own.chain(special.map(|name| self.pull_to(name)));
-        let own = own.chain([self.sandboxes()]);
+        let own = own.chain([self.containers(), self.sandboxes()]);
         let scene = |is_own: bool| move |acts| Scene { acts, is_own };
         common.into_iter().map(scene(false)).chain(own.map(scene(true))).collect()
     }
