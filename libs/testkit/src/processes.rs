@@ -86,15 +86,6 @@ fn port_of(pid: u32) -> Option<u16> {
     })
 }
 
-/// Whether a process has ended with all its threads, and has nothing open any more; also if nobody has
-/// waited for it.
-pub(crate) fn has_ended(pid: u32) -> bool {
-    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_zombie = stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" Z"));
-    let threads = fs_err::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    is_zombie && threads < 2
-}
-
 /// Sends a signal; one that stops the process has done so when this returns.
 ///
 /// # Errors
@@ -114,7 +105,8 @@ fn is_stopped(pid: u32) -> bool {
     all_threads_are(pid, &[" T"])
 }
 
-/// Whether a process has ended. Whoever reaps it may take time for that.
+/// Whether a process has ended with all its threads, and has nothing open any more. Whoever reaps it may take
+/// time for that.
 pub(crate) fn has_ended(pid: u32) -> bool {
     all_threads_are(pid, &[" Z", " X"])
 }

@@ -109,7 +109,7 @@ fn overhead(criterion: &mut Criterion) {
             Routes::new(TransferServer::new(Nothing)).add_service(StreamingServer::new(Nothing));
         berth_grpc::server::serve(&at, 0o600, routes, tasks).expect("served");
     });
-    process(move |tasks| berth_gateway::serve(&config, tasks).expect("served"));
+    process(move |tasks| drop(berth_gateway::serve(&config, tasks).expect("served")));
     call(criterion, "small-call/direct", &service);
     call(criterion, "small-call/gateway", &address);
     stream(criterion, "direct", &service);
