@@ -91,13 +91,12 @@ fn a_store_of_a_newer_version_is_refused_and_left_to_it() -> Result<()> {
         // What the start of a newer version does.
         let options = Options { schema: NEWER, ..Options::default() };
         drop(Store::open_migrating(&store, options, &migrations)?);
-        let newer = fs_err::read(&store)?;
         let path = store.display().to_string();
         refused(
             &stage,
             &[&path, "has schema 1000, this program knows up to", "use the newer one"],
         )?;
-        ensure!(fs_err::read(&store)? == newer, "{path} was changed");
+        drop(Store::open(&store, options)?);
         fs_err::write(&store, before)?;
         stage.node.start_berthd()?;
         file(&stage, "recovery-newer")?;
