@@ -14,7 +14,7 @@ use berth_proto::containerd::v1::types::{Process, Status};
 use berth_runtime_spec::Spec;
 
 use crate::client::{Client, Step};
-use crate::{launch, logs};
+use crate::logs;
 
 /// Where the container's output is kept.
 pub const LOG_LABEL: &str = "io.berth.log-path";
@@ -25,6 +25,8 @@ pub const EXITED_LABEL: &str = "io.berth.exited-at";
 /// The signal that asks the program to end.
 pub const STOP_SIGNAL_LABEL: &str = "io.berth.stop-signal";
 
+/// The runtime that containers are recorded with.
+pub const RUNTIME: &str = "io.containerd.runc.v2";
 /// The signal that cannot be refused.
 pub const KILL: u32 = 9;
 
@@ -68,7 +70,7 @@ pub async fn get_to_remove(client: &Client, typed: &str, force: bool) -> Result<
             "the record of container {typed} is lost, what runs of it ends with `berth rm -f {typed}`"
         );
     }
-    let runtime = Some(Runtime { name: launch::RUNTIME.to_owned(), options: None });
+    let runtime = Some(Runtime { name: RUNTIME.to_owned(), options: None });
     let id = typed.to_owned();
     let record =
         Container { id, runtime, spec: Some(prost_types::Any::default()), ..Default::default() };

@@ -16,7 +16,7 @@ use prost_types::Any;
 use tonic::Code;
 
 use crate::client::{Client, Step};
-use crate::container::{LOG_LABEL, STOP_SIGNAL_LABEL};
+use crate::container::{LOG_LABEL, RUNTIME, STOP_SIGNAL_LABEL};
 use crate::image::{self, Resolved};
 use crate::lease::hold;
 use crate::manifest::Platform;
@@ -25,9 +25,6 @@ use crate::progress::Show;
 use crate::root::look;
 use crate::transfer::{self, RegistryFlags, Wanted};
 use crate::{container, logs, reference, unpack};
-
-/// The runtime that containers are recorded with.
-pub const RUNTIME: &str = "io.containerd.runc.v2";
 
 /// Creates a container as typed; what was pulled and prepared for it is held meanwhile.
 pub async fn create(client: &Client, args: &Args) -> Result<Container> {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use berth_config::Config;
 use tokio::sync::watch;
 
-use crate::serve::shim_settings;
-use crate::shims::Launcher;
+use crate::shims::{Launcher, Settings};
 
 /// The keys that [`Live::apply`] puts into force. Shims log more when this process does.
 pub const APPLIES: &[&str] = &[
@@ -43,7 +42,7 @@ impl Live {
 
     /// Puts the keys of [`APPLIES`] into force.
     pub fn apply(&self, config: &Config) {
-        self.launcher.set(shim_settings(config));
+        self.launcher.set(Settings::of(config));
         let interval = config.runtime.restart_interval.0;
         self.restart_interval.send_if_modified(|now| std::mem::replace(now, interval) != interval);
     }
@@ -62,7 +61,7 @@ mod tests {
     #[test]
     fn shims_are_told_what_is_in_force_but_stay_of_this_node() {
         let first = config("address = \"/run/one.sock\"");
-        let launcher = Launcher::new(shim_settings(&first));
+        let launcher = Launcher::new(Settings::of(&first));
         let live = Live::new(launcher.clone(), &first);
         let mut interval = live.restart_interval();
         let keys = "address = \"/run/other.sock\"\n[log]\nlevel = \"debug\"\n[runtime]\n\

@@ -1,11 +1,11 @@
 //! Putting the parts together.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use berth_config::{Config, ProxyKind, ProxyPlugin, Service, ShimTimeouts};
+use berth_config::{Config, ProxyKind, ProxyPlugin, Service};
 use berth_events::Ring;
 use berth_introspection::kind::{CONTAINER_MONITOR, SANDBOX_CONTROLLER};
 use berth_lifecycle::Tasks as Jobs;
@@ -21,14 +21,11 @@ use crate::live::Live;
 use crate::peers::{RemoteSandboxer, Services, Starter};
 use crate::restart::Monitor;
 use crate::sandboxes::{self, Controller, Proxied, SHIM, Sandboxers, Sandboxes, Terms};
-use crate::shims::{Launcher, Settings, Timeouts};
+use crate::shims::{Launcher, Settings};
 use crate::tasks::{Parts, Tasks};
 
 /// The version of this service's tables.
 const SCHEMA: u32 = 1;
-/// The longest folder for the sockets of shims: containerd's shims add 65 bytes to it, and the kernel
-/// takes 107.
-const MAX_SOCKET_FOLDER: usize = 42;
 /// How long a shim's event that has arrived may take.
 const EVENT_DRAIN: Duration = Duration::from_secs(2);
 
@@ -67,7 +64,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
     });
     let containers = Containers::new(store.clone(), gate.clone(), events.clone(), jobs.clone());
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
-    let launcher = Launcher::new(shim_settings(config));
+    let launcher = Launcher::new(Settings::of(config));
     let live = Live::new(launcher.clone(), config);
     let starter = Starter::new(launcher.clone());
     let binary = settings.binary.to_string_lossy().into_owned();
@@ -175,36 +172,6 @@ fn serve_shims(
         }
     });
     Ok(())
-}
-
-pub(crate) fn shim_settings(config: &Config) -> Settings {
-    let own = std::env::current_exe().unwrap_or_default();
-    let beside = own.parent().map(Path::to_owned);
-    let publish: Option<PathBuf> = beside.as_ref().map(|folder| folder.join("berth"));
-    // Where it would be too long shims have a place of their own.
-    let sockets = Some(config.state.join("s"));
-    let sockets = sockets.filter(|folder| folder.as_os_str().len() <= MAX_SOCKET_FOLDER);
-    Settings {
-        folder: config.runtime.shim_dir.clone().or(beside),
-        address: config.address.clone(),
-        ttrpc_address: config.runtime.ttrpc_address.clone(),
-        publish_binary: publish.unwrap_or_else(|| "berth".into()),
-        socket_folder: sockets,
-        env: config.runtime.shim_env.clone(),
-        start_deadline: config.runtime.shim_start_timeout.0,
-        timeouts: timeouts(&config.runtime.timeouts),
-        debug: matches!(config.log.level.as_str(), "debug" | "trace"),
-    }
-}
-
-fn timeouts(configured: &ShimTimeouts) -> Timeouts {
-    Timeouts {
-        load: *configured.shim_load,
-        cleanup: *configured.shim_cleanup,
-        shutdown: *configured.shim_shutdown,
-        state: *configured.task_state,
-        stats: *configured.shim_stats,
-    }
 }
 
 /// Passable for users that containers are remapped to.

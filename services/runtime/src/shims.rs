@@ -5,10 +5,12 @@ mod known;
 mod launch;
 mod log;
 mod resolve;
+mod settings;
 mod socket;
 
 pub use bootstrap::Bootstrap;
 pub use known::Known;
-pub use launch::{Launcher, STARTING, Settings, Timeouts};
+pub use launch::{Launcher, STARTING};
 pub use log::read_log;
+pub use settings::{Settings, Timeouts};
 pub(crate) use socket::remove_socket;

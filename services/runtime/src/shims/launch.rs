@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::process::Command;
 
 use super::resolve::resolve;
+use super::settings::{Settings, Timeouts};
 use crate::error::{Error, Result};
 
 /// What the errors of a start begin with, as containerd's do.
@@ -17,44 +18,6 @@ pub const STARTING: &str = "start failed";
 
 /// How long a shim's program may take to describe itself.
 const INFO_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long shims may take, as far as that is configured.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// Until one that runs is connected to.
-    pub load: Duration,
-    /// Until the program has cleaned up after one that died.
-    pub cleanup: Duration,
-    /// Until one has answered that it ends.
-    pub shutdown: Duration,
-    /// Until one has told the state of a process.
-    pub state: Duration,
-    /// Until one has told what its task uses.
-    pub stats: Duration,
-}
-
-/// What all shims of this node are told.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where shims are looked for before PATH.
-    pub folder: Option<PathBuf>,
-    /// The clients' socket.
-    pub address: PathBuf,
-    /// Where shims send their events.
-    pub ttrpc_address: PathBuf,
-    /// The program with `publish`.
-    pub publish_binary: PathBuf,
-    /// Where shims put their sockets, if they can be told.
-    pub socket_folder: Option<PathBuf>,
-    /// Variables for them, `NAME=VALUE`.
-    pub env: Vec<String>,
-    /// Until a shim has answered its start.
-    pub start_deadline: Duration,
-    /// How long they may take for the rest.
-    pub timeouts: Timeouts,
-    /// Whether shims log more.
-    pub debug: bool,
-}
 
 /// Runs the programs of shims. Clones are the same.
 #[derive(Clone, Debug)]
