@@ -50,7 +50,15 @@ impl Args {
     /// # Errors
     /// [`Error`] names the file, the line and the key.
     pub fn load_all(&self) -> Result<Loaded, Error> {
-        Loaded::of(self)
+        Loaded::of(self, None)
+    }
+
+    /// The same for a process that was started with `started`.
+    ///
+    /// # Errors
+    /// [`Error`] names the file, the line and the key.
+    pub fn load_again(&self, started: &Loaded) -> Result<Loaded, Error> {
+        Loaded::of(self, Some(&started.config.disabled_plugins))
     }
 
     /// The arguments again, for the services that a supervisor starts.
@@ -96,6 +104,8 @@ impl Overrides {
         config.root = root.unwrap_or_else(|| std::mem::take(&mut config.root));
         config.state = state.unwrap_or_else(|| std::mem::take(&mut config.state));
         config.address = address.unwrap_or_else(|| std::mem::take(&mut config.address));
+        // An empty one is none, as with containerd.
+        let log_level = log_level.filter(|level| !level.is_empty());
         config.log.level = log_level.unwrap_or_else(|| std::mem::take(&mut config.log.level));
     }
 }

@@ -11,6 +11,7 @@ mod bundle;
 pub mod containerd;
 mod decoders;
 mod error;
+mod level;
 mod load;
 mod paths;
 mod plugins;
@@ -153,6 +154,7 @@ impl Config {
         if !self.opt.as_os_str().is_empty() && !self.opt.is_absolute() {
             return Err(Error::RelativePath { key: "opt", path: self.opt.clone() });
         }
+        self.log.level = level::normalised(&self.log.level)?;
         self.leave_out()?;
         self.gateway.complete()?;
         self.runtime.check()?;

@@ -63,7 +63,9 @@ pub enum Source {
 }
 
 impl Loaded {
-    pub(crate) fn of(args: &Args) -> Result<Self, Error> {
+    /// What `args` choose. Of a process that runs, what it leaves out since its start (`in_force`) is what is
+    /// left out, whatever the file says now: that counts after a restart, and as a whole.
+    pub(crate) fn of(args: &Args, in_force: Option<&[String]>) -> Result<Self, Error> {
         let usual = if args.as_containerd { CONTAINERDS_PATH } else { crate::DEFAULT_PATH };
         let usual = || Some(PathBuf::from(usual)).filter(|path| path.exists());
         let file = args.config.clone().or_else(usual);
@@ -76,7 +78,14 @@ impl Loaded {
         let overrides = args.overrides.clone();
         let mut loaded = Self { config, file, remarks, containerds, written, overrides };
         args.overrides.clone().apply(&mut loaded.config);
+        let said = loaded.config.disabled_plugins.clone();
+        if let Some(in_force) = in_force {
+            // What the file says is judged all the same.
+            loaded.config.clone().complete()?;
+            loaded.config.disabled_plugins = in_force.to_vec();
+        }
         loaded.config.complete()?;
+        loaded.config.disabled_plugins = said;
         Ok(loaded)
     }
 

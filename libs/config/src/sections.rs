@@ -338,9 +338,13 @@ fn default_message() -> ByteSize {
 impl Gateway {
     /// Puts the default where there is none, as containerd does.
     pub(crate) fn complete(&mut self) -> Result<(), Error> {
-        let Self { max_recv_message_size, max_send_message_size, tcp, .. } = self;
+        let Self { max_connections, max_recv_message_size, max_send_message_size, tcp, .. } = self;
         bound("gateway.max_recv_message_size", max_recv_message_size)?;
         bound("gateway.max_send_message_size", max_send_message_size)?;
+        if *max_connections == 0 {
+            let (key, value) = ("gateway.max_connections", "0".to_owned());
+            return Err(Error::Range { key, value, rule: "more than 0" });
+        }
         if let Some(tcp) = tcp {
             bound("gateway.tcp.max_recv_message_size", &mut tcp.max_recv_message_size)?;
             bound("gateway.tcp.max_send_message_size", &mut tcp.max_send_message_size)?;

@@ -266,6 +266,44 @@ fn what_cannot_work_is_refused() {
     }
 }
 
+/// What is left out counts from the start on as a whole, and what is said of it later waits.
+#[test]
+fn a_process_that_runs_leaves_out_what_it_has_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("berth.toml");
+    let args = Args { config: Some(path.clone()), ..Args::default() };
+    let write = |disabled: &str| {
+        let text = format!("{disabled}\n[metrics]\naddress = \"127.0.0.1:1\"\n");
+        std::fs::write(&path, text).unwrap();
+    };
+    let (all, less) = ("", "disabled_plugins = [\"io.containerd.server.v1.metrics\"]");
+    for (before, after, address) in [(all, less, "127.0.0.1:1"), (less, all, "")] {
+        write(before);
+        let started = args.load_all().unwrap();
+        write(after);
+        let newer = args.load_again(&started).unwrap();
+        assert_eq!(newer.config.metrics.address, address);
+        assert_eq!(started.differs(&newer), ["disabled_plugins"]);
+    }
+    let started = args.load_all().unwrap();
+    write("disabled_plugins = [\"io.containerd.server.v1.grpc\"]");
+    assert!(args.load_again(&started).is_err(), "it is judged before it counts");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for text in ["[gateway]\nmax_connections = 0", "[log]\nlevel = \"inof\""] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("berth.toml");
+        std::fs::write(&path, text).unwrap();
+        let error = Config::load(Some(&path), Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains("it must be "), "{error}");
+    }
+    let warning = Overrides { log_level: Some("WARNING".into()), ..Overrides::default() };
+    let config = Args { overrides: warning, ..Args::default() }.load().unwrap();
+    assert_eq!(config.log.level, "warn");
+}
+
 #[test]
 fn messages_have_a_bound_that_makes_sense() {
     let dir = tempfile::tempdir().unwrap();

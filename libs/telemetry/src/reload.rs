@@ -111,7 +111,7 @@ impl Reload {
 
     fn once(&mut self) {
         let _told = berth_lifecycle::reloading();
-        let newer = match self.args.load_all() {
+        let newer = match self.args.load_again(&self.started) {
             Ok(newer) => newer,
             Err(error) => {
                 tracing::error!(error = chain(&error), "the configuration in force stays");

@@ -22,8 +22,6 @@ pub(super) enum How {
     Duration,
     /// Folders with a colon between them, or as a list.
     Folders,
-    /// Names of levels of logging.
-    Level,
     /// Sizes of messages. What is not above 0 was not set; what is above our most is our most.
     Message,
 }
@@ -58,7 +56,7 @@ const MOST_MESSAGE: i64 = crate::MAX_MESSAGE_SIZE as i64;
 pub(super) const RULES: &[Rule] = &[
     rule(&["root"], &["root"], How::Same),
     rule(&["state"], &["state"], How::Same),
-    rule(&["debug", "level"], &["log", "level"], How::Level),
+    rule(&["debug", "level"], &["log", "level"], How::Same),
     rule(&["debug", "format"], &["log", "format"], How::Same),
     rule(&["plugins", GRPC, "address"], &["address"], How::Same),
     rule(&["plugins", GRPC, "uid"], &["gateway", "uid"], How::Same),
@@ -323,11 +321,6 @@ impl How {
                 Some(size) if size > MOST_MESSAGE => Some(Value::Integer(MOST_MESSAGE)),
                 _ => Some(value),
             }),
-            Self::Level => Ok(Some(match value.as_str() {
-                Some("fatal" | "panic") => "error".into(),
-                Some("warning") => "warn".into(),
-                _ => value,
-            })),
         }
     }
 }
