@@ -1,10 +1,9 @@
 //! Parts that are left out: clients do not see them, and what needs them says so.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use berth_testkit::{Image, Node, Registry, program, until};
+use berth_testkit::{Image, Node, Registry, program, until, write_program};
 use rustix::process::Signal;
 
 /// The lines of `ctr plugins ls`, each its type, ID and status.
@@ -61,8 +60,7 @@ fn what_is_left_out_does_nothing_and_nobody_is_shown_it() -> Result<()> {
     let image = Image::busybox()?.push(&registry, "busybox:1")?;
     let verifiers = tempfile::tempdir()?;
     let no = verifiers.path().join("no");
-    fs_err::write(&no, "#!/bin/sh\nexit 1\n")?;
-    fs_err::set_permissions(&no, std::fs::Permissions::from_mode(0o755))?;
+    write_program(&no, "#!/bin/sh\nexit 1\n")?;
     let verifies = format!("[distribution.image_verifiers]\nbin_dir = {:?}\n", verifiers.path());
     let node = Node::start_with(&verifies)?;
     let refused = node.berth(&format!("pull -q {image}")).output()?;

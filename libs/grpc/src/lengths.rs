@@ -1,7 +1,7 @@
 //! How long the messages of a body are, told by what goes before each of them.
 //!
 //! A body is handed on undecoded, and ends before the message that is too long: what came before it
-//! was sent, and counts.
+//! may have been sent, and counts then.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -137,7 +137,11 @@ pub fn told() -> Vec<Operation> {
 impl Latest {
     /// Operations that are under way are as many as clients may call at once, and stay.
     fn make_room(&mut self) {
-        let sizes: Vec<_> = self.kept.iter().map(|kept| kept.lock().stages.len()).collect();
+        let size = |kept: &Arc<Kept>| {
+            let now = kept.lock();
+            if now.outcome == Outcome::UnderWay { 0 } else { now.stages.len() }
+        };
+        let sizes: Vec<_> = self.kept.iter().map(size).collect();
         let (mut operations, mut stages) = (sizes.len(), sizes.iter().sum::<usize>());
         let mut sizes = sizes.into_iter();
         self.kept.retain(|kept| {

@@ -66,7 +66,7 @@ mod tests {
         let mut interval = live.restart_interval();
         let keys = "address = \"/run/other.sock\"\n[log]\nlevel = \"debug\"\n[runtime]\n\
             shim_dir = \"/shims\"\nshim_env = [\"A=1\"]\nshim_start_timeout = \"7s\"\n\
-            restart_interval = \"1h\"\n[runtime.timeouts]\nstate = \"9s\"";
+            restart_interval = \"1h\"\n[runtime.timeouts]\ntask_state = \"9s\"";
         live.apply(&config(keys));
         let now = launcher.settings();
         assert_eq!(now.folder.as_deref(), Some(Path::new("/shims")));

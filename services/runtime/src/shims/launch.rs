@@ -153,16 +153,13 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[tokio::test]
     async fn a_program_that_does_not_clean_up_in_time_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("shim");
-        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        berth_testkit::write_program(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
         let (long, short) = (Duration::from_secs(600), Duration::from_millis(50));
         let timeouts =
             Timeouts { load: long, cleanup: short, shutdown: long, state: long, stats: long };
