@@ -32,5 +32,6 @@ mod snapshotters;
 mod stage;
 mod stages;
 mod supervisor;
+mod tcp;
 mod units;
 mod wire;
