@@ -204,6 +204,56 @@ fn a_configuration_is_read_again_and_a_bad_one_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// `berth version`, as a client of a group of its own; answers its pid.
+fn version_as(node: &Node, group: &str) -> Result<u32> {
+    let printed = program("setpriv")
+        .args(["--regid", group, "--clear-groups", "sh", "-c"])
+        .args(["echo $$; exec \"$0\" --address \"$1\" version"])
+        .args([Node::binary("berth")?, node.address()])
+        .output()?
+        .ok()?;
+    Ok(printed.lines().next().unwrap_or_default().parse()?)
+}
+
+#[test]
+fn the_level_of_one_module_is_changed_by_itself() -> Result<()> {
+    let node = Node::start_with("[log]\nlevel = \"info\"\n")?;
+    let level = |level: &str| node.reload(&format!("[log]\nlevel = \"{level}\"\n"), "log.level", 5);
+    let logged = |text: &str| {
+        let has = || node.log().is_ok_and(|log| log.contains(text));
+        until(&format!("the log has {text}"), Duration::from_secs(60), has)
+    };
+    // berthd tells at `debug` of a service that it has started, and then at `info` that it serves.
+    let serves = || node.log().map_or(0, |log| log.matches("serves service=bundle").count());
+    let started = || -> Result<()> {
+        let before = serves();
+        node.kill_service("berth-bundle")?;
+        until("it serves again", Duration::from_secs(60), || serves() > before)
+    };
+    until("all serve", Duration::from_secs(60), || serves() == 1)?;
+    version_as(&node, "4711")?;
+    assert!(!node.log()?.contains("DEBUG"));
+
+    level("info,berth_gateway=debug")?;
+    let pid = version_as(&node, "4712")?;
+    let method = "method=\"/containerd.services.version.v1.Version/Version\"";
+    let called = format!("call{{{method} pid={pid} uid=0 gid=4712}}: berth_gateway::front: call");
+    logged(&called)?;
+    started()?;
+    let log = node.log()?;
+    let others = |line: &&str| line.contains(" DEBUG ") && !line.contains(": berth_gateway::");
+    assert_eq!(log.lines().find(others), None);
+
+    level("info")?;
+    let pid = version_as(&node, "4713")?;
+    assert!(!node.log()?.contains(&format!("pid={pid} ")));
+
+    // What was looked for above is there when it is wanted.
+    level("debug")?;
+    started()?;
+    logged("berth_supervisor::launch: started service=bundle")
+}
+
 #[test]
 fn tasks_are_written_down_when_somebody_asks() -> Result<()> {
     let node = Node::start()?;
