@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use berth_testkit::{Image, Node, Registry, Run, Session, Signal, program, until};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
 
 /// A machine's folder, on which berthd goes by the name containerd.
 struct Machine(tempfile::TempDir);
@@ -345,6 +347,50 @@ fn no_descriptor_is_inherited_by_accident() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// With what a container is in its arguments and variables, as containerd's own does it.
+#[test]
+fn hooks_of_a_specification_are_run_by_the_daemons_program() -> Result<()> {
+    let stage = Stage::pulled()?;
+    let (rootfs, told) = (stage.node.path("rootfs"), stage.node.path("told"));
+    std::os::unix::fs::symlink(Node::binary("berthd")?, stage.node.path("containerd"))?;
+    fs_err::create_dir(&rootfs)?;
+    stage.ctr(&format!("images mount --rw {} {}", stage.image, rootfs.display()))?;
+    let mut spec: Value = serde_json::from_str(&stage.ctr("oci spec")?)?;
+    spec["root"] = json!({"path": rootfs});
+    spec["process"]["args"] = json!(["/bin/sleep", "600"]);
+    spec["linux"]["cgroupsPath"] = json!("/default/daemon-hook");
+    spec["annotations"] = json!({"a.b/c": "of the file"});
+    let mut run = |id: &str, script: &str| {
+        let hook = json!({
+            "path": stage.node.path("containerd"),
+            "args": ["containerd", "oci-hook", "--", "/bin/sh", "-c", script],
+            "env": ["FOLDER={{bundle}}", "PATH=/usr/bin:/bin"],
+        });
+        spec["hooks"] = json!({"createRuntime": [hook]});
+        fs_err::write(stage.node.path("spec.json"), spec.to_string())?;
+        let config = stage.node.path("spec.json").display().to_string();
+        stage.node.ctr(&format!("run -d --config {config} {id}")).output()
+    };
+    let told_by = format!(
+        "printf '%s\\n' {{{{id}}}} {{{{pid}}}} {{{{status}}}} {{{{rootfs}}}} \"$FOLDER\" \
+         '{{{{annotation \"a.b/c\"}}}}' >{}",
+        told.display()
+    );
+    run("daemon-hook", &told_by)?.ok()?;
+    let tasks = stage.ctr("tasks ls")?;
+    let task = tasks.lines().find(|line| line.starts_with("daemon-hook ")).context("its task")?;
+    let pid = task.split_whitespace().nth(1).context("its pid")?;
+    let folder = stage.node.path("state/runtime/default/daemon-hook").display().to_string();
+    let rootfs = rootfs.display().to_string();
+    let expected = ["daemon-hook", pid, "creating", &rootfs, &folder, "of the file"];
+    assert_eq!(fs_err::read_to_string(&told)?.lines().collect::<Vec<_>>(), expected);
+    stage.node.ctr("tasks rm -f daemon-hook").output()?;
+
+    let refused = run("daemon-hook-2", "{{name}}")?.fails(1)?;
+    assert!(refused.contains("{{name}} is nothing that a container has"), "{refused}");
+    stage.ctr(&format!("images unmount {rootfs}")).map(drop)
 }
 
 #[test]
