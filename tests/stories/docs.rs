@@ -1,25 +1,12 @@
-//! The commands that the documentation shows: every block that is marked as `sh test` is run.
+//! The commands that the documentation shows: every block that is marked as `sh test` is run. Those that
+//! are marked as `sh vm` want systemd, and are run where it is (`tests/vm`).
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use berth_stories::commands;
 use berth_testkit::{Image, Layer, Node, Registry, program};
 use serde_json::json;
-
-/// The marked blocks of a page, as one script.
-fn commands(page: &str) -> String {
-    let mut inside = false;
-    let mut script = String::new();
-    for line in page.lines() {
-        match line.trim_end() {
-            "```sh test" => inside = true,
-            "```" => inside = false,
-            command if inside => script.push_str(&format!("{command}\n")),
-            _ => {}
-        }
-    }
-    script
-}
 
 /// A node whose docker.io is a registry of ours, with what the pages pull.
 fn stage(registry: &Registry, hosts: &Path) -> Result<Node> {
@@ -51,7 +38,7 @@ fn what_the_pages_show_works() -> Result<()> {
     let path = format!("{binaries}:{}", std::env::var("PATH")?);
     let mut shown = 0;
     for page in pages {
-        let script = commands(&fs_err::read_to_string(&page)?);
+        let script = commands(&fs_err::read_to_string(&page)?, "sh test");
         shown += script.lines().count();
         let socket = node.address().display().to_string();
         // The node of the pages is where nodes are; this one has a socket of its own.
@@ -61,5 +48,21 @@ fn what_the_pages_show_works() -> Result<()> {
         assert_eq!(ran.code, 0, "{}: {ran}", page.display());
     }
     assert!(shown > 15, "only {shown} commands are marked to be tried");
+    Ok(())
+}
+
+/// What operators do is run as it is written: a block that nothing runs is not on their page.
+#[test]
+fn no_block_for_operators_is_left_untried() -> Result<()> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = fs_err::read_to_string(page)?;
+    let fences = page.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("```"));
+    let fences: Vec<_> = fences.map(|(at, line)| (at + 1, line)).collect();
+    for block in fences.chunks(2) {
+        let [(at, begins), (_, ends)] = *block else { anyhow::bail!("{block:?} does not end") };
+        let tried = ["```sh test", "```sh vm"].contains(&begins);
+        assert!(tried && ends == "```", "docs/operations.md:{at}: {begins} is run by no test");
+    }
+    assert!(fences.len() > 10, "{fences:?}");
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use berth_stories::commands;
 use berth_testkit::{Image, Node, program, run};
 
 #[test]
@@ -58,6 +59,8 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         ("gone", "inactive"),
         ("profile", "story (enforce)"),
         ("denied", "yes"),
+        ("shown", "0 inside"),
+        ("linked", "containerd berth"),
         ("together", "inactive inside"),
         ("apart", "inactive inside"),
         ("stopped", "the container runs"),
@@ -212,7 +215,8 @@ fn copy_package(package: &str, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Our units, as they are installed, and that of the story, with what systemd wants to know of a machine.
+/// Our units, as they are installed, and that of the story, with what systemd wants to know of a machine;
+/// and what the page for operators has them do with systemd.
 fn add_units(root: &Path) -> Result<()> {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR"));
     let units = root.join("etc/systemd/system");
@@ -236,6 +240,10 @@ fn add_units(root: &Path) -> Result<()> {
     }
     fs_err::write(root.join("etc/machine-id"), format!("{}\n", "ab".repeat(16)))?;
     fs_err::write(root.join("etc/group"), "root:x:0:\n")?;
+    let page = fs_err::read_to_string(ours.join("../docs/operations.md"))?;
+    let shown = commands(&page, "sh vm");
+    ensure!(shown.lines().count() > 7, "the page shows less than it did: {shown}");
+    fs_err::write(root.join("shown"), shown)?;
     Ok(())
 }
 

@@ -63,6 +63,15 @@ confined="ctr -a $socket run --rm --apparmor-default-profile story $image confin
 echo "STORY profile=$($confined cat /proc/self/attr/current)"
 echo "STORY denied=$($confined sh -c 'echo 1 2>/dev/null >/proc/sys/kernel/panic || echo yes')"
 
+# What the page for operators shows, as it is written there.
+mkdir -p /usr/local/sbin
+sh -ex /shown >/tmp/shown 2>&1
+shown=$?
+[ $shown = 0 ] || cat /tmp/shown
+answers
+echo "STORY shown=$shown $(runs "$box")"
+echo "STORY linked=$(/usr/local/sbin/containerd --version | cut -d ' ' -f 1,2)"
+
 # The other way to run a node takes over, and the first again.
 systemctl start berth.service
 answers
