@@ -3,7 +3,7 @@
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
             strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu \
-            systemd docker-compose apparmor
+            systemd docker-compose apparmor curl
 # What containerd-stress is built with, of which Debian has the sources alone.
 TOOLS    := golang-go golang-github-containerd-containerd-dev
 # What images of docker-compose.yml are made of where there is no network.

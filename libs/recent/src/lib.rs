@@ -2,7 +2,7 @@
 //!
 //! Owns: the latest operations with their stages, bounded in number and size, and how they look on the
 //! wire. Must not know: what is done. Always kept, whether spans are exported or not: a stage costs two
-//! readings of the clock, two short locks and an allocation. Nothing survives the process.
+//! readings of the clock, two short locks and a few allocations. Nothing survives the process.
 
 mod kept;
 mod wire;
@@ -31,19 +31,22 @@ struct Place {
 ///
 /// # Errors
 /// Those of `work`.
-pub async fn operation<T, E: Error>(
+pub fn operation<T, E: Error>(
     kind: &'static str,
     namespace: &str,
     name: &str,
     work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    let operation = kept::begin(kind, namespace, name, berth_trace::current());
-    let left = kept::Unended(&operation, None);
-    let place = Place { operation: Arc::clone(&operation), stage: None };
-    // An operation's future is a large one, and would be within three others here.
-    let ended = PLACE.scope(place, Box::pin(work)).await;
-    left.ended(ended.as_ref().err().map(|error| berth_errors::chain(error)));
-    ended
+) -> impl Future<Output = Result<T, E>> {
+    // Of its own: what is done is large, and would be within each of the futures around it.
+    let work = Box::pin(work);
+    async move {
+        let operation = kept::begin(kind, namespace, name, berth_trace::current());
+        let left = kept::Unended(&operation, None);
+        let place = Place { operation: Arc::clone(&operation), stage: None };
+        let ended = PLACE.scope(place, work).await;
+        left.ended(ended.as_ref().err().map(|error| berth_errors::chain(error)));
+        ended
+    }
 }
 
 /// A stage of the operation that the task is at, if it is at one.
@@ -86,19 +89,26 @@ impl Begin<'_> {
     ///
     /// # Errors
     /// Those of `work`.
-    pub async fn of<T, E>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let Ok(operation) = PLACE.try_with(|place| Arc::clone(&place.operation)) else {
-            return work.await;
-        };
-        let Some(at) = operation.begin(self.name, self.about, self.bytes) else {
-            return work.await;
-        };
-        let left = kept::Unended(&operation, Some(at));
-        let place = Place { operation: Arc::clone(&operation), stage: Some(at) };
-        let ended = PLACE.scope(place, work).await;
-        // What went wrong is told of the whole.
-        left.ended(ended.is_err().then(String::new));
-        ended
+    pub fn of<T, E>(
+        self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, E>> {
+        // As of an operation.
+        let work = Box::pin(work);
+        async move {
+            let Ok(operation) = PLACE.try_with(|place| Arc::clone(&place.operation)) else {
+                return work.await;
+            };
+            let Some(at) = operation.begin(self.name, self.about, self.bytes) else {
+                return work.await;
+            };
+            let left = kept::Unended(&operation, Some(at));
+            let place = Place { operation: Arc::clone(&operation), stage: Some(at) };
+            let ended = PLACE.scope(place, work).await;
+            // What went wrong is told of the whole.
+            left.ended(ended.is_err().then(String::new));
+            ended
+        }
     }
 }
 
