@@ -12,7 +12,7 @@ use super::runs;
 use super::sandboxes::measured;
 use super::shim::{FOREVER, QUICK, SLOW, wire_mount};
 use super::transport::Transport;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::process::Exit;
 use crate::sandboxes::{Measured, Platform, Report, Setup, Started};
 use crate::shims::{Bootstrap, Timeouts};
@@ -30,15 +30,14 @@ impl SandboxClient {
     /// Connects to the shim of sandbox `id`.
     ///
     /// # Errors
-    /// [`Error::Shim`], as of every call here.
+    /// [`crate::error::Error::Shim`], as of every call here.
     pub async fn connect(
         bootstrap: &Bootstrap,
         ns: &Namespace,
         id: &str,
         timeouts: &Timeouts,
     ) -> Result<Self> {
-        let transport = Transport::connect(bootstrap, ns, timeouts.load).await;
-        let transport = transport.map_err(|source| Error::Shim { step: "", source })?;
+        let transport = Transport::connect(bootstrap, ns, timeouts.load).await?;
         Ok(Self { transport, id: id.to_owned() })
     }
 
@@ -54,8 +53,7 @@ impl SandboxClient {
         deadline: Duration,
     ) -> Result<M> {
         let more = runs::Wanted::of(&Span::current(), None).headers();
-        let answer = self.transport.call(SANDBOX, method, request, deadline, more).await;
-        answer.map_err(|source| Error::Shim { step: "", source })
+        self.transport.call(SANDBOX, method, request, deadline, more).await
     }
 
     fn id(&self) -> String {

@@ -53,8 +53,7 @@ impl ShimClient {
         id: &str,
         timeouts: &Timeouts,
     ) -> Result<Self> {
-        let transport = Transport::connect(bootstrap, ns, timeouts.load).await;
-        let transport = transport.map_err(|source| Error::Shim { step: "", source })?;
+        let transport = Transport::connect(bootstrap, ns, timeouts.load).await?;
         let service = if bootstrap.version >= 3 { TASK_V3 } else { TASK_V2 };
         let (timeouts, id) = (*timeouts, id.to_owned());
         Ok(Self { transport, timeouts, service, id, bundle: None })
@@ -101,7 +100,7 @@ impl ShimClient {
             if let Some(bundle) = &self.bundle {
                 wanted.collect(bundle).await;
             }
-            answer.map_err(|source| Error::Shim { step: "", source })
+            answer
         };
         berth_recent::stage("shim", method).of(called).await
     }

@@ -12,6 +12,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
+use crate::error;
 use crate::shims::Bootstrap;
 
 /// Under this header containerd's ttrpc services look for the namespace.
@@ -32,7 +33,7 @@ impl Transport {
         bootstrap: &Bootstrap,
         ns: &Namespace,
         within: Duration,
-    ) -> Result<Self, Error> {
+    ) -> error::Result<Self> {
         let path = bootstrap.socket();
         if bootstrap.is_grpc() {
             // One that is stuck may go on, and one that is gone is for our caller to see.
@@ -40,11 +41,13 @@ impl Transport {
             let settings = Settings { wait, silence, greeted, ..Settings::of(path) };
             let channel = Channel::new(path, settings);
             let connected = channel.connect(Duration::ZERO).await;
-            connected.map_err(|source| Error::Connect { path: path.to_owned(), source })?;
+            let failed = |source| of_shim(Error::Connect { path: path.to_owned(), source });
+            connected.map_err(failed)?;
             return Ok(Self::Grpc(channel, ns.clone()));
         }
         let header = KeyValue { key: NAMESPACE_HEADER.into(), value: ns.to_string() };
-        Ok(Self::Ttrpc(Client::connect(path, within).await?.with_metadata(vec![header])))
+        let client = Client::connect(path, within).await.map_err(of_shim)?;
+        Ok(Self::Ttrpc(client.with_metadata(vec![header])))
     }
 
     /// Calls `service/method` and waits for the answer at most for `deadline`. `more` are headers, of
@@ -56,7 +59,7 @@ impl Transport {
         request: impl Message + 'static,
         deadline: Duration,
         more: Vec<KeyValue>,
-    ) -> Result<M, Error> {
+    ) -> error::Result<M> {
         let answered = match self {
             Self::Ttrpc(client) => {
                 let traced = (!more.is_empty()).then(|| client.with_more_metadata(more));
@@ -76,7 +79,7 @@ impl Transport {
                 }
             }
         };
-        answered.map_err(worded)
+        answered.map_err(|error| of_shim(worded(error)))
     }
 
     /// Returns when the connection has ended.
@@ -86,6 +89,10 @@ impl Transport {
             Self::Grpc(channel, _) => channel.ended().await,
         }
     }
+}
+
+fn of_shim(source: Error) -> error::Error {
+    error::Error::Shim { step: "", source }
 }
 
 /// As containerd 2 hands on what a shim says: as it is, or in the words of its code if it says nothing.
