@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 
 use axum::routing::get;
 use berth_errors::chain;
-use berth_lifecycle::Tasks;
+use berth_lifecycle::{Tasks, hindrances};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -30,6 +32,7 @@ use crate::tuning::SERVICES;
 pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<(), Error> {
     let incoming = Incoming::new(bind(path, mode)?);
     let token = tasks.token();
+    let routes = observed(routes, token.clone());
     let served = path.to_owned();
     tasks.spawn("grpc-server", async move {
         let incoming = incoming.map(|stream| stream.and_then(Socket::new));
@@ -41,7 +44,7 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
             .http2_max_local_error_reset_streams(Some(SERVICES.resets))
             .layer(Calls::answered())
             .layer(Refusals)
-            .add_routes(observed(routes))
+            .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, token.cancelled_owned());
         if let Err(error) = server.await {
             tracing::error!(path = %served.display(), error = chain(&error), "serve");
@@ -51,7 +54,7 @@ pub fn serve(path: &Path, mode: u32, routes: Routes, tasks: &Tasks) -> Result<()
 }
 
 /// The routes, and those for who watches over the process.
-fn observed(mut routes: Routes) -> Routes {
+fn observed(mut routes: Routes, ending: CancellationToken) -> Routes {
     const KIND: [(http::HeaderName, &str); 1] = [(CONTENT_TYPE, berth_metrics::CONTENT_TYPE)];
     let router = std::mem::take(routes.axum_router_mut());
     let all = || async { (KIND, berth_metrics::all().await) };
@@ -61,8 +64,21 @@ fn observed(mut routes: Routes) -> Routes {
     *routes.axum_router_mut() = router
         .route("/metrics", get(all))
         .route("/v1/metrics", get(theirs))
-        .route("/healthz", get(healthy));
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(move || ready(ending.is_cancelled())));
     routes
+}
+
+/// Whether the process can do its work; if not, a line for each reason.
+async fn ready(ending: bool) -> (StatusCode, String) {
+    let mut reasons = hindrances().await;
+    if ending {
+        reasons.insert(0, "it ends, and takes no more calls".to_owned());
+    }
+    match reasons[..] {
+        [] => (StatusCode::OK, "ok\n".to_owned()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
+    }
 }
 
 /// Connections whose peer is root or runs as we do. Others are closed, and logged.

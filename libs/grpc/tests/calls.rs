@@ -2,32 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod plain;
+
 use std::time::Duration;
 
 use berth_grpc::{Channel, channel};
 use berth_lifecycle::Tasks;
-use http::{Request, StatusCode};
-use tonic::body::Body;
+use http::StatusCode;
 use tonic::service::Routes;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tower::Service;
 
 async fn get(channel: &Channel, path: &str) -> String {
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = format!("http://localhost{path}").parse().unwrap();
-    let answer = channel.clone().call(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let mut body = Body::new(answer.into_body());
-    let mut text = Vec::new();
-    while let Some(frame) =
-        std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx))
-            .await
-    {
-        let frame = frame.unwrap();
-        text.extend(frame.data_ref().into_iter().flatten());
-    }
-    String::from_utf8(text).unwrap()
+    let (status, text) = plain::get(channel, path).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    text
 }
 
 #[tokio::test]
@@ -38,7 +27,7 @@ async fn calls_are_counted_and_what_watches_over_the_process_is_none() {
     let (_, health) = tonic_health::server::health_reporter();
     berth_grpc::server::serve(&path, 0o600, Routes::new(health), &tasks).unwrap();
     HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
-    for path in ["/metrics", "/v1/metrics", "/healthz", "/metrics"] {
+    for path in ["/metrics", "/v1/metrics", "/healthz", "/readyz", "/metrics"] {
         get(&channel, path).await;
     }
     let text = get(&channel, "/metrics").await;

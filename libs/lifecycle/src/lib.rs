@@ -3,8 +3,8 @@
 //! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
 //! service to the supervisor (lifeline, ready), what it and systemd tell each other, the node's two
 //! folders ([`root`]), the blocking pool's front door ([`blocking`]), how many do something at once
-//! ([`Turns`]), and that a process at rest lets
-//! memory go.
+//! ([`Turns`]), why a process cannot do its work, if so ([`check`], [`hindrances`]), and that one at rest
+//! lets memory go.
 //! Must not know: what any task or program does, nor any wire type.
 //!
 //! Environment, set by `berthd` for its children and by nobody else:
@@ -19,6 +19,7 @@
 //! `LISTEN_FDS`, `LISTEN_PID`. No program that a service starts gets any of them.
 
 mod blocking;
+mod checks;
 pub mod child;
 mod diagnose;
 mod error;
@@ -32,6 +33,7 @@ mod tasks;
 mod turns;
 
 pub use blocking::blocking;
+pub use checks::{check, hindrances};
 pub use diagnose::describe_on_signal;
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, NODE_STARTS, READY_FD, node_starts};

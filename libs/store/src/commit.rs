@@ -3,6 +3,7 @@
 mod counts;
 mod group;
 mod job;
+mod ready;
 mod writer;
 
 use std::path::Path;
@@ -43,6 +44,8 @@ struct Shared {
     /// `None` after a failed flush until the file could be opened again.
     database: RwLock<Option<Database>>,
     flushes: AtomicU64,
+    /// Why the last group that had something to write could not, if so.
+    failure: Mutex<Option<String>>,
 }
 
 impl Store {
@@ -71,12 +74,15 @@ impl Store {
             location,
             database: RwLock::new(Some(database)),
             flushes: AtomicU64::new(0),
+            failure: Mutex::default(),
         });
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (open, closed) = watch::channel(());
         let writer = writer::start(shared.clone(), jobs, open)?;
         let queue = Mutex::new(Some(queue));
-        Ok(Self(Arc::new(Inner { shared, queue, writer: Some(writer), closed })))
+        let store = Self(Arc::new(Inner { shared, queue, writer: Some(writer), closed }));
+        ready::register(&store);
+        Ok(store)
     }
 
     /// Reads one consistent state, in line. The closure must not call the store.

@@ -11,8 +11,9 @@ use crate::txn::Write;
 use crate::{Error, failpoint};
 
 /// What the store keeps about itself.
-const META: TableDefinition<'static, &'static str, u32> = TableDefinition::new("berth.meta");
-const SCHEMA: &str = "schema";
+pub(crate) const META: TableDefinition<'static, &'static str, u32> =
+    TableDefinition::new("berth.meta");
+pub(crate) const SCHEMA: &str = "schema";
 /// How long another process may have the file still. A child that a killed service was making has
 /// it, and its lock, until it is a program of its own.
 const PATIENCE: Duration = Duration::from_secs(5);

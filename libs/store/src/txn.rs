@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::ops::Bound;
 
-use redb::{ReadableTable, TableError};
+use redb::{ReadableTable, TableError, TableHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
+use crate::file::{META, SCHEMA};
 use crate::key::{ESCAPE, Key, KeyRef, Prefix};
 use crate::table::{Definition, Table};
 
@@ -104,6 +105,18 @@ impl Write {
 
     pub(crate) fn into_inner(self) -> redb::WriteTransaction {
         self.txn
+    }
+
+    /// Writes what the store keeps about itself as it is.
+    pub(crate) fn again(&self) -> Result<(), Error> {
+        let failed = |source: redb::Error| Error::Write { table: META.name(), source };
+        let mut meta = self.txn.open_table(META).map_err(|e| failed(e.into()))?;
+        let found = meta.get(SCHEMA).map_err(|e| failed(e.into()))?.map(|found| found.value());
+        self.dirty.set(true);
+        if let Some(version) = found {
+            meta.insert(SCHEMA, version).map_err(|e| failed(e.into()))?;
+        }
+        Ok(())
     }
 
     /// The value under `key`.

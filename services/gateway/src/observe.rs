@@ -31,7 +31,7 @@ use crate::upstreams::{Upstream, Upstreams};
 
 const METRICS: &str = "http://localhost/metrics";
 const THEIRS: &str = "http://localhost/v1/metrics";
-const HEALTH: &str = "http://localhost/healthz";
+const READY: &str = "http://localhost/readyz";
 /// How long a service may take to answer; it knows what it has in less.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most that one may tell.
@@ -169,16 +169,35 @@ async fn in_turn(work: impl FnOnce() -> String + Send + 'static) -> Result<Strin
     Ok(done.await?)
 }
 
-/// Whether the services answer: a line for each.
+/// Whether the services can do their work: a line for each that can, else one for each of its reasons.
 async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
-    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, HEALTH))).await;
-    let all = told.iter().all(|(_, told)| told.is_ok());
-    let line = |(name, told): (&str, Result<String, String>)| match told {
-        Ok(_) => format!("{name}: ok\n"),
-        Err(reason) => format!("{name}: {reason}\n"),
-    };
-    let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    say(status, told.into_iter().map(line).collect())
+    let told = join_all(upstreams.all().map(|upstream| ask(upstream, READY))).await;
+    let told = told.into_iter().map(|(name, told)| (name, told.and_then(|told| is_ready(&told))));
+    let (mut all, mut text) = (true, String::new());
+    for (name, ready) in told {
+        all &= ready.is_ok();
+        let reasons = ready.err().unwrap_or_else(|| "ok".to_owned());
+        text.extend(reasons.lines().map(|reason| format!("{name}: {reason}\n")));
+    }
+    say(if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}
+
+/// Whether a service says that it can do its work, or its reasons.
+fn is_ready(told: &Told) -> Result<(), String> {
+    let Told { status, headers, text } = told;
+    if *status == StatusCode::SERVICE_UNAVAILABLE && !text.trim().is_empty() {
+        return Err(text.clone());
+    }
+    match grpc_code(headers) {
+        // One of the version before, which answers, and has no more to say.
+        Some(tonic::Code::Unimplemented) => Ok(()),
+        _ => is_told(*status, headers),
+    }
+}
+
+/// The code of an answer of gRPC's.
+fn grpc_code(headers: &HeaderMap) -> Option<tonic::Code> {
+    headers.get("grpc-status").map(|code| tonic::Code::from_bytes(code.as_bytes()))
 }
 
 /// Whether an answer is what was asked for, and not why there is nothing.
@@ -186,10 +205,16 @@ fn is_told(status: StatusCode, headers: &HeaderMap) -> Result<(), String> {
     if status != StatusCode::OK {
         return Err(format!("answers {status}"));
     }
-    let Some(code) = headers.get("grpc-status") else { return Ok(()) };
-    let code = tonic::Code::from_bytes(code.as_bytes());
+    let Some(code) = grpc_code(headers) else { return Ok(()) };
     let message = headers.get("grpc-message").map(|text| String::from_utf8_lossy(text.as_bytes()));
     Err(format!("answers with code {code:?}: {}", message.unwrap_or_default()))
+}
+
+/// What a service answers, whatever it is.
+struct Told {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
 }
 
 /// What a service says there, or why it does not.
@@ -197,16 +222,24 @@ async fn fetch(
     upstream: &Upstream,
     address: &'static str,
 ) -> (&'static str, Result<String, String>) {
+    let (name, told) = ask(upstream, address).await;
+    let is_it = |told: Told| is_told(told.status, &told.headers).map(|()| told.text);
+    (name, told.and_then(is_it))
+}
+
+/// What a service answers there in time, by its name.
+async fn ask(upstream: &Upstream, address: &'static str) -> (&'static str, Result<Told, String>) {
     let name = upstream.name().strip_prefix("berth-").unwrap_or(upstream.name());
     let mut channel = upstream.calls().clone();
     let asked = async {
         let mut request = Request::new(tonic::body::Body::empty());
         *request.uri_mut() = http::Uri::from_static(address);
         let answer = channel.call(request).await.map_err(|status| status.message().to_owned())?;
-        is_told(answer.status(), answer.headers())?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let whole = Limited::new(answer.into_body(), MOST).collect().await;
         let whole = whole.map_err(|error| error.to_string())?.to_bytes();
-        String::from_utf8(whole.into()).map_err(|error| error.to_string())
+        let text = String::from_utf8(whole.into()).map_err(|error| error.to_string())?;
+        Ok(Told { status, headers, text })
     };
     let told = tokio::time::timeout(PATIENCE, asked).await;
     (name, told.unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}"))))

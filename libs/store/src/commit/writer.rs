@@ -53,10 +53,12 @@ fn write(shared: &Shared, jobs: Vec<Box<dyn Job>>) {
     };
     if outcome.flushed {
         shared.flushes.fetch_add(1, Ordering::Relaxed);
+        shared.set_failure(None);
     }
     let result = match outcome.failure {
         Some(error) => {
-            reopen(shared, &error);
+            let why = reopen(shared, &error);
+            shared.set_failure(Some(why));
             Err(error)
         }
         None => Ok(()),
@@ -71,16 +73,21 @@ fn closed() -> Arc<redb::Error> {
 }
 
 /// After a failed write redb refuses everything until the file is opened again, which a full disk
-/// that has room again must not need a restart for.
-fn reopen(shared: &Shared, failure: &redb::Error) {
+/// that has room again must not need a restart for. Answers what is in the way.
+fn reopen(shared: &Shared, failure: &redb::Error) -> String {
     let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
     let path = shared.location.path.display();
     tracing::warn!(%path, error = %failure, "flush failed, opening the store again");
     drop(database.take());
     match shared.location.reopen() {
-        Ok(open) => *database = Some(open),
+        Ok(open) => {
+            *database = Some(open);
+            failure.to_string()
+        }
         Err(error) => {
-            tracing::error!(%path, error = %berth_errors::chain(&error), "store is closed until the next commit tries to open it")
+            let error = berth_errors::chain(&error).to_string();
+            tracing::error!(%path, error, "store is closed until the next commit tries to open it");
+            error
         }
     }
 }
