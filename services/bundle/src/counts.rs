@@ -14,6 +14,8 @@ use crate::snapshots::{Kind, every_snapshot};
 
 /// Snapshotters that are told apart. Their names are configured.
 const SNAPSHOTTERS: usize = 32;
+/// Namespaces that are told apart.
+const NAMESPACES: usize = 64;
 
 /// Layers that distribution has extracted.
 pub static LAYERS: Work = Work::new();
@@ -56,25 +58,55 @@ struct Count {
     bytes: u64,
 }
 
-fn tell_snapshots(store: &Store, samples: &mut Samples) -> Result<(), Error> {
-    let mut counts: Groups<Count> = Groups::new(SNAPSHOTTERS);
-    every_snapshot(store, |snapshotter, kind, usage| {
-        let count = counts.of(snapshotter);
+/// Of one namespace, by snapshotter.
+struct Counts(Groups<Count>);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(Groups::new(SNAPSHOTTERS))
+    }
+}
+
+/// The snapshots that there are, by namespace.
+struct Found(Groups<Counts>);
+
+impl Found {
+    fn nothing() -> Self {
+        Self(Groups::new(NAMESPACES))
+    }
+
+    fn add(&mut self, namespace: &str, snapshotter: &str, kind: Kind, bytes: u64) {
+        let count = self.0.of(namespace).0.of(snapshotter);
         count.kinds[match kind {
             Kind::View => 0,
             Kind::Active => 1,
             Kind::Committed => 2,
         }] += 1;
-        count.bytes += usage.map_or(0, |usage| usage.size);
-    })?;
-    for (snapshotter, Count { kinds, bytes }) in counts.iter() {
-        for (kind, count) in ["view", "active", "committed"].into_iter().zip(kinds) {
-            let labels = [("snapshotter", snapshotter), ("kind", kind)];
-            samples.gauge("berth_snapshots", "Snapshots").sample(&labels, count);
-        }
-        let help = "Bytes of committed snapshots without their parents, as far as they are known";
-        let labels = [("snapshotter", snapshotter)];
-        samples.gauge("berth_snapshots_bytes", help).sample(&labels, bytes);
+        count.bytes += bytes;
     }
+
+    fn tell(&self, samples: &mut Samples) {
+        let each = self.0.iter().flat_map(|(namespace, counts)| {
+            counts.0.iter().map(move |(snapshotter, count)| (namespace, snapshotter, count))
+        });
+        for (namespace, snapshotter, Count { kinds, bytes }) in each {
+            let of = [("namespace", namespace), ("snapshotter", snapshotter)];
+            for (kind, count) in ["view", "active", "committed"].into_iter().zip(kinds) {
+                let labels = [of[0], of[1], ("kind", kind)];
+                samples.gauge("berth_snapshots", "Snapshots").sample(&labels, *count);
+            }
+            let help =
+                "Bytes of committed snapshots without their parents, as far as they are known";
+            samples.gauge("berth_snapshots_bytes", help).sample(&of, *bytes);
+        }
+    }
+}
+
+fn tell_snapshots(store: &Store, samples: &mut Samples) -> Result<(), Error> {
+    let mut found = Found::nothing();
+    every_snapshot(store, |namespace, snapshotter, kind, usage| {
+        found.add(namespace, snapshotter, kind, usage.map_or(0, |usage| usage.size));
+    })?;
+    found.tell(samples);
     Ok(())
 }

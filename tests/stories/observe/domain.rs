@@ -86,10 +86,13 @@ fn what_a_node_does_and_has_is_counted() -> Result<()> {
             ("berth_ingests{service=\"distribution\",state=\"open\"}", 0.0),
             ("berth_layer_seconds_count{service=\"bundle\",outcome=\"ok\"}", 1.0),
             (
-                "berth_snapshots{service=\"bundle\",snapshotter=\"overlayfs\",kind=\"committed\"}",
+                "berth_snapshots{service=\"bundle\",namespace=\"default\",snapshotter=\"overlayfs\",kind=\"committed\"}",
                 1.0,
             ),
-            ("berth_snapshots{service=\"bundle\",snapshotter=\"overlayfs\",kind=\"active\"}", 2.0),
+            (
+                "berth_snapshots{service=\"bundle\",namespace=\"default\",snapshotter=\"overlayfs\",kind=\"active\"}",
+                2.0,
+            ),
             ("berth_shim_start_seconds_count{service=\"runtime\",outcome=\"ok\"}", 2.0),
             (&format!("berth_containers{{{own}}}"), 2.0),
             (&format!("berth_tasks{{{own},state=\"running\"}}"), 1.0),
@@ -110,7 +113,8 @@ fn what_a_node_does_and_has_is_counted() -> Result<()> {
         format!("berth_registry_received_bytes_total{{service=\"distribution\",host=\"{host}\"}}"),
         format!("berth_registry_sent_bytes_total{{service=\"distribution\",host=\"{host}\"}}"),
         "berth_blobs_bytes{service=\"distribution\"}".into(),
-        "berth_snapshots_bytes{service=\"bundle\",snapshotter=\"overlayfs\"}".into(),
+        "berth_snapshots_bytes{service=\"bundle\",namespace=\"default\",snapshotter=\"overlayfs\"}"
+            .into(),
         "berth_layers_unpacked_bytes_total{service=\"bundle\"}".into(),
         "berth_gc_seconds_count{service=\"distribution\",outcome=\"ok\"}".into(),
         "berth_store_commits_total{service=\"runtime\",outcome=\"kept\"}".into(),

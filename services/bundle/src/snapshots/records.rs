@@ -105,15 +105,15 @@ pub(super) fn numbers(txn: &Read) -> Result<HashMap<String, HashSet<u64>>, Error
     Ok(known)
 }
 
-/// Hands every snapshot to `each`: its snapshotter, what it is for, and what it takes.
+/// Hands every snapshot to `each`: its namespace and snapshotter, what it is for, and what it takes.
 pub(crate) fn every_snapshot(
     store: &Store,
-    mut each: impl FnMut(&str, Kind, Option<Usage>),
+    mut each: impl FnMut(&str, &str, Kind, Option<Usage>),
 ) -> Result<(), Error> {
     store.read(|txn| {
         for row in txn.range(&SNAPSHOTS, ())? {
-            let ((_, snapshotter, _), record) = row?;
-            each(&snapshotter, record.kind, record.usage);
+            let ((namespace, snapshotter, _), record) = row?;
+            each(&namespace, &snapshotter, record.kind, record.usage);
         }
         Ok(())
     })
