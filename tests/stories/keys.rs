@@ -105,6 +105,20 @@ fn the_clients_socket_has_the_owner_and_mode_that_are_set() -> Result<()> {
 }
 
 #[test]
+fn the_shims_socket_has_the_owner_that_is_set_and_is_for_it_alone() -> Result<()> {
+    let facts = |node: &Node| -> Result<(u32, u32, u32)> {
+        let mut path = node.address().into_os_string();
+        path.push(".ttrpc");
+        let socket = fs_err::metadata(path)?;
+        Ok((socket.uid(), socket.gid(), socket.mode() & 0o7777))
+    };
+    assert_eq!(facts(&Node::start()?)?, (0, 0, 0o600));
+    let node = Node::start_with("[runtime]\nttrpc_uid = 1234\nttrpc_gid = 2345\n")?;
+    assert_eq!(facts(&node)?, (1234, 2345, 0o600));
+    Ok(())
+}
+
+#[test]
 fn logs_are_objects_when_that_is_set() -> Result<()> {
     let mut node = Node::start_with("[log]\nformat = \"json\"\nlevel = \"debug\"\n")?;
     // Each service logs what it is asked.
