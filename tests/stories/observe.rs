@@ -155,3 +155,30 @@ fn health_says_which_service_does_not_answer() -> Result<()> {
     node.signal_service("berth-bundle", Signal::CONT)?;
     becomes("200", "bundle: ok\n")
 }
+
+/// Who watches over one service alone, by HTTP or by gRPC, finds it on the service's own socket.
+#[test]
+fn each_service_tells_its_health_on_its_own_socket() -> Result<()> {
+    /// grpc.health.v1's empty request, and its answer that it serves, as they are on the wire.
+    const ASK: [u8; 5] = [0; 5];
+    const SERVES: &str = "\0\0\0\0\u{2}\u{8}\u{1}";
+    let node = Node::start()?;
+    for service in ["distribution", "bundle", "runtime"] {
+        let socket = node.socket(service);
+        let curl = || {
+            let curl = program("curl").args(["-sS", "--max-time", "20"]);
+            curl.args(["--http2-prior-knowledge", "--unix-socket"]).args([&socket])
+        };
+        for path in ["/healthz", "/readyz"] {
+            let told = curl().args([format!("http://localhost{path}")]).output()?.ok()?;
+            assert_eq!(told, "ok\n", "{service}");
+        }
+        let told = curl()
+            .args(["-H", "content-type: application/grpc", "-H", "te: trailers"])
+            .args(["--data-binary", "@-", "http://localhost/grpc.health.v1.Health/Check"])
+            .output_with(&ASK)?
+            .ok()?;
+        assert_eq!(told, SERVES, "{service}");
+    }
+    Ok(())
+}

@@ -10,6 +10,7 @@ mod calls;
 mod channel;
 pub mod deadline;
 mod error;
+mod health;
 mod lengths;
 pub mod mask;
 mod metadata;
@@ -24,6 +25,7 @@ mod tuning;
 pub use calls::{Call, Calls, Counted, Counting};
 pub use channel::{Answer, Channel, PEER_WAIT, Settings, broke_off, channel};
 pub use error::Error;
+pub use health::{Health, health};
 pub use lengths::{Bounded, Lengths, Refusal};
 pub use metadata::{
     LEASE_HEADER, MEDIA_TYPE_HEADER, NAMESPACE_HEADER, lease, media_type, namespace, namespace_of,

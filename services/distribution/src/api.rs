@@ -89,5 +89,6 @@ pub fn routes(
         .add_service(service!(DistributionCheckServer, check::Service(node.clone())))
         .add_service(DistributionRecentServer::new(recent::Service))
         .add_service(BlobsServer::new(blobs))
+        .add_service(berth_grpc::health(tasks.token()))
         .add_service(berth_node_events::service(journal.ring.clone(), tasks.token()))
 }

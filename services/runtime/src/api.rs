@@ -98,6 +98,7 @@ pub fn routes(domain: &Domain) -> Routes {
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
     };
+    let health = berth_grpc::health(stop.clone());
     let told = match recovered {
         true => berth_node_events::successor(ring.clone(), stop),
         false => berth_node_events::service(ring.clone(), stop),
@@ -113,5 +114,6 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(CollectorServer, collected))
         .add_service(service!(RuntimeCheckServer, check::Service(check)))
         .add_service(RuntimeRecentServer::new(recent::Service))
+        .add_service(health)
         .add_service(told)
 }

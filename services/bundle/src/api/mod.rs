@@ -124,6 +124,7 @@ pub fn routes(context: &Context) -> Routes {
         node::bundle_check_server::BundleCheckServer<Context>,
     );
     let stop = context.tasks.token();
+    routes.add_service(berth_grpc::health(stop.clone()));
     routes.add_service(berth_node_events::service(context.ring.clone(), stop));
     routes.routes()
 }
