@@ -1,6 +1,6 @@
 //! Where connections come from: listening, letting in, and no more at once than there is room for.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,8 +41,11 @@ pub trait Door: Send + Sync + 'static {
     /// Who is there, before it is let in.
     fn peer(&self, raw: &Self::Raw) -> Peer;
 
-    /// Lets whoever is there in, or not.
-    fn open(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Lets whoever is there in, or not. That may take a while, and keeps no address taken.
+    fn open(
+        &self,
+        raw: Self::Raw,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send + 'static;
 }
 
 /// Serves the connections of `door`, each in a task of the name, until it is told to `stop`; then nobody
@@ -60,7 +63,7 @@ pub async fn keep<D, S, F>(
     S: Fn(D::Stream, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let (door, serve) = (Arc::new(door), Arc::new(serve));
+    let serve = Arc::new(serve);
     let accepting = async {
         let mut told = false;
         loop {
@@ -77,13 +80,11 @@ pub async fn keep<D, S, F>(
                 }
             };
             told = false;
-            let (door, serve, peer) = (door.clone(), serve.clone(), door.peer(&raw));
+            let (serve, peer) = (serve.clone(), door.peer(&raw));
+            let opening = door.open(raw);
             tasks.spawn(name, async move {
                 let _turn = turn;
-                let opened = door.open(raw).await;
-                // A connection keeps no address taken.
-                drop(door);
-                match opened {
+                match opening.await {
                     Ok(stream) => serve(stream, peer).await,
                     Err(error) => tracing::warn!(%error, name, ?peer, "was not let in"),
                 }
@@ -119,9 +120,9 @@ impl Door for UnixListener {
         Peer { pid: of.pid(), uid: Some(of.uid()), gid: Some(of.gid()), address: None }
     }
 
-    async fn open(&self, raw: UnixStream) -> io::Result<Socket> {
+    fn open(&self, raw: UnixStream) -> impl Future<Output = io::Result<Socket>> + Send + 'static {
         // Who can connect may call: the socket's owner and mode decide.
-        Socket::new(raw)
+        ready(Socket::new(raw))
     }
 }
 
@@ -137,8 +138,7 @@ impl Door for TcpListener {
         Peer { address: raw.peer_addr().ok(), ..Peer::default() }
     }
 
-    async fn open(&self, raw: TcpStream) -> io::Result<TcpStream> {
-        raw.set_nodelay(true)?;
-        Ok(raw)
+    fn open(&self, raw: TcpStream) -> impl Future<Output = io::Result<TcpStream>> + Send + 'static {
+        ready(raw.set_nodelay(true).map(|()| raw))
     }
 }

@@ -113,10 +113,16 @@ impl Door for Arc<Secured> {
         self.listener.peer(raw)
     }
 
-    async fn open(&self, raw: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let stream = self.listener.open(raw).await?;
-        let shaken = tokio::time::timeout(HANDSHAKE, self.acceptor().accept(stream)).await;
-        shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    fn open(
+        &self,
+        raw: TcpStream,
+    ) -> impl Future<Output = io::Result<TlsStream<TcpStream>>> + Send + 'static {
+        let (opened, acceptor) = (self.listener.open(raw), self.acceptor());
+        async move {
+            let stream = opened.await?;
+            let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+            shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
     }
 }
 

@@ -110,6 +110,19 @@ impl Node {
 }
 
 #[tokio::test]
+async fn an_address_is_left_while_somebody_does_not_say_who_it_is() {
+    let mut node = start();
+    let silent = TcpStream::connect(node.address).await.unwrap();
+    // It was let come before this one.
+    node.ask(&node.own, Some((&node.own, "client"))).await.unwrap();
+    node.over_tcp.at(None).unwrap();
+    let left = || std::net::TcpStream::connect(node.address).is_err();
+    common::eventually("the address is left", left).await;
+    let heard = silent.try_read(&mut [0; 8]);
+    assert_eq!(heard.map_err(|e| e.kind()), Err(std::io::ErrorKind::WouldBlock), "it has ended");
+}
+
+#[tokio::test]
 async fn only_who_has_a_certificate_of_the_authority_calls() {
     let node = start();
     node.ask(&node.own, Some((&node.own, "client"))).await.unwrap();
