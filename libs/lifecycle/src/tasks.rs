@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// All tasks of one process. Cheap to clone; clones share everything.
 ///
@@ -50,13 +50,32 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        // A span's own name is its `name` in a log of objects.
+        let span = crate::named_or_current(tracing::info_span!("task", job = name));
+        self.spawn_in(span, name, future)
+    }
+
+    /// Starts a task that is nobody's part, whoever comes to start it: a connection that a call opens is
+    /// there for others too, and what it logs later has nothing of that call.
+    pub fn spawn_apart<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let span = tracing::info_span!(parent: None, "task", job = name);
+        self.spawn_in(span, name, future)
+    }
+
+    fn spawn_in<F>(&self, span: Span, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let entry = Entry { shared: self.shared.clone(), id, name };
         let polled = Arc::new(Polled::new());
         let running = Running { name, abort: None, since: Instant::now(), polled: polled.clone() };
         self.shared.lock().insert(id, running);
-        // A span's own name is its `name` in a log of objects.
-        let span = crate::named_or_current(tracing::info_span!("task", job = name));
         let work = async move {
             let _entry = entry;
             future.await

@@ -5,6 +5,7 @@
 mod common;
 
 use berth_config::Log;
+use berth_lifecycle::Tasks;
 use common::Collector;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -23,7 +24,14 @@ async fn the_last_spans_of_a_process_arrive_under_its_name() {
     let mut collector = Collector::start().await;
     let telemetry = collector.telemetry();
     let guard = berth_telemetry::init("test", &Log::default(), &telemetry).unwrap();
-    tracing::info_span!("work", id = "box").in_scope(|| tracing::info!("done"));
+    let (tasks, work) = (Tasks::new(), tracing::info_span!("work", id = "box"));
+    let [part, apart] = work.in_scope(|| {
+        tracing::info!("done");
+        [tasks.spawn("part", async {}), tasks.spawn_apart("apart", async {})]
+    });
+    drop(work);
+    part.await.unwrap();
+    apart.await.unwrap();
     guard.finish().await.unwrap();
 
     // Finishing has waited for the collector's answer.
@@ -34,7 +42,10 @@ async fn the_last_spans_of_a_process_arrive_under_its_name() {
     assert_eq!(text(attributes, "service.name"), Some("test"));
     assert_eq!(text(attributes, "service.namespace"), Some("berth"));
     let spans: Vec<_> = of_resource.scope_spans.iter().flat_map(|scope| &scope.spans).collect();
-    let [work] = &*spans else { panic!("{spans:?}") };
+    // What was started apart is no part of it, and nothing by itself.
+    let [part, work] = &*spans else { panic!("{spans:?}") };
+    assert_eq!((&*part.name, text(&part.attributes, "job")), ("task", Some("part")));
+    assert_eq!(part.parent_span_id, work.span_id);
     assert_eq!(work.name, "work");
     assert_eq!(text(&work.attributes, "id"), Some("box"));
     assert!(work.end_time_unix_nano >= work.start_time_unix_nano);

@@ -177,14 +177,14 @@ impl Connection {
         Ok(Made { link, socket: looked_at, ended })
     }
 
-    /// Starts a task that ends with the connection.
+    /// Starts a task that ends with the connection, which outlives the call that opens it.
     pub(super) fn spawn(
         &self,
         name: &'static str,
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         match &self.tasks {
-            Some(tasks) => drop(tasks.spawn(name, work)),
+            Some(tasks) => drop(tasks.spawn_apart(name, work)),
             #[expect(clippy::disallowed_methods, reason = "ends with the channel or the peer")]
             None => drop(tokio::spawn(work)),
         }

@@ -23,7 +23,7 @@ impl Tasks {
     pub(super) fn watch(&self, task: &Arc<Task>) {
         let (tasks, task) = (self.clone(), task.clone());
         let stop = self.0.parts.jobs.token();
-        self.0.parts.jobs.spawn("shim-watch", async move {
+        self.0.parts.jobs.spawn_apart("shim-watch", async move {
             tokio::select! {
                 // First: one that was deleted already is not cleaned up after.
                 biased;
