@@ -17,6 +17,9 @@ pub struct ByteSize(pub u64);
 #[serde(try_from = "String", into = "String")]
 pub struct HumanDuration(pub Duration);
 
+/// A hundred years of 365 days: what is longer is a mistake, and beyond what a clock can add.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -120,9 +123,12 @@ impl TryFrom<String> for HumanDuration {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|error| format!("{text:?} is no duration, write \"10s\": {error}"))
+        let duration = humantime::parse_duration(&text)
+            .map_err(|error| format!("{text:?} is no duration, write \"10s\": {error}"))?;
+        match duration > LONGEST {
+            true => Err(format!("{text:?} is longer than a hundred years, write less")),
+            false => Ok(Self(duration)),
+        }
     }
 }
 
@@ -155,5 +161,7 @@ mod tests {
             assert_eq!(duration.to_string(), text);
         }
         assert!(HumanDuration::try_from("10".to_owned()).is_err());
+        assert!(HumanDuration::try_from("36500d".to_owned()).is_ok());
+        assert!(HumanDuration::try_from("36500d 1ns".to_owned()).is_err());
     }
 }
