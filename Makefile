@@ -9,8 +9,8 @@ TOOLS    := golang-go golang-github-containerd-containerd-dev
 # What images of docker-compose.yml are made of where there is no network.
 IMAGES   := etcd-server tini ca-certificates
 PREFIX   ?= /usr/local
-PROFILE  ?= release
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
+UNITS    := deploy/berth.service $(wildcard deploy/systemd/*)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help setup tools build demo test test-long test-newer test-skew test-vm compose-test lint bench compare install run
@@ -75,9 +75,12 @@ compare: build ## berth beside Debian's containerd, in turns: times, ratios, mem
 
 install: build ## install the binaries, the units and the documented configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system
-	install -m 0755 $(addprefix $(TARGET)/release/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin
+	for name in $(BINARIES); do \
+		install -m 0755 "$(TARGET)/release/$$name" "$(DESTDIR)$(PREFIX)/bin/$$name.new" && \
+		mv -f "$(DESTDIR)$(PREFIX)/bin/$$name.new" "$(DESTDIR)$(PREFIX)/bin/$$name" || exit 1; done
 	test -e $(DESTDIR)/etc/berth/berth.toml || install -m 0644 deploy/berth.toml $(DESTDIR)/etc/berth/berth.toml
-	install -m 0644 deploy/berth.service $(wildcard deploy/systemd/*) $(DESTDIR)/etc/systemd/system
+	install -m 0644 $(UNITS) $(DESTDIR)/etc/systemd/system
+	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(addprefix $(DESTDIR)/etc/systemd/system/,$(notdir $(UNITS)))
 
 run: build ## run the bundle in the foreground on its default folders
 	"$(TARGET)/release/berthd"

@@ -16,6 +16,7 @@ mod docker;
 mod docs;
 mod fsck;
 mod images;
+mod installed;
 mod keys;
 mod leaving;
 mod logins;
