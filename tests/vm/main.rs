@@ -52,6 +52,7 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         ("reloaded", "0 inside"),
         ("killed", "inside"),
         ("upgraded", "inside"),
+        ("edited", "/usr/local/bin/berth-runtime --state /run/berth"),
         ("told", "2"),
         ("fields", "2"),
         ("scope", "active 67108864"),
