@@ -31,13 +31,21 @@ box=$(pidof busybox-box)
 systemctl reload 'berth-*.service'
 echo "STORY reloaded=$? $(runs "$box")"
 
-for service in runtime gateway; do
-  old=$(systemctl show -P MainPID berth-$service)
-  systemctl kill --signal=KILL --kill-whom=main berth-$service
-  until [ "$(systemctl show -P MainPID berth-$service)" != "$old" ] && systemctl -q is-active berth-$service; do sleep 0.2; done
-done
-answers
+# Kills the units of these services at once, and waits until all are there again.
+killed() {
+  for service; do systemctl show -P MainPID berth-$service >/tmp/$service; done
+  kill -KILL $(for service; do cat /tmp/$service; done)
+  for service; do
+    until [ "$(systemctl show -P MainPID berth-$service)" != "$(cat /tmp/$service)" ] &&
+      systemctl -q is-active berth-$service; do sleep 0.2; done
+  done
+  answers
+}
+killed runtime
+killed gateway
 echo "STORY killed=$(runs "$box")"
+killed distribution bundle runtime gateway
+echo "STORY all_killed=$(runs "$box"), $(berth run --rm $image echo anew)"
 
 # What an editor leaves is a drop-in, which counts from the next start.
 cat >/tmp/editor <<'end'
