@@ -24,6 +24,11 @@ fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
         ("frozen", "1"),
         ("exec", "inside"),
         ("stats", "1"),
+        ("fork", "sh: can't fork: Resource temporarily unavailable"),
+        ("refused", "counted"),
+        ("forked", "8 of 9, 8"),
+        ("apart", "elsewhere"),
+        ("went", "1"),
         ("stopped", "0"),
         ("end", "yes"),
     ])
