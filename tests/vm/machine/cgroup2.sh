@@ -4,6 +4,7 @@
 mkdir -p /etc/berth
 printf '[metrics]\naddress = "127.0.0.1:1338"\n' >/etc/berth/berth.toml
 . /begin
+insmod /brd.ko rd_nr=1 rd_size=8192
 
 image=local/busybox:1
 rootfs() { echo /run/berth/runtime/default/$1/rootfs; }
@@ -15,6 +16,12 @@ scrape() {
 }
 # What is told of a container by the name of a metric.
 told() { grep -h "^$2{.*\"$1\"" /tmp/metrics /tmp/theirs 2>/dev/null | sed 's/.* //'; }
+# Whether both are the same number, which is not 0. The first is in units of so many of the second.
+same() {
+  awk -v told="$1" -v is="$2" -v units="${3:-1}" 'BEGIN {
+    apart = told * units - is
+    print ((told != "" && is > 0 && apart < 0.5 && apart > -0.5) ? "same" : "told " told ", is " is) }'
+}
 
 berth import /image.tar >/tmp/import 2>&1 || cat /tmp/import /tmp/log
 echo "STORY hello=$(berth run --rm $image echo hello 2>&1)"
@@ -29,9 +36,37 @@ echo "STORY oom=$?"
 until grep '"mem"' /tmp/events | grep -q /tasks/delete; do sleep 0.1; done
 told=$(grep '"mem"' /tmp/events | grep -o '/tasks/oom\|/tasks/exit')
 echo "STORY told=$(echo $told)"
-berth run -d --name box $image sleep 600 >/dev/null 2>&1
+
+# It uses of everything, and is frozen, so that nothing of it changes while it is compared.
+use='dd if=/dev/ram0 of=/dev/null bs=64k count=32 iflag=direct
+  dd if=/dev/zero of=/dev/ram0 bs=64k count=16 oflag=direct
+  kept=$(head -c 4194304 /dev/zero | tr "\0" a)
+  touch /used
+  sleep 600 & wait'
+berth run -d --name box --privileged -m 64m --cpus 0.2 --pids-limit 33 $image sh -c "$use" >/dev/null 2>&1
+until [ -e "$(rootfs box)/used" ]; do sleep 0.1; done
 berth pause box
-echo "STORY frozen=$(grep -c 'frozen 1' /sys/fs/cgroup/default/box/cgroup.events)"
+echo "STORY frozen=$(grep -c 'frozen 1' $(group box)/cgroup.events)"
+value() { awk -v key="$2" '$1 == key { print $2 }' $(group box)/$1; }
+moved() { sed -n "s/^1:0 .*$1=\([0-9]*\).*/\1/p" $(group box)/io.stat; }
+files() { (cd $(group box) && cat cpu.stat memory.current memory.stat memory.events pids.current io.stat); }
+# The kernel may still be settling what it has counted of the memory.
+until files >/tmp/before && scrape box && files >/tmp/after && cmp -s /tmp/before /tmp/after; do :; done
+usage=$(value cpu.stat usage_usec) throttled=$(value cpu.stat throttled_usec)
+memory=$(cat $(group box)/memory.current) read=$(moved rbytes) written=$(moved wbytes)
+echo "STORY told_cpu=$(same "$(told box berth_container_cpu_seconds_total)" "$usage" 1000000)"
+echo "STORY told_throttled=$(same "$(told box berth_container_cpu_throttled_seconds_total)" "$throttled" 1000000)"
+echo "STORY told_memory=$(same "$(told box berth_container_memory_bytes)" $((memory - $(value memory.stat inactive_file))))"
+echo "STORY told_pids=$(same "$(told box berth_container_pids)" "$(cat $(group box)/pids.current)")"
+echo "STORY told_read=$(same "$(told box berth_container_read_bytes_total)" "$read") $read"
+echo "STORY told_written=$(same "$(told box berth_container_written_bytes_total)" "$written") $written"
+limits=$(told box berth_container_memory_limit_bytes),$(told box berth_container_pids_limit)
+echo "STORY told_limits=$limits"
+echo "STORY held=$([ "$memory" -ge 4194304 ] && [ "$memory" -le 67108864 ] && echo "what it keeps")"
+echo "STORY their_cpu=$(same "$(told box container_cpu_usage_usec_microseconds)" "$usage")"
+echo "STORY their_memory=$(same "$(told box container_memory_usage_bytes)" "$memory")"
+echo "STORY their_pids=$(same "$(told box container_pids_current)" "$(cat $(group box)/pids.current)")"
+echo "STORY their_io=$(same "$(told box container_io_rbytes_bytes)" "$read"), $(same "$(told box container_io_wbytes_bytes)" "$written")"
 berth unpause box
 echo "STORY exec=$(berth exec box echo inside 2>&1)"
 echo "STORY stats=$(berth stats --no-stream 2>&1 | grep -c box)"

@@ -5,8 +5,8 @@
 #   tests/vm/machine/kernel.sh FOLDER
 set -euo pipefail
 
-# Overlays; what criu asks the kernel about sockets and nftables.
-modules=(overlay libcrc32c nfnetlink nf_tables unix_diag inet_diag tcp_diag udp_diag raw_diag
+# Overlays; a disk; what criu asks the kernel about sockets and nftables.
+modules=(overlay brd libcrc32c nfnetlink nf_tables unix_diag inet_diag tcp_diag udp_diag raw_diag
   af_packet_diag netlink_diag)
 
 mkdir -p "$1"
