@@ -8,7 +8,7 @@ socket=/run/berth/berth.sock
 
 # What hangs is shown before the machine is ended.
 (
-  sleep 400
+  sleep 700
   echo "the machine hangs"
   systemctl --no-pager --failed
   journalctl --no-pager -n 60
@@ -17,9 +17,16 @@ socket=/run/berth/berth.sock
 answers() { until berth version >/dev/null 2>&1; do sleep 0.2; done; }
 runs() { [ "$(pidof busybox-box)" = "$1" ] && berth exec box echo inside; }
 
+# What the DaemonSet of deploy/kubernetes runs, as its pod does: the machine's root is at /host, process 1 is
+# the machine's systemd.
+mkdir /host
+installs() { unshare --mount sh -c 'mount --rbind / /host && exec /berth/install.sh /berth /host' 2>/tmp/install; }
+pids() { for service in distribution bundle runtime gateway; do systemctl show -P MainPID berth-$service; done; }
+
 echo
-systemctl start berth.target
-echo "STORY started=$?"
+echo "STORY installed=$(installs | wc -l) files"
+cat /tmp/install
+echo "STORY enabled=$(systemctl is-enabled berth.target), $(systemctl is-enabled berth.service)"
 answers
 for service in distribution bundle runtime gateway; do systemctl is-active berth-$service; done >/tmp/active
 echo "STORY active=$(sort -u /tmp/active)"
@@ -68,6 +75,15 @@ echo "STORY told=$(journalctl --no-pager -u berth-runtime -o cat | grep -c 'took
 
 echo "STORY fields=$(journalctl --no-pager -q PRIORITY=6 SYSLOG_IDENTIFIER=berth-runtime TARGET=berth_runtime::serve BERTH_TASKS=1 -o cat | grep -c 'took over')"
 
+# An update of the image: the programs that are others are exchanged, and all services take them up.
+echo >>/berth/bin/berth-runtime
+pids >/tmp/before
+echo "STORY updated=$(installs) $(pids | grep -c -x -f /tmp/before)"
+answers
+echo "STORY after_update=$(runs "$box")"
+pids >/tmp/before
+echo "STORY same=$(installs)$(pids | grep -c -x -f /tmp/before) $(runs "$box")"
+
 # systemd is asked for the control group, and has a unit of it.
 image=docker.io/$image
 ctr -a $socket run -d --runc-systemd-cgroup --cgroup system.slice:story:scoped --memory-limit 67108864 $image scoped sleep 600
@@ -91,7 +107,7 @@ echo "STORY shown=$shown $(runs "$box")"
 echo "STORY linked=$(/usr/local/sbin/containerd --version | cut -d ' ' -f 1,2)"
 
 # The other way to run a node takes over, and the first again.
-systemctl start berth.service
+BERTH_UNIT=berth.service installs
 answers
 echo "STORY together=$(systemctl is-active berth-runtime.service) $(runs "$box")"
 systemctl start berth.target
