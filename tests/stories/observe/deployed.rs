@@ -76,17 +76,54 @@ fn each_alert_is_told_when_there_is_reason_for_it_and_is_explained() -> Result<(
     Ok(())
 }
 
-/// The queries of the dashboard, as Grafana sends them.
-fn queries() -> Result<Vec<String>> {
-    let dashboard: Value =
-        serde_json::from_str(&fs_err::read_to_string(deployed("grafana/berth.json"))?)?;
+/// The dashboard, and its text.
+fn dashboard() -> Result<(Value, String)> {
+    let text = fs_err::read_to_string(deployed("grafana/berth.json"))?;
+    Ok((serde_json::from_str(&text)?, text))
+}
+
+/// The queries of the dashboard's panels, as Grafana sends them when this is chosen of its nodes.
+fn queries(dashboard: &Value, instance: &str) -> Result<Vec<String>> {
     let panels = dashboard["panels"].as_array().context("panels")?;
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array()).flatten();
     let query = |target: &Value| {
         let query = target["expr"].as_str().context("a query")?;
-        Ok(query.replace("$instance", ".*").replace("$__rate_interval", "1m"))
+        Ok(query.replace("$instance", instance).replace("$__rate_interval", "1m"))
     };
     targets.map(query).collect()
+}
+
+/// What may be chosen of a variable, which Grafana asks Prometheus for by `label_values(METRIC, LABEL)`.
+fn choices(prometheus: &Prometheus, variable: &Value) -> Result<Vec<String>> {
+    let query = variable["query"].as_str().context("a query")?;
+    let inside = query.strip_prefix("label_values(").and_then(|query| query.strip_suffix(')'));
+    let (metric, label) = inside.and_then(|inside| inside.split_once(", ")).context("two names")?;
+    prometheus.label_values(metric, label)
+}
+
+/// What is chosen as Grafana puts it into a regular expression, within a string of the query.
+fn quoted(choice: &str) -> String {
+    choice.replace('.', r"\\.")
+}
+
+#[test]
+fn the_dashboard_has_the_variables_that_it_uses() -> Result<()> {
+    let (dashboard, text) = dashboard()?;
+    let list = dashboard["templating"]["list"].as_array().context("variables")?;
+    let mut known: Vec<_> = list.iter().filter_map(|variable| variable["name"].as_str()).collect();
+    let name = |rest: &'_ str| -> String {
+        let rest = rest.trim_start_matches('{').chars();
+        rest.take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    };
+    let used: Vec<_> = text.split('$').skip(1).map(name).collect();
+    for variable in &known {
+        assert!(used.iter().any(|name| name == variable), "{variable} is used nowhere");
+    }
+    known.push("__rate_interval");
+    for variable in used {
+        assert!(known.contains(&&*variable), "there is no {variable}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -98,11 +135,21 @@ fn every_query_of_the_dashboard_and_of_the_alerts_is_answered() -> Result<()> {
     let prometheus = Prometheus::start(&address)?;
     let twice = || matches!(prometheus.value("count_over_time(berth_up{service=\"bundle\"}[1m])"), Ok(Some(n)) if n != "1");
     until("Prometheus has collected twice", PATIENCE, twice)?;
-    let queries = queries()?;
-    assert!(queries.len() > 30, "{queries:?}");
-    for query in queries {
-        let shown = || matches!(prometheus.query(&query), Ok(series) if !series.is_empty());
-        until(&format!("there is something that {query} shows"), PATIENCE, shown)?;
+    let (dashboard, _) = dashboard()?;
+    let variables = dashboard["templating"]["list"].as_array().context("variables")?;
+    let asked: Vec<_> = variables.iter().filter(|variable| variable["type"] == "query").collect();
+    let [instance] = *asked else { anyhow::bail!("{asked:?} are asked for, not the node alone") };
+    assert_eq!((&instance["name"], &instance["includeAll"]), (&"instance".into(), &true.into()));
+    let choices = choices(&prometheus, instance)?;
+    assert_eq!(choices, [address.as_str()]);
+    let all = instance["allValue"].as_str().context("what stands for all of them")?;
+    for chosen in [all, &quoted(&choices[0])] {
+        let queries = queries(&dashboard, chosen)?;
+        assert!(queries.len() > 30, "{queries:?}");
+        for query in queries {
+            let shown = || matches!(prometheus.query(&query), Ok(series) if !series.is_empty());
+            until(&format!("there is something that {query} shows"), PATIENCE, shown)?;
+        }
     }
     let rules = fs_err::read_to_string(deployed("prometheus/rules.yml"))?;
     let (expressions, text) = (expressions(&rules), whole(&address, "/metrics")?);

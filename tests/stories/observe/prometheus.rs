@@ -55,6 +55,16 @@ impl Prometheus {
         Ok(answer["data"]["result"].as_array().context("a result")?.clone())
     }
 
+    /// The values that a label has with this metric.
+    pub fn label_values(&self, metric: &str, label: &str) -> Result<Vec<String>> {
+        let asked = curl().args(["--data-urlencode", &format!("match[]={metric}")]);
+        let at = format!("http://{}/api/v1/label/{label}/values", self.at);
+        let answer: Value = serde_json::from_str(&asked.args([at]).output()?.ok()?)?;
+        anyhow::ensure!(answer["status"] == "success", "{label} of {metric}: {answer}");
+        let values = answer["data"].as_array().context("values")?.iter();
+        Ok(values.filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
     /// The value of a query with one series.
     pub fn value(&self, query: &str) -> Result<Option<String>> {
         Ok(self.query(query)?.first().and_then(|s| s["value"][1].as_str().map(str::to_owned)))
