@@ -73,8 +73,9 @@ impl Client {
         Ok(())
     }
 
-    /// Lists what is listed when a node has just started.
-    pub async fn first_lists(&self) -> Result<()> {
+    /// What is asked when a node has just started: the version, and lists of what there is.
+    pub async fn first_answers(&self) -> Result<()> {
+        self.version().await?;
         self.images().list(self.request(images::ListImagesRequest::default())).await?;
         let request = snapshots::ListSnapshotsRequest {
             snapshotter: SNAPSHOTTER.into(),

@@ -1,5 +1,5 @@
-//! From the start of the program until the lists of images, snapshots and containers have been
-//! answered.
+//! From the start of the program until Version and the lists of images, snapshots and containers have
+//! been answered.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const MANY: usize = 10_000;
 /// Measures it, on empty folders that were used before and with many containers on record.
 pub async fn measure(rounds: usize) -> Result<()> {
     let places = [Place::new(Kind::Containerd)?, Place::new(Kind::Berth)?];
-    starts(&places, rounds, "start until the first lists, empty").await?;
+    starts(&places, rounds, "start until Version and the first lists, empty").await?;
     let spec = runc::spec(&["true"])?;
     for place in &places {
         let process = place.spawn()?;
@@ -66,7 +66,7 @@ async fn starts(places: &[Place; 2], rounds: usize, what: &str) -> Result<()> {
             let began = Instant::now();
             let process = places[turn].spawn()?;
             let client = answered(&places[turn]).await?;
-            client.first_lists().await?;
+            client.first_answers().await?;
             let elapsed = began.elapsed();
             process.stop()?;
             if round > 0 {
