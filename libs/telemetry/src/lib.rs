@@ -12,7 +12,7 @@ mod text;
 
 use std::io::IsTerminal;
 
-use berth_config::{Log, LogFormat, Telemetry};
+use berth_config::{Loaded, Log, LogFormat, Telemetry};
 use berth_errors::{Code, Coded};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -25,6 +25,14 @@ use tracing_subscriber::{Layer, Registry, fmt};
 pub use reload::Reload;
 
 use crate::keeping::{Spans, Wanted};
+
+/// Says what of containerd's file has no effect. One process of a node does so at its start: berthd, and
+/// where there is none the gateway.
+pub fn remark(loaded: &Loaded) {
+    for remark in &loaded.remarks {
+        tracing::warn!(target: "berth_config", "{remark}");
+    }
+}
 
 /// Telemetry that could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -34,7 +34,10 @@ async fn main() -> anyhow::Result<()> {
     let loaded = args.load_all()?;
     let config = loaded.config.clone();
     let telemetry = berth_telemetry::init(SERVICE, &config.log, &config.telemetry)?;
-    let _root = without_supervisor(&config.root, &config.state).await?;
+    let root = without_supervisor(&config.root, &config.state).await?;
+    if root.is_some() {
+        berth_telemetry::remark(&loaded);
+    }
     let tasks = Tasks::new();
     tokio::pin!(told);
     let early = match node_starts() {

@@ -28,9 +28,7 @@ fn daemon(args: &berth_config::Args) -> anyhow::Result<()> {
         .context("start the asynchronous runtime")?;
     runtime.block_on(async {
         let guard = berth_telemetry::init("berthd", &config.log, &config.telemetry)?;
-        for remark in &loaded.remarks {
-            tracing::warn!("{remark}");
-        }
+        berth_telemetry::remark(&loaded);
         let live = guard.live();
         let outcome = berth_supervisor::run(args, loaded, live).await;
         guard.close().await;

@@ -117,6 +117,48 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
     stop_all(services)
 }
 
+/// A file of containerd's, and what is to be said of it.
+const THEIRS: &str = "version = 2
+[plugins.none]
+key = 1
+[plugins.'io.containerd.grpc.v1.cri']
+sandbox_image = 'registry.k8s.io/pause:3.8'
+";
+const SAID: [&str; 3] = [
+    "berth.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
+    "berth.toml:3: unknown key plugins.none.key is ignored",
+    "berth.toml:5: plugins.\"io.containerd.grpc.v1.cri\".sandbox_image has no effect",
+];
+
+#[test]
+fn what_has_no_effect_one_service_says_at_its_start() -> Result<()> {
+    let machine = Machine::new()?;
+    fs_err::write(machine.path("berth.toml"), THEIRS)?;
+    let said = |times: usize| -> Result<()> {
+        let log = machine.log()?;
+        for line in SAID {
+            assert_eq!(log.matches(line).count(), times, "{line} in {log}");
+        }
+        Ok(())
+    };
+    let mut services = start_all(&machine)?;
+    said(1)?;
+    for service in &services {
+        service.reload()?;
+        service.tells("RELOADING=1\n")?;
+        service.tells("READY=1\n")?;
+    }
+    said(1)?;
+    for (service, times) in services.iter_mut().zip([1, 1, 1, 2]) {
+        service.signal(Signal::TERM)?;
+        assert_eq!(service.ended()?, Some(0));
+        *service = machine.start(service.service)?;
+        service.tells("READY=1\n")?;
+        said(times)?;
+    }
+    stop_all(services)
+}
+
 #[test]
 fn what_systemd_says_to_a_service_no_container_hears() -> Result<()> {
     let registry = Registry::start()?;
