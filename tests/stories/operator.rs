@@ -1,9 +1,10 @@
 //! What an operator asks of a machine and of a node: doctor, df, top.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Image, Layer, Node, Output, program};
+use berth_testkit::{Image, Layer, Node, Output, Session, program, until};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -136,5 +137,24 @@ fn what_containers_use_is_told_live_and_once() -> Result<()> {
     let text = stage.berth("top --once")?;
     assert!(text.starts_with("NAMESPACE ") && text.contains("op-busy"), "{text}");
     assert!(stage.berth("top op-busy")?.starts_with("PID "));
+    Ok(())
+}
+
+#[test]
+fn on_a_terminal_what_is_told_live_replaces_what_was() -> Result<()> {
+    const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+    let stage = Stage::pulled()?;
+    stage.run("-d --name op-shown", "sleep 600").output()?.ok()?;
+    let mut top = Session::on_terminal(stage.node.berth("top"), 24, 100)?;
+    top.expect("op-shown")?;
+    stage.berth("rm -f op-shown")?;
+    until("the table is drawn anew without it", Duration::from_secs(60), || {
+        let printed = top.printed();
+        let last = printed.rsplit(CLEAR).next().unwrap_or_default().to_owned();
+        last.contains("NAMESPACE") && last.contains("WRITTEN") && !last.contains("op-shown")
+    })?;
+    top.write("\u{3}")?;
+    top.end()?;
+    assert!(top.printed().matches(CLEAR).count() >= 2, "{}", top.printed());
     Ok(())
 }

@@ -13,6 +13,7 @@ mod content;
 mod coverage;
 mod images;
 mod leases;
+mod metrics;
 mod namespaces;
 mod run;
 mod snapshots;

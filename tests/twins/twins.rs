@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use berth_testkit::{
-    Containerd, Family, Image, Layer, Node, Output, Recipe, Registry, Run, program,
+    Containerd, Family, Image, Layer, Node, Output, Recipe, Registry, Run, loopback, program,
 };
 use serde_json::json;
 
@@ -33,6 +33,8 @@ pub struct Twins {
     pub ours: Node,
     /// Debian's containerd.
     pub stock: Containerd,
+    /// Where ours tells what it counts.
+    pub metrics: String,
     /// An index of docker's, of busybox for amd64 and of the same for arm64.
     pub image: String,
     /// The registry.
@@ -56,8 +58,10 @@ impl Twins {
         };
         let index = Image::index(Family::Docker, &[image("amd64")?, image("arm64")?])?;
         let image = index.push(&registry, "multi:1")?;
-        let (ours, stock) = (Node::start_with(NO_COLLECTIONS)?, Containerd::start()?);
-        Ok(Self { ours, stock, image, registry })
+        let metrics = format!("{}:1338", loopback());
+        let config = format!("{NO_COLLECTIONS}[metrics]\naddress = {metrics:?}\n");
+        let (ours, stock) = (Node::start_with(&config)?, Containerd::start()?);
+        Ok(Self { ours, stock, metrics, image, registry })
     }
 
     /// Starts both, with the image of this machine's processor.

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::processes::{self, clear_away};
-use crate::{Run, ended, program, until};
+use crate::{Run, ended, loopback, program, until};
 
 /// A running containerd, which collects nothing of itself. Its process, its containers and its
 /// mounts end with it.
@@ -17,6 +17,7 @@ use crate::{Run, ended, program, until};
 pub struct Containerd {
     dir: TempDir,
     child: Child,
+    metrics: String,
 }
 
 impl Containerd {
@@ -36,9 +37,10 @@ impl Containerd {
         let dir = tempfile::Builder::new().prefix("reference-").tempdir()?;
         prepare(dir.path())?;
         let at = |name: &str| dir.path().join(name).display().to_string();
+        let metrics = format!("{}:1338", loopback());
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [{:?}]\n[grpc]\naddress = {:?}\n\
-             [plugins.{:?}]\nstartup_delay = \"1h\"\npause_threshold = 0.000001\n",
+             [metrics]\naddress = {metrics:?}\n[plugins.{:?}]\nstartup_delay = \"1h\"\npause_threshold = 0.000001\n",
             at("root"),
             at("state"),
             "io.containerd.grpc.v1.cri",
@@ -58,7 +60,7 @@ impl Containerd {
             .stderr(log)
             .spawn()
             .context("start containerd (Debian's package containerd has it)")?;
-        let daemon = Self { dir, child };
+        let daemon = Self { dir, child, metrics };
         let answers = || matches!(daemon.ctr("version").output(), Ok(output) if output.code == 0);
         until("containerd answers", Duration::from_secs(30), answers)
             .with_context(|| fs_err::read_to_string(daemon.path("log")).unwrap_or_default())?;
@@ -85,6 +87,12 @@ impl Containerd {
     #[must_use]
     pub fn address(&self) -> PathBuf {
         self.path("containerd.sock")
+    }
+
+    /// Where it tells what it counts, `HOST:PORT`.
+    #[must_use]
+    pub fn metrics(&self) -> &str {
+        &self.metrics
     }
 
     /// A path below its folder.

@@ -29,26 +29,33 @@ pub static SHIMS: Work = Work::new();
 /// Has all of it told with the metrics of the process.
 pub fn register(store: &Store, tasks: &Tasks) {
     berth_metrics::counted(Names::Ours, "runtime", tell);
-    let store = store.clone();
-    berth_metrics::walked("containers", move |samples| tell_records(&store, samples));
+    let walked = store.clone();
+    berth_metrics::walked("containers", move |samples| tell_records(&walked, samples));
     let surveyed = tasks.clone();
     berth_metrics::asked(Names::Ours, "tasks", move || {
         let tasks = surveyed.clone();
         async move { told(&survey(&tasks).await) }
     });
-    let tasks = tasks.clone();
+    let (store, tasks) = (store.clone(), tasks.clone());
     berth_metrics::asked(Names::Containerds, "tasks", move || {
-        let tasks = tasks.clone();
+        let (store, tasks) = (store.clone(), tasks.clone());
         async move {
             let mut samples = Samples::default();
             for Surveyed { ns, id, stats, .. } in survey(&tasks).await {
                 if let Some(stats) = stats {
-                    tell_as_containerd(&mut samples, ns.as_str(), &id, &stats);
+                    let runtime = runtime_of(&store, ns.as_str(), &id);
+                    tell_as_containerd(&mut samples, ns.as_str(), &id, &runtime, &stats);
                 }
             }
             samples
         }
     });
+}
+
+/// The name of the runtime that runs a container; empty when its record is gone or cannot be read.
+fn runtime_of(store: &Store, ns: &str, id: &str) -> String {
+    let record = store.read(|txn| txn.get(&CONTAINERS, &(ns, id)));
+    record.ok().flatten().map_or_else(String::new, |record| record.runtime.name)
 }
 
 async fn survey(tasks: &Tasks) -> Vec<Surveyed> {

@@ -167,8 +167,7 @@ fn containerds_names_are_told_too() -> Result<()> {
     let image = Image::busybox()?.push(&registry, "busybox:1")?;
     let (node, address) = observed()?;
     node.berth(&format!("run -d --name watched-theirs -m 64m {image} sleep 600")).output()?.ok()?;
-    let container =
-        "container_pids_current{container_id=\"watched-theirs\",namespace=\"default\"} 1";
+    let container = "container_pids_current{container_id=\"watched-theirs\",namespace=\"default\",runtime=\"io.containerd.runc.v2\"} 1";
     until("the container is told", PATIENCE, || {
         get(&format!("http://{address}/v1/metrics")).is_ok_and(|text| text.contains(container))
     })?;
@@ -197,7 +196,7 @@ fn containerds_names_are_told_too() -> Result<()> {
     assert!(value(&text, &version)? >= 1.0);
     assert!(text.contains("\ncontainerd_build_info_total{revision=\"berth-"), "{text}");
     // The hierarchy decides over the name, as with containerd.
-    let of = "{container_id=\"watched-theirs\",namespace=\"default\"} 67108864";
+    let of = "{container_id=\"watched-theirs\",namespace=\"default\",runtime=\"io.containerd.runc.v2\"} 67108864";
     let limits = ["container_memory_usage_limit_bytes"].map(|name| format!("\n{name}{of}\n"));
     assert!(limits.iter().any(|limit| text.contains(limit)), "{text}");
     assert!(!text.contains("berth.node"), "{text}");

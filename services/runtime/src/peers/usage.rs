@@ -76,10 +76,11 @@ fn seconds(nanos: u64) -> f64 {
     std::time::Duration::from_nanos(nanos).as_secs_f64()
 }
 
-/// The same by containerd's names, which are those of the cgroup's version.
-pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, stats: &Any) {
+/// The same by containerd's names, which are those of the cgroup's version, of a container that `runtime`
+/// runs.
+pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, runtime: &str, stats: &Any) {
     let stats = wire(stats);
-    let of = [("container_id", id), ("namespace", ns)];
+    let of = [("container_id", id), ("namespace", ns), ("runtime", runtime)];
     match (unpack::<v1::Metrics>(&stats), unpack::<v2::Metrics>(&stats)) {
         (Some(Ok(metrics)), _) => {
             tell_v1(samples, of, &metrics);
@@ -93,7 +94,7 @@ pub fn tell_as_containerd(samples: &mut Samples, ns: &str, id: &str, stats: &Any
     }
 }
 
-type Of<'a> = [(&'a str, &'a str); 2];
+type Of<'a> = [(&'a str, &'a str); 3];
 
 const HELP: &str = "What the cgroup of a container says";
 
@@ -130,7 +131,11 @@ fn tell_v1(samples: &mut Samples, of: Of<'_>, metrics: &v1::Metrics) {
         memory_v1(samples, of, memory);
     }
     if let Some(control) = &metrics.memory_oom_control {
-        put(samples, of, &[("container_memory_oom_total", control.oom_kill)]);
+        // containerd tells these apart from the rest, without the runtime.
+        let [id, namespace, _] = of;
+        samples
+            .gauge("container_memory_oom_total", HELP)
+            .sample(&[id, namespace], control.oom_kill);
     }
 }
 
@@ -300,9 +305,9 @@ mod tests {
             Usage { cpu: 0.5, memory: 5, memory_limit: Some(9), oom_kills: 1, ..Usage::default() };
         assert_eq!(usage(&stats), Some(expected));
         let mut samples = Samples::default();
-        tell_as_containerd(&mut samples, "n", "c", &stats);
+        tell_as_containerd(&mut samples, "n", "c", "r", &stats);
         let text = samples.text();
-        let labels = "{container_id=\"c\",namespace=\"n\"}";
+        let labels = "{container_id=\"c\",namespace=\"n\",runtime=\"r\"}";
         assert!(text.contains(&format!("container_memory_oom_total{labels} 2\n")), "{text}");
         assert!(text.contains(&format!("container_cpu_usage_usec_microseconds{labels} 500000\n")));
         assert_eq!(usage(&Any { type_url: "windows".into(), ..Any::default() }), None);

@@ -115,7 +115,7 @@ mod tests {
         let stats = domain(berth_proto::pack(&metrics));
         assert_eq!(usage(&stats).unwrap().read, u64::MAX);
         let mut samples = Samples::default();
-        tell_as_containerd(&mut samples, "n", "c", &stats);
+        tell_as_containerd(&mut samples, "n", "c", "r", &stats);
         let text = samples.text();
         assert_eq!(text.matches("container_per_cpu_nanoseconds{").count(), LISTED - 1);
         let read = "container_blkio_io_service_bytes_recursive_bytes{";
