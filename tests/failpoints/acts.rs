@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use berth_testkit::{Node, sha256};
 
 use crate::calls::{Call, Listing};
+use crate::theirs::{Ask, Deed, THEIRS, Theirs};
 
 /// Of whoever asks for what has been done already.
 const DONE: [&str; 2] = ["already exists", "not found"];
@@ -15,6 +16,8 @@ pub enum What {
     /// A line for `ctr` or `berth`.
     Line(String),
     Call(Call),
+    /// By others, at a snapshotter of theirs.
+    There(Theirs, Deed),
 }
 
 /// Where something is listed.
@@ -23,6 +26,8 @@ pub enum Place {
     /// By this line for ctr.
     Ctr(String),
     Call(Listing),
+    /// With the others.
+    There(Theirs),
 }
 
 /// An act, and where something is listed afterwards, or not any more.
@@ -89,6 +94,10 @@ impl Act {
                     (done.contains(&status.code()), status.to_string())
                 }
             },
+            What::There(theirs, deed) => {
+                theirs.run(deed)?;
+                return Ok(Came::Done);
+            }
         };
         Ok(if was_done { Came::WasDone(said) } else { Came::Failed(said) })
     }
@@ -101,6 +110,7 @@ impl Act {
         let listed = match &self.list {
             Place::Ctr(line) => node.ctr(line).output()?.ok()?,
             Place::Call(listing) => listing.list(node)?,
+            Place::There(theirs) => theirs.keys()?.join("\n"),
         };
         let (name, is_there) = (&self.name, self.is_there);
         anyhow::ensure!(
@@ -133,6 +143,10 @@ fn undone(call: Call, list: Listing, name: &str) -> Act {
     act(What::Call(call), Place::Call(list), name, false)
 }
 
+fn on_theirs() -> String {
+    format!("snapshots --snapshotter {THEIRS}")
+}
+
 /// What the acts of a round are about.
 pub struct Round<'a> {
     pub image: &'a str,
@@ -141,6 +155,8 @@ pub struct Round<'a> {
     pub blob: &'a str,
     /// A container that runs all the time.
     pub container: &'a str,
+    /// A snapshotter of others.
+    pub theirs: &'a Theirs,
     pub number: usize,
 }
 
@@ -160,10 +176,11 @@ impl Round<'_> {
             self.snapshots("overlayfs"),
             self.mounts(),
         ];
-        let special = ["native", "blockfile", "erofs"];
+        let special = ["native", "blockfile", "erofs", THEIRS];
         let own = special.map(|name| self.snapshots(name)).into_iter();
         let own = own.chain(special.map(|name| self.pull_to(name)));
         let own = own.chain([self.containers(), self.sandboxes()]);
+        let own = own.chain([self.taken_over(), self.lost()]);
         let scene = |is_own: bool| move |acts| Scene { acts, is_own };
         common.into_iter().map(scene(false)).chain(own.map(scene(true))).collect()
     }
@@ -287,6 +304,37 @@ impl Round<'_> {
             there(pull, IMAGES, other),
             gone(format!("berth rmi {other}"), IMAGES, other),
             there("berth gc".to_owned(), IMAGES, self.image),
+        ]
+    }
+
+    /// What others have made at a snapshotter of theirs is taken over, and stays theirs.
+    fn taken_over(&self) -> Vec<Act> {
+        let target = &format!("chain-{}", self.number);
+        let (there, on) = (Place::There(self.theirs.clone()), on_theirs());
+        let offer = What::There(self.theirs.clone(), Deed::Offer(target.clone()));
+        let lose = What::There(self.theirs.clone(), Deed::Lose(target.clone()));
+        let take = What::Call(Call::Theirs(Ask::TakeOver { target: target.clone() }));
+        let list = Place::Ctr(format!("{on} ls"));
+        vec![
+            act(offer, there.clone(), target, true),
+            act(take, list, target, true),
+            gone(format!("ctr {on} rm {target}"), &format!("{on} ls"), target),
+            act(lose, there, target, false),
+        ]
+    }
+
+    /// What others have removed there can not be committed.
+    fn lost(&self) -> Vec<Act> {
+        let key = &format!("lost-{}", self.number);
+        let on = on_theirs();
+        let list = Place::Ctr(format!("{on} ls"));
+        let lose = What::There(self.theirs.clone(), Deed::Lose(key.clone()));
+        let commit = What::Call(Call::Theirs(Ask::CommitLost { key: key.clone() }));
+        vec![
+            act(What::Line(format!("ctr {on} prepare {key}")), list.clone(), key, true),
+            act(lose, list.clone(), key, false),
+            act(commit, list.clone(), key, false),
+            act(What::Line(format!("ctr {on} rm {key}")), list, key, false),
         ]
     }
 

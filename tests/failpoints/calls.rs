@@ -17,6 +17,8 @@ use sandbox::store_client::StoreClient;
 use tasks::tasks_client::TasksClient;
 use tonic::{Request, Status};
 
+use crate::theirs::Ask;
+
 const NAMESPACE: &str = "default";
 /// By which controller sandboxes run.
 const SANDBOXER: &str = "shim";
@@ -82,6 +84,8 @@ pub enum Call {
     EndSandbox {
         id: String,
     },
+    /// About what a snapshotter of others has.
+    Theirs(Ask),
 }
 
 /// What can be listed.
@@ -129,6 +133,7 @@ impl Call {
                 let request = with_lease(on(request)?, lease).map_err(internal)?;
                 TasksClient::new(channel).checkpoint(request).await.map(drop)
             }
+            Self::Theirs(ask) => ask.make(channel).await,
             _ => self.ask_sandbox(channel).await,
         }
     }
@@ -239,11 +244,11 @@ fn within<T>(namespace: &str, message: T) -> Result<Request<T>, Status> {
     Ok(with_namespace(message, &namespace.parse().map_err(internal)?))
 }
 
-fn on<T>(message: T) -> Result<Request<T>, Status> {
+pub fn on<T>(message: T) -> Result<Request<T>, Status> {
     within(NAMESPACE, message)
 }
 
-fn labels(pairs: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
+pub fn labels(pairs: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 

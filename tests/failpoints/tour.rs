@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use berth_testkit::{Node, saving_runc, scratch, until};
+use berth_testkit::{Containerd, Node, saving_runc, scratch, until};
 
 use crate::acts::{Act, Came, Round, Scene};
 use crate::calls::{Call, Listing};
+use crate::records::{self, MENDED};
+use crate::theirs::{Ask, Theirs};
 
 /// How long a node that is to be ended may take to get there.
 const SOON: Duration = Duration::from_secs(30);
@@ -27,6 +30,8 @@ pub enum At {
     First,
     /// At a start that finds what crashes and the machine have left.
     Start,
+    /// When records are mended that are not as any crash leaves them.
+    Repair,
     /// In this scene of a round.
     Scene(usize),
 }
@@ -36,6 +41,8 @@ pub type Stop = (At, String);
 
 pub struct Stage {
     node: Node,
+    /// Whose snapshotter it has.
+    containerd: Arc<Containerd>,
     image: String,
     other: String,
     /// A blob of the image.
@@ -46,11 +53,11 @@ pub struct Stage {
 }
 
 /// A node with what its snapshotters and its checkpoints need, not started yet.
-fn unstarted() -> Result<Node> {
+fn unstarted(theirs: &Theirs) -> Result<Node> {
     let node = Node::unstarted("")?;
     let runc = node.path("saving-runc");
     saving_runc(&runc)?;
-    let config = format!("{CONFIG}[runtime]\nbinary = {runc:?}\n");
+    let config = format!("{CONFIG}[runtime]\nbinary = {runc:?}\n{}", theirs.config());
     fs_err::write(node.path("berth.toml"), config)?;
     scratch(&node.path("root/bundle/blockfile/scratch"), 16 << 20)?;
     Ok(node)
@@ -58,12 +65,13 @@ fn unstarted() -> Result<Node> {
 
 impl Stage {
     pub fn new(image: &str, other: &str) -> Result<Self> {
-        let mut node = unstarted()?;
+        let containerd = Arc::new(Containerd::start()?);
+        let mut node = unstarted(&Theirs::of(&containerd))?;
         node.start_berthd()?;
-        Self::on(node, image, other)
+        Self::on(node, containerd, image, other)
     }
 
-    fn on(node: Node, image: &str, other: &str) -> Result<Self> {
+    fn on(node: Node, containerd: Arc<Containerd>, image: &str, other: &str) -> Result<Self> {
         node.berth(&format!("pull -q {image}")).output()?.ok()?;
         let folder = node.path("");
         let name = folder.file_name().context("a name")?.to_string_lossy().to_lowercase();
@@ -74,12 +82,17 @@ impl Stage {
         let blobs = node.ctr("content ls -q").output()?.ok()?;
         let blob = blobs.lines().next().context("a blob")?.to_owned();
         let (image, other) = (image.to_owned(), other.to_owned());
-        Ok(Self { node, image, other, blob, round: 0, name })
+        Ok(Self { node, containerd, image, other, blob, round: 0, name })
     }
 
     fn scenes(&self) -> Vec<Scene> {
         let Self { image, other, blob, name, .. } = self;
-        Round { image, other, blob, container: name, number: self.round }.scenes()
+        let (theirs, number) = (&self.theirs(), self.round);
+        Round { image, other, blob, container: name, theirs, number }.scenes()
+    }
+
+    fn theirs(&self) -> Theirs {
+        Theirs::of(&self.containerd)
     }
 
     /// All points that starts and a round pass.
@@ -99,6 +112,12 @@ impl Stage {
         let trace = self.trace();
         until("what goes on behind a start is done", SOON, || has_passed(&trace, BEHIND))?;
         add(At::Start, traced(&self.trace())?, false);
+        self.node.kill_berthd()?;
+        records::damage(&self.node)?;
+        start_ending(&mut self.node, "")?;
+        records::kinds(&self.node, "--repair")?;
+        self.fsck()?;
+        add(At::Repair, traced(&self.trace())?, false);
         for (number, scene) in self.scenes().into_iter().enumerate() {
             fs_err::write(self.trace(), "")?;
             for act in &scene.acts {
@@ -111,7 +130,7 @@ impl Stage {
         }
         self.round += 1;
         self.restart()?;
-        let mut first = unstarted()?;
+        let mut first = unstarted(&self.theirs())?;
         start_ending(&mut first, "")?;
         // All services answer it.
         first.berth("fsck").output()?.ok()?;
@@ -124,17 +143,18 @@ impl Stage {
         match at {
             At::First => self.end_first(point),
             At::Start => self.end_start(point),
+            At::Repair => self.end_repair(point),
             At::Scene(number) => self.end_act(*number, point),
         }
     }
 
     /// Ends a new node.
     fn end_first(&self, point: &str) -> Result<()> {
-        let mut node = unstarted()?;
+        let mut node = unstarted(&self.theirs())?;
         start_ending(&mut node, point)?;
         until("the point is passed", SOON, || is_passed(&node, point))?;
         restart(&mut node)?;
-        let new = Self::on(node, &self.image, &self.other)?;
+        let new = Self::on(node, self.containerd.clone(), &self.image, &self.other)?;
         new.look()
     }
 
@@ -152,6 +172,26 @@ impl Stage {
         let mounted = Listing::Mounts.list(&self.node)?;
         ensure!(!mounted.contains(&left), "{left}\n{mounted}");
         self.node.ctr(&format!("snapshots rm {left}")).output()?.ok().map(drop)
+    }
+
+    /// Ends the node while its records are mended. What was mended stays so, and the rest is mended by
+    /// the next repair.
+    fn end_repair(&mut self, point: &str) -> Result<()> {
+        self.node.kill_berthd()?;
+        records::damage(&self.node)?;
+        start_ending(&mut self.node, point)?;
+        let ended = self.node.berth("fsck --repair").output()?;
+        ensure!(is_passed(&self.node, point), "the point is not passed: {ended}");
+        self.restart()?;
+        let found = records::kinds(&self.node, "")?;
+        for (commit, kind) in MENDED {
+            if let Some(step) = point.strip_prefix(commit) {
+                let is_found = found.iter().any(|found| found == kind);
+                ensure!(is_found == (step == ".before-commit"), "{kind}: {found:?}");
+            }
+        }
+        records::kinds(&self.node, "--repair")?;
+        self.look()
     }
 
     /// Stops the node and leaves on it what crashes and the machine do: directories of snapshots and
@@ -235,7 +275,19 @@ impl Stage {
             act.check(&self.node).context(said)?;
         }
         self.round += 1;
-        self.fsck()
+        self.fsck()?;
+        self.nothing_is_left_with_others()
+    }
+
+    /// What the node has made at the snapshotter of others goes there too: no scene leaves any of it.
+    fn nothing_is_left_with_others(&self) -> Result<()> {
+        let theirs = self.theirs();
+        let is_clear = || {
+            let cleared = Call::Theirs(Ask::ClearUp).make(&self.node);
+            cleared.is_ok() && theirs.keys().is_ok_and(|keys| keys.is_empty())
+        };
+        until("nothing is left with the others", SOON, is_clear)
+            .with_context(|| format!("{:?}", theirs.keys()))
     }
 
     /// Nothing half-done is there, and what runs runs on.

@@ -53,8 +53,8 @@ const OF_MOUNTS: [(&str, bool, bool); 5] = [
 const OF_LAYERS: [&str; 3] = ["commit layer", "commit snapshot", "create snapshot"];
 
 /// Those around a call of a snapshotter in a process of its own. Each records what is about to be
-/// there, or is not: what an end in between leaves there is found by those records, which the whole
-/// node's tests of such snapshotters go through.
+/// there, or is not: what an end in between leaves there is found by those records, which
+/// `tests/failpoints` goes through with a whole node and such a snapshotter.
 const OF_PROXIED: [&str; 6] = [
     "adopt snapshot",
     "forget name",
@@ -64,8 +64,8 @@ const OF_PROXIED: [&str; 6] = [
     "withdraw commit",
 ];
 
-/// That of a repair, for which a store has to be damaged: its own test does that, and one that was not
-/// done is found again by the next look.
+/// That of a repair, for which a store has to be damaged: `tests/failpoints` does that, and one that was
+/// not done is found again by the next look.
 const OF_REPAIRS: [&str; 1] = ["count children"];
 
 fn open(root: &Path) -> (Store, Snapshots) {

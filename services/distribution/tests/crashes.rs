@@ -137,7 +137,7 @@ async fn every_point_of_every_commit() {
         ["uuid", "content.there", "leases.delete-left", "namespaces.fence", "namespaces.lower"];
     // It only takes its turn among the others.
     let turns = ["gc.pin"];
-    // A store has to be damaged for it, as its own test does; one that was not done is found again.
+    // A store has to be damaged for it, as `tests/failpoints` does; one that was not done is found again.
     let repairs = ["check.mend"];
     let tried =
         COMMITS.iter().chain(&apart).chain(&turns).chain(&repairs).map(|name| (*name).to_owned());
