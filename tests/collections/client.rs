@@ -125,7 +125,12 @@ impl Client {
             let request = self.under(lease, tokio_stream::iter([message]))?;
             all(self.blobs().write(request).await?.into_inner()).await
         })
-        .await
+        .await?;
+        // What a cut-off try has begun the lease holds.
+        for earlier in 1..tries {
+            self.abort(&format!("{digest}-{earlier}")).await?;
+        }
+        Ok(())
     }
 
     /// Replaces a blob's labels; false if it is not there.
