@@ -109,6 +109,7 @@ impl Story {
         let left: Vec<_> = there.difference(&self.reached).collect();
         ensure!(left.is_empty(), "nothing refers to {left:?}");
         self.second.has_no_more().await?;
+        self.node.fsck()?;
         let mut leases = self.client.leases().await?;
         leases.retain(|id| !self.model.leases.contains_key(id));
         ensure!(leases.is_empty(), "the time of {leases:?} is over");
@@ -179,6 +180,6 @@ impl Story {
             until("files are deleted", DELETED, || count() == 0)
                 .with_context(|| format!("{} in {}", count(), folder.display()))?;
         }
-        Ok(())
+        self.node.fsck()
     }
 }

@@ -108,7 +108,7 @@ impl Stage {
         };
         self.damage()?;
         start_ending(&mut self.node, "")?;
-        self.fsck()?;
+        self.node.fsck()?;
         let trace = self.trace();
         until("what goes on behind a start is done", SOON, || has_passed(&trace, BEHIND))?;
         add(At::Start, traced(&self.trace())?, false);
@@ -116,7 +116,7 @@ impl Stage {
         records::damage(&self.node)?;
         start_ending(&mut self.node, "")?;
         records::kinds(&self.node, "--repair")?;
-        self.fsck()?;
+        self.node.fsck()?;
         add(At::Repair, traced(&self.trace())?, false);
         for (number, scene) in self.scenes().into_iter().enumerate() {
             fs_err::write(self.trace(), "")?;
@@ -133,7 +133,7 @@ impl Stage {
         let mut first = unstarted(&self.theirs())?;
         start_ending(&mut first, "")?;
         // All services answer it.
-        first.berth("fsck").output()?.ok()?;
+        first.fsck()?;
         add(At::First, traced(&first.path("trace"))?, false);
         Ok(stops)
     }
@@ -275,7 +275,7 @@ impl Stage {
             act.check(&self.node).context(said)?;
         }
         self.round += 1;
-        self.fsck()?;
+        self.node.fsck()?;
         self.nothing_is_left_with_others()
     }
 
@@ -292,14 +292,10 @@ impl Stage {
 
     /// Nothing half-done is there, and what runs runs on.
     fn look(&self) -> Result<()> {
-        self.fsck()?;
+        self.node.fsck()?;
         let said = self.node.berth(&format!("exec {} echo on", self.name)).output()?.ok()?;
         ensure!(said == "on\n", "{said}");
         Ok(())
-    }
-
-    fn fsck(&self) -> Result<()> {
-        self.node.berth("fsck --digests").output()?.ok().map(drop)
     }
 
     fn restart(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result};
 use berth_mount::Mount;
 use berth_testkit::{Image, Layer, Node, Registry, until};
 use serde_json::json;
@@ -97,9 +97,7 @@ impl Stage {
         for id in listed.lines().filter(|id| *id != steady) {
             self.node.berth(&format!("rm -f {id}")).output()?.ok()?;
         }
-        let checked = self.node.berth("fsck").output()?;
-        ensure!(checked.code == 0, "after case {round}: {checked}");
-        Ok(())
+        self.node.fsck().with_context(|| format!("after case {round}"))
     }
 
     /// An error with what the node has logged lately.

@@ -19,7 +19,8 @@ pub fn all(node: &Node, model: &mut Model) -> Result<()> {
     exits(node, model)?;
     snapshots(node, model)?;
     blobs(node, model)?;
-    processes(node, model)
+    processes(node, model)?;
+    node.fsck()
 }
 
 /// Every image is there and unpacked; every image that is listed, acknowledged or not, has all its

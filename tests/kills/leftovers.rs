@@ -36,8 +36,7 @@ pub fn collect(node: &Node, model: &Model) -> Result<()> {
     let bundles = || names(&node.path("state/runtime/default")) == model.containers();
     until("each task has one folder", DELETED, bundles)
         .with_context(|| format!("{:?}", names(&node.path("state/runtime/default"))))?;
-    node.berth("fsck --digests").output()?.ok()?;
-    Ok(())
+    node.fsck()
 }
 
 /// Leases are left by clients that were cut off, to expire in an hour; none is by a transfer.

@@ -148,6 +148,7 @@ fn blobs_are_kept_there_and_what_others_have_stays() -> Result<()> {
     // It is what it was after a restart. One that was damaged or lost is told so.
     stage.node.stop()?;
     stage.node.start_berthd()?;
+    stage.node.fsck()?;
     stage.runtime.block_on(async {
         assert_eq!(stage.ours.get(&digest, 0, 0).await?, b"kept");
         stage.theirs.delete(&digest).await?;
@@ -196,7 +197,8 @@ fn an_image_is_pulled_run_pushed_and_collected() -> Result<()> {
     stage.node.ctr(&format!("-n ctrs images rm --sync {image}")).output()?.ok()?;
     let gone = || stage.there().is_ok_and(|digests| digests.is_empty());
     until("all is gone there", Duration::from_secs(20), gone)
-        .with_context(|| format!("{:?}", stage.there()))
+        .with_context(|| format!("{:?}", stage.there()))?;
+    stage.node.fsck()
 }
 
 #[test]
@@ -242,7 +244,7 @@ fn damaged_blobs_are_not_served_and_are_made_good_by_who_has_them() -> Result<()
     assert_eq!(refused.code(), Code::DataLoss, "{refused}");
     assert!(!stage.runtime.block_on(stage.ours.has(&foreign))?);
     assert_eq!(fs_err::read(&file)?, b"Foreign");
-    Ok(())
+    stage.node.fsck()
 }
 
 #[test]
@@ -270,7 +272,7 @@ fn what_was_to_be_removed_goes_after_a_crash() -> Result<()> {
     let gone = || stage.there().is_ok_and(only_these);
     until("what was deleted is gone", Duration::from_secs(30), gone)?;
     assert_eq!(stage.runtime.block_on(stage.ours.get(&kept, 0, 0))?, b"kept");
-    Ok(())
+    stage.node.fsck()
 }
 
 #[test]
@@ -328,6 +330,7 @@ fn a_store_that_hangs_or_dies_is_told_so_and_stalls_nobody_else() -> Result<()> 
         assert_eq!(stage.ours.get(&known, 0, 0).await?, b"known");
         anyhow::Ok(())
     })?;
+    stage.node.fsck()?;
     stage.containerd.signal(Signal::KILL)?;
     stage.containerd.ends()?;
     for away in [

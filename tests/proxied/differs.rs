@@ -164,7 +164,7 @@ fn layers_are_applied_and_made_by_the_first_that_does_it() -> Result<()> {
     assert_eq!(found["exports"]["root"], "/there");
     assert_eq!(found["exports"]["address"], stage.address());
     assert_eq!(found["capabilities"], serde_json::json!(["one"]));
-    Ok(())
+    stage.node.fsck()
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_differ_that_hangs_is_told_so() -> Result<()> {
     assert!(refused.message().contains(&said), "{refused}");
     stage.containerd.signal(Signal::CONT)?;
     stage.runtime.block_on(stage.ours.apply(&known, &to))?;
-    Ok(())
+    stage.node.fsck()
 }
 
 /// More calls hang than layers are extracted at once, and a pull goes on.
@@ -213,7 +213,7 @@ fn a_differ_that_hangs_stalls_nobody_else() -> Result<()> {
         let broken = stage.runtime.block_on(call)?.unwrap_err();
         assert_eq!(broken.code(), Code::Unavailable, "{broken}");
     }
-    Ok(())
+    stage.node.fsck()
 }
 
 /// Reads what a client of HTTP/2 sends until a request has come: after 24 bytes of greeting, frames
@@ -255,5 +255,5 @@ fn a_differ_that_dies_is_told_so() -> Result<()> {
     assert_eq!(away.code(), Code::Unavailable, "{away}");
     let said = format!("differ theirs does not answer on {}", address.display());
     assert!(away.message().contains(&said), "{away}");
-    Ok(())
+    node.fsck()
 }

@@ -94,8 +94,10 @@ fn an_image_is_pulled_and_run_on_it() -> Result<()> {
     until("containers' snapshots are gone there", Duration::from_secs(60), one)?;
     let key = stage.theirs("default")?.remove(0);
     assert!(key.starts_with("default/") && key.contains("/sha256:"), "{key}");
+    stage.node.fsck()?;
     berth(&stage.node, &format!("rmi --sync {image}"))?;
-    stage.theirs_become("default", &[])
+    stage.theirs_become("default", &[])?;
+    stage.node.fsck()
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn names_there_carry_namespace_and_number() -> Result<()> {
     one.cleanup().unwrap();
     assert_eq!(stage.theirs("default")?, ["default/77/theirs", "zz"]);
     assert_eq!(stage.theirs("other")?.len(), 1);
-    Ok(())
+    stage.node.fsck()
 }
 
 /// The digests of an image's layers.
@@ -186,7 +188,8 @@ fn layers_that_it_has_are_not_fetched() -> Result<()> {
     stage.node.berth(&format!("rmi {reference}")).output()?.ok()?;
     stage.node.berth("gc").output()?.ok()?;
     let theirs: Vec<_> = theirs.iter().map(String::as_str).collect();
-    stage.theirs_become("default", &theirs)
+    stage.theirs_become("default", &theirs)?;
+    stage.node.fsck()
 }
 
 /// What the snapshotter has in place of what was to be prepared is taken over, and stays there
@@ -222,7 +225,7 @@ fn a_target_that_is_there_is_taken_over() -> Result<()> {
     let (code, message) = ours.try_prepare("extract-3", "", &[hidden]).unwrap_err();
     assert_eq!(code, Code::NotFound, "{message}");
     assert_eq!(stage.theirs("default")?, ["chain", "hidden"]);
-    Ok(())
+    stage.node.fsck()
 }
 
 /// One that hangs is told so, in time, and nobody else waits for it.
@@ -270,7 +273,8 @@ fn a_snapshotter_that_hangs_stalls_nobody_else() -> Result<()> {
         keys.len() == 2 && !keys.iter().any(|key| key.ends_with("/late"))
     };
     until("what nobody has is gone", Duration::from_secs(60), left)
-        .with_context(|| format!("{:?}", stage.theirs("default")))
+        .with_context(|| format!("{:?}", stage.theirs("default")))?;
+    stage.node.fsck()
 }
 
 /// A call that was under way when the service ended is carried out after it: what it makes is removed
@@ -301,7 +305,8 @@ fn what_a_killed_service_asked_for_goes() -> Result<()> {
     };
     until("what nobody waits for is gone", Duration::from_secs(60), left)
         .with_context(|| format!("{:?}", stage.theirs("default")))?;
-    client.commit("done", "kept", &[])
+    client.commit("done", "kept", &[])?;
+    stage.node.fsck()
 }
 
 #[test]
@@ -321,7 +326,7 @@ fn one_that_is_away_is_said_to_be() -> Result<()> {
     let (code, message) = unknown.try_prepare("k", "", &[]).unwrap_err();
     assert_eq!(code, Code::InvalidArgument);
     assert_eq!(message, "snapshotter not loaded: unknown: invalid argument");
-    Ok(())
+    node.fsck()
 }
 
 #[test]

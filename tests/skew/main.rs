@@ -109,11 +109,11 @@ fn all_that_the_previous_landing_left_is_there_and_goes_on() -> Result<()> {
     let used = berth(&node, "stats --no-stream")?;
     ensure!(used.contains("skew-runs") && used.contains("skew-held"), "{used}");
     ensure!(berth(&node, &format!("run --rm {image} echo new"))? == "new\n", "no new container");
-    berth(&node, "fsck --digests")?;
+    node.fsck()?;
     berth(&node, "rm -f skew-runs skew-ends skew-held")?;
     node.shims_end()?;
     berth(&node, "gc")?;
-    berth(&node, "fsck --digests")?;
+    node.fsck()?;
     ensure!(node.stop()? == Some(0), "the node does not end well");
     node.start_berthd()?;
     ensure!(berth(&node, "images -q")?.trim() == image, "the image is gone");
@@ -146,7 +146,7 @@ fn services_are_exchanged_one_by_one() -> Result<()> {
         ensure!(node.stop()? == Some(0), "the node does not end well");
         node.start_berthd()?;
         answers(&node, id)?;
-        berth(&node, "fsck --digests")?;
+        node.fsck()?;
         berth(&node, &format!("rm -f {id}"))?;
         node.shims_end()?;
     }

@@ -22,7 +22,7 @@ fn a_second_supervisor_on_the_same_root_is_refused() -> Result<()> {
     assert_eq!(second.code, 1, "{second}");
     assert!(second.stderr.contains(&node.berthd_pid()?.to_string()), "{second}");
     node.berth("version").output()?.ok()?;
-    Ok(())
+    node.fsck()
 }
 
 #[test]
@@ -45,8 +45,10 @@ fn containers_outlive_the_bundle_and_are_found_again() -> Result<()> {
     node.kill_berthd()?;
     node.start_berthd()?;
     assert_eq!(node.berth("exec long echo alive").output()?.ok()?, "alive\n");
+    node.fsck()?;
     node.berth("rm -f long short").output()?.ok()?;
-    node.shims_end()
+    node.shims_end()?;
+    node.fsck()
 }
 
 /// A plugin that is required may be that of a service that is away by then.
@@ -63,7 +65,8 @@ fn a_gateway_that_is_started_again_serves_without_what_the_start_required() -> R
     };
     let served = until("the gateway serves again", Duration::from_secs(60), serves);
     node.signal_service("berth-bundle", Signal::CONT)?;
-    served
+    served?;
+    node.fsck()
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn a_service_that_does_not_answer_holds_up_its_own_calls_only() -> Result<()> {
     node.signal_service("berth-distribution", Signal::CONT)?;
     assert!(stage.ctr("images ls -q")?.contains(&stage.image));
     stage.berth("rm -f sup-stuck")?;
-    Ok(())
+    node.fsck()
 }
 
 #[test]
@@ -107,7 +110,8 @@ fn each_service_comes_back_alone() -> Result<()> {
             "new\n",
             "{service}"
         );
+        node.fsck()?;
     }
     node.berth("rm -f steady").output()?.ok()?;
-    Ok(())
+    node.fsck()
 }

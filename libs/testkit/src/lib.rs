@@ -44,7 +44,7 @@ pub use image::{Blob, Family, Image, Packing, Recipe, sha256};
 pub use killable::Killable;
 pub use layer::Layer;
 pub use loopback::loopback;
-pub use node::{Io, Node};
+pub use node::{Io, Node, fsck};
 pub use processes::{clear_away, signal};
 pub use proxy::{Proxy, Seen};
 pub use registry::{Registry, Setup};

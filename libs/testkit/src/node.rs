@@ -162,6 +162,14 @@ impl Node {
         program(path).args(["--address"]).args([self.address()]).args(line.split_whitespace())
     }
 
+    /// `berth fsck` finds nothing on this node.
+    ///
+    /// # Errors
+    /// What it finds, or that it does not work.
+    pub fn fsck(&self) -> Result<()> {
+        fsck(&self.address())
+    }
+
     /// Debian's `ctr` on this node, with a command line split at spaces.
     #[must_use]
     pub fn ctr(&self, line: &str) -> Run {
@@ -294,6 +302,15 @@ impl Node {
     pub fn mounts(&self) -> Vec<String> {
         processes::mounts(self.dir.path())
     }
+}
+
+/// `berth fsck` finds nothing on the node with this socket, bytes of blobs included.
+///
+/// # Errors
+/// What it finds, or that it does not work.
+pub fn fsck(address: &Path) -> Result<()> {
+    let berth = program(Node::binary("berth")?).args(["--address"]).args([address]);
+    berth.args(["fsck", "--digests"]).output()?.ok().map(drop)
 }
 
 fn owned((key, value): &(&str, &str)) -> (String, String) {

@@ -34,13 +34,14 @@ fn a_full_disk_is_told_and_nothing_is_lost() -> Result<()> {
         &["large:1", "No space left on device", "make space"],
     )?;
     assert_eq!(node.berth("exec disk-box echo alive").output()?.ok()?, "alive\n");
+    node.fsck()?;
 
     mount("remount,size=96m", &node.path("root"))?;
     node.berth(&format!("pull -q {large}")).output()?.ok()?;
     let count = node.berth(&format!("run --rm {large} wc -c /noise")).output()?.ok()?;
     assert_eq!(count, "16000000 /noise\n");
     node.berth("rm -f disk-box").output()?.ok()?;
-    Ok(())
+    node.fsck()
 }
 
 #[test]

@@ -68,8 +68,9 @@ impl Stage {
         waited.with_context(|| format!("it is {last:?}"))
     }
 
-    /// Removes all, and asks whether anything of it is left.
+    /// Removes all, and asks whether anything of it is left. `berth fsck` finds nothing, before and after.
     pub fn clear(mut self) -> Result<()> {
+        self.node.fsck()?;
         let names = self.docker("ps -a -q")?;
         if !names.is_empty() {
             self.dockerd.docker("rm -f").args(names.split_whitespace()).output()?.ok()?;
@@ -89,6 +90,6 @@ impl Stage {
         // dockerd's own on its folder, which it does not undo when one before it was killed.
         mounts.retain(|at| !at.ends_with("/docker/data"));
         ensure!(mounts.is_empty(), "mounts are left: {mounts:?}");
-        Ok(())
+        self.node.fsck()
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use berth_testkit::{Node, Run, Signal, clear_away, ended, program, signal};
+use berth_testkit::{Node, Run, Signal, clear_away, ended, fsck, program, signal};
 use tempfile::TempDir;
 
 use super::unit::Unit;
@@ -59,6 +59,11 @@ impl Machine {
     pub fn berth(&self, line: &str) -> Result<Run> {
         let berth = program(Node::binary("berth")?).args(["--address"]);
         Ok(berth.args([self.path("berth.sock")]).args(line.split_whitespace()))
+    }
+
+    /// `berth fsck` finds nothing.
+    pub fn fsck(&self) -> Result<()> {
+        fsck(&self.path("berth.sock"))
     }
 
     /// Starts a service as its unit says.

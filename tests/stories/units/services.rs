@@ -106,6 +106,7 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
         running.tells("READY=1\n")?;
         waiting.answered()?;
         is_alive(&machine, "units-steady")?;
+        machine.fsck()?;
     }
     let run = machine.berth(&format!("run --rm --name units-brief {image} echo new"))?;
     assert_eq!(run.output()?.ok()?, "new\n");
@@ -114,6 +115,7 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
     let services = start_all(&machine)?;
     is_alive(&machine, "units-steady")?;
     machine.berth("rm -f units-steady")?.output()?.ok()?;
+    machine.fsck()?;
     stop_all(services)
 }
 
@@ -183,6 +185,7 @@ fn what_systemd_says_to_a_service_no_container_hears() -> Result<()> {
     }
     assert!(seen > 0, "no shim was found");
     machine.berth("rm -f units-deaf")?.output()?.ok()?;
+    machine.fsck()?;
     stop_all(services)
 }
 
@@ -225,5 +228,6 @@ fn berthd_and_the_units_take_turns() -> Result<()> {
     let services = start_all(&machine)?;
     is_alive(&machine, "units-moved")?;
     machine.berth("rm -f units-moved")?.output()?.ok()?;
+    machine.fsck()?;
     stop_all(services)
 }
