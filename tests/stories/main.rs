@@ -14,6 +14,7 @@ mod deployment;
 mod disks;
 mod docker;
 mod docs;
+mod ending;
 mod fsck;
 mod images;
 mod installed;

@@ -1,6 +1,7 @@
 //! The tables of the file, one per service, with their defaults.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,9 @@ use crate::{ByteSize, Error, HumanDuration};
 
 /// The most that messages of clients may be configured to have: one is held as a whole, at least once.
 pub const MAX_MESSAGE_SIZE: u64 = 1 << 30;
+
+/// The most that calls may be given when the node ends: supervisors have a bound of their own.
+const MAX_DRAIN: Duration = Duration::from_secs(10);
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -56,6 +60,8 @@ pub struct Metrics {
 pub struct Gateway {
     /// How long a call waits for a service that is being restarted.
     pub wait: HumanDuration,
+    /// How long calls that are under way may take once the node is told to end.
+    pub drain: HumanDuration,
     /// Owner of the clients' socket.
     pub uid: u32,
     /// Group of the clients' socket.
@@ -232,6 +238,7 @@ impl Default for Gateway {
     fn default() -> Self {
         Self {
             wait: HumanDuration::secs(10),
+            drain: HumanDuration::secs(3),
             uid: 0,
             gid: 0,
             mode: 0o660,
@@ -338,12 +345,17 @@ fn default_message() -> ByteSize {
 impl Gateway {
     /// Puts the default where there is none, as containerd does.
     pub(crate) fn complete(&mut self) -> Result<(), Error> {
-        let Self { max_connections, max_recv_message_size, max_send_message_size, tcp, .. } = self;
+        let Self { drain, max_connections, tcp, .. } = self;
+        let Self { max_recv_message_size, max_send_message_size, .. } = self;
         bound("gateway.max_recv_message_size", max_recv_message_size)?;
         bound("gateway.max_send_message_size", max_send_message_size)?;
         if *max_connections == 0 {
             let (key, value) = ("gateway.max_connections", "0".to_owned());
             return Err(Error::Range { key, value, rule: "more than 0" });
+        }
+        if drain.0 > MAX_DRAIN {
+            let (key, value) = ("gateway.drain", drain.to_string());
+            return Err(Error::Range { key, value, rule: "at most 10s" });
         }
         if let Some(tcp) = tcp {
             bound("gateway.tcp.max_recv_message_size", &mut tcp.max_recv_message_size)?;

@@ -292,7 +292,9 @@ fn a_process_that_runs_leaves_out_what_it_has_left_out() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    for text in ["[gateway]\nmax_connections = 0", "[log]\nlevel = \"inof\""] {
+    for text in
+        ["[gateway]\nmax_connections = 0", "[gateway]\ndrain = \"11s\"", "[log]\nlevel = \"inof\""]
+    {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("berth.toml");
         std::fs::write(&path, text).unwrap();

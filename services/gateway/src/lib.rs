@@ -11,6 +11,7 @@
 //! | [`door`] | accepting connections, no more than there is room for |
 //! | [`front`] | connections of clients; per call one decision |
 //! | [`live`] | what can be changed while it runs |
+//! | [`ending`] | calls that are under way when it is to end |
 //! | [`required`] | what must be there when the node starts |
 //! | [`route`] | path to service |
 //! | [`upstreams`], [`window`] | the channels to the services, and how much may be under way |
@@ -22,6 +23,7 @@ pub mod api;
 mod authority;
 pub mod body;
 pub mod door;
+pub mod ending;
 mod error;
 pub mod front;
 pub mod listen;
@@ -52,7 +54,8 @@ use crate::upstreams::Upstreams;
 pub fn serve(config: &Config, tasks: &Tasks) -> Result<Live, Error> {
     let gateway = &config.gateway;
     let wait = *gateway.wait;
-    let upstreams = Upstreams::new(|service| config.socket(service), wait, tasks);
+    let upstream = Tasks::new();
+    let upstreams = Upstreams::new(|service| config.socket(service), wait, &upstream);
     let plugins = config.plugins();
     let own = Own::new(&upstreams, &plugins, tasks)?;
     let listener = listen::listen(config)?;
@@ -64,5 +67,5 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<Live, Error> {
     let messages = Messages::new(gateway.max_recv_message_size, gateway.max_send_message_size);
     let accepting = front.clone().accept(listener, messages, tasks.token(), tasks.clone());
     tasks.spawn("accept", accepting);
-    Ok(Live { bounds: Bounds { front, upstreams }, observed, over_tcp })
+    Ok(Live { bounds: Bounds { front, upstreams }, observed, over_tcp, upstream })
 }

@@ -24,6 +24,8 @@ pub struct Live {
     pub observed: Observed,
     /// Clients over TCP.
     pub over_tcp: OverTcp,
+    /// The connections to the services.
+    pub upstream: Tasks,
 }
 
 /// How many connections of clients there may be, and how long their calls wait for a service.

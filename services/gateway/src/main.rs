@@ -1,11 +1,9 @@
 //! Entry point of `berth-gateway`.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use berth_config::Args;
 use berth_gateway::live::{Bounds, Live, Observed, OverTcp};
-use berth_gateway::required;
+use berth_gateway::{ending, required};
 use berth_lifecycle::root::without_supervisor;
 use berth_lifecycle::{Tasks, node_starts, notify_ready, shutdown_signal};
 use berth_telemetry::Reload;
@@ -14,8 +12,6 @@ use clap::Parser;
 const SERVICE: &str = "berth-gateway";
 /// What of the configuration is read here.
 const READS: &[&str] = &["root", "state", "address", "gateway", "metrics", "disabled_plugins"];
-/// Calls under way when the gateway is told to end get this long.
-const DRAIN: Duration = Duration::from_secs(3);
 
 /// The socket that clients know: routes calls to the services of the node.
 #[derive(Debug, Parser)]
@@ -51,21 +47,21 @@ async fn main() -> anyhow::Result<()> {
         // What was there when the node started is no reason to keep clients from the rest now.
         false => None,
     };
-    let reason = if let Some(reason) = early {
-        reason
+    let (reason, upstream) = if let Some(reason) = early {
+        (reason, Tasks::new())
     } else {
         let live = berth_gateway::serve(&config, &tasks).context("start the gateway")?;
-        let Live { bounds, mut observed, mut over_tcp } = live;
+        let Live { bounds, mut observed, mut over_tcp, upstream } = live;
         Reload::new(args, loaded, telemetry.live(), READS)
             .applying(Bounds::APPLIES, move |config| bounds.apply(config))
             .trying(Observed::APPLIES, move |config| observed.at(&config.metrics.address))
             .trying(OverTcp::APPLIES, move |config| over_tcp.at(config.gateway.tcp.as_ref()))
             .attend(SERVICE, &tasks);
         notify_ready()?;
-        told.await?
+        (told.await?, upstream)
     };
     tracing::info!(reason, "stopping");
-    let cut = tasks.drain(DRAIN).await;
+    let cut = ending::end(&tasks, &upstream, *config.gateway.drain).await;
     if !cut.is_empty() {
         tracing::info!(tasks = ?cut, "ended what did not end by itself");
     }

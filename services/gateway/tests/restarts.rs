@@ -7,6 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use berth_config::Service;
+use berth_gateway::ending::end;
 use berth_proto::containerd::services::streaming::v1::streaming_client::StreamingClient;
 use berth_proto::containerd::services::tasks::v1::ListTasksRequest;
 use berth_proto::containerd::services::tasks::v1::tasks_client::TasksClient;
@@ -113,4 +114,30 @@ async fn other_services_go_on() {
     TransferClient::new(node.channel.clone()).transfer(ask("echo")).await.unwrap();
     assert!(!waiting.is_finished());
     waiting.abort();
+}
+
+/// What is under way when the gateway ends has its bound, and then a code.
+#[tokio::test]
+async fn a_gateway_that_ends_cuts_off_what_takes_longer_than_its_bound() {
+    let (node, seen) = (Node::new("10s"), Seen::default());
+    let _process = node.start(Service::Distribution, fakes::echo(&seen));
+    let mut hangs = TransferClient::new(node.channel.clone());
+    let hangs = tokio::spawn(async move { hangs.transfer(ask("hang")).await });
+    eventually("the call arrives", || seen.calls() == 1).await;
+    let outgoing = futures::stream::iter([Any::default()]).chain(futures::stream::pending());
+    let mut client = StreamingClient::new(node.channel.clone());
+    let mut incoming = client.stream(outgoing).await.unwrap().into_inner();
+    incoming.message().await.unwrap();
+    let Node { tasks, live, channel, .. } = node;
+    let bound = Duration::from_millis(500);
+    let begun = Instant::now();
+    let (left, stream, call) =
+        tokio::join!(end(&tasks, &live.upstream, bound), incoming.message(), hangs);
+    assert!(begun.elapsed() >= bound);
+    for error in [stream.unwrap_err(), call.unwrap().unwrap_err()] {
+        assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+        assert!(error.message().contains("service berth-distribution broke off"), "{error:?}");
+    }
+    assert_eq!(left, Vec::<&str>::new(), "the connections end by themselves then");
+    drop((channel, live));
 }

@@ -18,8 +18,9 @@ use tokio::sync::broadcast;
 
 use crate::Error;
 
-/// How long a service may take to drain before it is killed.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a service may take to end before it is killed: it drains for 10 s at most, and sends its
+/// last spans.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What every service is started with.
 #[derive(Debug)]
