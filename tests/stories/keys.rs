@@ -107,6 +107,8 @@ fn the_clients_socket_has_the_owner_and_mode_that_are_set() -> Result<()> {
 #[test]
 fn the_shims_socket_has_the_owner_that_is_set_and_is_for_it_alone() -> Result<()> {
     let facts = |node: &Node| -> Result<(u32, u32, u32)> {
+        // The runtime answers once it is there, a node before that.
+        node.ctr("containers ls").output()?.ok()?;
         let mut path = node.address().into_os_string();
         path.push(".ttrpc");
         let socket = fs_err::metadata(path)?;
