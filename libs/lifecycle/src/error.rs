@@ -108,6 +108,10 @@ impl Coded for Error {
             Error::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Code::FailedPrecondition
             }
+            // fork's word for no more processes.
+            Error::Start { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
+                Code::ResourceExhausted
+            }
             Error::Start { source, .. } | Error::Talk { source, .. } => code_of_io(source),
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::TooMuchOutput { .. } => Code::ResourceExhausted,

@@ -244,16 +244,107 @@ impl Coded for Error {
             Error::Filter(error) => error.code(),
             Error::Fenced(_) | Error::ShimGone(_) | Error::Stopping(_) => Code::Unavailable,
             Error::Epoch(_) => Code::Aborted,
+            Error::ShimProgram { why, .. } => code_of_words(why),
             // As containerd has it.
-            Error::ShimProgram { .. } | Error::NoRuntime(_) | Error::Features(_) => Code::Unknown,
+            Error::NoRuntime(_) | Error::Features(_) => Code::Unknown,
             Error::BadEndpoint { .. } => Code::Internal,
             Error::Child { source, .. } => source.code(),
-            Error::Shim { source, .. } => source.code(),
+            Error::Shim { source, .. } => match source.code() {
+                Code::Unknown => code_of_words(&source.to_string()),
+                code => code,
+            },
             Error::Bundle { source, .. } => code_of_io(source),
             Error::Unmount { source, .. } => source.code(),
             Error::Store(error) => error.code(),
             Error::Peer { code, .. } | Error::Sandboxer { code, .. } => *code,
             Error::Unimplemented(_) | Error::RootfsDiff(_) => Code::Unimplemented,
+        }
+    }
+}
+
+/// What a program says when it has run out of something: the C library, Go and Rust in the kernel's
+/// words; the loader, which has no words for most numbers, with the number or in its own.
+const RAN_OUT: [&str; 8] = [
+    "too many open files",
+    "cannot allocate memory",
+    "resource temporarily unavailable",
+    "no space left on device",
+    "disk quota exceeded",
+    "error 23",
+    "error 24",
+    "failed to map segment from shared object",
+];
+
+/// The code of what a shim's program, or runc by way of it, has said of its failure. Neither gives one:
+/// it is UNKNOWN as with containerd, but for what tells to make room and try again.
+fn code_of_words(words: &str) -> Code {
+    // A reason follows a colon; names of files and arguments may be anything.
+    let reasons = words.split(": ").skip(1).map(|reason| reason.trim_start().to_lowercase());
+    let ran_out = |reason: String| RAN_OUT.iter().any(|words| begins(&reason, words));
+    match reasons.map(ran_out).any(|ran_out| ran_out) {
+        true => Code::ResourceExhausted,
+        false => Code::Unknown,
+    }
+}
+
+/// Whether a text begins with these whole words.
+fn begins(text: &str, words: &str) -> bool {
+    let rest = text.strip_prefix(words);
+    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(why: &str) -> Error {
+        let program = "/usr/bin/containerd-shim-runc-v2".into();
+        Error::ShimProgram { step: "start failed", program, why: why.into() }
+    }
+
+    fn answer(code: Code, message: &str) -> Error {
+        let source = berth_ttrpc::Error::Remote { code, message: message.into() };
+        Error::Shim { step: "failed to create shim task: ", source }
+    }
+
+    #[test]
+    fn a_shim_that_has_run_out_of_something_is_resource_exhausted() {
+        for why in [
+            "containerd-shim-runc-v2: start the shim: Too many open files (os error 24): exit status 1",
+            "error while loading shared libraries: libgcc_s.so.1: cannot open shared object file: \
+             Error 24: exit status 127",
+            "error while loading shared libraries: libc.so.6: failed to map segment from shared \
+             object: exit status 127",
+            "start the shim: Cannot allocate memory (os error 12): exit status 1",
+            "start the runtime: Too many open files in system (os error 23): exit status 1",
+            "fork/exec /usr/bin/shim: resource temporarily unavailable: exit status 1",
+        ] {
+            assert_eq!(program(why).code(), Code::ResourceExhausted, "{why}");
+        }
+    }
+
+    #[test]
+    fn so_is_a_runtime_below_it() {
+        let why = "OCI runtime create failed: unable to start container process: open /proc/self/fd: \
+                   too many open files";
+        assert_eq!(answer(Code::Unknown, why).code(), Code::ResourceExhausted);
+        let step = Error::within("create")(answer(Code::Unknown, why));
+        assert_eq!(step.code(), Code::ResourceExhausted);
+        // What has a code keeps it.
+        assert_eq!(answer(Code::NotFound, why).code(), Code::NotFound);
+    }
+
+    #[test]
+    fn what_else_fails_there_is_unknown_as_with_containerd() {
+        for why in [
+            "exit status 1",
+            "signal: 9 (SIGKILL)",
+            "exec \"too many open files\": executable file not found in $PATH: exit status 1",
+            "exec: \"sh\": Error 240: exit status 1",
+            "stat /too many open files: no such file or directory",
+        ] {
+            assert_eq!(program(why).code(), Code::Unknown, "{why}");
+            assert_eq!(answer(Code::Unknown, why).code(), Code::Unknown, "{why}");
         }
     }
 }

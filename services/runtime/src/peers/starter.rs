@@ -147,6 +147,8 @@ impl Starter {
     async fn says(&self, program: &Path, flag: &str) -> Result<Option<Bytes>> {
         match self.launcher.ask(program, flag, &[]).await {
             Ok(printed) => Ok(Some(printed)),
+            // It could not even begin: what it would have said is not known by that.
+            Err(error) if error.code() == Code::ResourceExhausted => Err(error),
             Err(Error::ShimProgram { .. }) => Ok(None),
             Err(error) if error.code() == Code::DeadlineExceeded => Ok(None),
             Err(error) => Err(error),
