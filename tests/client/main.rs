@@ -9,5 +9,6 @@ mod records;
 mod stage;
 mod streams;
 mod stress;
+mod told;
 mod traces;
 mod unpacks;
