@@ -104,6 +104,12 @@ pub enum Error {
         /// What serde said.
         why: String,
     },
+    /// There was no memory for the bytes of a value.
+    #[error(
+        "encode a record of table {0:?}: cannot allocate memory, raise the service's limit: \
+         resource exhausted"
+    )]
+    NoMemory(&'static str),
     /// The group that the commit was in could not be flushed. Nothing of it was kept.
     #[error("commit {name}: {source}")]
     Commit {
@@ -132,6 +138,7 @@ impl Coded for Error {
             Error::NewerSchema { .. } | Error::NoMigration { .. } => Code::FailedPrecondition,
             Error::Read { source, .. } | Error::Write { source, .. } => code_of(source),
             Error::Commit { source, .. } => code_of(source),
+            Error::NoMemory(_) => Code::ResourceExhausted,
             Error::Encode { .. } | Error::Panicked { .. } => Code::Internal,
         }
     }

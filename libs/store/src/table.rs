@@ -43,8 +43,11 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     }
 
     pub(crate) fn to_bytes(&self, value: &V) -> Result<Vec<u8>, Error> {
-        rmp_serde::to_vec_named(value)
-            .map_err(|error| Error::Encode { table: self.name, why: error.to_string() })
+        rmp_serde::to_vec_named(value).map_err(|error| match error {
+            // They are written into memory: nothing else can be wrong with that.
+            rmp_serde::encode::Error::InvalidValueWrite(_) => Error::NoMemory(self.name),
+            error => Error::Encode { table: self.name, why: error.to_string() },
+        })
     }
 
     pub(crate) fn value(&self, bytes: &[u8]) -> Result<V, Error> {
