@@ -19,3 +19,11 @@ pub fn write_program(at: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     let wrote = write.output_with(bytes.as_ref())?.ok();
     wrote.with_context(|| format!("write {}", at.display())).map(drop)
 }
+
+/// Copies a program that is to be run by somebody, by another process for the same reason.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    program("cp").args([from.as_ref(), to.as_ref()]).output()?.ok().map(drop)
+}

@@ -37,7 +37,7 @@ pub use commits::{commits_in, file_points_in};
 pub use containerd::Containerd;
 pub use disk::{Disk, scratch};
 pub use dockerd::Dockerd;
-pub use executable::write_program;
+pub use executable::{copy_program, write_program};
 pub use fault::{Fault, On};
 pub use files::Files;
 pub use image::{Blob, Family, Image, Packing, Recipe, sha256};

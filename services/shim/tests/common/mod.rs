@@ -105,7 +105,7 @@ impl Node {
         for folder in ["bin", "proc", "dev", "tmp", "sys"] {
             std::fs::create_dir_all(image.join(folder)).unwrap();
         }
-        std::fs::copy("/usr/bin/busybox", image.join("bin/busybox")).unwrap();
+        berth_testkit::copy_program("/usr/bin/busybox", image.join("bin/busybox")).unwrap();
         let names =
             ["sh", "cat", "echo", "sleep", "stty", "tail", "true", "yes", "head", "seq", "setsid"];
         for name in names {

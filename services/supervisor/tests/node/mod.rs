@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use berth_lifecycle::{READY_FD, child};
+use berth_testkit::copy_program;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -30,9 +31,9 @@ impl Node {
         let bin = dir.path().join("bin");
         std::fs::create_dir_all(dir.path().join("state")).unwrap();
         std::fs::create_dir(&bin).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_berthd"), bin.join("berthd")).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_berthd"), bin.join("berthd")).unwrap();
         for name in SERVICES {
-            std::fs::copy(stand_in(), bin.join(name)).unwrap();
+            copy_program(stand_in(), bin.join(name)).unwrap();
         }
         Self { dir }
     }
