@@ -3,9 +3,12 @@
 //! Container names differ between stories: nodes on one machine share its cgroups, and a container's
 //! cgroup is named by namespace and id alone, as with containerd.
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use berth_proto::containerd::events::TaskExit;
+use berth_proto::unpack;
 use berth_testkit::{Image, Node, Registry, Signal, program, until};
 
 #[test]
@@ -49,6 +52,64 @@ fn containers_outlive_the_bundle_and_are_found_again() -> Result<()> {
     node.berth("rm -f long short").output()?.ok()?;
     node.shims_end()?;
     node.fsck()
+}
+
+/// The exits that runtime has told of since its last start: of whom, and with which status.
+fn exits(node: &Node) -> Result<Vec<(String, u32)>> {
+    let told = crate::wire::told(node, "runtime")?;
+    let exits = told.iter().filter(|event| event.topic == "/tasks/exit").map(|event| {
+        let exit: TaskExit =
+            unpack(event.event.as_ref().context("no event")?).context("none")??;
+        Ok((exit.container_id, exit.exit_status))
+    });
+    let mut exits = exits.collect::<Result<Vec<_>>>()?;
+    exits.sort();
+    Ok(exits)
+}
+
+#[test]
+fn what_ended_while_the_node_was_killed_is_told_once() -> Result<()> {
+    let mut stage = crate::stage::Stage::pulled()?;
+    let shared = tempfile::tempdir()?;
+    let options =
+        format!("-d --name sup-ends --mount type=bind,src={},dst=/go", shared.path().display());
+    let script = "until test -e /go/end; do sleep 0.1; done; exit 3";
+    stage.run(&options, script).output()?.ok()?;
+    stage.run("-d --name sup-shot", "exec sleep 600").output()?.ok()?;
+    let pid = |name: &str| -> Result<u32> {
+        let told = stage.json(&format!("inspect {name}"))?;
+        Ok(u32::try_from(told[0]["pid"].as_u64().context("no pid")?)?)
+    };
+    let pids = [pid("sup-ends")?, pid("sup-shot")?];
+    assert_eq!(exits(&stage.node)?, []);
+
+    stage.node.kill_berthd()?;
+    fs_err::write(shared.path().join("end"), "")?;
+    berth_testkit::signal(pids[1], Signal::KILL)?;
+    let gone = || !pids.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists());
+    until("both have ended", Duration::from_secs(60), gone)?;
+    stage.node.start_berthd()?;
+    let statuses = |stage: &crate::stage::Stage| stage.berth("wait sup-ends sup-shot");
+    assert_eq!(statuses(&stage)?, "3\n137\n");
+    let expected = [("sup-ends".to_owned(), 3), ("sup-shot".to_owned(), 137)];
+    let told = || exits(&stage.node).is_ok_and(|told| told.len() >= 2);
+    until("the exits are told", Duration::from_secs(60), told)?;
+    assert_eq!(exits(&stage.node)?, expected);
+
+    // They are known, and told no more, also by one that finds them again.
+    stage.node.kill_berthd()?;
+    stage.node.start_berthd()?;
+    assert_eq!(statuses(&stage)?, "3\n137\n");
+    stage.berth("rm sup-ends sup-shot")?;
+    // What is told of a task comes in order, and its removal last.
+    let removed = || -> Result<usize> {
+        let told = crate::wire::told(&stage.node, "runtime")?;
+        Ok(told.iter().filter(|event| event.topic == "/tasks/delete").count())
+    };
+    until("the removals are told", Duration::from_secs(60), || matches!(removed(), Ok(2)))?;
+    assert_eq!(exits(&stage.node)?, []);
+    stage.node.shims_end()?;
+    stage.node.fsck()
 }
 
 /// A plugin that is required may be that of a service that is away by then.

@@ -170,7 +170,21 @@ async fn follow(
     Ok((place, stream))
 }
 
-/// What a service says when the first events are asked for after more than it keeps.
+/// All that a service has told in this run of it, if it keeps that many.
+pub fn told(node: &Node, service: &str) -> Result<Vec<node::NodeEvent>> {
+    let socket = node.socket(service);
+    block_on(async {
+        let (node::NodeEvent { seq: newest, incarnation, .. }, _) = follow(&socket, 0, 0).await?;
+        let (_, mut stream) = follow(&socket, 1, incarnation).await?;
+        let mut told = Vec::new();
+        for _ in 0..newest {
+            told.push(next(&mut stream).await?.context("the stream ends")?);
+        }
+        Ok(told)
+    })
+}
+
+/// What a service says when the first events are asked for after more than it keeps, and counts.
 async fn late(socket: &Path, kept: u64) -> Result<()> {
     let (node::NodeEvent { seq: newest, incarnation, .. }, _) = follow(socket, 0, 0).await?;
     ensure!(newest >= 10, "{}: only {newest} events", socket.display());
