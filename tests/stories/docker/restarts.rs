@@ -1,5 +1,7 @@
 //! Policies by which dockerd starts containers again, also over its own restart.
 
+use std::path::Path;
+
 use anyhow::Result;
 use berth_testkit::{Session, Signal, until};
 
@@ -45,6 +47,34 @@ fn policies_hold_over_restarts_of_dockerd() -> Result<()> {
     stage.docker("update --restart no always")?;
     stage.docker("kill always")?;
     assert_eq!(stage.state("always", "{{.State.Status}} {{.State.ExitCode}}")?, "exited 137");
+    stage.clear()
+}
+
+#[test]
+fn what_ended_while_the_node_was_killed_is_told_to_docker_once() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let shared = tempfile::tempdir()?;
+    let options = format!("-d --name ends -v {}:/go", shared.path().display());
+    let script = "until test -e /go/end; do sleep 0.1; done; exit 3";
+    stage.run(&options, script).output()?.ok()?;
+    let process = format!("/proc/{}", stage.state("ends", "{{.State.Pid}}")?);
+    stage.node.kill_berthd()?;
+    fs_err::write(shared.path().join("end"), "")?;
+    until("it has ended", SOON, || !Path::new(&process).exists())?;
+    stage.node.start_berthd()?;
+    stage.becomes("ends", "{{.State.Status}} {{.State.ExitCode}}", "exited 3")?;
+    assert_eq!(stage.docker("wait ends")?, "3\n");
+    // Another is told in its turn, and after whatever else there was to tell.
+    stage.run("--name after", "exit 4").output()?.fails(4)?;
+    let events = "events --since 10m --until 0s --filter event=die --format";
+    let events =
+        format!("{events} {{{{.Actor.Attributes.name}}}}={{{{.Actor.Attributes.exitCode}}}}");
+    let mut died = String::new();
+    until("the other's end is told", SOON, || {
+        died = stage.docker(&events).unwrap_or_default();
+        died.contains("after")
+    })?;
+    assert_eq!(died, "ends=3\nafter=4\n");
     stage.clear()
 }
 
