@@ -13,7 +13,7 @@ use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::namespaces::v1 as namespaces;
 use berth_proto::containerd::services::snapshots::v1 as snapshots;
 use berth_proto::containerd::types::{Envelope, RuntimeInfo, RuntimeRequest};
-use berth_testkit::Node;
+use berth_testkit::{Node, program};
 use prost_types::Any;
 use tonic::{Code, Request, Streaming};
 
@@ -156,6 +156,13 @@ fn a_client_that_does_not_keep_up_is_told_how_much_it_lost() -> Result<()> {
     })
 }
 
+/// What a service counts, as it tells on its own socket.
+fn metrics(socket: &Path) -> Result<String> {
+    let curl = program("curl").args(["-sS", "--max-time", "20", "--http2-prior-knowledge"]);
+    let curl = curl.args(["--unix-socket"]).args([socket]);
+    curl.args(["http://localhost/metrics"]).output()?.ok()
+}
+
 /// Subscribes to what a service tells the gateway; the first answer is the subscriber's place.
 async fn follow(
     socket: &Path,
@@ -191,6 +198,9 @@ async fn late(socket: &Path, kept: u64) -> Result<()> {
     let (_, mut stream) = follow(socket, 1, incarnation).await?;
     let status = next(&mut stream).await.expect_err("what is not kept is told");
     assert_eq!(lost(&status)?, newest - kept, "{}: {status}", socket.display());
+    let counted = format!("\nberth_events_lost_total {}\n", newest - kept);
+    let told = metrics(socket)?;
+    assert!(told.contains(&counted), "{}: {counted:?} is not in {told}", socket.display());
     let ended = next(&mut stream).await;
     assert!(matches!(ended, Ok(None)), "{}: it goes on: {ended:?}", socket.display());
     let oldest = newest - kept + 1;
