@@ -19,7 +19,7 @@ fn observed() -> Result<(Node, String)> {
 }
 
 /// Where a node tells it, of several places the last.
-fn told_at(node: &Node) -> Result<String> {
+pub fn told_at(node: &Node) -> Result<String> {
     let log = node.log()?;
     let (_, address) = log.rsplit_once("address=Some(127").context("where it tells")?;
     Ok(format!("127{}", address.split(')').next().unwrap_or_default()))
