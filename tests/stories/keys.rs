@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use berth_testkit::{Image, Node, Registry, until, write_program};
+use berth_testkit::{Image, Node, Registry, program, until, write_program};
 use serde_json::Value;
 
 const SHIM: &str = "containerd-shim-runc-v2";
@@ -220,4 +220,80 @@ fn processes_live_where_and_with_what_the_configuration_says() -> Result<()> {
     drop(node);
     let gone = || cgroups(&name).iter().all(|group| fs_err::remove_dir(group).is_ok());
     until("nobody is in the groups any more", Duration::from_secs(60), gone)
+}
+
+/// What counts at once when the configuration is read again, on processes: docs/operations.md tells which.
+#[test]
+fn what_counts_at_once_is_put_into_force_by_one_reload() -> Result<()> {
+    let registry = Registry::start()?;
+    let image = Image::busybox()?.push(&registry, "busybox:1")?;
+    let node = Node::start()?;
+    node.berth(&format!("run -d --name keys-before {image} sleep 600")).output()?.ok()?;
+    let before = node.shims();
+    let forbids = folder_with("no", "#!/bin/sh\nexit 1\n")?;
+    let shims = Node::binary(SHIM)?;
+    let config = format!(
+        r#"
+[gateway]
+max_connections = 50
+wait = "7s"
+[distribution.image_verifiers]
+bin_dir = {:?}
+[distribution.gc]
+schedule_delay = "3ms"
+[distribution.registry]
+max_concurrent_downloads = 2
+[bundle]
+max_concurrent_unpacks = 7
+max_layer_size = "1GiB"
+max_layer_entries = 4000
+[runtime]
+restart_interval = "3s"
+shim_dir = {:?}
+shim_env = ["BERTH_KEYS=live"]
+shim_start_timeout = "20s"
+[runtime.timeouts]
+task_state = "9s"
+shim_load = "8s"
+"#,
+        forbids.path(),
+        shims.parent().context("the shim lies in no folder")?,
+    );
+    node.reload(&config, "gateway.max_connections, gateway.wait", 1)?;
+    let of_services = [
+        "distribution.gc.schedule_delay, distribution.image_verifiers.bin_dir, \
+         distribution.registry.max_concurrent_downloads",
+        "bundle.max_concurrent_unpacks, bundle.max_layer_entries, bundle.max_layer_size",
+        "runtime.restart_interval, runtime.shim_dir, runtime.shim_env, \
+         runtime.shim_start_timeout, runtime.timeouts.shim_load, runtime.timeouts.task_state",
+    ];
+    for keys in of_services {
+        let told = format!("read the configuration again applied=\"{keys}\"\n");
+        let has = || node.log().is_ok_and(|log| log.contains(&told));
+        until(&told, Duration::from_secs(60), has)
+            .with_context(|| node.log().unwrap_or_default())?;
+    }
+    let log = node.log()?;
+    ensure!(!log.contains("counts after a restart"), "{log}");
+    ensure!(!log.contains("what is in force of these stays"), "{log}");
+
+    // The image is there, and nobody is asked.
+    node.berth(&format!("run -d --name keys-after {image} sleep 600")).output()?.ok()?;
+    let after: Vec<u32> = node.shims().into_iter().filter(|pid| !before.contains(pid)).collect();
+    ensure!((before.len(), after.len()) == (1, 1), "{before:?} {after:?}");
+    for (pid, expected) in [(before[0], false), (after[0], true)] {
+        let environment = fs_err::read_to_string(format!("/proc/{pid}/environ"))?;
+        let has = environment.split('\0').any(|pair| pair == "BERTH_KEYS=live");
+        ensure!(has == expected, "{environment}");
+    }
+    let refused = node.berth(&format!("pull -q {image}")).output()?;
+    ensure!(refused.code == 1, "no verifier was asked: {refused}");
+    ensure!(refused.stderr.contains(&image), "{refused}");
+    let socket = node.socket("bundle");
+    let curl = program("curl").args(["-sS", "--max-time", "20", "--http2-prior-knowledge"]);
+    let curl = curl.args(["--unix-socket"]).args([socket]).args(["http://localhost/metrics"]);
+    let metrics = curl.output()?.ok()?;
+    ensure!(metrics.contains("\nberth_layer_turns_free 7\n"), "{metrics}");
+    node.berth("rm -f keys-before keys-after").output()?.ok()?;
+    node.shims_end()
 }
