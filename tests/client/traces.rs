@@ -19,6 +19,8 @@ use collector::{Collector, text};
 const PULL: &str = "containerd.services.transfer.v1.Transfer/Transfer";
 const CREATE: &str = "containerd.services.tasks.v1.Tasks/Create";
 const START: &str = "containerd.services.tasks.v1.Tasks/Start";
+const WAIT: &str = "containerd.services.tasks.v1.Tasks/Wait";
+const DELETE: &str = "containerd.services.tasks.v1.Tasks/Delete";
 const PULLED: &str = "0af7651916cd43dd8448eb211c80319c";
 const RAN: &str = "1af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -88,7 +90,9 @@ async fn a_clients_trace_goes_through_the_services_to_registry_and_runc() -> Res
     }
 
     let spans = collector.spans().of(RAN);
-    for (method, call, verb) in [(CREATE, "Create", "create"), (START, "Start", "start")] {
+    let by_runc =
+        [(CREATE, "Create", "create"), (START, "Start", "start"), (DELETE, "Delete", "delete")];
+    for (method, call, verb) in by_runc {
         let (gateway, runtime) = (format!("gateway {method}"), format!("runtime {method}"));
         let (shim, runc) = (format!("runtime shim {call}"), format!("runtime runc {verb}"));
         let way = [PARENT, &*gateway, &*runtime, &*shim, &*runc];
@@ -103,7 +107,14 @@ async fn a_clients_trace_goes_through_the_services_to_registry_and_runc() -> Res
     }
     let create = format!("runtime {CREATE}");
     let gateway = format!("gateway {CREATE}");
-    assert_eq!(spans.at(&[PARENT, &gateway, &create, "runtime shim start"]).len(), 1);
+    for below in ["runtime mounts", "runtime shim start"] {
+        assert_eq!(spans.at(&[PARENT, &gateway, &create, below]).len(), 1, "{}", spans.ways());
+    }
+    let [waited] = spans.at(&[PARENT, &format!("gateway {WAIT}"), &format!("runtime {WAIT}")])[..]
+    else {
+        panic!("{}", spans.ways())
+    };
+    assert_eq!(text(&waited.attributes, "id"), Some("traces-run"));
     Ok(())
 }
 
