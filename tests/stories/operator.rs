@@ -43,6 +43,15 @@ fn a_machine_that_carries_a_node_is_well_without_one() -> Result<()> {
     for what in ["kernel", "overlayfs", "runc", "shim", "root", "folder of the root", "socket"] {
         assert_eq!(verdict(&well, what)?, "ok", "{what}: {well}");
     }
+    // What is said of these is the machine's.
+    for what in ["cgroups", "open files", "processes", "state"] {
+        let told = lines(&well, what)?;
+        let [line] = &told[..] else { anyhow::bail!("{what} is not told once: {well}") };
+        let (verdict, found, next) = (&line["verdict"], &line["found"], &line["next"]);
+        assert!(verdict == "ok" || verdict == "warn", "{line}");
+        assert!(found.as_str().is_some_and(|found| !found.is_empty()), "{line}");
+        assert_eq!(verdict == "ok", next == "", "{line}");
+    }
     assert!(!dir.path().join("root").exists(), "it has made folders");
     let text = program(Node::binary("berth")?).args(["doctor"]).output()?;
     assert!(text.stdout.starts_with("ok    kernel: "), "{text}");

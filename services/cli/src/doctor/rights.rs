@@ -17,10 +17,14 @@ const PROCESSES: u64 = 32_768;
 const SOCKET: usize = 107;
 
 pub(super) fn limits() -> Vec<Line> {
-    let files = getrlimit(Resource::Nofile).maximum;
-    let text = |limit: Option<u64>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
     let most = fs_err::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
-    let most = most.trim().parse::<u64>().ok();
+    judge(getrlimit(Resource::Nofile).maximum, most.trim().parse().ok())
+}
+
+/// What is said of the most files that may be open and the most processes; nothing of the first is no
+/// limit.
+fn judge(files: Option<u64>, processes: Option<u64>) -> Vec<Line> {
+    let text = |limit: Option<u64>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
     vec![
         match files {
             Some(limit) if limit < FILES => Line::warn(
@@ -30,7 +34,7 @@ pub(super) fn limits() -> Vec<Line> {
             ),
             limit => Line::ok("open files", format!("{} at most", text(limit))),
         },
-        match most {
+        match processes {
             Some(most) if most < PROCESSES => Line::warn(
                 "processes",
                 format!("{most} at most"),
@@ -125,6 +129,33 @@ mod tests {
 
     use super::*;
     use crate::doctor::Verdict;
+
+    #[test]
+    fn too_few_files_and_processes_are_told_with_how_to_raise_them() {
+        let of = |files, processes| {
+            let lines = judge(files, processes);
+            let told = lines.into_iter().map(|line| (line.what, line.verdict, line.found));
+            told.collect::<Vec<_>>()
+        };
+        let files = |verdict, found: &str| ("open files".to_owned(), verdict, found.to_owned());
+        let processes = |verdict, found: &str| ("processes".to_owned(), verdict, found.to_owned());
+        let least = of(Some(FILES), Some(PROCESSES));
+        let enough = [files(Verdict::Ok, "65536 at most"), processes(Verdict::Ok, "32768 at most")];
+        assert_eq!(least, enough);
+        let unknown = of(None, None);
+        let none =
+            [files(Verdict::Ok, "no limit at most"), processes(Verdict::Ok, "no limit at most")];
+        assert_eq!(unknown, none);
+        let few = of(Some(FILES - 1), Some(PROCESSES - 1));
+        let warned = [
+            files(Verdict::Warn, "65535 at most, of this shell"),
+            processes(Verdict::Warn, "32767 at most"),
+        ];
+        assert_eq!(few, warned);
+        let next: Vec<_> = judge(Some(1024), Some(300)).into_iter().map(|line| line.next).collect();
+        assert!(next[0].contains("LimitNOFILE=infinity"), "{next:?}");
+        assert!(next[1].contains("sysctl -w kernel.pid_max"), "{next:?}");
+    }
 
     /// Needs root: folders of others are none of a node.
     #[test]
