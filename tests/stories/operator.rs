@@ -167,3 +167,31 @@ fn on_a_terminal_what_is_told_live_replaces_what_was() -> Result<()> {
     assert!(top.printed().matches(CLEAR).count() >= 2, "{}", top.printed());
     Ok(())
 }
+
+#[test]
+fn a_call_is_written_down_while_it_waits() -> Result<()> {
+    const WAIT: &str = "/containerd.services.tasks.v1.Tasks/Wait: runs ";
+    let stage = Stage::pulled()?;
+    let node = &stage.node;
+    stage.run("-d --name op-waits", "sleep 600").output()?.ok()?;
+    let waits = |service: &str| -> Result<bool> {
+        let told = crate::plugins::tasks(node, service)?;
+        Ok(told.lines().any(|line| line.starts_with(WAIT)))
+    };
+    let services = ["berth-runtime", "berth-gateway"];
+    for service in services {
+        assert!(!waits(service)?, "{service}");
+    }
+    let mut client = Session::start(node.berth("wait op-waits"))?;
+    for service in services {
+        let told = || waits(service).unwrap_or(false);
+        until(&format!("{service} tells the call"), Duration::from_secs(60), told)?;
+    }
+    stage.berth("kill op-waits")?;
+    assert_eq!(client.end()?, 0, "{}", client.printed());
+    for service in services {
+        let gone = || !waits(service).unwrap_or(true);
+        until(&format!("{service} tells it no more"), Duration::from_secs(60), gone)?;
+    }
+    stage.berth("rm op-waits").map(drop)
+}

@@ -25,7 +25,7 @@ fn status(listed: &[(String, String, String)], kind: &str, id: &str) -> Option<S
 }
 
 /// What a service does, by its tasks.
-fn tasks(node: &Node, service: &str) -> Result<String> {
+pub fn tasks(node: &Node, service: &str) -> Result<String> {
     let pid = node.service_pid(service)?;
     let file = std::env::temp_dir().join(format!("{service}.{pid}.tasks.log"));
     // Before it listens the signal would end it.

@@ -1,16 +1,17 @@
 //! Counting calls: how many of each method ended with which code, and how long they took.
 //!
 //! A method has a place of its own once a call of it was answered by somebody who knows it: what a
-//! client makes up is counted as `unknown`. A call costs one look into a table and two additions. What
-//! is no gRPC is no call.
+//! client makes up is counted as `unknown`. A call costs one look into a table, two additions and a place
+//! among those under way, which are written down when somebody wants to know what hangs. What is no gRPC
+//! is no call.
 //!
 //! Two tables: of what a process answers, told by our names, and of what clients of the node call, told
 //! by containerd's. Calls between our own processes are in the first alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ use crate::traces;
 /// The most methods that are told apart.
 const MOST: usize = 512;
 const UNKNOWN: &str = "unknown";
+/// The longest method that is written down.
+const LONGEST: usize = 256;
 /// The codes of gRPC, in their order.
 const CODES: [&str; 17] = [
     "OK",
@@ -78,7 +81,14 @@ static OF_CLIENTS: Table = Table::new();
 #[derive(Debug)]
 struct Table {
     methods: RwLock<Option<HashMap<Box<str>, Arc<Method>>>>,
-    under_way: AtomicI64,
+    under_way: Mutex<UnderWay>,
+}
+
+/// Calls that have not ended, in the order in which they came.
+#[derive(Debug)]
+struct UnderWay {
+    next: u64,
+    calls: BTreeMap<u64, (Option<PathAndQuery>, Instant)>,
 }
 
 /// What is counted of one method.
@@ -105,7 +115,24 @@ impl Method {
 
 impl Table {
     const fn new() -> Self {
-        Self { methods: RwLock::new(None), under_way: AtomicI64::new(0) }
+        let under_way = Mutex::new(UnderWay { next: 0, calls: BTreeMap::new() });
+        Self { methods: RwLock::new(None), under_way }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line for each call under way: its method, and how long it runs.
+    fn describe(&self, what: &str) -> String {
+        let under_way = self.under_way();
+        let mut text = format!("{} {what}\n", under_way.calls.len());
+        for (path, began) in under_way.calls.values() {
+            let path = path.as_ref().map(PathAndQuery::path);
+            let path = path.filter(|path| path.len() <= LONGEST).unwrap_or(UNKNOWN);
+            text.push_str(&format!("{path}: runs {:.1?}\n", began.elapsed()));
+        }
+        text
     }
 
     /// The place of a method; that of those that nobody knows if it has none and `known` is not set.
@@ -134,7 +161,7 @@ fn tell(samples: &mut Samples) {
         let (help, labels) = ("How long calls took, streams to their end", [("method", &**path)]);
         samples.times("berth_grpc_call_seconds", help).histogram(&labels, &method.times);
     }
-    let under_way = ANSWERED.under_way.load(Ordering::Relaxed);
+    let under_way = ANSWERED.under_way().calls.len();
     samples.gauge("berth_grpc_calls_under_way", "Calls under way").sample(&[], under_way);
 }
 
@@ -171,7 +198,10 @@ impl Calls {
     #[must_use]
     pub fn answered() -> Self {
         static REGISTERED: Once = Once::new();
-        REGISTERED.call_once(|| berth_metrics::counted(Names::Ours, "calls", tell));
+        REGISTERED.call_once(|| {
+            berth_metrics::counted(Names::Ours, "calls", tell);
+            berth_lifecycle::described(|| ANSWERED.describe("calls"));
+        });
         Self { table: &ANSWERED, traced: true }
     }
 
@@ -181,6 +211,7 @@ impl Calls {
         static REGISTERED: Once = Once::new();
         REGISTERED.call_once(|| {
             berth_metrics::counted(Names::Containerds, "calls", tell_as_containerd);
+            berth_lifecycle::described(|| OF_CLIENTS.describe("calls of clients"));
         });
         Self { table: &OF_CLIENTS, traced: true }
     }
@@ -241,6 +272,7 @@ where
 #[derive(Debug)]
 struct Running {
     table: &'static Table,
+    number: u64,
     path: Option<PathAndQuery>,
     began: Instant,
     /// As far as it is known.
@@ -252,9 +284,13 @@ struct Running {
 
 impl Running {
     fn begin(table: &'static Table, path: Option<&PathAndQuery>, span: Span) -> Self {
-        table.under_way.fetch_add(1, Ordering::Relaxed);
-        let path = path.cloned();
-        Self { table, path, began: Instant::now(), code: None, known: false, span }
+        let (path, began) = (path.cloned(), Instant::now());
+        let mut under_way = table.under_way();
+        let number = under_way.next;
+        under_way.next += 1;
+        under_way.calls.insert(number, (path.clone(), began));
+        drop(under_way);
+        Self { table, number, path, began, code: None, known: false, span }
     }
 
     fn look(&mut self, headers: &HeaderMap) {
@@ -273,7 +309,7 @@ fn says_nothing(code: Code) -> bool {
 /// Also for one that nobody waits for any more.
 impl Drop for Running {
     fn drop(&mut self) {
-        self.table.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.table.under_way().calls.remove(&self.number);
         let path = self.path.as_ref().map_or(UNKNOWN, PathAndQuery::path);
         let code = self.code.unwrap_or(Code::Cancelled);
         self.table.method(path, self.known).count(code, self.began.elapsed());

@@ -34,7 +34,7 @@ mod turns;
 
 pub use blocking::blocking;
 pub use checks::{check, hindrances};
-pub use diagnose::describe_on_signal;
+pub use diagnose::{describe_on_signal, described};
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, NODE_STARTS, READY_FD, node_starts};
 pub use ready::notify_ready;
