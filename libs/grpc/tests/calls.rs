@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use berth_grpc::{Channel, channel};
 use berth_lifecycle::Tasks;
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, StatusCode};
+use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tower::Service;
 
 async fn get(channel: &Channel, path: &str) -> String {
     let (status, text) = plain::get(channel, path).await;
@@ -36,6 +39,22 @@ async fn calls_are_counted_and_what_watches_over_the_process_is_none() {
     let call = "berth_grpc_calls_total{method=\"/grpc.health.v1.Health/Check\",code=\"OK\"} 1";
     assert_eq!(counted, [call]);
     assert!(text.contains("\nberth_grpc_calls_under_way 0\n"), "{text}");
+    // What a client makes up gets no place of its own.
+    for name in ["/tea.v1.Tea/Pour", "/tea.v1.Tea/Drink", "/grpc.health.v1.Health/Unknown"] {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = format!("http://localhost{name}").parse().unwrap();
+        *request.method_mut() = http::Method::POST;
+        let kind = HeaderValue::from_static("application/grpc");
+        request.headers_mut().insert(CONTENT_TYPE, kind);
+        let answer = channel.clone().call(request).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "12", "{name}");
+    }
+    let text = get(&channel, "/metrics").await;
+    let mut counted: Vec<_> =
+        text.lines().filter(|line| line.starts_with("berth_grpc_calls_total{")).collect();
+    counted.sort_unstable();
+    let unknown = "berth_grpc_calls_total{method=\"unknown\",code=\"UNIMPLEMENTED\"} 3";
+    assert_eq!(counted, [call, unknown]);
     // Nobody called a node.
     let theirs = get(&channel, "/v1/metrics").await;
     assert!(!theirs.contains("grpc_server_"), "{theirs}");

@@ -110,3 +110,35 @@ fn tell_snapshots(store: &Store, samples: &mut Samples) -> Result<(), Error> {
     found.tell(samples);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_of_too_many_namespaces_and_snapshotters_are_counted_together() {
+        let told = |found: &Found| {
+            let mut samples = Samples::default();
+            found.tell(&mut samples);
+            samples.text()
+        };
+        let many = |text: &str| text.lines().filter(|l| l.contains("kind=\"view\"")).count();
+        let mut found = Found::nothing();
+        for number in 0..NAMESPACES + 3 {
+            found.add(&format!("n{number}"), "native", Kind::View, 0);
+        }
+        let text = told(&found);
+        assert_eq!(many(&text), NAMESPACES + 1, "{text}");
+        let of = "namespace=\"other\",snapshotter=\"native\",kind=\"view\"";
+        assert!(text.contains(&format!("\nberth_snapshots{{{of}}} 3\n")), "{text}");
+
+        let mut found = Found::nothing();
+        for number in 0..SNAPSHOTTERS + 3 {
+            found.add("n", &format!("s{number}"), Kind::View, 0);
+        }
+        let text = told(&found);
+        assert_eq!(many(&text), SNAPSHOTTERS + 1, "{text}");
+        let of = "namespace=\"n\",snapshotter=\"other\",kind=\"view\"";
+        assert!(text.contains(&format!("\nberth_snapshots{{{of}}} 3\n")), "{text}");
+    }
+}

@@ -187,3 +187,78 @@ fn tell_stored(store: &berth_store::Store, samples: &mut Samples) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use berth_store::{Options, Store, Write};
+
+    use super::*;
+    use crate::records::{Descriptor, Image, Lease};
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn image(digest: &str) -> Image {
+        let digest = digest.parse().unwrap();
+        let annotations = Default::default();
+        let target = Descriptor { media_type: "m".into(), digest, size: 1, annotations };
+        Image { target, labels: Default::default(), created: NOW, updated: NOW }
+    }
+
+    #[tokio::test]
+    async fn what_is_of_too_many_namespaces_is_counted_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s.redb"), Options::default()).unwrap();
+        let put = |txn: &Write| {
+            let digest = format!("sha256:{}", "a".repeat(64));
+            for number in 0..NAMESPACES + 3 {
+                let ns = format!("n{number:03}");
+                txn.put(&HOLDERS, &(&*digest, &*ns), &10)?;
+                txn.put(&IMAGES, &(&*ns, "i"), &image(&digest))?;
+                let lease = Lease { incarnation: 1, created: NOW, labels: Default::default() };
+                txn.put(&LEASES, &(&*ns, "l"), &lease)?;
+            }
+            Ok::<_, Error>(())
+        };
+        store.commit("test", put).await.unwrap();
+        let mut samples = Samples::default();
+        tell_stored(&store, &mut samples).unwrap();
+        let text = samples.text();
+        for (name, other) in [
+            ("berth_images", 3),
+            ("berth_leases", 3),
+            ("berth_namespace_blobs", 3),
+            ("berth_namespace_blobs_bytes", 30),
+        ] {
+            let of = |line: &&str| line.starts_with(&format!("{name}{{"));
+            assert_eq!(text.lines().filter(of).count(), NAMESPACES + 1, "{text}");
+            let other = format!("\n{name}{{namespace=\"other\"}} {other}\n");
+            assert!(text.contains(&other), "{other} is not in {text}");
+        }
+        // However many have it.
+        assert!(text.contains("\nberth_blobs_bytes 10\n"), "{text}");
+    }
+
+    #[test]
+    fn bytes_of_too_many_registries_are_counted_together() {
+        for number in 0..HOSTS + 3 {
+            let traffic = REGISTRIES.of(&format!("host-{number}.example"));
+            traffic.came(5);
+            traffic.went(7);
+        }
+        let mut samples = Samples::default();
+        tell(&mut samples);
+        let text = samples.text();
+        // Other tests of this program may have asked registries, too.
+        for (name, least) in
+            [("berth_registry_received_bytes_total", 15), ("berth_registry_sent_bytes_total", 21)]
+        {
+            let of: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(name)).collect();
+            assert_eq!(of.len(), HOSTS + 1, "{text}");
+            let other = of.iter().find_map(|line| line.strip_prefix("{host=\"other\"} "));
+            let other: u64 = other.unwrap().parse().unwrap();
+            assert!(other >= least, "{other}");
+        }
+    }
+}

@@ -155,7 +155,12 @@ fn tell_usage(samples: &mut Samples, namespace: &str, container: &str, usage: &U
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use berth_store::{Options, Write};
+
     use super::*;
+    use crate::records::{Container, Sandbox};
 
     #[test]
     fn tasks_that_nobody_had_time_to_ask_are_told_apart() {
@@ -168,5 +173,77 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in {text}");
         }
         assert!(text.contains("\nberth_container_usage_missing 3\n"), "{text}");
+    }
+
+    /// More namespaces than are told apart: three too many. `other` sorts after them.
+    fn namespaces() -> Vec<String> {
+        (0..NAMESPACES + 3).map(|number| format!("n{number:03}")).collect()
+    }
+
+    #[test]
+    fn tasks_of_too_many_namespaces_are_counted_together() {
+        let task = |ns: &String| Surveyed {
+            ns: ns.parse().unwrap(),
+            id: "c".into(),
+            status: Some(Status::Running),
+            stats: None,
+        };
+        let text = told(&namespaces().iter().map(task).collect::<Vec<_>>()).text();
+        let running = |line: &&str| line.contains("state=\"running\"");
+        let lines: Vec<_> = text.lines().filter(running).collect();
+        assert_eq!(lines.len(), NAMESPACES + 1, "{text}");
+        assert!(lines.contains(&"berth_tasks{namespace=\"other\",state=\"running\"} 3"), "{text}");
+    }
+
+    fn container() -> Container {
+        Container {
+            id: "c".into(),
+            labels: Default::default(),
+            image: String::new(),
+            runtime: Default::default(),
+            spec: None,
+            snapshotter: String::new(),
+            snapshot_key: String::new(),
+            sandbox: String::new(),
+            extensions: Default::default(),
+            created: SystemTime::UNIX_EPOCH,
+            updated: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn sandbox() -> Sandbox {
+        Sandbox {
+            id: "s".into(),
+            runtime: Default::default(),
+            spec: None,
+            labels: Default::default(),
+            extensions: Default::default(),
+            sandboxer: String::new(),
+            created: SystemTime::UNIX_EPOCH,
+            updated: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn records_of_too_many_namespaces_are_counted_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s.redb"), Options::default()).unwrap();
+        let put = |txn: &Write| {
+            for ns in namespaces() {
+                txn.put(&CONTAINERS, &(&*ns, "c"), &container())?;
+                txn.put(&SANDBOXES, &(&*ns, "s"), &sandbox())?;
+            }
+            Ok::<_, Error>(())
+        };
+        store.commit("test", put).await.unwrap();
+        let mut samples = Samples::default();
+        tell_records(&store, &mut samples).unwrap();
+        let text = samples.text();
+        for name in ["berth_containers", "berth_sandboxes"] {
+            let of = |line: &&str| line.starts_with(&format!("{name}{{"));
+            assert_eq!(text.lines().filter(of).count(), NAMESPACES + 1, "{text}");
+            let other = format!("\n{name}{{namespace=\"other\"}} 3\n");
+            assert!(text.contains(&other), "{other} is not in {text}");
+        }
     }
 }
