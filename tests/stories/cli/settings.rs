@@ -1,9 +1,10 @@
 //! How a container is made and run: its program, names, network, snapshotter, shim.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Family, Image, Layer, Node, Recipe, until, write_program};
+use berth_testkit::{Family, Image, Layer, Node, Recipe, program, until, write_program};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -38,6 +39,22 @@ fn a_container_is_on_the_hosts_network_or_on_none() -> Result<()> {
     let none: Vec<_> = none.lines().collect();
     assert_ne!(none[0], host);
     assert_eq!(none[1..], ["lo", "0"]);
+    Ok(())
+}
+
+#[test]
+fn the_node_is_where_containerds_clients_are_told_that_it_is() -> Result<()> {
+    let node = Node::start()?;
+    let says = |address: &Path| {
+        let berth = program(Node::binary("berth")?).env("CONTAINERD_ADDRESS", address);
+        berth.args(["--json", "version"]).output()
+    };
+    let told = says(&node.address())?.ok()?;
+    assert!(told.contains("\"server\""), "{told}");
+    let nowhere = says(Path::new("/nowhere.sock"))?.fails(1)?;
+    assert!(nowhere.contains("cannot reach berth at /nowhere.sock"), "{nowhere}");
+    // What is typed goes before it.
+    node.berth("version").env("CONTAINERD_ADDRESS", "/nowhere.sock").output()?.ok()?;
     Ok(())
 }
 
