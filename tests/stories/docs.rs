@@ -1,7 +1,8 @@
 //! The commands that the documentation shows: every block that is marked as `sh test` is run. Those that
 //! are marked as `sh vm` want systemd, and are run where it is (`tests/vm`). What the text for operators
-//! names between them is in `docs/named.rs`.
+//! names between them is in `docs/named.rs`, what counts without a restart in `docs/live.rs`.
 
+mod live;
 mod named;
 
 use std::path::Path;
