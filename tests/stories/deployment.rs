@@ -74,6 +74,28 @@ fn compose_reads_its_file_and_all_that_it_names_is_there() -> Result<()> {
     Ok(())
 }
 
+/// A node in a container has as long to end as under systemd, which is longer than its services may take.
+#[test]
+fn a_node_of_compose_has_the_time_to_end_that_its_services_may_take() -> Result<()> {
+    let seconds = |text: &str, before: &str| -> Result<u64> {
+        let (_, after) = text.split_once(before).with_context(|| format!("no {before}"))?;
+        let number: String = after.chars().take_while(char::is_ascii_digit).collect();
+        Ok(number.parse()?)
+    };
+    let unit = seconds(&read("deploy/berth.service")?, "\nTimeoutStopSec=")?;
+    let launch = read("services/supervisor/src/launch.rs")?;
+    let each = seconds(&launch, "\nconst STOP_DEADLINE: Duration = Duration::from_secs(")?;
+    assert!(unit > 4 * each, "{unit} s for four services with {each} s each");
+    let text = read("docker-compose.yml")?;
+    assert!(text.contains(&format!("# Four services, each with {each} s to end.\n")));
+    let project = only(yaml(&text)?)?;
+    for node in ["node-1", "node-2", "node-3"] {
+        let grace = &project["services"][node]["stop_grace_period"];
+        assert_eq!(*grace, format!("{unit}s"), "{node}");
+    }
+    Ok(())
+}
+
 #[test]
 fn those_who_watch_find_the_nodes_of_compose() -> Result<()> {
     let config = repository().join("deploy/docker/berth.toml");
