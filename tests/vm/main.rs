@@ -91,6 +91,9 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         ("denied", "yes"),
         ("shown", "0 inside"),
         ("linked", "containerd berth"),
+        ("debian", "active /usr/local/bin/berthd 1"),
+        ("debian_stopped", "inactive 0 1"),
+        ("debian_again", "1 inside 1"),
         ("together", "inactive inside"),
         ("apart", "inactive inside"),
         ("stopped", "the container runs"),
@@ -258,6 +261,12 @@ fn add_units(root: &Path) -> Result<()> {
     fs_err::copy(deploy.join("berth.toml"), image.join("berth.toml"))?;
     fs_err::copy(deploy.join("kubernetes/install.sh"), image.join("install.sh"))?;
     fs_err::copy(ours.join("vm/machine/story.service"), units.join("story.service"))?;
+    // Of Debian's package containerd what says how it is run. Its programs are not there.
+    for path in ["lib/systemd/system/containerd.service", "etc/containerd/config.toml"] {
+        let to = root.join(path);
+        fs_err::create_dir_all(to.parent().context("a file's folder")?)?;
+        fs_err::copy(Path::new("/").join(path), to)?;
+    }
     fs_err::create_dir_all(units.join("multi-user.target.wants"))?;
     for (at, to) in [
         ("default.target", "/lib/systemd/system/multi-user.target"),

@@ -54,7 +54,7 @@ enum Tried {
 use Tried::{Apart, Block, Here, In};
 
 /// Those that are run here are run in this order.
-const NAMED: [(&str, Tried); 24] = [
+const NAMED: [(&str, Tried); 25] = [
     ("sudo make install", In("tests/stories/installed.rs", "\"--old-file=build\", \"install\"")),
     ("make install", In("tests/stories/installed.rs", "\"--old-file=build\", \"install\"")),
     ("make compose-test", Apart("It takes minutes and CI does not run it")),
@@ -70,6 +70,7 @@ const NAMED: [(&str, Tried); 24] = [
     ("berthd config dump", Here("berthd config dump")),
     ("berthd config migrate", Here("berthd --config \"$THEIRS\" config migrate")),
     ("berth config explain", Block),
+    ("berth doctor", Block),
     ("berth reload", Here("berth reload --config \"$CONFIG\" --root \"$ROOT\"")),
     ("berth trace IMAGE", Here("berth trace docker.io/library/alpine:latest")),
     ("berth trace CONTAINER", Here("berth trace docs-named")),

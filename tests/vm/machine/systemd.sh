@@ -106,6 +106,21 @@ answers
 echo "STORY shown=$shown $(runs "$box")"
 echo "STORY linked=$(/usr/local/sbin/containerd --version | cut -d ' ' -f 1,2)"
 
+# Debian's own unit of containerd has us started now, beside the node of before.
+theirs() { berth --address /run/containerd/containerd.sock "$@"; }
+main() { readlink /proc/$(systemctl show -P MainPID containerd.service)/exe; }
+echo "STORY debian=$(systemctl is-active containerd.service) $(main) $(ctr version | grep -c Server:)"
+theirs import /image.tar >/dev/null
+theirs run -d --name theirs local/busybox:1 sh -c 'cp /bin/busybox /tmp/busybox-theirs; exec /tmp/busybox-theirs sleep 3600'
+until pidof busybox-theirs >/dev/null; do sleep 0.2; done
+pidof busybox-theirs >/tmp/theirs
+systemctl stop containerd.service
+echo "STORY debian_stopped=$(systemctl is-active containerd.service) $(ctr version 2>&1 | grep -c Server:) $(pidof busybox-theirs | grep -c -x -f /tmp/theirs)"
+systemctl start containerd.service
+echo "STORY debian_again=$(ctr tasks ls | grep -c 'theirs .*RUNNING') $(theirs exec theirs echo inside) $(pidof busybox-theirs | grep -c -x -f /tmp/theirs)"
+theirs rm -f theirs
+systemctl stop containerd.service
+
 # The other way to run a node takes over, and the first again.
 BERTH_UNIT=berth.service installs
 answers
