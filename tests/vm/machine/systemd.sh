@@ -35,8 +35,16 @@ berth run -d --name box $image sh -c 'cp /bin/busybox /tmp/busybox-box; exec /tm
 until pidof busybox-box >/dev/null; do sleep 0.2; done
 box=$(pidof busybox-box)
 
+# Writes another level of the log into the file.
+level() { sed -i "s/^#* *level = .*/level = \"$1\"/" /etc/berth/berth.toml; }
+# Waits until so many processes of these units have put it into force.
+applied() {
+  until [ "$(journalctl --no-pager -q -o cat -u "$1" BERTH_APPLIED=log.level | grep -c 'read the configuration again')" = "$2" ]; do sleep 0.2; done
+  echo $2
+}
+level info,h2=warn
 systemctl reload 'berth-*.service'
-echo "STORY reloaded=$? $(runs "$box")"
+echo "STORY reloaded=$? $(applied 'berth-*.service' 4) $(runs "$box")"
 
 # Kills the units of these services at once, and waits until all are there again.
 killed() {
@@ -125,6 +133,10 @@ systemctl stop containerd.service
 BERTH_UNIT=berth.service installs
 answers
 echo "STORY together=$(systemctl is-active berth-runtime.service) $(runs "$box")"
+# berthd and its four services.
+level info
+systemctl reload berth.service
+echo "STORY reloaded_together=$? $(applied berth.service 5) $(runs "$box")"
 systemctl start berth.target
 answers
 echo "STORY apart=$(systemctl is-active berth.service) $(runs "$box")"
