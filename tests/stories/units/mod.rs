@@ -12,6 +12,9 @@ use berth_testkit::{Node, program};
 
 use unit::Unit;
 
+/// The unit of berthd with its services, and the same of it: it has to do what runtime's does.
+const ALL_IN_ONE: (&str, u32) = ("berth.service", 97);
+
 /// Each service's unit, and the most exposure that `systemd-analyze security` may find, in tenths.
 const SERVICES: [(&str, u32); 4] =
     [("distribution", 27), ("bundle", 59), ("runtime", 97), ("gateway", 21)];
@@ -89,25 +92,26 @@ fn systemd_has_nothing_to_say_against_the_units() -> Result<()> {
 fn no_unit_is_more_exposed_than_its_work_needs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     installed(folder.path())?;
-    for (service, most) in SERVICES {
+    let services = SERVICES.map(|(service, most)| (format!("berth-{service}.service"), most));
+    let (all, most) = ALL_IN_ONE;
+    for (unit, most) in services.into_iter().chain([(all.to_owned(), most)]) {
         let judge = |most: u32| {
-            let unit = folder.path().join(format!("berth-{service}.service"));
             let flags = ["security", "--no-pager", "--offline=true"];
             program("systemd-analyze")
                 .args(flags)
                 .args([format!("--threshold={most}")])
-                .args([unit])
+                .args([folder.path().join(&unit)])
                 .output()
         };
         judge(most)?.ok()?;
         let lower = judge(most - 3)?;
-        assert_ne!(lower.code, 0, "{service} has become better: lower its bound of {most}");
+        assert_ne!(lower.code, 0, "{unit} has become better: lower its bound of {most}");
     }
     Ok(())
 }
 
 #[test]
-fn bundle_and_runtime_share_the_mounts_of_the_machine() -> Result<()> {
+fn those_that_mount_and_start_shims_share_the_mounts_of_the_machine() -> Result<()> {
     let given = |unit: &Unit| {
         let keys = unit.keys();
         let known = |key: &&str| {
@@ -119,20 +123,23 @@ fn bundle_and_runtime_share_the_mounts_of_the_machine() -> Result<()> {
         };
         keys.into_iter().filter(known).map(str::to_owned).collect::<Vec<_>>()
     };
-    for service in ["bundle", "runtime"] {
-        let found = given(&Unit::read(service)?);
-        assert!(found.is_empty(), "berth-{service}.service: {found:?}");
+    let (runtime, all) = (Unit::read("runtime")?, Unit::of(ALL_IN_ONE.0)?);
+    for (unit, name) in [(&Unit::read("bundle")?, "bundle"), (&runtime, "runtime"), (&all, "all")] {
+        let found = given(unit);
+        assert!(found.is_empty(), "{name}: {found:?}");
     }
     assert!(given(&Unit::read("gateway")?).len() > 5, "the test finds such keys");
-    // What runtime may do, its containers may.
-    let runtime = Unit::read("runtime")?;
+    // What runtime may do, its containers may, and so what berthd may.
     let inherited = ["CapabilityBoundingSet", "NoNewPrivileges", "SystemCallFilter", "UMask"];
-    for key in runtime.keys() {
-        let refuses = key.starts_with("Restrict") || key.starts_with("Lock");
-        assert!(!refuses && !inherited.contains(&key), "{key}");
-    }
-    for (key, value) in [("KillMode", "process"), ("Delegate", "yes"), ("OOMPolicy", "continue")] {
-        assert_eq!(runtime.values(key), [value], "{key}");
+    for unit in [runtime, all] {
+        for key in unit.keys() {
+            let refuses = key.starts_with("Restrict") || key.starts_with("Lock");
+            assert!(!refuses && !inherited.contains(&key), "{key}");
+        }
+        let stay = [("KillMode", "process"), ("Delegate", "yes"), ("OOMPolicy", "continue")];
+        for (key, value) in stay {
+            assert_eq!(unit.values(key), [value], "{key}");
+        }
     }
     Ok(())
 }

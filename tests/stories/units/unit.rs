@@ -11,8 +11,12 @@ pub struct Unit {
 
 impl Unit {
     pub fn read(service: &str) -> Result<Self> {
-        let path = deployed(&format!("systemd/berth-{service}.service"));
-        Ok(Self { text: fs_err::read_to_string(path)? })
+        Self::of(&format!("systemd/berth-{service}.service"))
+    }
+
+    /// That of a file of deploy/.
+    pub fn of(path: &str) -> Result<Self> {
+        Ok(Self { text: fs_err::read_to_string(deployed(path))? })
     }
 
     fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
