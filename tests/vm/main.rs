@@ -34,6 +34,7 @@ fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
         ("their_memory", "same"),
         ("their_pids", "same"),
         ("their_io", "same, same"),
+        ("rates", "moves moves"),
         ("exec", "inside"),
         ("stats", "1"),
         ("fork", "sh: can't fork: Resource temporarily unavailable"),

@@ -68,6 +68,16 @@ echo "STORY their_memory=$(same "$(told box container_memory_usage_bytes)" "$mem
 echo "STORY their_pids=$(same "$(told box container_pids_current)" "$(cat $(group box)/pids.current)")"
 echo "STORY their_io=$(same "$(told box container_io_rbytes_bytes)" "$read"), $(same "$(told box container_io_wbytes_bytes)" "$written")"
 berth unpause box
+# Of what moves between two looks. In a container of its own, without a limit that keeps it from moving anything.
+# Each block that it reads it writes, so that both go on whenever it does.
+moves='while :; do dd if=/dev/ram0 of=/dev/ram0 bs=4k count=2000 iflag=direct oflag=direct conv=notrunc 2>/dev/null; done'
+berth run -d --name moves --privileged $image sh -c "$moves" >/dev/null 2>&1
+until [ "$(sed -n 's/^1:0 .*wbytes=\([0-9]*\).*/\1/p' $(group moves)/io.stat)" -gt 0 ] 2>/dev/null; do sleep 0.1; done
+berth --json top --once >/tmp/top
+rate() { tr -d '\n' </tmp/top | tr '{' '\n' | grep '"moves"' | grep -o "\"$1\": *[0-9]*" | awk -F: '{ print ($2 > 0 ? "moves" : "rests") }'; }
+echo "STORY rates=$(rate read_per_second) $(rate written_per_second)"
+[ "$(rate read_per_second)" = moves ] || cat /tmp/top
+berth rm -f moves
 echo "STORY exec=$(berth exec box echo inside 2>&1)"
 echo "STORY stats=$(berth stats --no-stream 2>&1 | grep -c box)"
 berth rm -f box
