@@ -131,18 +131,55 @@ async fn a_service_that_does_not_drain_is_killed() {
     assert!(notes.contains(&"berth-distribution ended SIGTERM".to_owned()), "{notes:?}");
 }
 
+/// What berthd tells systemd.
+struct Systemd {
+    socket: tokio::net::UnixDatagram,
+}
+
+impl Systemd {
+    /// The next that it tells, but for signs of life unless those are waited for.
+    async fn told(&self, what: &str) -> String {
+        let listen = async {
+            loop {
+                let mut message = [0; 128];
+                let length = self.socket.recv(&mut message).await.unwrap();
+                let told = String::from_utf8(message[..length].to_vec()).unwrap();
+                if told != ALIVE || what == ALIVE {
+                    return told;
+                }
+            }
+        };
+        let told = tokio::time::timeout(node::SOON, listen).await;
+        let told = told.unwrap_or_else(|_| panic!("{what} is not told"));
+        assert!(told.starts_with(what), "{told} instead of {what}");
+        told
+    }
+}
+
+const ALIVE: &str = "WATCHDOG=1\n";
+
 #[tokio::test]
-async fn systemd_is_told_when_all_serve() {
+async fn systemd_is_told_when_all_serve_read_again_live_and_end() {
     let node = Node::new();
-    let socket = node.path("notify.sock");
-    let systemd = tokio::net::UnixDatagram::bind(&socket).unwrap();
-    let _berthd = node.start_with(&[("NOTIFY_SOCKET", socket.to_str().unwrap())]).await;
-    let mut message = [0; 64];
-    let length = tokio::time::timeout(node::SOON, systemd.recv(&mut message)).await;
-    assert_eq!(&message[..length.unwrap().unwrap()], b"READY=1\n");
+    let path = node.path("notify.sock");
+    let systemd = Systemd { socket: tokio::net::UnixDatagram::bind(&path).unwrap() };
+    let told = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "200000")];
+    let mut berthd = node.start_with(&told).await;
+    systemd.told("READY=1\n").await;
     for name in SERVICES {
         assert_eq!(node.pids(name).len(), 1, "{name} served before");
     }
+    systemd.told(ALIVE).await;
+
+    berthd.signal(Signal::HUP);
+    let reloading = systemd.told("RELOADING=1\nMONOTONIC_USEC=").await;
+    assert!(reloading.trim_end().ends_with(|last: char| last.is_ascii_digit()), "{reloading}");
+    systemd.told("READY=1\n").await;
+    systemd.told(ALIVE).await;
+
+    berthd.signal(Signal::TERM);
+    systemd.told("STOPPING=1\n").await;
+    assert_eq!(berthd.exit_code().await, Some(0));
 }
 
 #[tokio::test]
