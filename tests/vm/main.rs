@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use berth_stories::commands;
-use berth_testkit::{Image, Node, program, run};
+use berth_testkit::{Image, Node, Output, Run, Signal, program, run};
 
 #[test]
 fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
@@ -104,7 +104,13 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
     ])
 }
 
-/// How long a story may take.
+/// The most that each story may take of a processor, in seconds: ten minutes in all, about twice what they
+/// take. One that hangs takes it too, as each of its waits looks again and again; a busy machine only takes
+/// longer.
+const SECONDS: [(&str, u32); 3] = [("cgroup2.sh", 140), ("criu.sh", 110), ("systemd.sh", 350)];
+const _: () = assert!(SECONDS[0].1 + SECONDS[1].1 + SECONDS[2].1 <= 600);
+
+/// How long is waited for one that has come to rest without an end.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Held while a machine runs: two would take each other's time.
@@ -125,7 +131,7 @@ impl Machine<'_> {
         let kernel = kernel()?;
         let initrd = self.initrd(dir.path(), &kernel)?;
         let _running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        let printed = program("qemu-system-x86_64")
+        let machine = bounded("qemu-system-x86_64", self.seconds()?)
             .patience(PATIENCE)
             // One processor: emulated ones that wait for each other may wait for ever (both were
             // locked up in the kernel, once in some twenty runs).
@@ -133,9 +139,8 @@ impl Machine<'_> {
             .args(["-nographic", "-no-reboot", "-nic", "none"])
             // The kernel takes another clock otherwise, which is slow to read.
             .args(["-append", "console=ttyS0 quiet panic=-1 tsc=reliable rdinit=/init"])
-            .args([Path::new("-kernel"), &kernel.join("vmlinuz"), Path::new("-initrd"), &initrd])
-            .output()?
-            .ok()?;
+            .args([Path::new("-kernel"), &kernel.join("vmlinuz"), Path::new("-initrd"), &initrd]);
+        let printed = within_bounds(machine.output()?)?;
         let told = |key: &str| {
             let start = format!("STORY {key}=");
             printed.lines().find_map(|line| line.trim().strip_prefix(&start).map(str::to_owned))
@@ -145,6 +150,11 @@ impl Machine<'_> {
             ensure!(told.as_deref() == Some(*value), "{key} is not {value}:\n{printed}");
         }
         Ok(())
+    }
+
+    fn seconds(&self) -> Result<u32> {
+        let bound = SECONDS.iter().find(|(story, _)| *story == self.story);
+        bound.map(|(_, seconds)| *seconds).with_context(|| format!("{} has no bound", self.story))
     }
 
     /// The machine's first file system: our binaries, others', busybox, what they link, the kernel's
@@ -209,6 +219,27 @@ impl Machine<'_> {
         program("sh").args(["-c", pack]).args([&root, &initrd]).output()?.ok()?;
         Ok(initrd)
     }
+}
+
+/// A program that the kernel ends (SIGXCPU) when it has had so many seconds of a processor.
+fn bounded(name: &str, seconds: u32) -> Run {
+    program("prlimit").args([&format!("--cpu={seconds}"), "--core=0", name])
+}
+
+/// What it has printed, if it has ended by itself.
+fn within_bounds(of: Output) -> Result<String> {
+    let bound = 128 + Signal::XCPU.as_raw();
+    ensure!(of.code != bound, "more of a processor than the story may take: {of}");
+    of.ok()
+}
+
+#[test]
+fn what_takes_more_of_a_processor_than_it_may_is_ended() -> Result<()> {
+    let spin = ["-c", "echo spins; while :; do :; done"];
+    let ended = within_bounds(bounded("sh", 1).args(spin).output()?).err().context("no error")?;
+    let told = ended.to_string();
+    assert!(told.contains("more of a processor") && told.contains("spins"), "{told}");
+    within_bounds(bounded("sh", 1).args(["-c", "true"]).output()?).map(drop)
 }
 
 /// The folder with Debian's kernel, unpacked on first use.

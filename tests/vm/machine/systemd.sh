@@ -8,8 +8,8 @@ socket=/run/berth/berth.sock
 
 # What hangs is shown before the machine is ended.
 (
-  sleep 700
-  echo "the machine hangs"
+  sleep 300
+  echo "the machine hangs, or another keeps it from its work"
   systemctl --no-pager --failed
   journalctl --no-pager -n 60
 ) &
