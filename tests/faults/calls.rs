@@ -10,10 +10,10 @@ use crate::fault::{BUNDLE, DISTRIBUTION, GATEWAY, RUNTIME};
 use crate::stage::{STEADY, Stage};
 
 /// The deadline that the client gives its calls. Sooner than that of the services for each other.
-const DEADLINE: &str = "15s";
+pub const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The client's deadline, and its own time for a start and an end on a machine that is busy.
-const BOUND: Duration = Duration::from_secs(60);
+pub const BOUND: Duration = Duration::from_secs(60);
 
 /// A kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub const ALL: [Kind; 7] =
     [Kind::Version, Kind::Images, Kind::Blob, Kind::Pull, Kind::Run, Kind::Exec, Kind::Stop];
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     Works,
     Unavailable,
     Deadline,
     Exhausted,
-    /// A shim took over what its service had run out of, and did not start.
+    /// A shim took over what its service had run out of, and was killed as it started.
     Failed,
 }
 
@@ -55,8 +55,15 @@ impl End {
     /// By the words that containerd's client has for the codes.
     fn of(printed: &str) -> Option<Self> {
         let says = |words: &str| printed.to_lowercase().contains(words);
-        // ctr calls RESOURCE_EXHAUSTED unknown: `codes.rs` looks at the codes themselves.
-        let run_out = ["no space left on device", "too many open files", "cannot allocate memory"];
+        // ctr calls RESOURCE_EXHAUSTED unknown: `effect.rs` looks at the codes themselves.
+        let run_out = [
+            "no space left on device",
+            "too many open files",
+            "cannot allocate memory",
+            "resource temporarily unavailable",
+            "error 24",
+            "failed to map segment",
+        ];
         if run_out.into_iter().any(says) {
             Some(Self::Exhausted)
         } else if says("failed to start shim") {
@@ -108,12 +115,24 @@ impl Kind {
             Self::Exec => format!("tasks exec --exec-id {id} {} echo on", stage.id(STEADY)),
             Self::Stop => format!("tasks kill -s KILL {}", stage.victim),
         };
-        stage.node.ctr(&format!("--timeout {DEADLINE} {line}")).patience(BOUND)
+        stage.node.ctr(&format!("--timeout {DEADLINE:?} {line}")).patience(BOUND)
     }
 
     /// Begins the call.
     pub fn begin(self, stage: &Stage, round: &str) -> Begun {
-        let command = self.command(stage, round);
+        Begun::client(self, self.command(stage, round))
+    }
+}
+
+/// A call under way.
+pub struct Begun {
+    pub kind: Kind,
+    pub call: JoinHandle<Result<(End, Duration)>>,
+}
+
+impl Begun {
+    /// A call that this command makes.
+    pub fn client(kind: Kind, command: Run) -> Self {
         let call = move || -> Result<_> {
             let started = Instant::now();
             let output = command.output()?;
@@ -124,17 +143,9 @@ impl Kind {
             let printed = output.to_string();
             Ok((End::of(&printed).with_context(|| format!("no code: {printed}"))?, took))
         };
-        Begun { kind: self, call: std::thread::spawn(call) }
+        Begun { kind, call: std::thread::spawn(call) }
     }
-}
 
-/// A call under way.
-pub struct Begun {
-    pub kind: Kind,
-    call: JoinHandle<Result<(End, Duration)>>,
-}
-
-impl Begun {
     /// How it ended, and after how long. A call that does not end is an error.
     pub fn end(self) -> Result<(Kind, End, Duration)> {
         let ended = self.call.join().expect("no panic");

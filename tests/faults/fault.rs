@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use berth_testkit::{Node, Signal, run, signal, until};
 
+use crate::burden::burden;
 use crate::group::Group;
 
 pub const GATEWAY: &str = "berth-gateway";
@@ -42,7 +43,7 @@ pub enum Lift {
     Nothing,
     Start,
     Continue(u32),
-    Hurry(Sender<()>, JoinHandle<()>),
+    Hurry(Sender<()>, JoinHandle<usize>),
     Limit { pid: u32, resource: &'static str, hard: String },
     Remove(PathBuf),
     Leave(Group),
@@ -61,6 +62,11 @@ impl Fault {
         }
     }
 
+    /// Whether it is over by itself, as soon as it has been made.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Killed | Self::Oom)
+    }
+
     pub fn make(self, node: &mut Node, service: &str) -> Result<Lift> {
         if service == SUPERVISOR {
             node.kill_berthd()?;
@@ -71,7 +77,7 @@ impl Fault {
             Self::Killed => signal(pid, Signal::KILL).map(|()| Lift::Nothing),
             Self::Stopped => signal(pid, Signal::STOP).map(|()| Lift::Continue(pid)),
             Self::Slowed => Ok(slow(pid)),
-            Self::Oom => starve(node, pid),
+            Self::Oom => starve(node, service, pid),
             Self::Memory => limit(pid, "as"),
             Self::Descriptors => limit(pid, "nofile"),
             Self::Disk => {
@@ -90,7 +96,8 @@ impl Lift {
             Self::Continue(pid) => signal(pid, Signal::CONT),
             Self::Hurry(end, slower) => {
                 drop(end);
-                slower.join().expect("no panic");
+                let stops = slower.join().expect("no panic");
+                ensure!(stops > 1, "it was to be slow, and was seen to stop {stops} times");
                 Ok(())
             }
             Self::Limit { pid, resource, hard } => {
@@ -105,32 +112,44 @@ impl Lift {
     }
 }
 
+/// Whether the kernel lets it do nothing.
+pub fn is_stopped(pid: u32) -> bool {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
+}
+
 /// Stops and continues it in turn, until it is ended.
 fn slow(pid: u32) -> Lift {
     let (end, ended) = channel::<()>();
     let slower = std::thread::spawn(move || {
         let mut next = (Signal::STOP, STOPS);
+        let mut stops = 0;
         while signal(pid, next.0).is_ok() {
             if ended.recv_timeout(next.1) != Err(RecvTimeoutError::Timeout) {
                 break;
             }
+            stops += usize::from(next.0 == Signal::STOP && is_stopped(pid));
             next =
                 if next.0 == Signal::STOP { (Signal::CONT, RUNS) } else { (Signal::STOP, STOPS) };
         }
         let _ = signal(pid, Signal::CONT);
+        stops
     });
     Lift::Hurry(end, slower)
 }
 
-/// Gives it a control group in which there is room for nothing more, and waits until it is dead.
-fn starve(node: &Node, pid: u32) -> Result<Lift> {
+/// Gives it a control group in which there is room for nothing more, has it hold more, and waits until
+/// it is dead.
+fn starve(node: &Node, service: &str, pid: u32) -> Result<Lift> {
     let group = Group::make(pid)?;
-    let there = PathBuf::from(format!("/proc/{pid}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let gone = || !Path::new(&format!("/proc/{pid}")).exists();
     until("the kernel kills the service", SOON, || {
-        // What it is asked for takes memory. How that ends is for the calls of the case to see.
-        let questions = ["images", "ps -a", "version"];
-        questions.iter().all(|question| node.berth(question).output().is_ok()) && !there.exists()
+        // How that ends is for the calls of the case to see.
+        runtime.block_on(burden(&node.address(), service, gone));
+        gone()
     })?;
+    ensure!(group.kills()? > 0, "it ended, and not by the kernel");
     Ok(Lift::Leave(group))
 }
 

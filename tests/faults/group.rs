@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// What is there already was given elsewhere: this is for what comes.
 const ROOM: &str = "16384";
@@ -35,6 +35,14 @@ impl Group {
     /// A shim that was started in it meanwhile stays there, with room.
     pub fn leave(self) -> Result<()> {
         self.write(self.limit, self.none)
+    }
+
+    /// How many of its processes the kernel has killed for want of memory.
+    pub fn kills(&self) -> Result<u64> {
+        let file = if self.limit == "memory.max" { "memory.events" } else { "memory.oom_control" };
+        let told = fs_err::read_to_string(self.folder.join(file))?;
+        let kills = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        Ok(kills.context("no count of kills")?.trim().parse()?)
     }
 
     fn write(&self, file: &str, value: &str) -> Result<()> {

@@ -6,26 +6,42 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::calls::{ALL, End};
-use crate::case::Case;
+use crate::case::{Case, Ends, Observed};
 
 const BEGIN: &str = "<!-- written by tests/faults -->\n";
 const END: &str = "<!-- until here -->\n";
 
 /// A line of the table.
 pub struct Row {
-    /// What is compared.
+    /// What may come, which is compared, with what came in between [`CAME`].
     cells: Vec<String>,
     longest: Duration,
     back: Duration,
 }
 
+/// Around what came.
+const CAME: &str = "**";
+
+/// The ways in which a call may end, of which these came.
+fn cell(expected: &Ends, came: &Ends) -> String {
+    let words = |end: &End| match came.contains(end) && expected.len() > 1 {
+        true => format!("{CAME}{}{CAME}", end.words()),
+        false => end.words().to_owned(),
+    };
+    expected.iter().map(words).collect::<Vec<_>>().join(" or ")
+}
+
 impl Row {
     /// Of a case that has gone as expected.
-    pub fn of(case: &Case, longest: Duration, back: Duration) -> Self {
-        let words = |ends: &[End]| ends.iter().map(|e| e.words()).collect::<Vec<_>>().join(" or ");
+    pub fn of(case: &Case, observed: &Observed) -> Self {
+        let came = |kind| observed.begun.iter().filter(move |(of, _)| *of == kind);
         let mut cells = vec![case.to_string()];
-        cells.extend(ALL.map(|kind| words(case.expected(kind))));
-        Self { cells, longest, back }
+        cells.extend(
+            ALL.map(|kind| cell(&case.expected(kind), &came(kind).map(|(_, end)| *end).collect())),
+        );
+        let held = ALL.into_iter().flat_map(|kind| case.expected_held(kind)).collect();
+        cells.push(cell(&held, &observed.held));
+        Self { cells, longest: observed.longest, back: observed.back }
     }
 
     fn line(&self) -> String {
@@ -45,20 +61,24 @@ pub fn compare(rows: &[Row]) -> Result<()> {
         let table: String = rows.iter().map(Row::line).collect();
         return Ok(fs_err::write(&path, format!("{before}{BEGIN}{}{table}{END}{after}", head()))?);
     }
-    let cells = |line: &str| line.split(" | ").map(str::to_owned).collect::<Vec<_>>();
+    let plain = |cell: &str| cell.replace(CAME, "");
+    let cells = |line: &str| line.split(" | ").map(plain).collect::<Vec<_>>();
     let shown = table.lines().skip(2).map(|line| cells(line.trim_start_matches("| ")));
     let shown: Vec<_> =
         shown.map(|cells| cells[..cells.len().saturating_sub(2)].to_vec()).collect();
-    let is: Vec<_> = rows.iter().map(|row| row.cells.clone()).collect();
+    let is: Vec<_> = rows
+        .iter()
+        .map(|row| row.cells.iter().map(|cell| plain(cell)).collect::<Vec<_>>())
+        .collect();
     ensure!(shown == is, "{} shows {shown:#?}, it is {is:#?}; BERTH_WRITE=1", path.display());
     Ok(())
 }
 
 fn head() -> String {
     let kinds: Vec<_> = ALL.iter().map(|kind| kind.words()).collect();
-    let columns = kinds.len() + 3;
+    let columns = kinds.len() + 4;
     format!(
-        "| | {} | longest wait | all back after |\n|{}\n",
+        "| | {} | any, under way | longest wait | all back after |\n|{}\n",
         kinds.join(" | "),
         "---|".repeat(columns)
     )

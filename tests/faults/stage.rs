@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(30);
 pub struct Stage {
     pub node: Node,
     pub image: String,
-    /// A blob of the image.
+    /// The largest blob of the image.
     pub blob: String,
     /// An image of the case, in the registry alone.
     pub fresh: String,
@@ -55,12 +55,15 @@ impl Stage {
         })?;
         node.berth(&format!("pull -q {image}")).output()?.ok()?;
         let blobs = node.ctr("content ls -q").output()?.ok()?;
-        let blob = blobs.lines().next().context("a blob")?.to_owned();
+        let size = |digest: &&str| {
+            let name = digest.trim_start_matches("sha256:");
+            let file = node.path("root/distribution/blobs/sha256").join(name);
+            fs_err::metadata(file).map_or(0, |file| file.len())
+        };
+        let blob = blobs.lines().max_by_key(size).context("a blob")?.to_owned();
         let (fresh, victim, registry) = (image.clone(), String::new(), registry.host());
         let stage = Self { node, image, blob, fresh, victim, number, registry };
-        let beat = stage.node.path("beat");
-        let mount = format!("type=bind,src={},dst=/beat,options=rbind:rw", beat.display());
-        let run = stage.node.ctr(&format!("run -d --mount {mount} {}", stage.image));
+        let run = stage.node.ctr(&format!("run -d {} {}", stage.mount(), stage.image));
         let script = "while :; do echo >> /beat/s; sleep 0.1; done";
         run.args([&*stage.id(STEADY), "sh", "-c", script]).output()?.ok()?;
         stage.beats("it was started")?;
@@ -80,6 +83,12 @@ impl Stage {
         self.victim = self.id(&format!("victim-{case}"));
         let line = format!("run -d {} {} sleep 600", self.image, self.victim);
         self.node.ctr(&line).output()?.ok().map(drop)
+    }
+
+    /// What has a container see the folder that this program and containers tell each other by.
+    pub fn mount(&self) -> String {
+        let beat = self.node.path("beat");
+        format!("--mount type=bind,src={},dst=/beat,options=rbind:rw", beat.display())
     }
 
     /// The container does what it does.
@@ -115,6 +124,7 @@ pub fn push_fresh(registry: &Registry, cases: usize) -> Result<()> {
         let marker = Layer::default().file("marker", 0o644, case.to_string().as_bytes())?;
         let image = Image::build(vec![Layer::busybox()?, marker], json!({}))?;
         image.push(registry, &format!("fresh-{case}:1"))?;
+        image.push(registry, &format!("fresh-{case}:1-held"))?;
     }
     Ok(())
 }
