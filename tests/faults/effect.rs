@@ -48,12 +48,8 @@ pub fn within<T>(message: T) -> Request<T> {
     request
 }
 
-/// By its code. Of a file that it names, runtime says by the kernel's words alone that there is no
-/// descriptor for it.
-fn has_run_out(service: &str, status: &Status) -> bool {
-    let words = "Too many open files (os error 24)";
+fn has_run_out(status: &Status) -> bool {
     status.code() == Code::ResourceExhausted
-        || service == RUNTIME && status.code() == Code::Internal && status.message().contains(words)
 }
 
 /// The process of a service, or of berthd.
@@ -110,7 +106,7 @@ impl Effect {
         if matches!(fault, Fault::Disk | Fault::Descriptors) && service != GATEWAY {
             let first = effect.runtime.block_on(effect.keep("first"));
             ensure!(
-                !first.as_ref().is_some_and(|status| has_run_out(service, status)),
+                !first.as_ref().is_some_and(|status| has_run_out(status)),
                 "before the fault: {first:?}"
             );
         }
@@ -169,7 +165,7 @@ impl Effect {
             (Fault::Disk | Fault::Descriptors, _) => {
                 for attempt in 0.. {
                     let told = self.keep(&attempt.to_string()).await;
-                    if told.as_ref().is_some_and(|status| has_run_out(service, status)) {
+                    if told.as_ref().is_some_and(|status| has_run_out(status)) {
                         break;
                     }
                     // Another service of the case may be away. Distribution needs none.

@@ -104,17 +104,27 @@ const EMFILE: i32 = 24;
 #[must_use]
 pub fn code_of_io(error: &std::io::Error) -> Code {
     use std::io::ErrorKind as Kind;
-    // The standard library has no kinds for them.
-    if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
-        return Code::ResourceExhausted;
-    }
     match error.kind() {
         Kind::StorageFull | Kind::QuotaExceeded | Kind::OutOfMemory => Code::ResourceExhausted,
         Kind::ReadOnlyFilesystem => Code::FailedPrecondition,
         Kind::PermissionDenied => Code::PermissionDenied,
         Kind::TimedOut => Code::DeadlineExceeded,
-        _ => Code::Internal,
+        // The standard library has no kinds for these.
+        _ => match number(error) {
+            Some(ENFILE | EMFILE) => Code::ResourceExhausted,
+            _ => Code::Internal,
+        },
     }
+}
+
+/// The kernel's number of an error. One that names its file, as `fs_err` makes them, has it in its words
+/// alone.
+fn number(error: &std::io::Error) -> Option<i32> {
+    let told = || {
+        let text = error.get_ref()?.to_string();
+        text.strip_suffix(')')?.rsplit_once("(os error ")?.1.parse().ok()
+    };
+    error.raw_os_error().or_else(told)
 }
 
 /// The whole chain of an error's causes on one line, `outer: inner: innermost`.
@@ -149,6 +159,11 @@ mod tests {
         assert_eq!(chain(&error), "read blob: short read");
     }
 
+    /// The kind of what the standard library has no kind for.
+    fn none_of_ours() -> std::io::ErrorKind {
+        std::io::Error::from_raw_os_error(24).kind()
+    }
+
     #[test]
     fn what_has_run_out_is_resource_exhausted() {
         let full = std::io::Error::from_raw_os_error(28);
@@ -157,6 +172,16 @@ mod tests {
             let none = std::io::Error::from_raw_os_error(number);
             assert_eq!(code_of_io(&none), Code::ResourceExhausted, "{what}");
         }
+        // As `fs_err` makes them.
+        let text = "failed to open file `/x`: Too many open files (os error 24)";
+        let named = |kind| std::io::Error::new(kind, text);
+        assert_eq!(code_of_io(&named(none_of_ours())), Code::ResourceExhausted);
+        assert_eq!(
+            code_of_io(&named(std::io::ErrorKind::PermissionDenied)),
+            Code::PermissionDenied
+        );
+        let other = std::io::Error::other("a file (os error 2)");
+        assert_eq!(code_of_io(&other), Code::Internal);
         let read_only = std::io::Error::from_raw_os_error(30);
         assert_eq!(code_of_io(&read_only), Code::FailedPrecondition);
     }
