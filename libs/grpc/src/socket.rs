@@ -6,24 +6,37 @@
 //! the kernel takes no more.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::{UCred, pipe};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
+
+/// Between two tries to write, for a process that has no descriptor left to wait with.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The kernel takes no more.
+#[derive(Debug)]
+enum Full {
+    /// The stream once more, which wakes when it does.
+    Waits(pipe::Sender),
+    /// There is no descriptor for that: it is tried again.
+    Tries(Pin<Box<Sleep>>),
+}
 
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Socket {
     /// Of tokio's types those of pipes wait for one thing each; what they wait on they do not mind.
     stream: pipe::Receiver,
-    /// The stream once more, while the kernel takes no more.
-    full: Option<pipe::Sender>,
+    full: Option<Full>,
     peer: Option<UCred>,
 }
 
@@ -36,6 +49,16 @@ impl Socket {
         let peer = stream.peer_cred().ok();
         let stream = OwnedFd::from(stream.into_std()?);
         Ok(Self { stream: pipe::Receiver::from_owned_fd_unchecked(stream)?, full: None, peer })
+    }
+
+    /// Begins to wait until the kernel takes more.
+    fn wait(&self) -> io::Result<Full> {
+        match fcntl_dupfd_cloexec(&self.stream, 3) {
+            Ok(again) => Ok(Full::Waits(pipe::Sender::from_owned_fd_unchecked(again)?)),
+            // A connection that cannot be made again must not end for that.
+            Err(Errno::MFILE | Errno::NFILE) => Ok(Full::Tries(Box::pin(sleep(PAUSE)))),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn send(&self, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
@@ -60,19 +83,23 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.full.is_none() {
-            match self.send(parts) {
-                Err(Errno::AGAIN) => {
-                    let again = self.stream.as_fd().try_clone_to_owned()?;
-                    self.full = Some(pipe::Sender::from_owned_fd_unchecked(again)?);
+        loop {
+            match &mut self.full {
+                None => match self.send(parts) {
+                    Err(Errno::AGAIN) => self.full = Some(self.wait()?),
+                    sent => return Poll::Ready(sent.map_err(Into::into)),
+                },
+                Some(Full::Waits(full)) => {
+                    let sent = ready!(Pin::new(full).poll_write_vectored(cx, parts));
+                    self.full = None;
+                    return Poll::Ready(sent);
                 }
-                sent => return Poll::Ready(sent.map_err(Into::into)),
+                Some(Full::Tries(pause)) => {
+                    ready!(pause.as_mut().poll(cx));
+                    self.full = None;
+                }
             }
         }
-        let Some(full) = &mut self.full else { return Poll::Ready(Ok(0)) };
-        let sent = ready!(Pin::new(full).poll_write_vectored(cx, parts));
-        self.full = None;
-        Poll::Ready(sent)
     }
 
     fn poll_write(
