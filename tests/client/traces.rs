@@ -6,7 +6,7 @@ mod collector;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use berth_testkit::{Image, Layer, Node, Proxy};
+use berth_testkit::{Authority, Image, Layer, Node, Proxy};
 use containerd_client::services::v1::ListContainersRequest;
 use containerd_client::to_any;
 use containerd_client::types::transfer::{ImageStore, OciRegistry, UnpackConfiguration};
@@ -181,11 +181,60 @@ async fn variables_reach_the_services() -> Result<()> {
         stage.node.stop()?;
         assert_eq!(collector.spans().count(), 0, "{off:?}: {}", collector.spans().ways());
     }
-    let mut stage = Stage::on(started(&[])?).await?;
+    let whose = [
+        ("OTEL_SERVICE_NAME", "node"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=here"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    ];
+    let mut stage = Stage::on(started(&whose)?).await?;
     let client = part_of(&stage.client().await?, RAN, "01");
     run(&client, &stage, "traces-on").await?;
     stage.node.stop()?;
     assert!(collector.spans().of(RAN).count() > 0);
+    for (attribute, value) in [("service.name", "node"), ("deployment.environment", "here")] {
+        let told = collector.told(attribute, "x-tenant");
+        let expected = (Some(value.to_owned()), Some("blue".to_owned()));
+        assert!(told.iter().all(|told| *told == expected), "{told:?}");
+    }
+    let log = stage.node.log()?;
+    assert_eq!(log.matches("spans go by gRPC").count(), 1, "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_with_tls_is_known_by_its_certificate() -> Result<()> {
+    let authority = Authority::new()?;
+    let collector = Collector::certified(&authority).await?;
+    let certificate = authority.path("ca.pem");
+    let certificate = certificate.to_str().context("no text")?;
+    // Without a scheme it is TLS.
+    let address = collector.endpoint.trim_start_matches("https://");
+    let mut stage = Stage::on(Node::start_as(
+        "",
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", address),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate),
+        ],
+        |_| Ok(()),
+    )?)
+    .await?;
+    run(&part_of(&stage.client().await?, RAN, "01"), &stage, "traces-tls").await?;
+    stage.node.stop()?;
+    assert!(collector.spans().of(RAN).count() > 0, "{}", stage.node.log()?);
+
+    // Nobody here knows the authority: the node runs, and says so.
+    let other = Collector::certified(&Authority::new()?).await?;
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*other.endpoint),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate),
+    ];
+    let mut stage = Stage::on(Node::start_as("", &env, |_| Ok(()))?).await?;
+    run(&part_of(&stage.client().await?, RAN, "01"), &stage, "traces-unknown").await?;
+    assert_eq!(stage.node.stop()?, Some(0));
+    assert_eq!(other.spans().count(), 0);
+    let log = stage.node.log()?;
+    assert!(log.contains("the collector takes no spans"), "{log}");
     Ok(())
 }
 

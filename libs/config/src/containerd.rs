@@ -83,6 +83,7 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     if ours.get(&["gateway", "tcp", "address"]).is_none() {
         ours.take(&["gateway", "tcp"]);
     }
+    name_collector(&mut theirs, &mut ours);
     for (table, keys) in PROGRAMS {
         move_programs(&mut theirs, &mut ours, table, keys);
     }
@@ -94,6 +95,28 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     };
     remarks.extend(theirs.values().into_iter().filter_map(remark));
     Ok((ours, remarks))
+}
+
+/// containerd has in keys of their own what the address of a collector says here: whether there is TLS.
+fn name_collector(theirs: &mut Tree, ours: &mut Tree) {
+    let named = |key| ["plugins", rules::OTLP, key];
+    let text = |tree: &Tree, keys: &[&str]| match tree.get(keys) {
+        Some(Node::Value(value, _)) => value.as_str().map(str::to_owned),
+        _ => None,
+    };
+    let insecure = theirs.take(&named("insecure"));
+    let plain = matches!(insecure, Some(Node::Value(Value::Boolean(true), _)));
+    if text(theirs, &named("protocol")).as_deref() == Some("grpc") {
+        theirs.take(&named("protocol"));
+    }
+    let ours_is = ["telemetry", "otlp_endpoint"];
+    if let (Some(address), Some(Node::Value(_, origin))) =
+        (text(ours, &ours_is), ours.get(&ours_is))
+        && !address.contains("://")
+    {
+        let (scheme, origin) = (if plain { "http" } else { "https" }, origin.clone());
+        ours.put(&ours_is, Node::Value(Value::String(format!("{scheme}://{address}")), origin));
+    }
 }
 
 /// With containerd the bytes of blobs are kept by whoever is left of that kind.

@@ -160,6 +160,25 @@ fn messages_are_bounded_as_containerd_bounds_them() {
 }
 
 #[test]
+fn a_collector_is_named_as_containerd_names_it() {
+    let said = "config.toml:3: plugins.\"io.containerd.tracing.processor.v1.otlp\".protocol has no effect here: spans go by gRPC";
+    for (keys, endpoint, remarks) in [
+        ("protocol = 'grpc'\nendpoint = 'c:4317'\ninsecure = true", "http://c:4317", vec![]),
+        ("protocol = 'grpc'\nendpoint = 'c:4317'\ninsecure = false", "https://c:4317", vec![]),
+        ("endpoint = 'c:4317'", "https://c:4317", vec![]),
+        ("endpoint = 'https://c:4317'\ninsecure = true", "https://c:4317", vec![]),
+        ("protocol = 'http/protobuf'\nendpoint = 'http://c:4318'", "http://c:4318", vec![said]),
+    ] {
+        let table = "[plugins.'io.containerd.tracing.processor.v1.otlp']";
+        let files = one(&format!("version = 4\n{table}\n{keys}\n"));
+        let loaded = files.load().unwrap();
+        let found = loaded.config.telemetry.otlp_endpoint.as_deref();
+        assert_eq!(found, Some(endpoint), "{keys}");
+        assert_eq!(files.remarks(&loaded), remarks, "{keys}");
+    }
+}
+
+#[test]
 fn timeouts_are_those_of_shims() {
     let files = one(r#"version = 2
 [timeouts]

@@ -26,11 +26,15 @@ pub use reload::Reload;
 
 use crate::keeping::{Spans, Wanted};
 
-/// Says what of containerd's file has no effect. One process of a node does so at its start: berthd, and
+/// Says what of containerd's file, and of the variables for the export of spans, has no effect. One process of a node does so at its start: berthd, and
 /// where there is none the gateway.
 pub fn remark(loaded: &Loaded) {
     for remark in &loaded.remarks {
         tracing::warn!(target: "berth_config", "{remark}");
+    }
+    let sends = spans::endpoint(&loaded.config.telemetry, spans::variable).is_some();
+    if let Some(protocol) = spans::other_protocol(spans::variable).filter(|_| sends) {
+        tracing::warn!(protocol, "spans go by gRPC, whatever OTEL_EXPORTER_OTLP_PROTOCOL says");
     }
 }
 
@@ -124,12 +128,13 @@ fn targets(level: &str) -> Result<Targets, Error> {
 pub fn init(service: &'static str, log: &Log, telemetry: &Telemetry) -> Result<Guard, Error> {
     let (targets, levels) = tracing_subscriber::reload::Layer::new(targets(&log.level)?);
     let spans = Spans::new(service);
-    spans.set(telemetry)?;
     let kept = tracing_opentelemetry::layer().with_tracer(spans.tracer());
     tracing_subscriber::registry()
         .with(lines(service, log.format).with_filter(targets))
         .with(kept.with_filter(Wanted::new()))
         .try_init()?;
+    // What is to be said of variables is logged.
+    spans.set(telemetry)?;
     Ok(Guard { live: Live { levels, spans } })
 }
 

@@ -14,7 +14,8 @@ use opentelemetry::trace::{
     Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SpanData, SpanProcessor as _};
@@ -42,9 +43,28 @@ pub(crate) fn endpoint(
     if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return None;
     }
-    variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"))
-        .or_else(|| telemetry.otlp_endpoint.clone())
+    of_traces("ENDPOINT", &variable).or_else(|| telemetry.otlp_endpoint.clone())
+}
+
+/// What a variable of the exporter says: that of traces goes before that of all.
+fn of_traces(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let of = |whose: &str| variable(&format!("OTEL_EXPORTER_OTLP_{whose}{name}"));
+    of("TRACES_").or_else(|| of(""))
+}
+
+/// Whoever names no scheme means TLS, unless a variable says that there is none.
+fn with_scheme(address: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    if address.contains("://") {
+        return address.to_owned();
+    }
+    let plain = of_traces("INSECURE", variable);
+    let plain = plain.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
+    format!("{}://{address}", if plain { "http" } else { "https" })
+}
+
+/// Spans go one way, whatever a variable asks for; the one that does is told of.
+pub(crate) fn other_protocol(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    of_traces("PROTOCOL", variable).filter(|protocol| protocol.trim() != "grpc")
 }
 
 /// What takes spans on their way to the collector at `endpoint`, and whether that takes none. Must be
@@ -54,17 +74,49 @@ pub(crate) fn processor(
     resource: &Resource,
 ) -> Result<(BatchSpanProcessor, Arc<AtomicBool>), Error> {
     let failed = |source| Error::Exporter { endpoint: endpoint.to_owned(), source };
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_DEADLINE)
-        .build()
-        .map_err(failed)?;
+    let exporter = exporter(endpoint, variable).map_err(failed)?;
     let failing = Arc::new(AtomicBool::new(false));
     let told = Told { exporter, failing: failing.clone() };
     let mut processor = BatchSpanProcessor::builder(told).build();
     processor.set_resource(resource);
     Ok((processor, failing))
+}
+
+fn exporter(
+    endpoint: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<SpanExporter, ExporterBuildError> {
+    let endpoint = with_scheme(endpoint, &variable);
+    let plain = || {
+        let builder = SpanExporter::builder().with_tonic();
+        builder.with_endpoint(&*endpoint).with_timeout(EXPORT_DEADLINE)
+    };
+    let scheme = endpoint.split_once("://").map_or("", |(scheme, _)| scheme);
+    if !scheme.eq_ignore_ascii_case("https") {
+        return plain().build();
+    }
+    let tls = match of_traces("CERTIFICATE", variable) {
+        Some(file) => authority(&file),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    plain().with_tls_config(tls).build().or_else(|error| {
+        // Nobody is trusted then, so that no collector is; which is no reason to end a node's start.
+        let exporter = plain().build()?;
+        tracing::warn!(%error, "there are no certificates to know the collector by, it gets no spans");
+        Ok(exporter)
+    })
+}
+
+/// Trusts who is certified by the authorities in `file` alone.
+fn authority(file: &str) -> ClientTlsConfig {
+    let none = ClientTlsConfig::new();
+    match fs_err::read(file) {
+        Ok(pem) => none.ca_certificate(Certificate::from_pem(pem)),
+        Err(error) => {
+            tracing::warn!(%error, "OTEL_EXPORTER_OTLP_CERTIFICATE cannot be read, the collector gets no spans");
+            none
+        }
+    }
 }
 
 /// Whose spans they are.
@@ -177,5 +229,43 @@ mod tests {
         assert_eq!(of(&[("OTEL_SDK_DISABLED", "1")]).as_deref(), Some("http://c"));
         let left_out = Telemetry { left_out: true, ..telemetry.clone() };
         assert_eq!(endpoint(&left_out, |_| Some("http://a".into())), None);
+    }
+
+    #[test]
+    fn whoever_names_no_scheme_means_tls() {
+        let of = |address, set: &str| {
+            with_scheme(address, |name| (name == set).then(|| "True".to_owned()))
+        };
+        assert_eq!(of("c:4317", ""), "https://c:4317");
+        for insecure in ["OTEL_EXPORTER_OTLP_INSECURE", "OTEL_EXPORTER_OTLP_TRACES_INSECURE"] {
+            assert_eq!(of("c:4317", insecure), "http://c:4317");
+            assert_eq!(of("https://c:4317", insecure), "https://c:4317");
+        }
+    }
+
+    #[test]
+    fn another_way_than_grpc_is_told_of() {
+        for (name, value, expected) in [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", None),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", Some("http/protobuf")),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", Some("http/json")),
+        ] {
+            let found = |asked: &str| (asked == name).then(|| value.to_owned());
+            assert_eq!(other_protocol(found).as_deref(), expected);
+        }
+        assert_eq!(other_protocol(|_| None), None);
+    }
+
+    /// A machine may have no certificates at all, and a file may be none.
+    #[tokio::test]
+    async fn what_is_wrong_with_certificates_ends_no_start() {
+        for file in [None, Some("/none/such"), Some("/proc/self/cmdline")] {
+            let found = |name: &str| {
+                (name == "OTEL_EXPORTER_OTLP_CERTIFICATE").then(|| file.map(str::to_owned))?
+            };
+            let made = exporter("https://localhost:4317", found);
+            assert!(made.is_ok(), "{file:?}: {made:?}");
+        }
+        assert!(exporter("https://no address", |_| None).is_err());
     }
 }

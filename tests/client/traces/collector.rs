@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
+use berth_testkit::Authority;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -15,10 +16,11 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
-type Came = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
+type Came = Arc<Mutex<Vec<(MetadataMap, ExportTraceServiceRequest)>>>;
 
 struct Service(Came);
 
@@ -28,7 +30,8 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().expect("whole").push(request.into_inner());
+        let (headers, _, spans) = request.into_parts();
+        self.0.lock().expect("whole").push((headers, spans));
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -42,21 +45,47 @@ pub struct Collector {
 
 impl Collector {
     pub async fn start() -> Result<Self> {
+        Self::serve("http", Server::builder()).await
+    }
+
+    /// One with TLS, and a certificate of this authority's.
+    pub async fn certified(by: &Authority) -> Result<Self> {
+        by.issue("collector")?;
+        let read = |name: &str| fs_err::read(by.path(name));
+        let identity = Identity::from_pem(read("collector.pem")?, read("collector.key")?);
+        let tls = ServerTlsConfig::new().identity(identity);
+        Self::serve("https", Server::builder().tls_config(tls)?).await
+    }
+
+    async fn serve(scheme: &str, mut server: Server) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let endpoint = format!("http://{}", listener.local_addr()?);
+        let endpoint = format!("{scheme}://{}", listener.local_addr()?);
         let came = Came::default();
         let mut serving = JoinSet::new();
         let service = TraceServiceServer::new(Service(came.clone()));
         let incoming = TcpListenerStream::new(listener);
-        serving.spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        serving.spawn(server.add_service(service).serve_with_incoming(incoming));
         Ok(Self { endpoint, came, _serving: serving })
+    }
+
+    /// Of each resource whose spans came this attribute, with this header of the call.
+    pub fn told(&self, attribute: &str, header: &str) -> Vec<(Option<String>, Option<String>)> {
+        let came = self.came.lock().expect("whole");
+        let of = |(headers, export): &(MetadataMap, ExportTraceServiceRequest)| {
+            let header = headers.get(header).and_then(|value| value.to_str().ok());
+            let header = header.map(str::to_owned);
+            let resources = export.resource_spans.iter().filter_map(|of| of.resource.as_ref());
+            let attributes = resources.map(|of| text(&of.attributes, attribute).map(str::to_owned));
+            attributes.map(|attribute| (attribute, header.clone())).collect::<Vec<_>>()
+        };
+        came.iter().flat_map(of).collect()
     }
 
     /// All that came, by number.
     pub fn spans(&self) -> Spans {
         let came = self.came.lock().expect("whole");
         let mut spans = HashMap::new();
-        for of_resource in came.iter().flat_map(|export| &export.resource_spans) {
+        for of_resource in came.iter().flat_map(|(_, export)| &export.resource_spans) {
             let resource = of_resource.resource.as_ref();
             let attributes = resource.map(|resource| &*resource.attributes).unwrap_or_default();
             let service = text(attributes, "service.name").unwrap_or_default();

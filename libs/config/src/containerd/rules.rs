@@ -47,7 +47,7 @@ const TRANSFER: &str = "io.containerd.transfer.v1.local";
 const METADATA: &str = "io.containerd.metadata.v1.bolt";
 const OPT: &str = "io.containerd.internal.v1.opt";
 const SHIMS: &str = "io.containerd.shim.v1.manager";
-const OTLP: &str = "io.containerd.tracing.processor.v1.otlp";
+pub(super) const OTLP: &str = "io.containerd.tracing.processor.v1.otlp";
 
 #[expect(clippy::cast_possible_wrap, reason = "it is far below")]
 const MOST_MESSAGE: i64 = crate::MAX_MESSAGE_SIZE as i64;
@@ -260,6 +260,7 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
         &["plugins", "io.containerd.internal.v1.tracing"],
         "OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say it, as with containerd",
     ),
+    (&["plugins", OTLP, "protocol"], "spans go by gRPC"),
     (&["plugins", "io.containerd.server.v1.debug"], "SIGUSR1 writes down what berthd does"),
     (
         &["plugins", "io.containerd.metrics.v1.grpc-prometheus"],
