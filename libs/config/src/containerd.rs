@@ -11,13 +11,15 @@ mod merge;
 mod migrate;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use toml::Value;
 
 use crate::Error;
-use crate::tree::{Node, Origin, Tree, dotted};
-use rules::{RULES, without_effect};
+use crate::tree::{Node, Tree, dotted};
+use merge::says_nothing;
+use rules::{RULES, absent, was_default, without_effect};
 
 pub(crate) use migrate::NEWEST;
 pub(crate) use rules::PROGRAMS;
@@ -59,7 +61,8 @@ pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
     Ok(format!("version = {NEWEST}\n{body}"))
 }
 
-/// The same as a tree of ours, and what of it has no effect, a line for each key.
+/// The same as a tree of ours, and what of it has no effect: a line for each key, or for a plugin
+/// that is not here.
 ///
 /// # Errors
 /// [`Error::Containerd`] for a value that cannot be.
@@ -90,10 +93,14 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     choose_content_store(&mut ours);
     theirs.take(&["imports"]);
     let defaults = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;
-    let remark = |(keys, value, origin): (Vec<String>, &Value, &Origin)| {
-        remark(&defaults, &keys, value, origin)
-    };
-    remarks.extend(theirs.values().into_iter().filter_map(remark));
+    let mut told = BTreeSet::new();
+    for (keys, value, origin) in theirs.values() {
+        let Some(said) = remark(&defaults, &keys, value) else { continue };
+        // One line for all keys of a plugin that is not here.
+        if told.insert(said.clone()) {
+            remarks.push(format!("{origin}: {said}"));
+        }
+    }
     Ok((ours, remarks))
 }
 
@@ -160,21 +167,27 @@ fn move_programs(theirs: &mut Tree, ours: &mut Tree, table: &str, keys: &[&str])
 }
 
 /// What is to be said of a value that sets nothing here: nothing if it is what containerd has
-/// anyway.
-fn remark(defaults: &Tree, keys: &[String], value: &Value, origin: &Origin) -> Option<String> {
+/// anyway, or what it writes for what was not set.
+fn remark(defaults: &Tree, keys: &[String], value: &Value) -> Option<String> {
     let key = dotted(keys);
     let path: Vec<&str> = keys.iter().map(String::as_str).collect();
     let default = match defaults.get(&path) {
         Some(Node::Value(default, _)) => Some(default),
         _ => None,
     };
-    if default == Some(value) {
+    if default == Some(value) || was_default(keys, value) {
         return None;
     }
-    let said = match (without_effect(keys), default) {
-        (Some(reason), _) => format!("{key} has no effect here: {reason}"),
-        (None, Some(_)) => format!("{key} has no effect here yet"),
-        (None, None) => format!("unknown key {key} is ignored"),
-    };
-    Some(format!("{origin}: {said}"))
+    let (absent, reason) = (absent(keys), without_effect(keys));
+    if default.is_none() && says_nothing(value) && (absent.is_some() || reason.is_some()) {
+        return None;
+    }
+    Some(match (absent, reason, default) {
+        (Some((plugin, reason)), ..) => {
+            format!("{} has no effect here: {reason}", dotted(&["plugins", plugin]))
+        }
+        (None, Some(reason), _) => format!("{key} has no effect here: {reason}"),
+        (None, None, Some(_)) => format!("{key} has no effect here yet"),
+        (None, None, None) => format!("unknown key {key} is ignored"),
+    })
 }

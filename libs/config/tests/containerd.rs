@@ -9,6 +9,7 @@ use std::time::Duration;
 use berth_config::{
     Args, Config, Error, Explained, Loaded, Overrides, ShimTimeouts, Source, containerd,
 };
+use berth_testkit::program;
 
 /// A folder of files, of which the first is the one to load.
 struct Files {
@@ -103,8 +104,8 @@ env = ["A=b"]
     let remarks = files.remarks(&loaded);
     let expected = [
         "config.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
-        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\".sandbox_image has no effect here: the CRI is not there yet",
-        "config.toml:14: plugins.\"io.containerd.snapshotter.v1.devmapper\".pool_name has no effect here: there is no such snapshotter",
+        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is not there yet",
+        "config.toml:14: plugins.\"io.containerd.snapshotter.v1.devmapper\" has no effect here: there is no such snapshotter",
         "config.toml:24: unknown key proxy_plugins.stargz.colour is ignored",
     ];
     assert_eq!(remarks, expected);
@@ -265,6 +266,48 @@ fn containerds_own_default_file_changes_nothing_and_needs_no_remark() {
     // containerd's own value, of which ours is another.
     expected.bundle.max_concurrent_unpacks = 1;
     assert_eq!(loaded.config, expected);
+}
+
+/// What Debian's containerd has in its own file.
+#[test]
+fn the_default_file_of_the_containerd_that_is_installed_changes_nothing() {
+    let printed = program("containerd").args(["config", "default"]).output();
+    let files = one(&printed.and_then(berth_testkit::Output::ok).unwrap());
+    let loaded = files.load_as_containerd().unwrap();
+    let remarks: Vec<_> = files
+        .remarks(&loaded)
+        .iter()
+        .map(|line| line.split_once(": ").unwrap().1.to_owned())
+        .collect();
+    let expected = [
+        "read as containerd's version 2; `berthd config migrate` prints it in version 4",
+        "plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is not there yet",
+    ];
+    assert_eq!(remarks, expected);
+    let expected = one("version = 4\n").load_as_containerd().unwrap().config;
+    assert_eq!(loaded.config, expected);
+}
+
+/// A key that has no effect here is told of when it says something.
+#[test]
+fn what_was_not_set_needs_no_remark() {
+    let key = |table: &str, line: &str| {
+        let files = one(&format!("version = 3\n[plugins.'io.containerd.{table}']\n{line}\n"));
+        files.load().unwrap().remarks.len() - 1
+    };
+    for (table, set, unset) in [
+        ("snapshotter.v1.zfs", "root_path = '/z'", "root_path = ''"),
+        ("grpc.v1.cri", "cni = { bin_dir = '/b' }", "cni = { bin_dir = '' }"),
+        ("runtime.v2.task", "sched_core = true", "sched_core = false"),
+        ("runtime.v1.linux", "shim = 'mine'", "shim = 'containerd-shim'"),
+        // One line for all keys.
+        ("nri.v1.nri", "disable = true\nsocket_path = '/s'", "disable = false\nx = []"),
+    ] {
+        assert_eq!((key(table, set), key(table, unset)), (1, 0), "{table}");
+    }
+    let files = one("version = 3\nplugin_dir = ''\ncolour = ''\n");
+    let told = files.load().unwrap().remarks;
+    assert!(told.len() == 2 && told[1].ends_with("unknown key colour is ignored"), "{told:?}");
 }
 
 #[test]

@@ -45,6 +45,11 @@ fn replace(under: &mut Tree, over: Tree) {
     }
 }
 
+/// Whether it is what containerd writes for what was not set.
+pub(super) fn says_nothing(value: &Value) -> bool {
+    is_zero(value) || matches!(value, Value::Array(list) if list.is_empty())
+}
+
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),

@@ -245,17 +245,29 @@ pub(crate) const PROGRAMS: [(&str, &[&str]); 2] = [
     ("stream_processors", &["accepts", "returns", "path", "args", "env"]),
 ];
 
+/// Plugins whose names start so are not here, for this reason: what is said of one is said once.
+const ABSENT: &[(&str, &str)] = &[
+    ("io.containerd.grpc.v1.cri", "the CRI is not there yet"),
+    ("io.containerd.cri.v1", "the CRI is not there yet"),
+    ("io.containerd.nri.v1.nri", "NRI comes with the CRI, from which containerd calls it"),
+    ("io.containerd.snapshotter.v1.aufs", "there is no such snapshotter"),
+    ("io.containerd.snapshotter.v1.devmapper", "there is no such snapshotter"),
+    ("io.containerd.snapshotter.v1.zfs", "there is no such snapshotter"),
+    ("io.containerd.runtime.v1", "shims of version 2 are started, as by containerd 2"),
+];
+
+/// What containerd of before version 2 has in its own file where the newest has no such key.
+const EARLIER: &[(&[&str], &str)] = &[
+    (&["plugins", "io.containerd.runtime.v1.linux", "runtime"], "runc"),
+    (&["plugins", "io.containerd.runtime.v1.linux", "shim"], "containerd-shim"),
+];
+
 /// What starts so has no effect here, for this reason.
 const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
+    (&["plugin_dir"], "programs that are loaded into containerd cannot be loaded here"),
     (&["temp"], "what is made for a moment lies beside what it becomes"),
     (&["debug", "log_trace_id"], "lines have the trace in format \"json\""),
-    (&["plugins", "io.containerd.grpc.v1.cri"], "the CRI is not there yet"),
-    (&["plugins", "io.containerd.cri.v1"], "the CRI is not there yet"),
     (&["timeouts", "io.containerd.timeout.cri"], "the CRI is not there yet"),
-    (
-        &["plugins", "io.containerd.nri.v1.nri"],
-        "NRI comes with the CRI, from which containerd calls it",
-    ),
     (
         &["plugins", "io.containerd.internal.v1.tracing"],
         "OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say it, as with containerd",
@@ -269,9 +281,6 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["plugins", TCP, "tls_common_name"], "it names a certificate of Windows"),
     (&["plugins", METADATA, "no_sync"], "what is acknowledged is durable"),
     (&["plugins", DIFF, "sync_fs"], "layers are always synced"),
-    (&["plugins", "io.containerd.snapshotter.v1.aufs"], "there is no such snapshotter"),
-    (&["plugins", "io.containerd.snapshotter.v1.devmapper"], "there is no such snapshotter"),
-    (&["plugins", "io.containerd.snapshotter.v1.zfs"], "there is no such snapshotter"),
     (&["plugins", TRANSFER], "layers are pulled and unpacked as they come, for this machine"),
     (&["plugins", "io.containerd.runtime"], "shims run what they can"),
     (
@@ -279,6 +288,18 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
         "a store is opened by the service that locks it",
     ),
 ];
+
+/// The plugin that has this key and is not here, and why it is not.
+pub(super) fn absent(keys: &[String]) -> Option<(&str, &'static str)> {
+    let [plugins, plugin, ..] = keys else { return None };
+    let found = ABSENT.iter().find(|(start, _)| plugins == "plugins" && plugin.starts_with(start));
+    found.map(|(_, reason)| (plugin.as_str(), *reason))
+}
+
+/// Whether containerd of before version 2 has this value anyway.
+pub(super) fn was_default(keys: &[String], value: &Value) -> bool {
+    EARLIER.iter().any(|(known, default)| keys == *known && value.as_str() == Some(default))
+}
 
 /// Why what is at `keys` has no effect, if containerd has such a key.
 pub(super) fn without_effect(keys: &[String]) -> Option<&'static str> {
