@@ -27,6 +27,8 @@ pub struct Bundle {
     /// The snapshotter of this name.
     pub overlayfs: Overlayfs,
     /// The snapshotter of this name.
+    pub native: Native,
+    /// The snapshotter of this name.
     pub btrfs: Btrfs,
     /// The snapshotter of this name.
     pub blockfile: Blockfile,
@@ -48,6 +50,14 @@ pub struct Overlayfs {
     pub mount_options: Vec<String>,
     /// Clients may copy an image with other owners where the kernel cannot show them as others.
     pub slow_chown: bool,
+}
+
+/// `[bundle.native]`: keys are containerd's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Native {
+    /// Where its snapshots are. Not set: below the node's root.
+    pub root_path: Option<PathBuf>,
 }
 
 /// `[bundle.btrfs]`: keys are containerd's.
@@ -115,6 +125,7 @@ impl Default for Bundle {
             store_cache: ByteSize(1 << 20),
             events: 4096,
             overlayfs: Overlayfs::default(),
+            native: Native::default(),
             btrfs: Btrfs::default(),
             blockfile: Blockfile::default(),
             erofs: Erofs::default(),
@@ -126,6 +137,7 @@ impl Bundle {
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (key, path) in [
             ("bundle.overlayfs.root_path", &self.overlayfs.root_path),
+            ("bundle.native.root_path", &self.native.root_path),
             ("bundle.btrfs.root_path", &self.btrfs.root_path),
             ("bundle.blockfile.root_path", &self.blockfile.root_path),
             ("bundle.blockfile.scratch_file", &self.blockfile.scratch_file),

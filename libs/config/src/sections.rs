@@ -47,11 +47,19 @@ pub struct Telemetry {
 }
 
 /// `[metrics]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     /// Where metrics and health of the node are told over HTTP, `ADDRESS:PORT`. Empty: nowhere.
     pub address: String,
+    /// What each container uses is told too.
+    pub containers: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { address: String::new(), containers: true }
+    }
 }
 
 /// `[gateway]`

@@ -180,6 +180,26 @@ fn a_collector_is_named_as_containerd_names_it() {
 }
 
 #[test]
+fn keys_of_parts_that_are_here_have_their_effect() {
+    let of = |text: &str| {
+        let loaded = one(&format!("version = 2\n[plugins.'io.containerd.{text}\n")).load().unwrap();
+        assert_eq!(loaded.remarks.len(), 1, "{:?}", loaded.remarks);
+        loaded.config
+    };
+    let native = of("snapshotter.v1.native']\nroot_path = '/n'").bundle.native;
+    assert_eq!(native.root_path.as_deref(), Some(Path::new("/n")));
+    for (value, told) in [("true", false), ("false", true)] {
+        let config = of(&format!("monitor.v1.cgroups']\nno_prometheus = {value}"));
+        assert_eq!(config.metrics.containers, told);
+    }
+    for (value, ratio) in [("0.25", Some(0.25)), ("1.0", Some(1.0)), ("0.0", None)] {
+        let keys = format!("sampling_ratio = {value}\nservice_name = 'containerd'");
+        let config = of(&format!("internal.v1.tracing']\n{keys}"));
+        assert_eq!(config.telemetry.sampling_ratio, ratio);
+    }
+}
+
+#[test]
 fn timeouts_are_those_of_shims() {
     let files = one(r#"version = 2
 [timeouts]

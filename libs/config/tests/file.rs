@@ -254,6 +254,7 @@ fn what_cannot_work_is_refused() {
     }
     for (table, key) in [
         ("overlayfs", "root_path"),
+        ("native", "root_path"),
         ("btrfs", "root_path"),
         ("blockfile", "root_path"),
         ("blockfile", "scratch_file"),

@@ -69,9 +69,14 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> Result<Served, Error> {
     let targets = config.service_state(Service::Bundle).join("activations");
     make_private(&targets)?;
     let mut roots = vec![config.root.clone()];
-    let berth_config::Bundle { overlayfs, btrfs, blockfile, erofs, .. } = &config.bundle;
-    let configured =
-        [&overlayfs.root_path, &btrfs.root_path, &blockfile.root_path, &erofs.root_path];
+    let berth_config::Bundle { overlayfs, native, btrfs, blockfile, erofs, .. } = &config.bundle;
+    let configured = [
+        &overlayfs.root_path,
+        &native.root_path,
+        &btrfs.root_path,
+        &blockfile.root_path,
+        &erofs.root_path,
+    ];
     roots.extend(configured.into_iter().flatten().cloned());
     let activations = Activations::open(&snapshots, targets, roots, tasks).await?;
     let (reporter, changed) = (distribution.clone(), snapshots.clone());
@@ -125,6 +130,7 @@ fn settings(config: &Config, mounts: &Path, turns: &Turns) -> Settings {
         proxies,
         temporary,
         overlay,
+        native_root: config.bundle.native.root_path.clone(),
         btrfs,
         blockfile,
         erofs: erofs(config),

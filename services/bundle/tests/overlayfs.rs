@@ -16,8 +16,11 @@ const UPPERDIR: &str = "containerd.io/snapshot/overlay.upperdir";
 
 /// Snapshotters below `root`; the store is to be closed before they are opened again.
 async fn open(root: &Path, overlay: OverlaySettings) -> Result<(Snapshots, Store), Error> {
+    open_with(root, Settings { overlay, ..Settings::default() }).await
+}
+
+async fn open_with(root: &Path, settings: Settings) -> Result<(Snapshots, Store), Error> {
     let store = Store::open(root.join("b.redb"), Options::default()).unwrap();
-    let settings = Settings { overlay, ..Settings::default() };
     let (listener, owners) =
         (std::sync::Arc::new(|_: &_, _: &_, _| {}), std::sync::Arc::new(Pins::default()));
     let opened = Snapshots::open_with(root, store.clone(), None, listener, owners, settings);
@@ -93,6 +96,31 @@ async fn snapshots_are_where_the_root_path_says() {
     }
     let (s, _store) = open(dir.path(), at(&place)).await.unwrap();
     drop(Node::new().mount(&prepare(&s, OVERLAYFS, "next", "c").await.unwrap()));
+}
+
+#[tokio::test]
+async fn those_of_native_are_where_its_own_root_path_says() {
+    if !is_root() {
+        return;
+    }
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let place = other.path().join("native");
+    let at = |path: &Path| Settings { native_root: Some(path.to_owned()), ..Settings::default() };
+    let (s, store) = open_with(dir.path(), at(&place)).await.unwrap();
+    let mounts = prepare(&s, "native", "k", "").await.unwrap();
+    assert_eq!(Path::new(&mounts[0].source), place.join("snapshots/1/fs"));
+    assert!(!dir.path().join("native").exists());
+    drop(s);
+    store.close().await;
+    let Err(refused) = open_with(dir.path(), Settings::default()).await else {
+        panic!("it is opened")
+    };
+    assert!(refused.to_string().contains("correct root_path"), "{refused}");
+    let two = tempfile::tempdir().unwrap();
+    let Err(refused) = open_with(two.path(), at(&place)).await else {
+        panic!("two nodes share a folder")
+    };
+    assert!(refused.to_string().contains("names another node"), "{refused}");
 }
 
 /// What has no record is deleted: nobody else's snapshots may be taken for our own.

@@ -10,6 +10,7 @@ use berth_store::Store;
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::live::Measured;
 use crate::peers::{tell_as_containerd, usage};
 use crate::process::Status;
 use crate::records::{CONTAINERS, SANDBOXES};
@@ -27,20 +28,23 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 pub static SHIMS: Work = Work::new();
 
 /// Has all of it told with the metrics of the process.
-pub fn register(store: &Store, tasks: &Tasks) {
+pub fn register(store: &Store, tasks: &Tasks, measured: &Measured) {
     berth_metrics::counted(Names::Ours, "runtime", tell);
     let walked = store.clone();
     berth_metrics::walked("containers", move |samples| tell_records(&walked, samples));
-    let surveyed = tasks.clone();
+    let (surveyed, wanted) = (tasks.clone(), measured.clone());
     berth_metrics::asked(Names::Ours, "tasks", move || {
-        let tasks = surveyed.clone();
-        async move { told(&survey(&tasks).await) }
+        let (tasks, measured) = (surveyed.clone(), wanted.get());
+        async move { told(&survey(&tasks).await, measured) }
     });
-    let (store, tasks) = (store.clone(), tasks.clone());
+    let (store, tasks, measured) = (store.clone(), tasks.clone(), measured.clone());
     berth_metrics::asked(Names::Containerds, "tasks", move || {
-        let (store, tasks) = (store.clone(), tasks.clone());
+        let (store, tasks, measured) = (store.clone(), tasks.clone(), measured.get());
         async move {
             let mut samples = Samples::default();
+            if !measured {
+                return samples;
+            }
             for Surveyed { ns, id, stats, .. } in survey(&tasks).await {
                 if let Some(stats) = stats {
                     let runtime = runtime_of(&store, ns.as_str(), &id);
@@ -99,7 +103,7 @@ const STATES: [(&str, Option<Status>); 7] = [
     ("unasked", None),
 ];
 
-fn told(tasks: &[Surveyed]) -> Samples {
+fn told(tasks: &[Surveyed], measured: bool) -> Samples {
     let mut samples = Samples::default();
     let mut states: Groups<[u64; STATES.len()]> = Groups::new(NAMESPACES);
     let mut missing = 0_u64;
@@ -107,6 +111,9 @@ fn told(tasks: &[Surveyed]) -> Samples {
         let counts = states.of(task.ns.as_str());
         for ((_, status), count) in STATES.iter().zip(counts) {
             *count += u64::from(*status == task.status);
+        }
+        if !measured {
+            continue;
         }
         match task.stats.as_ref().and_then(usage) {
             Some(usage) => tell_usage(&mut samples, task.ns.as_str(), &task.id, &usage),
@@ -167,12 +174,16 @@ mod tests {
         let task =
             |status| Surveyed { ns: "n".parse().unwrap(), id: "c".into(), status, stats: None };
         let tasks = [Some(Status::Unknown), None, None, Some(Status::Stopped)].map(task);
-        let text = told(&tasks).text();
+        let text = told(&tasks, true).text();
         for (state, count) in [("unknown", 1), ("unasked", 2), ("stopped", 1), ("running", 0)] {
             let line = format!("berth_tasks{{namespace=\"n\",state=\"{state}\"}} {count}\n");
             assert!(text.contains(&line), "{line} is not in {text}");
         }
         assert!(text.contains("\nberth_container_usage_missing 3\n"), "{text}");
+        // Nothing is missing of what nobody wants.
+        let text = told(&tasks, false).text();
+        assert!(text.contains("\nberth_container_usage_missing 0\n"), "{text}");
+        assert!(text.contains("state=\"unasked\"} 2\n"), "{text}");
     }
 
     /// More namespaces than are told apart: three too many. `other` sorts after them.

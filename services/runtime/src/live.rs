@@ -2,6 +2,8 @@
 //!
 //! Shims that run stay as they were started.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_config::Config;
@@ -12,6 +14,7 @@ use crate::shims::{Launcher, Settings};
 /// The keys that [`Live::apply`] puts into force. Shims log more when this process does.
 pub const APPLIES: &[&str] = &[
     "log.level",
+    "metrics.containers",
     "runtime.restart_interval",
     "runtime.shim_dir",
     "runtime.shim_env",
@@ -24,6 +27,21 @@ pub const APPLIES: &[&str] = &[
 pub struct Live {
     launcher: Launcher,
     restart_interval: watch::Sender<Duration>,
+    measured: Measured,
+}
+
+/// Whether it is told what containers use. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Measured(Arc<AtomicBool>);
+
+impl Measured {
+    pub(crate) fn new(yes: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(yes)))
+    }
+
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Live {
@@ -31,7 +49,8 @@ impl Live {
     #[must_use]
     pub fn new(launcher: Launcher, config: &Config) -> Self {
         let restart_interval = watch::Sender::new(config.runtime.restart_interval.0);
-        Self { launcher, restart_interval }
+        let measured = Measured::new(config.metrics.containers);
+        Self { launcher, restart_interval, measured }
     }
 
     /// How often the restart monitor looks.
@@ -40,9 +59,16 @@ impl Live {
         self.restart_interval.subscribe()
     }
 
+    /// Whether it is told what containers use.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        self.measured.clone()
+    }
+
     /// Puts the keys of [`APPLIES`] into force.
     pub fn apply(&self, config: &Config) {
         self.launcher.set(Settings::of(config));
+        self.measured.0.store(config.metrics.containers, Ordering::Relaxed);
         let interval = config.runtime.restart_interval.0;
         self.restart_interval.send_if_modified(|now| std::mem::replace(now, interval) != interval);
     }
@@ -64,11 +90,14 @@ mod tests {
         let launcher = Launcher::new(Settings::of(&first));
         let live = Live::new(launcher.clone(), &first);
         let mut interval = live.restart_interval();
-        let keys = "address = \"/run/other.sock\"\n[log]\nlevel = \"debug\"\n[runtime]\n\
+        let measured = live.measured();
+        assert!(measured.get());
+        let keys = "address = \"/run/other.sock\"\n[metrics]\ncontainers = false\n[log]\nlevel = \"debug\"\n[runtime]\n\
             shim_dir = \"/shims\"\nshim_env = [\"A=1\"]\nshim_start_timeout = \"7s\"\n\
             restart_interval = \"1h\"\n[runtime.timeouts]\ntask_state = \"9s\"";
         live.apply(&config(keys));
         let now = launcher.settings();
+        assert!(!measured.get());
         assert_eq!(now.folder.as_deref(), Some(Path::new("/shims")));
         assert_eq!((&*now.env, now.debug), (&["A=1".to_owned()][..], true));
         assert_eq!(now.start_deadline, Duration::from_secs(7));

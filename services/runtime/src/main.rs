@@ -17,7 +17,8 @@ struct Cli {
 
 const SERVICE: &str = "berth-runtime";
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "address", "runtime", "disabled_plugins"];
+const READS: &[&str] =
+    &["root", "state", "address", "runtime", "metrics.containers", "disabled_plugins"];
 /// How long calls that are under way may take once the process is told to end.
 const DRAIN: Duration = Duration::from_secs(5);
 

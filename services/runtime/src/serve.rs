@@ -99,7 +99,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
     let (pods, checked) = (controller.clone(), tasks.clone());
     let check = check::Parts { tasks: checked, controller: pods, folder, sockets, binary };
     let check = check::Runtime::new(check);
-    crate::counts::register(&store, &tasks);
+    crate::counts::register(&store, &tasks, &live.measured());
     let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
     sandboxers.proxied().try_for_each(Proxied::recover)?;
     let (pods, recovered) = (controller.recover().await?, tasks.recover().await?);

@@ -22,6 +22,10 @@ pub(super) enum How {
     Duration,
     /// Folders with a colon between them, or as a list.
     Folders,
+    /// The share of traces. 0 was not set, as containerd 2 has it; those of before wrote 1.
+    Ratio,
+    /// Whether it is not so.
+    Not,
     /// Sizes of messages. What is not above 0 was not set; what is above our most is our most.
     Message,
 }
@@ -37,6 +41,7 @@ const TTRPC: &str = "io.containerd.server.v1.ttrpc";
 const GC: &str = "io.containerd.gc.v1.scheduler";
 const VERIFIER: &str = "io.containerd.image-verifier.v1.bindir";
 const OVERLAYFS: &str = "io.containerd.snapshotter.v1.overlayfs";
+const NATIVE: &str = "io.containerd.snapshotter.v1.native";
 const BTRFS: &str = "io.containerd.snapshotter.v1.btrfs";
 const BLOCKFILE: &str = "io.containerd.snapshotter.v1.blockfile";
 const EROFS: &str = "io.containerd.snapshotter.v1.erofs";
@@ -47,6 +52,8 @@ const TRANSFER: &str = "io.containerd.transfer.v1.local";
 const METADATA: &str = "io.containerd.metadata.v1.bolt";
 const OPT: &str = "io.containerd.internal.v1.opt";
 const SHIMS: &str = "io.containerd.shim.v1.manager";
+const TRACING: &str = "io.containerd.internal.v1.tracing";
+const CGROUPS: &str = "io.containerd.monitor.task.v1.cgroups";
 pub(super) const OTLP: &str = "io.containerd.tracing.processor.v1.otlp";
 
 #[expect(clippy::cast_possible_wrap, reason = "it is far below")]
@@ -176,6 +183,7 @@ pub(super) const RULES: &[Rule] = &[
         &["bundle", "overlayfs", "sync_remove"],
         How::Same,
     ),
+    rule(&["plugins", NATIVE, "root_path"], &["bundle", "native", "root_path"], How::Same),
     rule(&["plugins", BTRFS, "root_path"], &["bundle", "btrfs", "root_path"], How::Same),
     rule(&["plugins", BLOCKFILE, "root_path"], &["bundle", "blockfile", "root_path"], How::Same),
     rule(
@@ -237,6 +245,8 @@ pub(super) const RULES: &[Rule] = &[
         How::Duration,
     ),
     rule(&["plugins", OTLP, "endpoint"], &["telemetry", "otlp_endpoint"], How::Same),
+    rule(&["plugins", TRACING, "sampling_ratio"], &["telemetry", "sampling_ratio"], How::Ratio),
+    rule(&["plugins", CGROUPS, "no_prometheus"], &["metrics", "containers"], How::Not),
 ];
 
 /// Tables of named programs, which are called the same here, and the keys that one has.
@@ -260,6 +270,7 @@ const ABSENT: &[(&str, &str)] = &[
 const EARLIER: &[(&[&str], &str)] = &[
     (&["plugins", "io.containerd.runtime.v1.linux", "runtime"], "runc"),
     (&["plugins", "io.containerd.runtime.v1.linux", "shim"], "containerd-shim"),
+    (&["plugins", TRACING, "service_name"], "containerd"),
 ];
 
 /// What starts so has no effect here, for this reason.
@@ -268,10 +279,7 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["temp"], "what is made for a moment lies beside what it becomes"),
     (&["debug", "log_trace_id"], "lines have the trace in format \"json\""),
     (&["timeouts", "io.containerd.timeout.cri"], "the CRI is not there yet"),
-    (
-        &["plugins", "io.containerd.internal.v1.tracing"],
-        "OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say it, as with containerd",
-    ),
+    (&["plugins", TRACING], "each process is a service of its own, or what OTEL_SERVICE_NAME says"),
     (&["plugins", OTLP, "protocol"], "spans go by gRPC"),
     (&["plugins", "io.containerd.server.v1.debug"], "SIGUSR1 writes down what berthd does"),
     (
@@ -338,6 +346,11 @@ impl How {
                 }
                 other => other,
             })),
+            Self::Ratio => Ok((value.as_float() != Some(0.0)).then_some(value)),
+            Self::Not => match value {
+                Value::Boolean(yes) => Ok(Some(Value::Boolean(!yes))),
+                other => Err(format!("{other} is neither true nor false")),
+            },
             Self::Message => Ok(match value.as_integer() {
                 Some(..=0) => None,
                 Some(size) if size > MOST_MESSAGE => Some(Value::Integer(MOST_MESSAGE)),

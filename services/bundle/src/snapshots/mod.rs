@@ -109,6 +109,8 @@ pub struct Settings {
     pub temporary: PathBuf,
     /// Of overlayfs.
     pub overlay: OverlaySettings,
+    /// Where native keeps its snapshots, if not below bundle's own folder.
+    pub native_root: Option<PathBuf>,
     /// Of btrfs.
     pub btrfs: BtrfsSettings,
     /// Of blockfile.

@@ -19,6 +19,7 @@ pub(super) fn look(config: &Config) -> Vec<Line> {
         vec![file_system("root", &config.root), overlay(&config.service_root(Service::Bundle))];
     let kept = [
         ("overlayfs", &config.bundle.overlayfs.root_path),
+        ("native", &config.bundle.native.root_path),
         ("btrfs", &config.bundle.btrfs.root_path),
         ("blockfile", &config.bundle.blockfile.root_path),
         ("erofs", &config.bundle.erofs.root_path),

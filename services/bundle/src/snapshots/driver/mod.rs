@@ -51,9 +51,9 @@ pub(crate) enum Driver {
 
 /// Where each of them keeps its snapshots, or would.
 pub fn folders(root: &Path, settings: &Settings) -> impl Iterator<Item = PathBuf> {
-    let Settings { overlay, btrfs, blockfile, erofs, .. } = settings;
+    let Settings { overlay, native_root, btrfs, blockfile, erofs, .. } = settings;
     let places = [
-        Place::of(NATIVE, None, root),
+        Place::of(NATIVE, native_root.as_ref(), root),
         Place::of(OVERLAYFS, overlay.root.as_ref(), root),
         Place::of(BTRFS, btrfs.root_path.as_ref(), root),
         Place::of(BLOCKFILE, blockfile.root_path.as_ref(), root),
@@ -79,7 +79,9 @@ impl Driver {
         root: &Path,
         settings: &Settings,
     ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
-        let native = Native { layout: Layout::open(root.join(NATIVE))? };
+        let place = Place::of(NATIVE, settings.native_root.as_ref(), root);
+        place.take()?;
+        let native = Native { layout: Layout::open(place.path)? };
         let place = Place::of(OVERLAYFS, settings.overlay.root.as_ref(), root);
         place.take()?;
         let layout = Layout::open(place.path)?;
