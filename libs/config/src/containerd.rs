@@ -64,9 +64,11 @@ pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
 /// The same as a tree of ours, and what of it has no effect: a line for each key, or for a plugin
 /// that is not here.
 ///
+/// `version` is that of the file, whose names of keys are the ones to speak of.
+///
 /// # Errors
 /// [`Error::Containerd`] for a value that cannot be.
-pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> {
+pub(crate) fn translate(mut theirs: Tree, version: i64) -> Result<(Tree, Vec<String>), Error> {
     let (mut ours, mut remarks) = (Tree::default(), Vec::new());
     for rule in RULES {
         let Some(Node::Value(value, origin)) = theirs.take(rule.from) else { continue };
@@ -86,6 +88,7 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
     if ours.get(&["gateway", "tcp", "address"]).is_none() {
         ours.take(&["gateway", "tcp"]);
     }
+    check_certificates(&ours, version)?;
     name_collector(&mut theirs, &mut ours);
     for (table, keys) in PROGRAMS {
         move_programs(&mut theirs, &mut ours, table, keys);
@@ -102,6 +105,27 @@ pub(crate) fn translate(mut theirs: Tree) -> Result<(Tree, Vec<String>), Error> 
         }
     }
     Ok((ours, remarks))
+}
+
+/// containerd also listens without TLS, to anybody.
+fn check_certificates(ours: &Tree, version: i64) -> Result<(), Error> {
+    let Some(Node::Value(_, origin)) = ours.get(&["gateway", "tcp", "address"]) else {
+        return Ok(());
+    };
+    let missing = ["ca", "cert", "key"].into_iter();
+    let missing: Vec<_> =
+        missing.filter(|key| ours.get(&["gateway", "tcp", key]).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (key, prefix) = match version {
+        NEWEST.. => (dotted(&["plugins", rules::TCP, "address"]), ""),
+        _ => ("grpc.tcp_address".to_owned(), "tcp_"),
+    };
+    let named: Vec<_> = missing.iter().map(|key| format!("{prefix}tls_{key}")).collect();
+    let message =
+        format!("needs {} beside it: clients over TCP must have certificates", named.join(", "));
+    Err(Error::Containerd { origin: origin.clone(), key, message })
 }
 
 /// containerd has in keys of their own what the address of a collector says here: whether there is TLS.

@@ -71,7 +71,9 @@ impl Loaded {
         let file = args.config.clone().or_else(usual);
         let said = match &file {
             Some(path) => from_file(path, args.as_containerd)?,
-            None if args.as_containerd => from_containerds(Tree::default(), true, Vec::new())?,
+            None if args.as_containerd => {
+                from_containerds(Tree::default(), containerd::NEWEST, true, Vec::new())?
+            }
             None => ours(Config::default(), Tree::default()),
         };
         let Said { config, remarks, containerds, written } = said;
@@ -161,15 +163,16 @@ fn from_file(path: &Path, as_containerd: bool) -> Result<Said, Error> {
             containerd::NEWEST,
         ));
     }
-    from_containerds(theirs, as_containerd, remarks)
+    from_containerds(theirs, version, as_containerd, remarks)
 }
 
 fn from_containerds(
     theirs: Tree,
+    version: i64,
     as_containerd: bool,
     mut remarks: Vec<String>,
 ) -> Result<Said, Error> {
-    let (written, more) = containerd::translate(theirs)?;
+    let (written, more) = containerd::translate(theirs, version)?;
     remarks.extend(more);
     let mut table = written.to_table();
     if as_containerd {

@@ -394,6 +394,14 @@ fn a_value_that_cannot_be_is_told_with_file_line_and_key() {
             "version = 3\n[stream_processors.x]\naccepts = []\n",
             ":3: stream_processors.x: missing field `returns`",
         ),
+        (
+            "version = 2\n[grpc]\ntcp_address = '[::1]:1'\n",
+            ":3: grpc.tcp_address: needs tcp_tls_ca, tcp_tls_cert, tcp_tls_key beside it: clients over TCP must have certificates",
+        ),
+        (
+            "version = 4\n[plugins.'io.containerd.server.v1.grpc-tcp']\ntls_ca = '/ca'\naddress = '[::1]:1'\n",
+            ":4: plugins.\"io.containerd.server.v1.grpc-tcp\".address: needs tls_cert, tls_key beside it",
+        ),
         ("version = 3\nimports = ['/no/such.toml']\n", "read configuration \"/no/such.toml\""),
         ("version = 3\nroot = /\n", ":2: "),
     ] {

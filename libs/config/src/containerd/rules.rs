@@ -36,7 +36,7 @@ const fn rule(from: &'static [&'static str], to: &'static [&'static str], how: H
 
 const GRPC: &str = "io.containerd.server.v1.grpc";
 const METRICS: &str = "io.containerd.server.v1.metrics";
-const TCP: &str = "io.containerd.server.v1.grpc-tcp";
+pub(super) const TCP: &str = "io.containerd.server.v1.grpc-tcp";
 const TTRPC: &str = "io.containerd.server.v1.ttrpc";
 const GC: &str = "io.containerd.gc.v1.scheduler";
 const VERIFIER: &str = "io.containerd.image-verifier.v1.bindir";
