@@ -36,7 +36,17 @@ pub(crate) fn read(path: &Path) -> Result<(Tree, i64), Error> {
     let (mut whole, mut first) = (Tree::default(), None);
     for (_, mut tree) in files::all(path)? {
         let version = migrate::version(&tree)?;
-        first.get_or_insert(version);
+        let most = *first.get_or_insert(version);
+        if let (true, Some(Node::Value(_, origin))) = (version > most, tree.get(&["version"])) {
+            return Err(Error::Containerd {
+                origin: origin.clone(),
+                key: "version".into(),
+                message: format!(
+                    "it is {version}, above that of {}, {most}: write one of them in the other's version",
+                    path.display(),
+                ),
+            });
+        }
         migrate::migrate(&mut tree, version);
         tree.take(&["version"]);
         merge::merge(&mut whole, tree);

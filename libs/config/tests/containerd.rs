@@ -359,12 +359,26 @@ fn imports_go_over_the_file_that_names_them_and_each_is_read_once() {
         ("conf.d/1.toml", "version = 2\nroot = \"/b\"\nimports = [\"../config.toml\"]\n"),
         ("conf.d/2.toml", "[plugins.scheduler]\ndeletion_threshold = 9\n"),
         ("conf.d/3.conf", "not TOML"),
-        ("last.toml", "version = 4\nstate = \"/s\"\nroot = \"\"\n"),
+        ("last.toml", "version = 3\nstate = \"/s\"\nroot = \"\"\n"),
     ]);
     let config = files.load().unwrap().config;
     assert_eq!((config.root.as_path(), config.state.as_path()), (Path::new("/b"), Path::new("/s")));
     assert_eq!(config.distribution.gc.mutation_threshold, 5);
     assert_eq!(config.distribution.gc.deletion_threshold, 9);
+}
+
+/// containerd refuses these as well.
+#[test]
+fn a_file_that_is_imported_is_no_newer_than_the_one_that_names_it_first() {
+    for (first, imported) in [("version = 3\n", 4), ("version = 2\n", 3), ("", 2)] {
+        let files = Files::new(&[
+            ("config.toml", &format!("{first}imports = ['conf.d/*.toml']\n")),
+            ("conf.d/a.toml", &format!("\nversion = {imported}\n")),
+        ]);
+        let error = files.load_as_containerd().unwrap_err().to_string();
+        let said = format!("conf.d/a.toml:2: version: it is {imported}, above that of ");
+        assert!(error.contains(&said), "{error}");
+    }
 }
 
 #[test]
