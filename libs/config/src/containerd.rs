@@ -5,6 +5,7 @@
 //!
 //! Source: containerd 2.3's documentation of its configuration, and its behaviour.
 
+mod cri;
 mod duration;
 mod files;
 mod merge;
@@ -60,7 +61,11 @@ pub(crate) fn read(path: &Path) -> Result<(Tree, i64), Error> {
 /// # Errors
 /// [`Error`] names the file, the line and the key.
 pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
-    let (theirs, _) = read(path)?;
+    let (mut theirs, version) = read(path)?;
+    // Here all of it has no effect, and what is said of that speaks of the table that was written.
+    if version < NEWEST {
+        cri::divide(&mut theirs);
+    }
     let mut whole = Tree::default();
     if with_defaults {
         whole = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;

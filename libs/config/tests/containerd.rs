@@ -339,6 +339,11 @@ fn an_old_file_is_printed_in_the_newest_version() {
         [plugins.\"io.containerd.server.v1.grpc\"]\naddress = \"/run/x.sock\"\n\n\
         [plugins.\"io.containerd.server.v1.ttrpc\"]\naddress = \"/run/x.sock.ttrpc\"\n";
     assert_eq!(printed, expected);
+    // The CRI's table is where containerd 2 looks for it.
+    let cri = "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'x'\n";
+    let expected = "version = 4\n\
+        [plugins.\"io.containerd.cri.v1.images\".pinned_images]\nsandbox = \"x\"\n";
+    assert_eq!(containerd::print(&one(cri).first, false).unwrap(), expected);
     // It means the same, with containerd's defaults as well.
     let before = files.load_as_containerd().unwrap().config;
     assert_eq!(one(&printed).load_as_containerd().unwrap().config, before);
