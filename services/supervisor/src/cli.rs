@@ -58,11 +58,44 @@ pub(crate) enum Printed {
 /// What was typed. Started by the name `containerd`, this program goes by it.
 pub(crate) fn read() -> Cli {
     let as_containerd = std::env::args_os().next().is_some_and(|name| is_containerd(&name));
-    let name = if as_containerd { "containerd" } else { "berthd" };
-    let matches = Cli::command().name(name).get_matches();
+    let mut matches = command(as_containerd).get_matches();
+    if let Some(line) = asked_for_help(&matches) {
+        // It is printed, and that was all.
+        matches = command(as_containerd).get_matches_from(line);
+    }
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     cli.args.as_containerd |= as_containerd;
     cli
+}
+
+/// What can be typed, with the defaults that count under this name.
+fn command(as_containerd: bool) -> clap::Command {
+    // clap's own has no other name.
+    let help = clap::Command::new("help")
+        .visible_alias("h")
+        .about("Print this, or the help of a command")
+        .arg(clap::Arg::new("command").help("The command"));
+    let command = Cli::command().disable_help_subcommand(true).subcommand(help);
+    if !as_containerd {
+        return command;
+    }
+    let told = [
+        ("config", "Configuration file [default: /etc/containerd/config.toml if it exists]"),
+        ("root", "Folder of what survives a reboot [default: /var/lib/containerd]"),
+        ("state", "Folder of what does not [default: /run/containerd]"),
+        ("address", "Socket of clients [default: /run/containerd/containerd.sock]"),
+    ];
+    told.into_iter().fold(command.name("containerd"), |command, (name, help)| {
+        command.mut_arg(name, |argument| argument.help(help))
+    })
+}
+
+/// The line that prints what `help` was asked for.
+fn asked_for_help(matches: &clap::ArgMatches) -> Option<Vec<String>> {
+    let ("help", asked) = matches.subcommand()? else { return None };
+    let of = asked.get_one::<String>("command").cloned();
+    let line = ["berthd".to_owned()].into_iter().chain(of);
+    Some(line.chain(["--help".to_owned()]).collect())
 }
 
 fn is_containerd(name: &OsString) -> bool {
@@ -99,6 +132,58 @@ mod tests {
             panic!("no hook")
         };
         assert_eq!(line, ["/bin/x", "--id", "{{id}}"]);
+    }
+
+    #[test]
+    fn help_tells_the_defaults_of_the_name_it_goes_by() {
+        for (as_containerd, here, elsewhere) in
+            [(true, "containerd", "berth"), (false, "berth", "containerd")]
+        {
+            let help = command(as_containerd).render_help().to_string();
+            let file = |name: &str| match name {
+                "berth" => "/etc/berth/berth.toml",
+                _ => "/etc/containerd/config.toml",
+            };
+            for part in [
+                format!("[default: {} if it exists]", file(here)),
+                format!("[default: /var/lib/{here}]"),
+                format!("[default: /run/{here}]"),
+            ] {
+                assert!(help.contains(&part), "{part} is not in {help}");
+            }
+            assert!(!help.contains(&format!("/var/lib/{elsewhere}]")), "{help}");
+            for (line, expected) in [
+                ("containerd h", Some("berthd --help")),
+                ("containerd help config", Some("berthd config --help")),
+                ("containerd config default", None),
+            ] {
+                let matches = command(as_containerd).try_get_matches_from(line.split(' '));
+                let asked = asked_for_help(&matches.expect(line)).map(|line| line.join(" "));
+                assert_eq!(asked.as_deref(), expected, "{line}");
+                let printed = expected.map(|line| line.split(' ')).map(|line| {
+                    let told = command(as_containerd).try_get_matches_from(line);
+                    told.expect_err("it is printed").kind()
+                });
+                let kind = expected.map(|_| clap::error::ErrorKind::DisplayHelp);
+                assert_eq!(printed, kind, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_are_containerds() {
+        for version in ["-v", "--version"] {
+            let told = command(true).try_get_matches_from(["containerd", version]);
+            let told = told.expect_err("it is printed").to_string();
+            assert!(told.starts_with("containerd berth v"), "{told}");
+        }
+        let line = "containerd -l debug --state /s -c /f -a /a --root /r";
+        let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+        let berth_config::Args { config, overrides, .. } = cli.args;
+        assert_eq!(overrides.log_level.as_deref(), Some("debug"));
+        let paths = [config, overrides.state, overrides.address, overrides.root];
+        let paths = paths.map(|path| path.map(|path| path.display().to_string()));
+        assert_eq!(paths, ["/f", "/s", "/a", "/r"].map(|path| Some(path.to_owned())));
     }
 
     #[test]
