@@ -221,9 +221,10 @@ impl Machine<'_> {
     }
 }
 
-/// A program that the kernel ends (SIGXCPU) when it has had so many seconds of a processor.
+/// A program that the kernel ends (SIGXCPU) when it has had so many seconds of a processor. Where the soft limit
+/// is the hard one it is killed, which tells nothing.
 fn bounded(name: &str, seconds: u32) -> Run {
-    program("prlimit").args([&format!("--cpu={seconds}"), "--core=0", name])
+    program("prlimit").args([&format!("--cpu={seconds}:unlimited"), "--core=0", name])
 }
 
 /// What it has printed, if it has ended by itself.
