@@ -199,7 +199,7 @@ mod tests {
             status: Some(Status::Running),
             stats: None,
         };
-        let text = told(&namespaces().iter().map(task).collect::<Vec<_>>()).text();
+        let text = told(&namespaces().iter().map(task).collect::<Vec<_>>(), true).text();
         let running = |line: &&str| line.contains("state=\"running\"");
         let lines: Vec<_> = text.lines().filter(running).collect();
         assert_eq!(lines.len(), NAMESPACES + 1, "{text}");

@@ -279,9 +279,9 @@ const RAN_OUT: [&str; 8] = [
 /// it is UNKNOWN as with containerd, but for what tells to make room and try again.
 fn code_of_words(words: &str) -> Code {
     // A reason follows a colon; names of files and arguments may be anything.
-    let reasons = words.split(": ").skip(1).map(|reason| reason.trim_start().to_lowercase());
+    let mut reasons = words.split(": ").skip(1).map(|reason| reason.trim_start().to_lowercase());
     let ran_out = |reason: String| RAN_OUT.iter().any(|words| begins(&reason, words));
-    match reasons.map(ran_out).any(|ran_out| ran_out) {
+    match reasons.any(ran_out) {
         true => Code::ResourceExhausted,
         false => Code::Unknown,
     }
