@@ -108,8 +108,9 @@ async fn those_of_native_are_where_its_own_root_path_says() {
     let at = |path: &Path| Settings { native_root: Some(path.to_owned()), ..Settings::default() };
     let (s, store) = open_with(dir.path(), at(&place)).await.unwrap();
     let mounts = prepare(&s, "native", "k", "").await.unwrap();
-    assert_eq!(Path::new(&mounts[0].source), place.join("snapshots/1/fs"));
+    assert_eq!(Path::new(&mounts[0].source), place.join("snapshots/1"));
     assert!(!dir.path().join("native").exists());
+    commit(&s, "native", "c", "k").await.unwrap();
     drop(s);
     store.close().await;
     let Err(refused) = open_with(dir.path(), Settings::default()).await else {
