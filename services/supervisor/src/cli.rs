@@ -59,7 +59,7 @@ pub(crate) enum Printed {
 pub(crate) fn read() -> Cli {
     let as_containerd = std::env::args_os().next().is_some_and(|name| is_containerd(&name));
     let mut matches = command(as_containerd).get_matches();
-    if let Some(line) = asked_for_help(&matches) {
+    if let Some(line) = asked_for_help(as_containerd, &matches) {
         // It is printed, and that was all.
         matches = command(as_containerd).get_matches_from(line);
     }
@@ -91,10 +91,11 @@ fn command(as_containerd: bool) -> clap::Command {
 }
 
 /// The line that prints what `help` was asked for.
-fn asked_for_help(matches: &clap::ArgMatches) -> Option<Vec<String>> {
+fn asked_for_help(as_containerd: bool, matches: &clap::ArgMatches) -> Option<Vec<String>> {
     let ("help", asked) = matches.subcommand()? else { return None };
     let of = asked.get_one::<String>("command").cloned();
-    let line = ["berthd".to_owned()].into_iter().chain(of);
+    let name = if as_containerd { "containerd" } else { "berthd" };
+    let line = [name.to_owned()].into_iter().chain(of);
     Some(line.chain(["--help".to_owned()]).collect())
 }
 
@@ -153,15 +154,17 @@ mod tests {
             }
             assert!(!help.contains(&format!("/var/lib/{elsewhere}]")), "{help}");
             for (line, expected) in [
-                ("containerd h", Some("berthd --help")),
-                ("containerd help config", Some("berthd config --help")),
+                ("containerd h", Some("--help")),
+                ("containerd help config", Some("config --help")),
                 ("containerd config default", None),
             ] {
                 let matches = command(as_containerd).try_get_matches_from(line.split(' '));
-                let asked = asked_for_help(&matches.expect(line)).map(|line| line.join(" "));
-                assert_eq!(asked.as_deref(), expected, "{line}");
-                let printed = expected.map(|line| line.split(' ')).map(|line| {
-                    let told = command(as_containerd).try_get_matches_from(line);
+                let asked = asked_for_help(as_containerd, &matches.expect(line));
+                let name = if as_containerd { "containerd" } else { "berthd" };
+                let expected = expected.map(|rest| format!("{name} {rest}"));
+                assert_eq!(asked.map(|line| line.join(" ")), expected, "{line}");
+                let printed = expected.as_ref().map(|line| {
+                    let told = command(as_containerd).try_get_matches_from(line.split(' '));
                     told.expect_err("it is printed").kind()
                 });
                 let kind = expected.map(|_| clap::error::ErrorKind::DisplayHelp);
