@@ -129,7 +129,7 @@ sandbox_image = 'registry.k8s.io/pause:3.8'
 const SAID: [&str; 3] = [
     "berth.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
     "berth.toml:3: unknown key plugins.none.key is ignored",
-    "berth.toml:5: plugins.\"io.containerd.grpc.v1.cri\".sandbox_image has no effect",
+    "berth.toml:5: plugins.\"io.containerd.grpc.v1.cri\" has no effect",
 ];
 
 #[test]
