@@ -105,10 +105,7 @@ impl Effect {
         let effect = Self { fault, service, way, pid, number, runtime, channel };
         if matches!(fault, Fault::Disk | Fault::Descriptors) && service != GATEWAY {
             let first = effect.runtime.block_on(effect.keep("first"));
-            ensure!(
-                !first.as_ref().is_some_and(|status| has_run_out(status)),
-                "before the fault: {first:?}"
-            );
+            ensure!(!first.as_ref().is_some_and(has_run_out), "before the fault: {first:?}");
         }
         Ok(effect)
     }
@@ -165,7 +162,7 @@ impl Effect {
             (Fault::Disk | Fault::Descriptors, _) => {
                 for attempt in 0.. {
                     let told = self.keep(&attempt.to_string()).await;
-                    if told.as_ref().is_some_and(|status| has_run_out(status)) {
+                    if told.as_ref().is_some_and(has_run_out) {
                         break;
                     }
                     // Another service of the case may be away. Distribution needs none.

@@ -12,6 +12,8 @@ mod containers;
 mod content;
 #[path = "../twins/leases.rs"]
 mod leases;
+#[path = "../twins/metrics.rs"]
+mod metrics;
 #[path = "../twins/namespaces.rs"]
 mod namespaces;
 #[path = "../twins/run.rs"]

@@ -20,7 +20,13 @@ const THEIRS: [&str; 6] = [
 ];
 
 /// What we tell also where containerd does not: until the first kill, and where it is not configured to.
-const OURS: [&str; 3] = ["container_memory_oom_total ", "grpc_server_handling_seconds_", "berth_"];
+const OURS: [&str; 4] = [
+    "container_memory_oom_total ",
+    "grpc_server_handling_seconds_",
+    "berth_",
+    // Of containerd 2 alone.
+    "containerd_gc_",
+];
 
 /// Names with the names of their labels, of samples that are told of the container, of the calls and of
 /// the build.

@@ -43,8 +43,16 @@ impl Times {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }
 
-    fn is_empty(&self) -> bool {
-        self.counts.iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    /// How often something took any time.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -20,11 +20,22 @@ pub fn clear_away(dir: &Path) {
     for shim in shims(dir) {
         for child in all().filter(|child| parent_of(*child) == Some(shim)) {
             let _ = signal(child, Signal::KILL);
+            thaw(child);
         }
         let _ = signal(shim, Signal::KILL);
     }
     for at in mounts(dir).iter().rev() {
         let _ = unmount(at.as_str(), UnmountFlags::DETACH);
+    }
+}
+
+/// Lets a process go on that its control group of the first version has frozen: it could not even die.
+fn thaw(pid: u32) {
+    let groups = fs_err::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let frozen = groups.lines().find_map(|line| line.split_once(":freezer:"));
+    if let Some((_, group)) = frozen.filter(|(_, group)| *group != "/") {
+        // It may be gone already.
+        let _ = fs_err::write(format!("/sys/fs/cgroup/freezer{group}/freezer.state"), "THAWED");
     }
 }
 

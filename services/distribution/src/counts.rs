@@ -79,6 +79,7 @@ pub fn collected(stats: &Stats) {
 /// Has all of it told with the metrics of the process.
 pub fn register(node: &Distribution) {
     berth_metrics::counted(Names::Ours, "distribution", tell);
+    berth_metrics::counted(Names::Containerds, "collections", tell_collections_as_containerd);
     let content = node.content.clone();
     let ingests = move |samples: &mut Samples| tell_ingests(&content, samples);
     berth_metrics::counted(Names::Ours, "ingests", ingests);
@@ -137,6 +138,27 @@ fn tell_collections(samples: &mut Samples) {
     });
     let help = "Bytes of blobs that collections freed";
     samples.counter("berth_gc_freed_bytes_total", help).sample(&[], FREED.load(Ordering::Relaxed));
+}
+
+/// The same as containerd 2 has it: how long those took that ended well, and how many there were.
+fn tell_collections_as_containerd(samples: &mut Samples) {
+    for (outcome, times) in COLLECTIONS.outcomes() {
+        let status = match outcome {
+            "ok" => "success",
+            _ => "fail",
+        };
+        if status == "success" {
+            let help = "How long collections took";
+            samples.times("containerd_gc_gc_seconds", help).histogram(&[], times);
+        }
+        // There is none before the first.
+        if !times.is_empty() && outcome != "cancelled" {
+            let help = "Collections, by how they ended";
+            samples
+                .counter("containerd_gc_collections_total", help)
+                .sample(&[("status", status)], times.len());
+        }
+    }
 }
 
 fn tell_ingests(content: &crate::content::Content, samples: &mut Samples) {
