@@ -4,16 +4,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase};
 
 use crate::holder::holder;
+use crate::meta::{META, SCHEMA};
 use crate::txn::Write;
 use crate::{Error, failpoint};
 
-/// What the store keeps about itself.
-pub(crate) const META: TableDefinition<'static, &'static str, u32> =
-    TableDefinition::new("berth.meta");
-pub(crate) const SCHEMA: &str = "schema";
 /// How long another process may have the file still. A child that a killed service was making has
 /// it, and its lock, until it is a program of its own.
 const PATIENCE: Duration = Duration::from_secs(5);

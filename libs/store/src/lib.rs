@@ -19,6 +19,7 @@ pub mod failpoint;
 mod file;
 mod holder;
 mod key;
+mod meta;
 mod table;
 mod txn;
 

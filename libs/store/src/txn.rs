@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::file::{META, SCHEMA};
 use crate::key::{ESCAPE, Key, KeyRef, Prefix};
+use crate::meta::{META, SCHEMA};
 use crate::table::{Definition, Table};
 
 type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
