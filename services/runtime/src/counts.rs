@@ -35,7 +35,7 @@ pub fn register(store: &Store, tasks: &Tasks, measured: &Measured) {
     let (surveyed, wanted) = (tasks.clone(), measured.clone());
     berth_metrics::asked(Names::Ours, "tasks", move || {
         let (tasks, measured) = (surveyed.clone(), wanted.get());
-        async move { told(&survey(&tasks).await, measured) }
+        async move { told(&survey(&tasks, measured).await, measured) }
     });
     let (store, tasks, measured) = (store.clone(), tasks.clone(), measured.clone());
     berth_metrics::asked(Names::Containerds, "tasks", move || {
@@ -45,7 +45,7 @@ pub fn register(store: &Store, tasks: &Tasks, measured: &Measured) {
             if !measured {
                 return samples;
             }
-            for Surveyed { ns, id, stats, .. } in survey(&tasks).await {
+            for Surveyed { ns, id, stats, .. } in survey(&tasks, measured).await {
                 if let Some(stats) = stats {
                     let runtime = runtime_of(&store, ns.as_str(), &id);
                     tell_as_containerd(&mut samples, ns.as_str(), &id, &runtime, &stats);
@@ -62,8 +62,10 @@ fn runtime_of(store: &Store, ns: &str, id: &str) -> String {
     record.ok().flatten().map_or_else(String::new, |record| record.runtime.name)
 }
 
-async fn survey(tasks: &Tasks) -> Vec<Surveyed> {
-    tasks.survey(CONTAINERS_MEASURED, Instant::now() + PATIENCE).await
+/// Shims are asked what is used only where that is told.
+async fn survey(tasks: &Tasks, measured: bool) -> Vec<Surveyed> {
+    let most = if measured { CONTAINERS_MEASURED } else { 0 };
+    tasks.survey(most, Instant::now() + PATIENCE).await
 }
 
 fn tell(samples: &mut Samples) {
