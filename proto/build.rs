@@ -42,6 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names().bytes(BULK);
+    // The same object is always the same bytes: values in etcd are compared as they are.
+    config.btree_map([".berth.cluster.v1"]);
     tonic_prost_build::configure()
         .include_file("interfaces.rs")
         .compile_fds_with_config(without_ttrpc(described), config)?;

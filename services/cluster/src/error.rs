@@ -1,0 +1,185 @@
+//! The crate's one error enum.
+
+use std::time::Duration;
+
+use berth_errors::{Code, Coded};
+
+/// What the domain of this service answers with.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of the cluster service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name of a node or cluster is not allowed.
+    #[error(
+        "{what} name {text:?}: letters, digits, \"-\", \".\" and \"_\" between a letter or digit at both ends, at most 63: invalid argument"
+    )]
+    Name {
+        /// Node or cluster.
+        what: &'static str,
+        /// The text, cut.
+        text: String,
+    },
+    /// Something a node holds cannot be a key.
+    #[error("{kind} {name:?} is not published: {why}: invalid argument")]
+    Unpublishable {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name, cut.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Something in etcd is not what berth writes there.
+    #[error("key {key:?} in etcd: {why}: data loss")]
+    Unreadable {
+        /// The key, cut.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// Etcd was not reached, or did not answer.
+    #[error(
+        "{step} at etcd {endpoints}: {reason}: see that etcd serves there and is reachable from this node: unavailable"
+    )]
+    Away {
+        /// What was to be done.
+        step: &'static str,
+        /// As configured.
+        endpoints: String,
+        /// What the client said, or how long was waited.
+        reason: String,
+    },
+    /// Etcd refused who we are or what we may do.
+    #[error(
+        "{step} at etcd {endpoints}: {reason}: check [cluster.etcd] and the role's rights on the cluster's prefix: permission denied"
+    )]
+    Forbidden {
+        /// What was to be done.
+        step: &'static str,
+        /// As configured.
+        endpoints: String,
+        /// What etcd said.
+        reason: String,
+    },
+    /// Etcd has no space left.
+    #[error(
+        "{step} at etcd: {reason}: compact and defragment etcd, then `etcdctl alarm disarm`: resource exhausted"
+    )]
+    NoSpace {
+        /// What was to be done.
+        step: &'static str,
+        /// What etcd said.
+        reason: String,
+    },
+    /// The revision asked for is not kept any more.
+    #[error("revision {asked} was compacted away, the oldest left is {oldest}: list again: out of range")]
+    Compacted {
+        /// What was asked for.
+        asked: i64,
+        /// What there is, 0 if etcd does not say.
+        oldest: i64,
+    },
+    /// The lease is gone.
+    #[error("lease {0:x} is gone at etcd: not found")]
+    LeaseGone(i64),
+    /// Etcd answered in a way that fits nothing above.
+    #[error("{step} at etcd: {reason}: unknown")]
+    Etcd {
+        /// What was to be done.
+        step: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// Another node has the name.
+    #[error(
+        "node {node:?} is registered from {address} (uuid {uuid}): give this one another name, or end that one: already exists"
+    )]
+    Taken {
+        /// The name.
+        node: String,
+        /// Where the other one is.
+        address: String,
+        /// Who it is.
+        uuid: String,
+    },
+    /// The registration is not ours any more.
+    #[error("the registration of node {0:?} was lost: it is made again: aborted")]
+    Displaced(String),
+
+    /// A service of this node does not say what it holds.
+    #[error("{step} of {service}: {reason}: unavailable")]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// What was asked.
+        step: &'static str,
+        /// What came of it.
+        reason: String,
+    },
+    /// A view is not there in time.
+    #[error("the view of {kind} was not read from etcd within {waited:?}: {reason}: unavailable")]
+    NoView {
+        /// Of what.
+        kind: &'static str,
+        /// How long a caller waits.
+        waited: Duration,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A filter expression does not parse.
+    #[error(transparent)]
+    Filter(#[from] berth_filters::Error),
+    /// A request that cannot be right.
+    #[error("{0}: invalid argument")]
+    Invalid(String),
+    /// There is no such node.
+    #[error("node {0:?} is not in the cluster: `berth cluster nodes` lists those that are: not found")]
+    NoNode(String),
+    /// A node cannot be asked about itself.
+    #[error("node {node:?} at {address:?}: {reason}: unavailable")]
+    Peer {
+        /// Whom.
+        node: String,
+        /// Where.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// As many as there is room for are there already.
+    #[error("{0}: resource exhausted")]
+    TooMany(String),
+    /// A certificate or key cannot be used.
+    #[error("{what}: {reason}: failed precondition")]
+    Certificate {
+        /// Which.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Name { .. } | Error::Unpublishable { .. } | Error::Invalid(_) => {
+                Code::InvalidArgument
+            }
+            Error::Filter(error) => error.code(),
+            Error::Unreadable { .. } => Code::DataLoss,
+            Error::Away { .. }
+            | Error::Service { .. }
+            | Error::NoView { .. }
+            | Error::Peer { .. } => Code::Unavailable,
+            Error::Forbidden { .. } => Code::PermissionDenied,
+            Error::NoSpace { .. } | Error::TooMany(_) => Code::ResourceExhausted,
+            Error::Compacted { .. } => Code::OutOfRange,
+            Error::LeaseGone(_) | Error::NoNode(_) => Code::NotFound,
+            Error::Etcd { .. } => Code::Unknown,
+            Error::Taken { .. } => Code::AlreadyExists,
+            Error::Displaced(_) => Code::Aborted,
+            Error::Certificate { .. } => Code::FailedPrecondition,
+        }
+    }
+}

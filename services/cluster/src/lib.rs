@@ -1,0 +1,28 @@
+//! The cluster service: shows this node to its cluster, and the cluster to this node's clients, through
+//! etcd.
+//!
+//! Owns: the node's registration and its keys in etcd, and views of what other nodes hold. Must not know:
+//! how the other services keep what they hold; agreement, leases and watches, which are etcd's. Nothing
+//! here is the truth: that is each node's own services'.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`names`], [`keys`], [`objects`] | what nodes are called, where things lie, what they look like |
+//! | [`truth`] | what this node holds |
+//! | [`session`] | the registration, and its lease |
+//! | [`publish`] | writing what changed |
+//! | [`view`] | reading what others wrote, while somebody asks |
+//! | [`api`], [`peers`] | its services, and the calls that it makes |
+
+pub mod api;
+mod error;
+pub mod keys;
+pub mod names;
+pub mod objects;
+pub mod peers;
+pub mod publish;
+pub mod session;
+pub mod truth;
+pub mod view;
+
+pub use error::{Error, Result};

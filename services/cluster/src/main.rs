@@ -1,0 +1,3 @@
+//! The process: configuration, telemetry, serving, draining.
+
+fn main() {}

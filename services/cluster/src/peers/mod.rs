@@ -1,0 +1,5 @@
+//! Calls that this service makes: to etcd, to the other services of its node, to other nodes.
+
+pub mod etcd;
+pub mod node;
+pub mod stored;

@@ -1,0 +1,1 @@
+//! This node's own services, as the truth of what it holds.

@@ -1,0 +1,64 @@
+//! The registration of this node: its key, the lease that the key and all others of the node go with.
+//!
+//! Owns: who may have a node's name, and how long. Must not know: what is published under the lease.
+//!
+//! A key of this name may be there already:
+//!
+//! | whose | what is done |
+//! |---|---|
+//! | nobody's | it is made, under a new lease |
+//! | ours: same uuid, same run of the machine | our predecessor is gone, the root's lock says so: its lease is taken over, and all that lies under it stays |
+//! | same uuid, another run of the machine | after a reboot its lease runs out by itself; a copy of the root renews it, and is another node |
+//! | another uuid | refused, with the other's address, until it is gone |
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::keys::Layout;
+use crate::names::NodeName;
+use crate::objects::Node;
+use crate::peers::etcd::Etcd;
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub name: NodeName,
+    /// The root's own number.
+    pub uuid: String,
+    /// Of this run of the process.
+    pub incarnation: String,
+    /// Of this run of the machine.
+    pub boot: String,
+}
+
+/// A registration that stood when it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// All keys of the node are attached to it.
+    pub lease: i64,
+    /// The revision at which the node's own key was written last, by us.
+    pub modified: i64,
+    /// It is new: nothing of the node was there. Otherwise keys of our predecessor may be.
+    pub fresh: bool,
+}
+
+/// Registers the node as `node`, whose identity is filled in here.
+///
+/// # Errors
+/// [`crate::Error::Taken`]; those of etcd.
+pub async fn register(
+    _etcd: &Etcd,
+    _layout: &Layout,
+    _identity: &Identity,
+    _ttl: Duration,
+    _node: Node,
+) -> Result<Registration> {
+    todo!()
+}
+
+/// Keeps a lease alive, a third of its time between two renewals. Returns why it could not any longer: it is
+/// gone, or was not renewed within its time.
+pub async fn renew(_etcd: &Etcd, _lease: i64, _ttl: Duration) -> crate::Error {
+    todo!()
+}
