@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use ::time::OffsetDateTime;
 use berth_grpc::time;
 use berth_ids::{Algorithm, Digest};
 use berth_proto::berth::cluster::v1 as wire;
 use prost::Message;
+use prost_types::Timestamp;
 
 use crate::keys::Kind;
 use crate::objects::{
@@ -45,17 +47,25 @@ pub fn decode(kind: Kind, key: &[u8], value: &[u8]) -> Result<Object> {
     }
     let broken = |error: prost::DecodeError| wrong(error.to_string());
     let object = match kind {
-        Kind::Nodes => wire::Node::decode(value).map_err(broken).map(|node| {
-            node_from_wire(node).map(|node| Object::Node(Box::new(node)))
-        }),
-        Kind::Images => {
-            wire::Image::decode(value).map_err(broken).map(|it| image_from_wire(it).map(Object::Image))
-        }
+        Kind::Nodes => wire::Node::decode(value)
+            .map_err(broken)
+            .map(|node| node_from_wire(node).map(|node| Object::Node(Box::new(node)))),
+        Kind::Images => wire::Image::decode(value)
+            .map_err(broken)
+            .map(|it| image_from_wire(it).map(Object::Image)),
         Kind::Containers => wire::Container::decode(value)
             .map_err(broken)
             .map(|it| container_from_wire(it).map(Object::Container)),
     };
     object?.map_err(|why| wrong(why.to_owned()))
+}
+
+fn to_timestamp(at: OffsetDateTime) -> Timestamp {
+    time::to_wire(at.into())
+}
+
+fn from_timestamp(at: Option<&Timestamp>) -> Option<OffsetDateTime> {
+    time::from_wire(at).map(OffsetDateTime::from)
 }
 
 type Checked<T> = std::result::Result<T, &'static str>;
@@ -98,7 +108,11 @@ pub fn node_to_wire(node: &Node) -> wire::Node {
         services: node
             .services
             .into_iter()
-            .map(|ServiceHealth { name, serves, reason }| wire::ServiceHealth { name, serves, reason })
+            .map(|ServiceHealth { name, serves, reason }| wire::ServiceHealth {
+                name,
+                serves,
+                reason,
+            })
             .collect(),
         pressure: node
             .pressure
@@ -109,7 +123,7 @@ pub fn node_to_wire(node: &Node) -> wire::Node {
                 used_percent,
             })
             .collect(),
-        registered: node.registered.map(time::to_wire),
+        registered: node.registered.map(to_timestamp),
         published: Some(wire::Published {
             images: node.published.images,
             containers: node.published.containers,
@@ -143,7 +157,7 @@ fn node_from_wire(node: wire::Node) -> Checked<Node> {
         },
         services: services.collect::<Checked<_>>()?,
         pressure: pressure.collect(),
-        registered: time::from_wire(node.registered.as_ref()),
+        registered: from_timestamp(node.registered.as_ref()),
         published: Published {
             images: published.images,
             containers: published.containers,
@@ -218,11 +232,11 @@ pub fn container_to_wire(container: &Container) -> wire::Container {
         runtime: container.runtime.clone(),
         labels: container.labels.clone(),
         labels_left_out: container.labels_left_out,
-        created: container.created.map(time::to_wire),
+        created: container.created.map(to_timestamp),
         state: state_to_wire(container.state).into(),
         pid: container.pid,
         exit_status: container.exit_status,
-        exited: container.exited.map(time::to_wire),
+        exited: container.exited.map(to_timestamp),
     }
 }
 
@@ -233,11 +247,11 @@ fn container_from_wire(container: wire::Container) -> Checked<Container> {
         runtime: text(container.runtime)?,
         labels: labels(container.labels)?,
         labels_left_out: container.labels_left_out,
-        created: time::from_wire(container.created.as_ref()),
+        created: from_timestamp(container.created.as_ref()),
         state,
         pid: container.pid,
         exit_status: container.exit_status,
-        exited: time::from_wire(container.exited.as_ref()),
+        exited: from_timestamp(container.exited.as_ref()),
     })
 }
 
