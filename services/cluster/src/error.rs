@@ -74,7 +74,9 @@ pub enum Error {
         reason: String,
     },
     /// The revision asked for is not kept any more.
-    #[error("revision {asked} was compacted away, the oldest left is {oldest}: list again: out of range")]
+    #[error(
+        "revision {asked} was compacted away, the oldest left is {oldest}: list again: out of range"
+    )]
     Compacted {
         /// What was asked for.
         asked: i64,
@@ -135,7 +137,9 @@ pub enum Error {
     #[error("{0}: invalid argument")]
     Invalid(String),
     /// There is no such node.
-    #[error("node {0:?} is not in the cluster: `berth cluster nodes` lists those that are: not found")]
+    #[error(
+        "node {0:?} is not in the cluster: `berth cluster nodes` lists those that are: not found"
+    )]
     NoNode(String),
     /// A node cannot be asked about itself.
     #[error("node {node:?} at {address:?}: {reason}: unavailable")]
@@ -146,6 +150,16 @@ pub enum Error {
         address: String,
         /// Why not.
         reason: String,
+    },
+    /// An object that another node has sent is not what berth sends.
+    #[error("object {name:?} of node {node:?}: {why}: data loss")]
+    Malformed {
+        /// Whose it is said to be, cut.
+        node: String,
+        /// Its name, cut; empty for a node.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// As many as there is room for are there already.
     #[error("{0}: resource exhausted")]
@@ -167,7 +181,7 @@ impl Coded for Error {
                 Code::InvalidArgument
             }
             Error::Filter(error) => error.code(),
-            Error::Unreadable { .. } => Code::DataLoss,
+            Error::Unreadable { .. } | Error::Malformed { .. } => Code::DataLoss,
             Error::Away { .. }
             | Error::Service { .. }
             | Error::NoView { .. }

@@ -2,4 +2,5 @@
 
 pub mod etcd;
 pub mod node;
+pub mod shown;
 pub mod stored;

@@ -60,6 +60,35 @@ pub fn decode(kind: Kind, key: &[u8], value: &[u8]) -> Result<Object> {
     object?.map_err(|why| wrong(why.to_owned()))
 }
 
+/// An object as it is answered: what its value in etcd says.
+#[must_use]
+pub(super) fn to_wire(object: &Object) -> wire::object::Is {
+    use wire::object::Is;
+    match object {
+        Object::Node(node) => Is::AsNode(node_to_wire(node)),
+        Object::Image(image) => Is::AsImage(image_to_wire(image)),
+        Object::Container(container) => Is::AsContainer(container_to_wire(container)),
+    }
+}
+
+/// The object of an answer, checked as a value from etcd is.
+pub(super) fn from_wire(is: wire::object::Is) -> Checked<Object> {
+    use wire::object::Is;
+    let size = match &is {
+        Is::AsNode(node) => node.encoded_len(),
+        Is::AsImage(image) => image.encoded_len(),
+        Is::AsContainer(container) => container.encoded_len(),
+    };
+    if size > MAX_VALUE {
+        return Err("it is too large");
+    }
+    match is {
+        Is::AsNode(node) => node_from_wire(node).map(|node| Object::Node(Box::new(node))),
+        Is::AsImage(image) => image_from_wire(image).map(Object::Image),
+        Is::AsContainer(container) => container_from_wire(container).map(Object::Container),
+    }
+}
+
 fn to_timestamp(at: OffsetDateTime) -> Timestamp {
     time::to_wire(at.into())
 }
