@@ -13,7 +13,7 @@ const CONFIG: &str = "\
 distinguished_name = dn
 prompt = no
 [dn]
-CN = test
+CN = NAME
 [authority]
 basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign, digitalSignature
@@ -22,8 +22,10 @@ subjectKeyIdentifier = hash
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth, clientAuth
-subjectAltName = IP:127.0.0.1, DNS:localhost, DNS:registry.test
+subjectAltName = ALTERNATIVES
 ";
+/// What certificates are good for, unless said otherwise.
+const LOOPBACK: &str = "IP:127.0.0.1, DNS:localhost, DNS:registry.test";
 
 /// An authority whose certificate nobody knows, in a folder of its own: `ca.pem`, `ca.key`.
 #[derive(Debug)]
@@ -36,8 +38,7 @@ impl Authority {
     /// openssl's own words.
     pub fn new() -> Result<Self> {
         let own = Self(tempfile::tempdir().context("make the authority's folder")?);
-        fs_err::write(own.path("openssl.cnf"), CONFIG)?;
-        own.certify("ca", "authority", &[])?;
+        own.certify("ca", "authority", &[], "test", LOOPBACK)?;
         Ok(own)
     }
 
@@ -47,8 +48,18 @@ impl Authority {
     /// # Errors
     /// openssl's own words.
     pub fn issue(&self, name: &str) -> Result<()> {
+        self.issue_to(name, "test", LOOPBACK)
+    }
+
+    /// Issues `NAME.pem` and `NAME.key` with this common name, good for servers and clients of these
+    /// names, as openssl has them: `IP:127.0.0.1, DNS:localhost`.
+    ///
+    /// # Errors
+    /// openssl's own words.
+    pub fn issue_to(&self, name: &str, common_name: &str, alternatives: &str) -> Result<()> {
         let (ca, key) = (self.path("ca.pem"), self.path("ca.key"));
-        self.certify(name, "leaf", &["-CA".into(), ca, "-CAkey".into(), key])
+        let issuer = ["-CA".into(), ca, "-CAkey".into(), key];
+        self.certify(name, "leaf", &issuer, common_name, alternatives)
     }
 
     /// A file of its folder.
@@ -57,11 +68,21 @@ impl Authority {
         self.0.path().join(name)
     }
 
-    fn certify(&self, name: &str, extensions: &str, issuer: &[PathBuf]) -> Result<()> {
+    fn certify(
+        &self,
+        name: &str,
+        extensions: &str,
+        issuer: &[PathBuf],
+        common_name: &str,
+        alternatives: &str,
+    ) -> Result<()> {
+        let config = CONFIG.replace("NAME", common_name).replace("ALTERNATIVES", alternatives);
+        let at = self.path(&format!("{name}.cnf"));
+        fs_err::write(&at, config)?;
         program("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-nodes", "-days", "2", "-extensions", extensions, "-config"])
-            .args([self.path("openssl.cnf")])
+            .args([at])
             .args(issuer)
             .args(["-keyout".into(), self.path(&format!("{name}.key"))])
             .args(["-out".into(), self.path(&format!("{name}.pem"))])
