@@ -1,10 +1,12 @@
-//! A service's ring of events over gRPC: `berth.node.v1.NodeEvents`, for the gateway.
+//! A service's ring of events over gRPC: `berth.node.v1.NodeEvents`, served, and followed by other
+//! processes of the node ([`follow`]).
 //!
 //! Owns: how a place in a ring and its events look on the wire. Must not know: what an event means,
 //! nor which service's ring it is.
 
 mod attendance;
 mod counts;
+pub mod follow;
 
 use berth_events::{Event, Position, Ring, Start, Subscription};
 use berth_grpc::{NODE_MESSAGE, status, time};
