@@ -13,6 +13,7 @@ mod content_read;
 mod content_write;
 mod debug_stream;
 pub mod events;
+mod holdings;
 mod images;
 mod introspection;
 mod lease_directory;
@@ -35,6 +36,7 @@ use berth_proto::berth::node::v1::collection_server::CollectionServer;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::distribution_check_server::DistributionCheckServer;
 use berth_proto::berth::node::v1::distribution_recent_server::DistributionRecentServer;
+use berth_proto::berth::node::v1::image_holdings_server::ImageHoldingsServer;
 use berth_proto::berth::node::v1::lease_directory_server::LeaseDirectoryServer;
 use berth_proto::berth::node::v1::namespaces_server::NamespacesServer as NodeNamespacesServer;
 use berth_proto::containerd::services::content::v1::content_server::ContentServer;
@@ -47,6 +49,7 @@ use berth_proto::containerd::services::transfer::v1::transfer_server::TransferSe
 use tonic::service::Routes;
 
 use crate::Distribution;
+use crate::holdings::Holdings;
 use crate::live::Live;
 
 /// All services.
@@ -60,6 +63,7 @@ pub fn routes(
 ) -> Routes {
     let content = content::Service(node.content.clone());
     let blobs = blobs::Service { content: node.content.clone(), descriptors: descriptors.clone() };
+    let holdings = holdings::Service(Holdings::new(node.content.clone()));
     let introspection = introspection::Service { uuid: node.uuid.clone(), live: live.clone() };
     let streams = streaming::Streams::default();
     let streaming = streaming::Service {
@@ -87,6 +91,7 @@ pub fn routes(
         .add_service(service!(CollectionServer, collection::Service(node.collector.clone())))
         .add_service(CollectorServer::new(collector::Service(node.clone())))
         .add_service(service!(DistributionCheckServer, check::Service(node.clone())))
+        .add_service(service!(ImageHoldingsServer, holdings))
         .add_service(DistributionRecentServer::new(recent::Service))
         .add_service(BlobsServer::new(blobs))
         .add_service(berth_grpc::health(tasks.token()))

@@ -14,6 +14,7 @@ pub mod error;
 pub mod events;
 pub mod gc;
 mod go_duration;
+pub mod holdings;
 pub mod images;
 pub mod leases;
 pub mod live;

@@ -6,7 +6,7 @@
 //! is called.
 
 mod annotations;
-mod choose;
+pub(crate) mod choose;
 mod compress;
 mod error;
 mod export;
