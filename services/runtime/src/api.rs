@@ -6,6 +6,7 @@ mod checkpoint;
 mod collector;
 mod containers;
 mod events;
+mod holdings;
 mod introspection;
 mod leases;
 mod namespaces;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use berth_events::Ring;
 use berth_grpc::NODE_MESSAGE;
 use berth_proto::berth::node::v1::collector_server::CollectorServer;
+use berth_proto::berth::node::v1::container_holdings_server::ContainerHoldingsServer;
 use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
 use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
 use berth_proto::berth::node::v1::runtime_check_server::RuntimeCheckServer;
@@ -38,6 +40,7 @@ use tonic::service::Routes;
 use crate::check::Runtime;
 use crate::containers::Containers;
 use crate::gate::Gate;
+use crate::holdings::Holdings;
 use crate::sandboxes::{Sandboxers, Sandboxes};
 use crate::shims::Launcher;
 use crate::tasks::Tasks;
@@ -98,6 +101,7 @@ pub fn routes(domain: &Domain) -> Routes {
         containers: containers.clone(),
         sandboxes: sandboxes.clone(),
     };
+    let held = holdings::Service(Holdings::new(containers.clone(), tasks.clone()));
     let health = berth_grpc::health(stop.clone());
     let told = match recovered {
         true => berth_node_events::successor(ring.clone(), stop),
@@ -113,6 +117,7 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(LeaseMemberServer, leases::Service))
         .add_service(service!(CollectorServer, collected))
         .add_service(service!(RuntimeCheckServer, check::Service(check)))
+        .add_service(service!(ContainerHoldingsServer, held))
         .add_service(RuntimeRecentServer::new(recent::Service))
         .add_service(health)
         .add_service(told)

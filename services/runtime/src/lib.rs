@@ -16,6 +16,7 @@ pub mod counts;
 pub mod error;
 pub mod events;
 pub mod gate;
+pub mod holdings;
 mod leftovers;
 pub mod live;
 pub mod peers;

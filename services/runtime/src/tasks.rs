@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod create;
+mod doing;
 mod features;
 mod join;
 mod life;
@@ -44,7 +45,7 @@ use life::Life;
 
 pub use checkpoint::{Dump, Dumped};
 pub use create::Create;
-pub use life::Step;
+pub use life::{Doing, Step};
 pub use list::Listed;
 pub use survey::Surveyed;
 

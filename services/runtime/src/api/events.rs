@@ -150,6 +150,21 @@ fn encode_task(event: Event) -> Encoded {
     }
 }
 
+/// The container whose task was frozen or thawed, as a shim's event tells, and which of the two.
+fn pausing(topic: &str, event: &prost_types::Any) -> Option<(String, bool)> {
+    match topic {
+        "/tasks/paused" => {
+            let e = unpack::<wire::TaskPaused>(event)?.ok()?;
+            Some((e.container_id, true))
+        }
+        "/tasks/resumed" => {
+            let e = unpack::<wire::TaskResumed>(event)?.ok()?;
+            Some((e.container_id, false))
+        }
+        _ => None,
+    }
+}
+
 /// The step of a task that a shim's event tells, with the container. What comes under another topic
 /// than that of its kind is none.
 fn step(topic: &str, event: &prost_types::Any) -> Option<(String, Step)> {
@@ -240,6 +255,10 @@ pub struct Forwarder {
 impl Forwarder {
     fn forward(&self, envelope: Option<Envelope>) -> Result<(), Error> {
         let handed = Handed::read(envelope)?;
+        // Before it is told: whoever asks then is to hear of it.
+        if let Some((id, paused)) = pausing(&handed.topic, &handed.event) {
+            self.tasks.note_paused(&handed.ns, &id, paused);
+        }
         if let Some((id, step)) = step(&handed.topic, &handed.event)
             && self.tasks.note(handed.at, &handed.ns, &id, step)
         {

@@ -59,6 +59,6 @@ impl wire::namespace_member_server::NamespaceMember for Service {
 }
 
 #[allow(clippy::result_large_err, reason = "handlers return Status")]
-fn parse(name: &str) -> Result<Namespace, Status> {
+pub(super) fn parse(name: &str) -> Result<Namespace, Status> {
     name.parse().map_err(|source| status(Error::Name { what: "namespace", source }))
 }

@@ -26,6 +26,7 @@ use journal::{Journal, Line};
 use step::Stage;
 use told::{Told, missing};
 
+pub use known::Doing;
 pub use step::Step;
 pub use told::Made;
 
@@ -73,6 +74,11 @@ impl Life {
     /// Keeps what the event of the making will say.
     pub(super) fn made_with(&self, made: Made) {
         self.told().made = made;
+    }
+
+    /// Keeps whether it is frozen.
+    pub(super) fn paused(&self, paused: bool) {
+        self.told().paused = Some(paused);
     }
 
     /// Whether its start restores a checkpoint.
@@ -145,6 +151,9 @@ impl Life {
         let event = self.event(told, &step);
         let stamp = event.map(|event| self.events.publish_at(at, &self.ns, event));
         told.advance(&step);
+        if matches!(&step, Step::Started { exec, .. } if exec.is_empty()) {
+            told.paused.get_or_insert(false);
+        }
         let exited = matches!(step, Step::Exited { .. });
         self.write_down(told, step, stamp);
         if exited {

@@ -160,7 +160,10 @@ impl Tasks {
     /// # Errors
     /// [`Error::TaskNotFound`], what the shim says.
     pub async fn pause(&self, ns: &Namespace, id: &str) -> Result<()> {
-        self.find(ns, id)?.client()?.pause().await
+        let task = self.find(ns, id)?;
+        task.client()?.pause().await?;
+        task.life.paused(true);
+        Ok(())
     }
 
     /// Thaws a task.
@@ -168,7 +171,10 @@ impl Tasks {
     /// # Errors
     /// [`Error::TaskNotFound`], what the shim says.
     pub async fn resume(&self, ns: &Namespace, id: &str) -> Result<()> {
-        self.find(ns, id)?.client()?.resume().await
+        let task = self.find(ns, id)?;
+        task.client()?.resume().await?;
+        task.life.paused(false);
+        Ok(())
     }
 
     /// Resizes a process's terminal.

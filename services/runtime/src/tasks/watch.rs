@@ -179,9 +179,10 @@ fn lost(task: &Task) -> Exit {
 
 /// Tells what a state says of the steps before it.
 fn tell(task: &Task, exec: &str, state: &State) {
-    let (now, pid, exec) = (SystemTime::now(), state.pid, exec.to_owned());
+    let (now, pid, first) = (SystemTime::now(), state.pid, exec.is_empty());
+    let exec = exec.to_owned();
     let step = match state.status {
-        Status::Created if exec.is_empty() => Step::Created { pid },
+        Status::Created if first => Step::Created { pid },
         Status::Created | Status::Unknown => return,
         Status::Running | Status::Paused | Status::Pausing => Step::Started { exec, pid },
         Status::Stopped => {
@@ -189,5 +190,9 @@ fn tell(task: &Task, exec: &str, state: &State) {
             Step::Exited { exec, exit: Exit { pid, status: state.exit_status, at } }
         }
     };
+    // Before it is told: whoever asks then is to hear of it.
+    if first {
+        task.life.paused(matches!(state.status, Status::Paused | Status::Pausing));
+    }
     task.life.note(now, step);
 }

@@ -2,9 +2,37 @@
 
 use super::Life;
 use super::step::Stage;
-use crate::process::Exit;
+use crate::process::{Exit, Status};
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doing {
+    /// What its first process does.
+    pub status: Status,
+    /// That process's number, 0 if it is not known.
+    pub pid: u32,
+    /// How it ended, if it has.
+    pub exit: Option<Exit>,
+}
 
 impl Life {
+    /// What the task does, as far as was told; nothing if there is none, or it is only being made.
+    pub(in crate::tasks) fn doing(&self) -> Option<Doing> {
+        let told = self.told();
+        let first = told.first();
+        let status = match first.stage {
+            Stage::None | Stage::Deleted => return None,
+            Stage::Created => Status::Created,
+            Stage::Exited => Status::Stopped,
+            Stage::Started => match told.paused {
+                Some(true) => Status::Paused,
+                Some(false) => Status::Running,
+                None => Status::Unknown,
+            },
+        };
+        Some(Doing { status, pid: first.pid, exit: first.exit })
+    }
+
     /// Whether anything was told.
     pub(in crate::tasks) fn began(&self) -> bool {
         !self.told().processes.is_empty()

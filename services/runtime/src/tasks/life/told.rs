@@ -41,6 +41,9 @@ pub(super) struct Told {
     /// Added processes that were deleted, oldest first.
     dropped: VecDeque<String>,
     pub(super) made: Made,
+    /// Whether it is frozen, which nobody writes down: nothing for one of an earlier run until its shim
+    /// has said.
+    pub(super) paused: Option<bool>,
     /// Starts of the first process that are not answered yet.
     pub(super) asked: usize,
     /// Its end, if that was heard of meanwhile: whether it has a start before it is in question.
