@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the wire's types may be named, below the workspace's root. The shim and the command line
 /// are edges as a whole.
-const EDGES: [&str; 14] = [
+const EDGES: [&str; 16] = [
     "libs/check/",
     "libs/grpc/",
     "libs/introspection/",
@@ -13,6 +13,8 @@ const EDGES: [&str; 14] = [
     "libs/ttrpc/",
     "services/bundle/src/api/",
     "services/bundle/src/peers/",
+    "services/cluster/src/api",
+    "services/cluster/src/peers",
     "services/distribution/src/api",
     "services/distribution/src/peers",
     "services/gateway/",

@@ -1,1 +1,267 @@
 //! This node's own services, as the truth of what it holds.
+//!
+//! Owns: which service knows what, how long each may take to say, and what its events mean for what is
+//! shown. Must not know: what becomes of it ([`crate::publish`]).
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`changes`] | what an event changed |
+//! | [`follow`] | following a service's events, whatever happens to it |
+//! | [`holdings`] | asking a service what it holds |
+//! | [`convert`] | what it answers as objects, within their bounds |
+//! | [`health`] | whether services can work |
+//! | [`machine`], [`gauge`] | what the machine has, and what it runs out of |
+
+mod changes;
+mod convert;
+mod follow;
+mod gauge;
+mod health;
+mod holdings;
+mod machine;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_config::{Config, Service};
+use berth_grpc::{Channel, channel};
+use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use crate::keys::{Held, Kind};
+use crate::truth::{Asked, Holdings, News, State, Truth};
+use crate::{Error, Result};
+use gauge::Gauges;
+use health::Probe;
+
+pub use gauge::Thresholds;
+
+/// How long the service that knows the root's number may take to say it.
+const UUID_WITHIN: Duration = Duration::from_secs(10);
+/// The most containers of unknown state that are asked for again.
+const MAX_UNKNOWN: usize = 1000;
+
+/// Where this node's services are, and what is looked at.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The socket of the service that keeps images.
+    pub distribution: PathBuf,
+    /// That of the service that keeps snapshots.
+    pub bundle: PathBuf,
+    /// That of the service that keeps containers and tasks.
+    pub runtime: PathBuf,
+    /// That of clients.
+    pub gateway: PathBuf,
+    /// The folder whose file system is looked at.
+    pub root: PathBuf,
+    /// From where on the machine runs out of something.
+    pub thresholds: Thresholds,
+    /// How often the node's state is looked at.
+    pub period: Duration,
+}
+
+impl Settings {
+    /// Those of a node with this configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            distribution: config.socket(Service::Distribution),
+            bundle: config.socket(Service::Bundle),
+            runtime: config.socket(Service::Runtime),
+            gateway: config.socket(Service::Gateway),
+            root: config.root.clone(),
+            thresholds: Thresholds::default(),
+            period: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The services of this node.
+pub struct NodeTruth {
+    distribution: Channel,
+    runtime: Channel,
+    probes: Vec<Probe>,
+    root: PathBuf,
+    period: Duration,
+    looked: Mutex<Looked>,
+    /// Namespaces in which blobs came or went.
+    blobs: Pending<Arc<str>>,
+    /// Containers whose state nobody could tell.
+    unknown: Pending<Held>,
+}
+
+/// What was seen of the node's state.
+struct Looked {
+    gauges: Gauges,
+    /// What was answered last.
+    answered: Option<State>,
+}
+
+/// Things of which there is news, each once, until somebody takes them.
+struct Pending<T>(Mutex<BTreeSet<T>>, Notify);
+
+impl<T> Default for Pending<T> {
+    fn default() -> Self {
+        Self(Mutex::default(), Notify::new())
+    }
+}
+
+impl NodeTruth {
+    /// Asks nobody yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings { distribution, bundle, runtime, gateway, root, thresholds, period } =
+            settings;
+        Self {
+            probes: vec![
+                Probe::of_service("distribution", &distribution),
+                Probe::of_service("bundle", &bundle),
+                Probe::of_service("runtime", &runtime),
+                Probe::of_gateway("gateway", &gateway),
+            ],
+            distribution: channel(&distribution),
+            runtime: channel(&runtime),
+            root,
+            period,
+            looked: Mutex::new(Looked { gauges: Gauges::new(thresholds), answered: None }),
+            blobs: Pending::default(),
+            unknown: Pending::default(),
+        }
+    }
+
+    /// Looks at the node's state.
+    async fn look(&self) -> State {
+        let (machine, services) =
+            tokio::join!(machine::look(&self.root), health::look(&self.probes));
+        let pressure = self.looked().gauges.read(&machine);
+        State { capacity: machine.capacity, services, pressure }
+    }
+
+    /// Tells when the node's state is not what was answered last.
+    async fn watch_state(&self, news: &mpsc::Sender<News>) {
+        let mut tick = tokio::time::interval(self.period);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let state = self.look().await;
+            let is_new = self.looked().answered.as_ref() != Some(&state);
+            if is_new && news.send(News::State).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        // Nothing that can panic stands between changes under this lock.
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Truth for NodeTruth {
+    fn uuid(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(async {
+            let step = "ask for the root's number";
+            let wrong = |reason| Error::Service { service: "distribution", step, reason };
+            let mut client = IntrospectionClient::new(self.distribution.clone());
+            match timeout(UUID_WITHIN, client.server(())).await {
+                Ok(Ok(server)) if server.get_ref().uuid.is_empty() => {
+                    Err(wrong("it has none".to_owned()))
+                }
+                Ok(Ok(server)) => Ok(server.into_inner().uuid),
+                Ok(Err(status)) => Err(wrong(status.message().to_owned())),
+                Err(_) => Err(wrong(format!("no answer within {UUID_WITHIN:?}"))),
+            }
+        })
+    }
+
+    fn follow(&self, news: mpsc::Sender<News>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let all = async {
+                tokio::join!(
+                    self.follow_distribution(&news),
+                    self.follow_runtime(&news),
+                    self.tell_blobs(&news),
+                    self.tell_unknown(&news),
+                    self.watch_state(&news),
+                )
+            };
+            tokio::select! {
+                () = news.closed() => {}
+                _ = all => {}
+            }
+        })
+    }
+
+    fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Holdings>> {
+        Box::pin(async move {
+            let kind = match &asked {
+                Asked::All(kind) | Asked::Namespace(kind, _) | Asked::These(kind, _) => *kind,
+            };
+            match kind {
+                Kind::Nodes => Err(Error::Invalid("a node holds no nodes".to_owned())),
+                Kind::Images => holdings::images(&self.distribution, asked).await,
+                Kind::Containers => {
+                    let held = holdings::containers(&self.runtime, asked).await?;
+                    self.unknown.extend(holdings::unknown(&held), MAX_UNKNOWN);
+                    Ok(held)
+                }
+            }
+        })
+    }
+
+    fn state(&self) -> BoxFuture<'_, State> {
+        Box::pin(async {
+            let state = self.look().await;
+            self.looked().answered = Some(state.clone());
+            state
+        })
+    }
+}
+
+impl<T: Ord> Pending<T> {
+    /// Adds some, as long as there are not `most`.
+    fn extend(&self, things: impl IntoIterator<Item = T>, most: usize) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for thing in things {
+            if pending.len() < most {
+                pending.insert(thing);
+            }
+        }
+        if !pending.is_empty() {
+            self.1.notify_one();
+        }
+    }
+
+    /// Waits until there are some and so long, and takes all that there are then.
+    async fn after(&self, pause: Duration) -> BTreeSet<T> {
+        loop {
+            self.1.notified().await;
+            tokio::time::sleep(pause).await;
+            let taken = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            if !taken.is_empty() {
+                return taken;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_pending_is_taken_once_and_bounded() {
+        let pending = Pending::default();
+        pending.extend([3, 1, 3], 10);
+        pending.extend([2], 10);
+        let pause = Duration::from_secs(2);
+        assert_eq!(pending.after(pause).await, BTreeSet::from([1, 2, 3]));
+        assert!(timeout(pause * 4, pending.after(pause)).await.is_err(), "there is no more");
+        pending.extend([1, 2, 3], 2);
+        assert_eq!(pending.after(pause).await, BTreeSet::from([1, 2]));
+    }
+}
