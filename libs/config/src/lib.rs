@@ -8,6 +8,7 @@
 
 mod args;
 mod bundle;
+mod cluster;
 pub mod containerd;
 mod decoders;
 mod error;
@@ -23,6 +24,7 @@ mod units;
 
 pub use args::{Args, Overrides};
 pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
+pub use cluster::{Cluster, Etcd, Peer};
 pub use error::Error;
 pub use load::{Explained, Loaded, Source};
 pub use paths::Service;
@@ -78,6 +80,8 @@ pub struct Config {
     pub bundle: Bundle,
     /// Runtime's part.
     pub runtime: Runtime,
+    /// Cluster's part.
+    pub cluster: Cluster,
     /// Programs that make layers of what is none, by their IDs.
     pub stream_processors: BTreeMap<String, StreamProcessor>,
     /// Parts of the engine that are processes of others, by name.
@@ -101,6 +105,7 @@ impl Default for Config {
             distribution: Distribution::default(),
             bundle: Bundle::default(),
             runtime: Runtime::default(),
+            cluster: Cluster::default(),
             stream_processors: BTreeMap::new(),
             proxy_plugins: BTreeMap::new(),
         }
@@ -166,6 +171,7 @@ impl Config {
         }
         self.proxy_plugins.iter().try_for_each(|(name, plugin)| plugin.check(name))?;
         self.bundle.check()?;
+        self.cluster.check()?;
         proxies::check_differs(&self.bundle.differs, &self.proxy_plugins)?;
         let content_store = self.distribution.content_store.as_deref();
         proxies::check_content_store(content_store, &self.proxy_plugins)?;

@@ -14,14 +14,22 @@ pub enum Service {
     Bundle,
     /// Containers, tasks, sandboxes.
     Runtime,
+    /// The node shown to its cluster, and the cluster to the node.
+    Cluster,
     /// The socket of clients.
     Gateway,
 }
 
 impl Service {
-    /// Every service, in the order in which they are started.
-    pub const ALL: [Service; 4] =
-        [Service::Distribution, Service::Bundle, Service::Runtime, Service::Gateway];
+    /// Every service there is, in the order in which they are started. [`Config::services`] has those of a
+    /// node.
+    pub const ALL: [Service; 5] = [
+        Service::Distribution,
+        Service::Bundle,
+        Service::Runtime,
+        Service::Cluster,
+        Service::Gateway,
+    ];
 
     /// Its name, of folders and sockets.
     #[must_use]
@@ -30,6 +38,7 @@ impl Service {
             Service::Distribution => "distribution",
             Service::Bundle => "bundle",
             Service::Runtime => "runtime",
+            Service::Cluster => "cluster",
             Service::Gateway => "gateway",
         }
     }
@@ -41,8 +50,15 @@ impl Service {
             Service::Distribution => "berth-distribution",
             Service::Bundle => "berth-bundle",
             Service::Runtime => "berth-runtime",
+            Service::Cluster => "berth-cluster",
             Service::Gateway => "berth-gateway",
         }
+    }
+
+    /// Whether the node is one without it. All others do their work, and clients theirs, when it is away.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        self == Service::Cluster
     }
 }
 
@@ -53,6 +69,12 @@ impl fmt::Display for Service {
 }
 
 impl Config {
+    /// The services of this node, in the order in which they are started.
+    pub fn services(&self) -> impl Iterator<Item = Service> + use<> {
+        let on = self.cluster_is_on();
+        Service::ALL.into_iter().filter(move |service| *service != Service::Cluster || on)
+    }
+
     /// The socket on which a service answers.
     #[must_use]
     pub fn socket(&self, service: Service) -> PathBuf {

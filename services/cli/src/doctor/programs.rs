@@ -19,7 +19,7 @@ pub(super) async fn look(config: &Config) -> Vec<Line> {
     let mut lines = vec![runc(&config.runtime.binary).await];
     let folders: Vec<_> = config.runtime.shim_dir.iter().chain(own.iter()).cloned().collect();
     lines.push(found("shim", SHIM, &folders));
-    for name in ["berthd"].into_iter().chain(Service::ALL.map(Service::binary)) {
+    for name in ["berthd"].into_iter().chain(config.services().map(Service::binary)) {
         let line = found(name, name, own.as_slice());
         lines.extend((line.verdict != super::Verdict::Ok).then_some(line));
     }

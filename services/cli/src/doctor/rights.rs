@@ -51,7 +51,7 @@ pub(super) fn look(config: &Config) -> Vec<Line> {
         folder("folder of the state", &config.state),
     ];
     lines.push(clients(config));
-    for service in [Service::Distribution, Service::Bundle, Service::Runtime] {
+    for service in config.services().filter(|service| *service != Service::Gateway) {
         let path = config.socket(service);
         lines.extend(fs_err::symlink_metadata(&path).ok().map(|of| between(&path, &of)));
     }
