@@ -28,14 +28,15 @@ enum End {
 /// Starts the service, and again whenever it dies, until `stop`.
 ///
 /// A service that cannot start, or ends by itself with an exit code before it ever served, is
-/// told to `served` and not started again: it has said what is wrong, and it would say it again.
+/// told to `served` and not started again: it has said what is wrong, and it would say it again. One whose
+/// `served` nobody has is started again all the same, later each time: what is wrong may lie elsewhere and
+/// pass, and there is nobody who would stop for it.
 pub(crate) async fn keep(
     launcher: Arc<Launcher>,
     service: Service,
     stop: CancellationToken,
-    served: Served,
+    mut served: Option<Served>,
 ) {
-    let mut served = Some(served);
     let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
         let began = Instant::now();

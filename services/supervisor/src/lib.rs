@@ -5,7 +5,8 @@
 //!
 //! Invariants: one supervisor, and one generation of services, per root (two locks); a service
 //! never outlives its supervisor for longer than it needs to drain (lifeline); containers belong
-//! to their shims and go on whatever happens here.
+//! to their shims and go on whatever happens here; nothing waits for a service that is optional, or ends
+//! with it.
 
 mod backoff;
 mod error;
@@ -34,6 +35,9 @@ use launch::Launcher;
 /// How long all services together may take to serve after a start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
+/// What of the configuration is read here.
+const READS: &[&str] = &["root", "state", "oom_score", "cgroup", "opt", "cluster.etcd.endpoints"];
+
 /// Runs the services until this process is told to end, then ends them in order.
 ///
 /// # Errors
@@ -52,13 +56,13 @@ pub async fn run(args: &Args, loaded: Loaded, live: Live) -> Result<(), Error> {
     };
     let launcher = Arc::new(Launcher::new(args, config, generation)?);
     let tasks = Tasks::new();
-    let (kept, first) = keep_all(&launcher, &tasks);
+    let (kept, first) = keep_all(config, &launcher, &tasks);
     tasks.spawn_endless(
         "pass-on",
         pass_on(launcher.clone(), SignalKind::user_defined1(), Signal::USR1),
     );
     let hangups = launcher.clone();
-    Reload::new(args.clone(), loaded, live, &["root", "state", "oom_score", "cgroup", "opt"])
+    Reload::new(args.clone(), loaded, live, READS)
         .each_time(move || {
             // Nobody is there to be told while all are started again.
             let _ = hangups.told.send(Signal::HUP);
@@ -131,18 +135,25 @@ struct Kept {
     keeper: JoinHandle<()>,
 }
 
-/// Starts keeping every service; the second answer resolves when each has served once.
+/// Starts keeping every service of the node; the second answer resolves when each has served once of those
+/// that it is no node without.
 fn keep_all(
+    config: &Config,
     launcher: &Arc<Launcher>,
     tasks: &Tasks,
 ) -> (Vec<Kept>, Vec<oneshot::Receiver<Result<(), Error>>>) {
-    let keep_one = |service| {
-        let (served, first) = oneshot::channel();
+    let mut first = Vec::new();
+    let kept = config.services().map(|service| {
+        let served = (!service.is_optional()).then(|| {
+            let (served, waited) = oneshot::channel();
+            first.push(waited);
+            served
+        });
         let stop = CancellationToken::new();
         let keeping = keep::keep(launcher.clone(), service, stop.clone(), served);
-        (Kept { service, stop, keeper: tasks.spawn("keep", keeping) }, first)
-    };
-    Service::ALL.into_iter().map(keep_one).unzip()
+        Kept { service, stop, keeper: tasks.spawn("keep", keeping) }
+    });
+    (kept.collect(), first)
 }
 
 /// Resolves when all services serve, or the first that cannot says why.

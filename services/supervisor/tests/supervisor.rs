@@ -6,7 +6,7 @@ mod node;
 
 use std::os::unix::fs::PermissionsExt;
 
-use node::{Node, SERVICES};
+use node::{Node, OPTIONAL, SERVICES};
 use rustix::process::Signal;
 
 #[tokio::test]
@@ -45,6 +45,58 @@ async fn a_killed_service_is_started_again_and_leaves_no_zombie() {
         assert!(note.contains(word), "{started:?}");
     }
     assert!(berthd.zombies().is_empty(), "{:?}", berthd.zombies());
+}
+
+#[tokio::test]
+async fn a_node_in_no_cluster_has_no_process_for_it() {
+    let node = Node::new();
+    let _berthd = node.start().await;
+    assert!(node.pids(OPTIONAL).is_empty(), "{:?}", node.notes());
+}
+
+#[tokio::test]
+async fn a_service_that_is_optional_is_kept_and_ends_in_its_turn() {
+    let node = Node::new();
+    node.in_a_cluster();
+    let mut berthd = node.start().await;
+    node.until(|| node.pids(OPTIONAL).len() == 1).await;
+    node::kill(node.pids(OPTIONAL)[0]);
+    node.until(|| node.pids(OPTIONAL).len() == 2).await;
+    berthd.signal(Signal::TERM);
+    assert_eq!(berthd.exit_code().await, Some(0));
+    let ended: Vec<_> = node.notes().into_iter().filter(|note| note.contains("ended")).collect();
+    let mut order: Vec<_> = SERVICES.to_vec();
+    order.insert(3, OPTIONAL);
+    let expected: Vec<_> = order.iter().rev().map(|name| format!("{name} ended SIGTERM")).collect();
+    assert_eq!(ended, expected);
+}
+
+/// It refuses to start each time, and is there once what was in its way has gone.
+#[tokio::test]
+async fn a_service_that_is_optional_keeps_nobody_from_starting() {
+    let node = Node::new();
+    node.in_a_cluster();
+    node.flag(&format!("{OPTIONAL}.refuse"));
+    let berthd = node.start().await;
+    for name in SERVICES {
+        assert_eq!(node.pids(name).len(), 1, "{name} served before");
+    }
+    assert!(node.pids(OPTIONAL).is_empty());
+    std::fs::remove_file(node.path("state").join(format!("{OPTIONAL}.refuse"))).unwrap();
+    node.until(|| node.pids(OPTIONAL).len() == 1).await;
+    assert!(SERVICES.into_iter().all(|name| node.pids(name).len() == 1), "{:?}", node.notes());
+    assert!(berthd.zombies().is_empty(), "{:?}", berthd.zombies());
+}
+
+#[tokio::test]
+async fn a_program_of_a_service_that_is_optional_may_be_missing() {
+    let node = Node::new();
+    node.in_a_cluster();
+    std::fs::remove_file(node.path("bin").join(OPTIONAL)).unwrap();
+    let mut berthd = node.start().await;
+    assert!(SERVICES.into_iter().all(|name| node.pids(name).len() == 1), "{:?}", node.notes());
+    berthd.signal(Signal::TERM);
+    assert_eq!(berthd.exit_code().await, Some(0));
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ use tokio::process::{Child, Command};
 /// In the order of their start.
 pub const SERVICES: [&str; 4] =
     ["berth-distribution", "berth-bundle", "berth-runtime", "berth-gateway"];
+/// That which the node can be without.
+pub const OPTIONAL: &str = "berth-cluster";
 pub const SOON: Duration = Duration::from_secs(60);
 
 pub struct Node {
@@ -32,7 +34,7 @@ impl Node {
         std::fs::create_dir_all(dir.path().join("state")).unwrap();
         std::fs::create_dir(&bin).unwrap();
         copy_program(env!("CARGO_BIN_EXE_berthd"), bin.join("berthd")).unwrap();
-        for name in SERVICES {
+        for name in SERVICES.into_iter().chain([OPTIONAL]) {
             copy_program(stand_in(), bin.join(name)).unwrap();
         }
         Self { dir }
@@ -42,6 +44,12 @@ impl Node {
         self.dir.path().join(name)
     }
 
+    /// Makes it part of a cluster, of whose etcd nothing is to be seen.
+    pub fn in_a_cluster(&self) {
+        let text = "[cluster.etcd]\nendpoints = ['http://127.0.0.1:1']\n";
+        std::fs::write(self.path("berth.toml"), text).unwrap();
+    }
+
     pub fn flag(&self, name: &str) {
         std::fs::write(self.path("state").join(name), "").unwrap();
     }
@@ -49,6 +57,10 @@ impl Node {
     fn command(&self) -> Command {
         let mut command = child::command(self.path("bin/berthd"));
         command.arg("--root").arg(self.path("root")).arg("--state").arg(self.path("state"));
+        let config = self.path("berth.toml");
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
         command
     }
 
