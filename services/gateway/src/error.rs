@@ -14,6 +14,11 @@ pub enum Error {
     /// The path is not `/service/method`.
     #[error("malformed method name {0:?}: a path is /SERVICE/METHOD")]
     MalformedPath(String),
+    /// The node is part of no cluster.
+    #[error(
+        "this node is part of no cluster: set [cluster.etcd] endpoints in its configuration and start it again: not implemented"
+    )]
+    NoCluster,
     /// The gateway's own socket.
     #[error("{step} {}", path.display())]
     Socket {
@@ -108,7 +113,9 @@ pub enum Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Self::UnknownService(_) | Self::MalformedPath(_) => Code::Unimplemented,
+            Self::UnknownService(_) | Self::MalformedPath(_) | Self::NoCluster => {
+                Code::Unimplemented
+            }
             Self::Socket { source, .. }
             | Self::Tcp { source, .. }
             | Self::Observers { source, .. }

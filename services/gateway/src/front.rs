@@ -148,7 +148,7 @@ impl Front {
     ) -> Result<Response<Inbound>, Status> {
         match route::of(request.uri().path(), &self.left_out) {
             Ok(Route::Service(service, lane)) => {
-                let channel = self.upstreams.of(service).lane(lane);
+                let channel = self.upstreams.of(service).map_err(berth_grpc::status)?.lane(lane);
                 channel.relay(request).await.map(|answer| answer.map(Inbound::Relayed))
             }
             Ok(Route::Own) => Ok(self.own.call(request).await.map(Inbound::Own)),

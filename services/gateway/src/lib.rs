@@ -55,7 +55,7 @@ pub fn serve(config: &Config, tasks: &Tasks) -> Result<Live, Error> {
     let gateway = &config.gateway;
     let wait = *gateway.wait;
     let upstream = Tasks::new();
-    let upstreams = Upstreams::new(|service| config.socket(service), wait, &upstream);
+    let upstreams = Upstreams::new(config, wait, &upstream);
     let plugins = config.plugins();
     let own = Own::new(&upstreams, &plugins, tasks)?;
     let listener = listen::listen(config)?;

@@ -11,8 +11,15 @@ use clap::Parser;
 
 const SERVICE: &str = "berth-gateway";
 /// What of the configuration is read here.
-const READS: &[&str] =
-    &["root", "state", "address", "gateway", "metrics.address", "disabled_plugins"];
+const READS: &[&str] = &[
+    "root",
+    "state",
+    "address",
+    "gateway",
+    "metrics.address",
+    "disabled_plugins",
+    "cluster.etcd.endpoints",
+];
 
 /// The socket that clients know: routes calls to the services of the node.
 #[derive(Debug, Parser)]

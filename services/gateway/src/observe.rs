@@ -132,7 +132,7 @@ fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 
 /// What every process of the node counts, as one text.
 async fn metrics(upstreams: &Upstreams) -> Result<String, Error> {
-    let told = join_all(upstreams.all().map(|upstream| fetch(upstream, METRICS))).await;
+    let told = join_all(upstreams.there().map(|upstream| fetch(upstream, METRICS))).await;
     let mut texts = vec![("gateway", berth_metrics::all().await)];
     for (name, told) in told {
         texts.push((name, with_up(told)));
@@ -169,7 +169,7 @@ async fn in_turn(work: impl FnOnce() -> String + Send + 'static) -> Result<Strin
     Ok(done.await?)
 }
 
-/// Whether the services can do their work: a line for each that can, else one for each of its reasons.
+/// Whether the services can do their work without which the node cannot do its own: a line for each that can, else one for each of its reasons.
 async fn ready(upstreams: &Upstreams) -> Response<Full<Bytes>> {
     let told = join_all(upstreams.all().map(|upstream| ask(upstream, READY))).await;
     let told = told.into_iter().map(|(name, told)| (name, told.and_then(|told| is_ready(&told))));

@@ -32,8 +32,9 @@ pub async fn check_within(config: &Config, tasks: &Tasks, within: Duration) -> R
     if required.is_empty() {
         return Ok(());
     }
-    let upstreams = Upstreams::new(|service| config.socket(service), within, tasks);
-    let plugins = introspection::all(&upstreams, &config.plugins(), within).await;
+    let upstreams = Upstreams::new(config, within, tasks);
+    // No node waits for what it can be without.
+    let plugins = introspection::of(upstreams.all(), &config.plugins(), within).await;
     let mut missing = Vec::new();
     for id in required {
         let is_it = |plugin: &&_| introspection::uri(plugin) == *id;

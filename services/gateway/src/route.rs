@@ -19,14 +19,15 @@ pub enum Route {
 pub enum Lane {
     /// Small messages.
     Calls,
-    /// File contents.
+    /// File contents, and streams that their readers hold up.
     Bulk,
 }
 
 /// Every gRPC service that clients can call, and its owner. `None` is the gateway.
 ///
 /// Services of berth.node.v1 that are missing here are between the processes of the node only.
-const OWNERS: [(&str, Option<Service>); 25] = [
+const OWNERS: [(&str, Option<Service>); 26] = [
+    ("berth.cluster.v1.Cluster", Some(Service::Cluster)),
     ("berth.node.v1.BundleCheck", Some(Service::Bundle)),
     ("berth.node.v1.Collection", Some(Service::Distribution)),
     ("berth.node.v1.DistributionCheck", Some(Service::Distribution)),
@@ -60,8 +61,9 @@ const EXCEPTIONS: [(&str, Service); 2] = [
     ("/containerd.services.events.v1.Events/Publish", Service::Runtime),
 ];
 
-/// Methods that move file contents.
-const BULK: [&str; 3] = [
+/// Methods that move file contents or as much as that, at the pace of who reads.
+const BULK: [&str; 4] = [
+    "/berth.cluster.v1.Cluster/Watch",
     "/containerd.services.content.v1.Content/Read",
     "/containerd.services.content.v1.Content/Write",
     "/containerd.services.streaming.v1.Streaming/Stream",
@@ -131,6 +133,7 @@ mod tests {
             ("/containerd.services.snapshots.v1.Snapshots/Stat", calls(Service::Bundle)),
             ("/containerd.services.tasks.v1.Tasks/Wait", calls(Service::Runtime)),
             ("/containerd.services.events.v1.Events/Publish", calls(Service::Runtime)),
+            ("/berth.cluster.v1.Cluster/List", calls(Service::Cluster)),
             ("/containerd.services.events.v1.Events/Subscribe", Route::Own),
             (
                 "/containerd.services.content.v1.Content/Read",
@@ -143,8 +146,12 @@ mod tests {
 
     #[test]
     fn what_is_between_processes_is_not_exposed() {
-        let error = of("/berth.node.v1.Collector/Sweep", &[]).unwrap_err();
-        assert_eq!(error.to_string(), "unknown service berth.node.v1.Collector");
+        for name in
+            ["berth.node.v1.Collector", "berth.node.v1.ImageHoldings", "berth.cluster.v1.Peer"]
+        {
+            let error = of(&format!("/{name}/Call"), &[]).unwrap_err();
+            assert_eq!(error.to_string(), format!("unknown service {name}"));
+        }
         assert!(matches!(of("/x", &[]), Err(Error::MalformedPath(_))));
         assert!(matches!(of("//x", &[]), Err(Error::MalformedPath(_))));
     }

@@ -1,12 +1,13 @@
 //! The services behind the gateway, and the two lanes to each.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use berth_config::Service;
+use berth_config::{Config, Service};
 use berth_grpc::{Channel, Settings};
 use berth_lifecycle::Tasks;
 
+use crate::Error;
 use crate::route::Lane;
 use crate::window::WINDOW;
 
@@ -16,6 +17,7 @@ pub struct Upstreams {
     distribution: Upstream,
     bundle: Upstream,
     runtime: Upstream,
+    cluster: Option<Upstream>,
 }
 
 /// One service, on a connection for each lane.
@@ -27,36 +29,64 @@ pub struct Upstream {
 }
 
 impl Upstreams {
-    /// The services on the sockets that `socket` tells. A call waits for one that is away no longer
-    /// than `wait`.
-    pub fn new(socket: impl Fn(Service) -> PathBuf, wait: Duration, tasks: &Tasks) -> Self {
-        let upstream = |service| Upstream::new(service, &socket(service), wait, tasks);
+    /// The services of a node. A call waits for one that is away no longer than `wait`.
+    #[must_use]
+    pub fn new(config: &Config, wait: Duration, tasks: &Tasks) -> Self {
+        let upstream = |service| Upstream::new(service, &config.socket(service), wait, tasks);
         Self {
             distribution: upstream(Service::Distribution),
             bundle: upstream(Service::Bundle),
             runtime: upstream(Service::Runtime),
+            cluster: config.cluster_is_on().then(|| upstream(Service::Cluster)),
         }
     }
 
-    /// The upstream of a service. The gateway is none: no route leads from it to itself.
-    #[must_use]
-    pub fn of(&self, service: Service) -> &Upstream {
+    /// The upstream of a service.
+    ///
+    /// # Errors
+    /// [`Error::NoCluster`] for one that the node does not have. The gateway is none, either: no route leads
+    /// from it to itself.
+    pub fn of(&self, service: Service) -> Result<&Upstream, Error> {
         match service {
-            Service::Distribution => &self.distribution,
-            Service::Bundle => &self.bundle,
-            Service::Runtime | Service::Gateway => &self.runtime,
+            Service::Distribution => Ok(&self.distribution),
+            Service::Bundle => Ok(&self.bundle),
+            Service::Runtime | Service::Gateway => Ok(&self.runtime),
+            Service::Cluster => self.cluster.as_ref().ok_or(Error::NoCluster),
         }
+    }
+
+    /// Distribution.
+    #[must_use]
+    pub fn distribution(&self) -> &Upstream {
+        &self.distribution
+    }
+
+    /// Bundle.
+    #[must_use]
+    pub fn bundle(&self) -> &Upstream {
+        &self.bundle
+    }
+
+    /// Runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Upstream {
+        &self.runtime
     }
 
     /// How long calls that come from now on wait for a service that is away.
     pub fn set_wait(&self, wait: Duration) {
-        let channels = self.all().flat_map(|upstream| [&upstream.calls, &upstream.bulk]);
+        let channels = self.there().flat_map(|upstream| [&upstream.calls, &upstream.bulk]);
         channels.for_each(|channel| channel.set_wait(wait));
     }
 
-    /// All of them.
+    /// Those that it is no node without.
     pub fn all(&self) -> impl Iterator<Item = &Upstream> {
         [&self.distribution, &self.bundle, &self.runtime].into_iter()
+    }
+
+    /// Those, and what there is beside.
+    pub fn there(&self) -> impl Iterator<Item = &Upstream> {
+        self.all().chain(&self.cluster)
     }
 }
 

@@ -61,7 +61,7 @@ fn start_within(sent: u64) -> Node {
     let tcp = Tcp { max_send_message_size: ByteSize(sent), ..tcp(&own) };
     let tasks = Tasks::new();
     let wait = *config.gateway.wait;
-    let upstreams = Upstreams::new(|service| config.socket(service), wait, &tasks);
+    let upstreams = Upstreams::new(&config, wait, &tasks);
     let plugins = config.plugins();
     let own_services = Own::new(&upstreams, &plugins, &tasks).unwrap();
     let front = Front::new(upstreams.clone(), own_services, 16, &plugins);

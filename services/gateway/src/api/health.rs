@@ -33,16 +33,19 @@ impl Health {
         Self { upstreams, tasks }
     }
 
-    /// The processes that a name depends on; `None` if nobody knows the name.
+    /// The processes that a name depends on; `None` if nobody knows the name. The node does not depend on what
+    /// it can be without.
     fn needed(&self, name: &str) -> Option<Vec<Upstream>> {
         if name.is_empty() {
             return Some(self.upstreams.all().cloned().collect());
         }
-        if let Some(upstream) = self.upstreams.all().find(|upstream| upstream.name() == name) {
+        if let Some(upstream) = self.upstreams.there().find(|upstream| upstream.name() == name) {
             return Some(vec![upstream.clone()]);
         }
-        let owner = route::owner(name)?;
-        Some(owner.map(|service| self.upstreams.of(service).clone()).into_iter().collect())
+        match route::owner(name)? {
+            Some(service) => Some(vec![self.upstreams.of(service).ok()?.clone()]),
+            None => Some(Vec::new()),
+        }
     }
 }
 
@@ -79,7 +82,7 @@ impl health_server::Health for Health {
         &self,
         _: Request<HealthListRequest>,
     ) -> Result<Response<HealthListResponse>, Status> {
-        let processes = self.upstreams.all().map(Upstream::name);
+        let processes = self.upstreams.there().map(Upstream::name);
         let names = [""].into_iter().chain(processes).chain(route::services());
         let looked = names.filter_map(|name| Some((name.to_owned(), self.needed(name)?)));
         let looked = looked.map(async |(name, needed)| (name, answer(look(&needed).await)));

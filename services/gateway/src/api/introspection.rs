@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use berth_config::{Plugins as Parts, Presence, Service};
+use berth_config::{Plugins as Parts, Presence};
 use berth_introspection::kind::{EVENT, GRPC, METRICS, SERVER, SERVICE, TTRPC, WARNING};
 use berth_introspection::{Described, plugin};
 use berth_proto::containerd::services::introspection::v1::{
@@ -13,7 +13,7 @@ use berth_proto::containerd::services::introspection::v1::{
 use futures::future::{join, join_all};
 use tonic::{Code, Request, Response, Status};
 
-use crate::upstreams::Upstreams;
+use crate::upstreams::{Upstream, Upstreams};
 use crate::{Error, peers};
 
 const PID_NAMESPACE: &str = "/proc/self/ns/pid";
@@ -43,7 +43,7 @@ impl Introspection {
         if let Some(known) = self.uuid.get() {
             return Ok(known.clone());
         }
-        let told = peers::uuid(self.upstreams.of(Service::Distribution).clone()).await?;
+        let told = peers::uuid(self.upstreams.distribution().clone()).await?;
         Ok(self.uuid.get_or_init(|| told).clone())
     }
 }
@@ -63,7 +63,7 @@ impl introspection_server::Introspection for Introspection {
     }
 
     async fn server(&self, _: Request<()>) -> Result<Response<ServerResponse>, Status> {
-        let deprecations = peers::deprecations(self.upstreams.of(Service::Runtime).clone());
+        let deprecations = peers::deprecations(self.upstreams.runtime().clone());
         let (uuid, deprecations) = join(self.uuid(), deprecations).await;
         let (pid, pidns) = (u64::from(std::process::id()), self.pidns);
         Ok(Response::new(ServerResponse { uuid: uuid?, pid, pidns, deprecations }))
@@ -91,8 +91,9 @@ impl introspection_server::Introspection for Introspection {
             Err(status) if status.code() == Code::NotFound => status,
             answered => return answered,
         };
-        for service in [Service::Runtime, Service::Bundle, Service::Distribution] {
-            match peers::plugin_info(self.upstreams.of(service), asked.clone()).await {
+        let services = &self.upstreams;
+        for service in [services.runtime(), services.bundle(), services.distribution()] {
+            match peers::plugin_info(service, asked.clone()).await {
                 Err(status) if status.code() == Code::NotFound => {}
                 Err(status) if status.code() == Code::Unavailable => unknown = status,
                 answered => return answered,
@@ -104,7 +105,16 @@ impl introspection_server::Introspection for Introspection {
 
 /// What the node is made of. All are asked at once, each has so long.
 pub(crate) async fn all(upstreams: &Upstreams, parts: &Parts, within: Duration) -> Vec<Plugin> {
-    let asked = upstreams.all().map(|upstream| peers::parts(upstream.clone(), within));
+    of(upstreams.there(), parts, within).await
+}
+
+/// What these services are made of.
+pub(crate) async fn of(
+    upstreams: impl Iterator<Item = &Upstream>,
+    parts: &Parts,
+    within: Duration,
+) -> Vec<Plugin> {
+    let asked = upstreams.map(|upstream| peers::parts(upstream.clone(), within));
     let all = own().into_iter().chain(join_all(asked).await.into_iter().flatten());
     all.filter_map(|plugin| shown(plugin, parts)).collect()
 }

@@ -41,7 +41,8 @@ impl Node {
         Self::configured("", keys)
     }
 
-    fn configured(top: &str, keys: &str) -> Self {
+    /// A gateway with these keys before its table, and in it.
+    pub fn configured(top: &str, keys: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().display();
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
