@@ -7,6 +7,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`settings`], [`serve`](fn@serve) | what is configured, and putting the rest together by it |
 //! | [`names`], [`keys`], [`objects`] | what nodes are called, where things lie, what they look like |
 //! | [`truth`] | what this node holds |
 //! | [`session`] | the registration, and its lease |
@@ -21,8 +22,11 @@ pub mod names;
 pub mod objects;
 pub mod peers;
 pub mod publish;
+mod serve;
 pub mod session;
+pub mod settings;
 pub mod truth;
 pub mod view;
 
 pub use error::{Error, Result};
+pub use serve::serve;

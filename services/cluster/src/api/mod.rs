@@ -1,1 +1,13 @@
 //! The services of this process.
+
+mod introspection;
+
+use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
+use tonic::service::Routes;
+
+/// All of them.
+#[must_use]
+pub fn routes() -> Routes {
+    // `ClusterServer` is added here, with what it is made of.
+    Routes::new(IntrospectionServer::new(introspection::Introspection)).prepare()
+}

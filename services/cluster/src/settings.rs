@@ -1,0 +1,209 @@
+//! `[cluster]` of the configuration, in this service's words.
+//!
+//! Owns: what is configured as what the other modules take, and who this node and this process are. Must not
+//! know: what anybody does with it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use berth_config::Config;
+
+use crate::keys::Layout;
+use crate::names::{ClusterName, NodeName};
+use crate::objects::Node;
+use crate::peers::etcd;
+use crate::session::Identity;
+
+/// Another in each run of the machine.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What is configured of this service.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// The node's name.
+    pub name: NodeName,
+    /// Where etcd is.
+    pub etcd: etcd::Settings,
+    /// How long the node stays in the view after it was last heard of.
+    pub lease: Duration,
+    /// The most keys that are written in a second.
+    pub writes: u32,
+    /// How long changes are gathered.
+    pub batch: Duration,
+    /// The most images and containers that are published, together.
+    pub max_objects: usize,
+    /// How long a view is kept that nobody reads.
+    pub linger: Duration,
+    /// How often all is compared.
+    pub compare: Duration,
+    /// From which share of the root's file system on its use is pressure.
+    pub disk_pressure: f64,
+    /// The same of memory.
+    pub memory_pressure: f64,
+    /// Where people and programs reach the node.
+    pub addresses: Vec<String>,
+    /// What the node is told to be.
+    pub labels: BTreeMap<String, String>,
+    /// Where the node answers others, if it does.
+    pub peer: Option<Peer>,
+    /// Another in each run of this process.
+    incarnation: String,
+    /// The machine's run.
+    boot: String,
+}
+
+/// Where the node answers others about itself, and what it shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens, `HOST:PORT`.
+    pub address: String,
+    /// What others are told, `HOST:PORT`.
+    pub advertise: String,
+    /// The authorities of other nodes' certificates (PEM).
+    pub ca: std::path::PathBuf,
+    /// What is shown (PEM).
+    pub cert: std::path::PathBuf,
+    /// The key of that (PEM).
+    pub key: std::path::PathBuf,
+}
+
+impl Settings {
+    /// Those of a process that starts now.
+    ///
+    /// # Errors
+    /// The host's name is to be the node's and cannot be one, or the machine's run cannot be read.
+    pub fn of(config: &Config) -> anyhow::Result<Self> {
+        let cluster = &config.cluster;
+        let host = host();
+        let name = match cluster.node.is_empty() {
+            true => {
+                host.parse().context("take the host's name for cluster.node, which is not set")?
+            }
+            false => cluster.node.parse().context("read cluster.node")?,
+        };
+        let boot = fs_err::read_to_string(BOOT).context("read which run of the machine this is")?;
+        let addresses = match cluster.addresses.is_empty() {
+            true => vec![host],
+            false => cluster.addresses.clone(),
+        };
+        Ok(Self {
+            cluster: cluster.name.parse().context("read cluster.name")?,
+            name,
+            etcd: etcd(&cluster.etcd),
+            lease: *cluster.lease,
+            writes: cluster.writes,
+            batch: *cluster.batch,
+            max_objects: cluster.max_objects,
+            linger: *cluster.linger,
+            compare: *cluster.compare,
+            disk_pressure: cluster.disk_pressure,
+            memory_pressure: cluster.memory_pressure,
+            addresses,
+            labels: cluster.labels.clone(),
+            peer: peer(&cluster.peer),
+            incarnation: uuid::Uuid::new_v4().to_string(),
+            boot: boot.trim().to_owned(),
+        })
+    }
+
+    /// Where this cluster's keys are.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.cluster)
+    }
+
+    /// Who this node is, whose root has this number.
+    #[must_use]
+    pub fn identity(&self, uuid: String) -> Identity {
+        let (incarnation, boot) = (self.incarnation.clone(), self.boot.clone());
+        Identity { name: self.name.clone(), uuid, incarnation, boot }
+    }
+
+    /// The node as far as it is configured: what changes by itself is to be filled in, and who it is.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        let told = self.peer.as_ref().map(|peer| peer.advertise.clone());
+        Node {
+            addresses: self.addresses.clone(),
+            peer_address: told.unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: self.labels.clone(),
+            ..Node::default()
+        }
+    }
+}
+
+/// The host's name, as it is.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn etcd(of: &berth_config::Etcd) -> etcd::Settings {
+    etcd::Settings {
+        endpoints: of.endpoints.clone(),
+        ca: of.ca.clone(),
+        cert: of.cert.clone(),
+        key: of.key.clone(),
+        server_name: of.server_name.clone(),
+        user: of.user.clone(),
+        password_file: of.password_file.clone(),
+    }
+}
+
+/// All files are set where there is an address: the configuration was checked.
+fn peer(of: &berth_config::Peer) -> Option<Peer> {
+    if of.address.is_empty() {
+        return None;
+    }
+    let advertise = match of.advertise.is_empty() {
+        true => of.address.clone(),
+        false => of.advertise.clone(),
+    };
+    let (ca, cert, key) = (of.ca.clone()?, of.cert.clone()?, of.key.clone()?);
+    Some(Peer { address: of.address.clone(), advertise, ca, cert, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn settings(keys: &str) -> Settings {
+        let config = Config::parse(keys, Path::new("test.toml")).unwrap();
+        Settings::of(&config).unwrap()
+    }
+
+    #[test]
+    fn a_node_is_called_as_its_host_unless_it_is_told_otherwise() {
+        let of_host = settings("");
+        assert_eq!(of_host.name.as_str(), host());
+        assert_eq!(of_host.node().addresses, [host()]);
+        let named = settings("[cluster]\nname = 'c'\nnode = 'n'\naddresses = ['10.0.0.1']\n");
+        assert_eq!(named.name.as_str(), "n");
+        assert_eq!(named.layout().prefix(), "/berth/c/v1/");
+        assert_eq!(named.node().addresses, ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn each_process_is_another_of_the_same_run_of_the_machine() {
+        let [one, other] = [settings(""), settings("")].map(|of| of.identity("u".into()));
+        assert_ne!(one.incarnation, other.incarnation);
+        assert_eq!((one.boot.as_str(), one.boot.len()), (other.boot.as_str(), 36));
+        assert_eq!(one.uuid, "u");
+    }
+
+    #[test]
+    fn others_are_told_where_they_are_to_ask() {
+        assert_eq!(settings("").peer, None);
+        let files = "ca = '/a'\ncert = '/c'\nkey = '/k'\n";
+        let listens = format!("[cluster.peer]\naddress = '0.0.0.0:1'\n{files}");
+        assert_eq!(settings(&listens).node().peer_address, "0.0.0.0:1");
+        let told = settings(&format!("{listens}advertise = 'n:1'\n"));
+        assert_eq!(told.node().peer_address, "n:1");
+        assert_eq!(told.peer.unwrap().address, "0.0.0.0:1");
+    }
+}
