@@ -81,6 +81,8 @@ pub enum Verb {
     Trace(verbs::trace::Args),
     /// Show what the disk is used for, by namespace, image and snapshot.
     Df(verbs::df::Args),
+    /// Show what all nodes of the cluster hold.
+    Cluster(verbs::cluster::Args),
     /// Look into the node's configuration.
     Config(verbs::config::Args),
     /// Have the node read its configuration again.
@@ -110,7 +112,19 @@ mod tests {
     fn global_flags_go_anywhere() {
         for line in ["berth -n k8s.io --json ps -a", "berth ps -a --namespace k8s.io --json"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert!(cli.global.json && cli.global.namespace == "k8s.io");
+            assert!(cli.global.json && cli.global.namespace() == "k8s.io");
+        }
+    }
+
+    /// Verbs that show all namespaces show one where it is asked for.
+    #[test]
+    fn a_namespace_that_is_typed_is_told_from_the_usual_one() {
+        for (line, typed) in [("berth ps", None), ("berth ps -n default", Some("default"))] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(
+                (cli.global.namespace.as_deref(), cli.global.namespace()),
+                (typed, "default")
+            );
         }
     }
 
@@ -127,6 +141,6 @@ mod tests {
     fn a_shims_way_to_publish_is_understood() {
         let line = "berth --address /s publish --topic /tasks/exit --namespace moby";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        assert_eq!(cli.global.namespace, "moby");
+        assert_eq!(cli.global.namespace(), "moby");
     }
 }

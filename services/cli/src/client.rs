@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use berth_ids::Namespace;
+use berth_proto::berth::cluster::v1::cluster_client::ClusterClient;
 use berth_proto::berth::node::v1::bundle_check_client::BundleCheckClient;
 use berth_proto::berth::node::v1::collection_client::CollectionClient;
 use berth_proto::berth::node::v1::distribution_check_client::DistributionCheckClient;
@@ -86,12 +87,14 @@ services! {
     distribution_recent: DistributionRecentClient<Channel>;
     /// What runtime did of late.
     runtime_recent: RuntimeRecentClient<Channel>;
+    /// What all nodes hold.
+    cluster: ClusterClient<Channel>;
 }
 
 impl Client {
     /// Connects to the gateway that `global` names.
     pub async fn connect(global: &Global) -> Result<Self> {
-        let namespace = global.namespace.parse().context("read the flag --namespace")?;
+        let namespace = global.namespace().parse().context("read the flag --namespace")?;
         let address = global.address.clone();
         let socket = address.clone();
         let connector = tower::service_fn(move |_| {
@@ -267,7 +270,7 @@ mod tests {
     use super::*;
 
     fn global(address: &Path, namespace: &str) -> Global {
-        Global { address: address.to_owned(), namespace: namespace.to_owned(), json: false }
+        Global { address: address.to_owned(), namespace: Some(namespace.to_owned()), json: false }
     }
 
     #[tokio::test]

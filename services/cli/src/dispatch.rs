@@ -39,6 +39,7 @@ async fn one(cli: Cli) -> Result<ExitCode> {
         Verb::Fsck(args) => return verbs::fsck::run(args, global).await,
         Verb::Doctor(args) => return verbs::doctor::run(args, global).await,
         Verb::Trace(args) => return verbs::trace::run(args, global).await,
+        Verb::Cluster(args) => return verbs::cluster::run(args, global).await,
         Verb::Df(args) => verbs::df::run(args, global).await,
         Verb::Pull(args) => verbs::pull::run(args, global).await,
         Verb::Images(args) => verbs::images::run(args, global).await,

@@ -7,6 +7,8 @@ use clap::Args;
 
 /// Where the gateway listens unless told otherwise.
 pub const ADDRESS: &str = "/run/berth/berth.sock";
+/// The namespace unless told otherwise.
+const NAMESPACE: &str = "default";
 /// The variable that tells containerd's other clients where it listens.
 const VARIABLE: &str = "CONTAINERD_ADDRESS";
 
@@ -21,12 +23,20 @@ pub struct Global {
         default_value_os_t = usual(std::env::var_os(VARIABLE))
     )]
     pub address: PathBuf,
-    /// The namespace that images and containers are in.
-    #[arg(short, long, global = true, value_name = "NAME", default_value = "default")]
-    pub namespace: String,
+    /// The namespace that images and containers are in [default: default].
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Print JSON instead of tables and lines.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+impl Global {
+    /// The namespace that is typed, or the usual one.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(NAMESPACE)
+    }
 }
 
 /// Where the gateway is without a flag: where the variable says, as with ctr and nerdctl. An empty one says

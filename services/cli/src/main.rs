@@ -8,6 +8,7 @@ mod archive;
 mod attach;
 mod cli;
 mod client;
+mod cluster;
 mod container;
 mod credentials;
 mod disk;

@@ -38,29 +38,36 @@ pub fn names(as_json: bool, names: &[impl AsRef<str> + Serialize]) -> Result<()>
 
 /// Prints rows under headings, in columns as wide as their widest cell.
 pub fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<()> {
+    line(columns(&headings, rows).trim_end())
+}
+
+/// The same of a table that has not the same columns each time. A row that is short is filled up.
+pub fn grid(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
     line(columns(headings, rows).trim_end())
 }
 
-fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+fn columns(headings: &[&str], rows: &[impl AsRef<[String]>]) -> String {
+    let cell = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
     let width = |at: usize| {
-        let cells = rows.iter().map(|row| row[at].chars().count());
+        let cells = rows.iter().map(|row| cell(row.as_ref(), at).chars().count());
         cells.chain([headings[at].len()]).max().unwrap_or_default()
     };
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut text = String::new();
-    let mut push = |cells: [&str; N]| {
-        for (at, cell) in cells.into_iter().enumerate() {
-            if at + 1 == N {
-                text.push_str(cell);
+    let mut push = |of: &dyn Fn(usize) -> String| {
+        for (at, width) in widths.iter().enumerate() {
+            let cell = of(at);
+            if at + 1 == widths.len() {
+                text.push_str(&cell);
             } else {
-                text.push_str(&format!("{cell:<width$}", width = widths[at] + 3));
+                text.push_str(&format!("{cell:<width$}", width = width + 3));
             }
         }
         text.push('\n');
     };
-    push(headings);
+    push(&|at| headings[at].to_owned());
     for row in rows {
-        push(row.each_ref().map(String::as_str));
+        push(&|at| cell(row.as_ref(), at));
     }
     text
 }
@@ -144,7 +151,7 @@ mod tests {
     #[test]
     fn columns_line_up_and_trailing_space_goes() {
         let rows = [["a".to_owned(), "long cell".to_owned()], ["bbb".to_owned(), String::new()]];
-        assert_eq!(columns(["X", "Y"], &rows), "X     Y\na     long cell\nbbb   \n");
+        assert_eq!(columns(&["X", "Y"], &rows), "X     Y\na     long cell\nbbb   \n");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub async fn run(_args: Args, global: &Global) -> Result<()> {
             "uuid": server.uuid,
             "pid": server.pid,
             "address": global.address.to_string_lossy(),
-            "namespace": global.namespace,
+            "namespace": global.namespace(),
             "images": images.len(),
             "containers": containers,
             "running": running,
@@ -44,7 +44,7 @@ pub async fn run(_args: Args, global: &Global) -> Result<()> {
     output::line(format!("version      {} {}", version.version, version.revision))?;
     output::line(format!("socket       {} (pid {})", global.address.display(), server.pid))?;
     output::line(format!("node         {}", server.uuid))?;
-    output::line(format!("namespace    {}", global.namespace))?;
+    output::line(format!("namespace    {}", global.namespace()))?;
     output::line(format!("images       {}", images.len()))?;
     output::line(format!("containers   {} ({running} running)", containers))?;
     for plugin in &plugins {

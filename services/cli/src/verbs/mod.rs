@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::global::Global;
 use crate::{client, output};
 
+pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod create;

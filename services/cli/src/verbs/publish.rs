@@ -37,7 +37,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
         bail!("the event is larger than {MAX_EVENT} bytes");
     }
     let event = Any::decode(bytes.as_slice()).context("read the event")?;
-    let namespace = global.namespace.clone();
+    let namespace = global.namespace().to_owned();
     let timestamp = Some(SystemTime::now().into());
     let envelope = Envelope { timestamp, namespace, topic: args.topic.clone(), event: Some(event) };
     let step = || format!("publish an event to {}", args.topic);

@@ -112,7 +112,7 @@ fn reaper(container: &Container, global: &Global) -> Result<tokio::process::Chil
     let doing = || format!("start what is to remove container {}", container.id);
     let program = std::env::current_exe().with_context(doing)?;
     let mut command = berth_lifecycle::child::command(program);
-    command.arg("--address").arg(&global.address).args(["--namespace", &global.namespace]);
+    command.arg("--address").arg(&global.address).args(["--namespace", global.namespace()]);
     command.args(["reap", &container.id]).process_group(0).kill_on_drop(false);
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     command.spawn().with_context(doing)
