@@ -1,19 +1,20 @@
 # berth: build, try, test and install. `make help` lists the targets.
 
+# libprotobuf-dev has the definitions that protoc (protobuf-compiler) includes when etcd's client is built.
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
             containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
             strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu \
-            systemd docker-compose apparmor curl
+            systemd docker-compose apparmor curl etcd-server etcd-client faketime libprotobuf-dev
 # What containerd-stress is built with, of which Debian has the sources alone.
 TOOLS    := golang-go golang-github-containerd-containerd-dev
 # What images of docker-compose.yml are made of where there is no network.
-IMAGES   := etcd-server tini ca-certificates
+IMAGES   := tini ca-certificates
 PREFIX   ?= /usr/local
-BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime containerd-shim-runc-v2
+BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime berth-cluster containerd-shim-runc-v2
 UNITS    := deploy/berth.service $(wildcard deploy/systemd/*)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup tools build demo test test-long test-newer test-skew test-vm compose-test lint bench compare install run
+.PHONY: help setup tools build demo demo-cluster test test-long test-newer test-skew test-vm compose-test lint bench compare install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +32,9 @@ build: setup ## build everything, optimised
 
 demo: build ## start a node, push an image to a loopback registry, pull it, run it, look at it, clean up
 	deploy/demo.sh "$(TARGET)/release" $(IMAGE)
+
+demo-cluster: build ## three nodes and etcd on this machine: images on different nodes, seen from each; one is killed and leaves (needs root)
+	deploy/demo-cluster.sh "$(TARGET)/release"
 
 lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check

@@ -50,7 +50,7 @@ fn told_of_all(stage: &Stage, query: &str, value: &str) -> Result<()> {
 pub fn is_watched(stage: &Stage) -> Result<()> {
     told_of_all(stage, "up{job=%22berth%22}", "1")?;
     // Of the gateway, which is asked, it is known anyway.
-    told_of_all(stage, "sum%20by(instance)(berth_up)", "3")?;
+    told_of_all(stage, "sum%20by(instance)(berth_up)", "4")?;
     let rules = get(9090, "/api/v1/rules")?;
     let rules = rules["data"]["groups"][0]["rules"].as_array().context("rules")?.clone();
     ensure!(rules.len() > 10, "{rules:?}");
@@ -81,6 +81,21 @@ pub fn runs_what_was_pushed(stage: &Stage) -> Result<()> {
     ensure!(stage.berth(3, "images -q")?.is_empty(), "nodes share images");
     stage.berth(1, &format!("run -d --name long {PULLED} sleep 3600"))?;
     says_inside(stage)
+}
+
+/// Each node shows all three, who has the image, and the container of node-1.
+pub fn shows_what_all_nodes_hold(stage: &Stage) -> Result<()> {
+    for node in NODES {
+        stage.soon(&format!("node-{node} shows the cluster"), || {
+            let count = |line: &str| -> Result<usize> {
+                Ok(stage.berth(node, &format!("cluster {line} --json"))?.lines().count())
+            };
+            let found = (count("nodes")?, count(&format!("where {PULLED}"))?, count("ps")?);
+            ensure!(found == (3, 2, 1), "{found:?}");
+            Ok(true)
+        })?;
+    }
+    Ok(())
 }
 
 /// The container `long` of node-1 runs.

@@ -7,6 +7,7 @@ mod asked;
 mod bad_input;
 mod checkpoints;
 mod cli;
+mod cluster;
 mod compatibility;
 mod ctr;
 mod daemon;

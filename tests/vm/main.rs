@@ -173,7 +173,7 @@ impl Machine<'_> {
         }
         let own = ["berth", "berthd", "berth-gateway", "berth-distribution", "berth-bundle"]
             .into_iter()
-            .chain(["berth-runtime", "containerd-shim-runc-v2"]);
+            .chain(["berth-runtime", "berth-cluster", "containerd-shim-runc-v2"]);
         for name in own {
             let binary = Node::binary(name)?;
             let copy = root.join("berth/bin").join(name);

@@ -11,12 +11,13 @@ use berth_testkit::Registry;
 use super::{for_operators, shell, stage};
 
 /// What the page's commands begin with.
-const PROGRAMS: [&str; 26] = [
+const PROGRAMS: [&str; 27] = [
     "berth",
     "berthd",
     "berth-gateway",
     "berth-distribution",
     "berth-bundle",
+    "berth-cluster",
     "berth-runtime",
     "cargo",
     "cp",

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use berth_testkit::{Image, Node, Registry, Signal, ended, program, until};
 
-use super::SERVICES;
 use super::manager::{Machine, Started, WATCHDOG};
+use super::{OPTIONAL, SERVICES};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -117,6 +117,19 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
     machine.berth("rm -f units-steady")?.output()?.ok()?;
     machine.fsck()?;
     stop_all(services)
+}
+
+/// It has started and ended well, and so is not started again.
+#[test]
+fn the_service_of_a_cluster_ends_where_there_is_none() -> Result<()> {
+    let machine = Machine::new()?;
+    let mut cluster = machine.start(OPTIONAL.0)?;
+    cluster.tells("READY=1\n")?;
+    assert_eq!(cluster.ended()?, Some(0));
+    let log = machine.log()?;
+    assert!(log.contains("there is nothing to do: [cluster.etcd] has no endpoints"), "{log}");
+    assert_eq!(super::unit::Unit::read(OPTIONAL.0)?.values("Restart"), ["on-failure"]);
+    Ok(())
 }
 
 /// A file of containerd's, and what is to be said of it.
