@@ -23,6 +23,16 @@ basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = ALTERNATIVES
+[ca]
+default_ca = past
+[past]
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
 ";
 /// What certificates are good for, unless said otherwise.
 const LOOPBACK: &str = "IP:127.0.0.1, DNS:localhost, DNS:registry.test";
@@ -60,6 +70,40 @@ impl Authority {
         let (ca, key) = (self.path("ca.pem"), self.path("ca.key"));
         let issuer = ["-CA".into(), ca, "-CAkey".into(), key];
         self.certify(name, "leaf", &issuer, common_name, alternatives)
+    }
+
+    /// The same for others, as openssl writes them: `DNS:node-1, IP:127.0.0.1`.
+    ///
+    /// # Errors
+    /// openssl's own words.
+    pub fn issue_for(&self, name: &str, names: &str) -> Result<()> {
+        self.issue_to(name, "test", names)
+    }
+
+    /// The same, but it was good years ago.
+    ///
+    /// # Errors
+    /// openssl's own words.
+    pub fn issue_expired(&self, name: &str, names: &str) -> Result<()> {
+        let config = CONFIG.replace("NAME", "test").replace("ALTERNATIVES", names);
+        fs_err::write(self.path("expired.cnf"), config)?;
+        fs_err::write(self.path("index.txt"), "")?;
+        program("openssl")
+            .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-config", "expired.cnf", "-out", "request.pem", "-keyout"])
+            .args([format!("{name}.key")])
+            .within(self.0.path())
+            .output()?
+            .ok()?;
+        program("openssl")
+            .args(["ca", "-batch", "-notext", "-config", "expired.cnf", "-extensions", "leaf"])
+            .args(["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"])
+            .args(["-cert", "ca.pem", "-keyfile", "ca.key", "-in", "request.pem", "-out"])
+            .args([format!("{name}.pem")])
+            .within(self.0.path())
+            .output()?
+            .ok()
+            .map(drop)
     }
 
     /// A file of its folder.
