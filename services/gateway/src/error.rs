@@ -62,14 +62,8 @@ pub enum Error {
         source: io::Error,
     },
     /// A certificate or key cannot be used.
-    #[error("use {} for clients over TCP", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Certificate(#[from] berth_tls::Error),
     /// The socket could not be bound.
     #[error(transparent)]
     Grpc(#[from] berth_grpc::Error),
@@ -120,11 +114,11 @@ impl Coded for Error {
             | Self::Tcp { source, .. }
             | Self::Observers { source, .. }
             | Self::PidNamespace { source, .. } => berth_errors::code_of_io(source),
-            Self::Certificate { .. }
-            | Self::Elsewhere { .. }
-            | Self::Required { .. }
-            | Self::NotIncluded(_) => Code::FailedPrecondition,
+            Self::Elsewhere { .. } | Self::Required { .. } | Self::NotIncluded(_) => {
+                Code::FailedPrecondition
+            }
             Self::Silent { .. } => Code::Unavailable,
+            Self::Certificate(error) => error.code(),
             Self::Grpc(error) => error.code(),
             Self::Lifecycle(error) => error.code(),
             Self::Filter(error) => error.code(),

@@ -1,0 +1,28 @@
+//! Connections with certificates on both sides.
+//!
+//! Owns: what either side shows and checks, the files that it is in, and reading those again. Must not know:
+//! who listens or connects, and what is said over a connection. The one place that chooses who does the
+//! cryptography (aws-lc-rs).
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`Files`] | an authority, a certificate and its key, as files |
+//! | `kept` | what was made of them, made again when they change |
+//! | [`Server`], [`Client`] | the two sides |
+//! | [`names`] | whom a certificate is for |
+
+mod client;
+mod error;
+mod files;
+mod kept;
+mod names;
+mod server;
+
+pub use client::Client;
+pub use error::Error;
+pub use files::Files;
+pub use names::{MAX_NAMES, names};
+pub use server::Server;
+
+/// What is spoken over the connections: HTTP/2 alone.
+const PROTOCOL: &[u8] = b"h2";
