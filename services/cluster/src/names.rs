@@ -22,7 +22,8 @@ fn checked(what: &'static str, text: &str) -> Result<Arc<str>> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
     let inner = |byte: u8| plain(byte) || b"-._".contains(&byte);
     let bytes = text.as_bytes();
-    let ends = bytes.first().copied().is_some_and(plain) && bytes.last().copied().is_some_and(plain);
+    let ends =
+        bytes.first().copied().is_some_and(plain) && bytes.last().copied().is_some_and(plain);
     if !ends || text.len() > MAX_NAME || !bytes.iter().copied().all(inner) {
         return Err(Error::Name { what, text: text.chars().take(MAX_NAME + 1).collect() });
     }
