@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_errors::{Code, Coded};
+use berth_errors::{Code, Coded, chain};
 
 /// What the domain of this service answers with.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -161,6 +161,23 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A node was asked about another one.
+    #[error("this is node {own:?}, not {asked:?}: failed precondition")]
+    OtherNode {
+        /// Who was meant.
+        asked: String,
+        /// Who it is.
+        own: String,
+    },
+    /// The address for other nodes.
+    #[error("listen on cluster.peer.address {address:?}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// As many as there is room for are there already.
     #[error("{0}: resource exhausted")]
     TooMany(String),
@@ -172,6 +189,13 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+}
+
+impl From<berth_tls::Error> for Error {
+    fn from(error: berth_tls::Error) -> Self {
+        let (what, reason) = (error.to_string(), chain(&*error.source));
+        Error::Certificate { what, reason }
+    }
 }
 
 impl Coded for Error {
@@ -193,7 +217,8 @@ impl Coded for Error {
             Error::Etcd { .. } => Code::Unknown,
             Error::Taken { .. } => Code::AlreadyExists,
             Error::Displaced(_) => Code::Aborted,
-            Error::Certificate { .. } => Code::FailedPrecondition,
+            Error::Listen { source, .. } => berth_errors::code_of_io(source),
+            Error::Certificate { .. } | Error::OtherNode { .. } => Code::FailedPrecondition,
         }
     }
 }

@@ -13,10 +13,12 @@
 //! | [`session`] | the registration, and its lease |
 //! | [`publish`] | writing what changed |
 //! | [`view`] | reading what others wrote, while somebody asks |
+//! | [`inspect`] | one node, asked from itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
 pub mod api;
 mod error;
+pub mod inspect;
 pub mod keys;
 pub mod names;
 pub mod objects;

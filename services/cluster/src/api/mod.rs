@@ -1,6 +1,9 @@
 //! The services of this process.
+//!
+//! One file per service: from wire, one domain call, to wire.
 
 mod introspection;
+pub mod peer;
 
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
 use tonic::service::Routes;

@@ -2,5 +2,7 @@
 
 pub mod etcd;
 pub mod node;
+pub mod nodes;
 pub mod shown;
 pub mod stored;
+mod until;
