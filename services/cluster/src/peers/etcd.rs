@@ -3,21 +3,55 @@
 //! Owns: the client, its reconnects, certificates and credentials; which of etcd's answers means what. Must
 //! not know: what keys and values mean.
 //!
-//! The client library connects again by itself for single requests; it makes neither watches nor leases
-//! again. Who holds a [`Watch`] or keeps a lease alive does ([`crate::view`], [`crate::session`]).
+//! | file | what is there |
+//! |---|---|
+//! | `connect` | one connection to one member: certificates, passwords |
+//! | `calls` | which member is asked, how long, and who is asked next |
+//! | `faults` | what etcd's errors mean |
+//! | `reads`, `writes`, `leases` | the questions |
+//! | `watch` | changes as they come |
+//!
+//! Nothing here makes a watch or a lease again that is lost. Who holds a [`Watch`] or keeps a lease alive
+//! does ([`crate::view`], [`crate::session`]).
 
+mod calls;
+mod connect;
+mod faults;
+mod leases;
+mod reads;
+mod watch;
+mod writes;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_client::ResponseHeader;
+use etcd_client::proto::PbKeyValue;
 
-use crate::{Error, Result};
+pub use watch::Watch;
+
+use calls::Members;
+use faults::Fault;
+
+use crate::Result;
 
 /// How long an answer is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The most bytes of one answer. etcd takes values of 1.5 MiB unless it is told otherwise, and cuts what a watch
+/// tells into parts of 2 MiB.
+pub const MAX_ANSWER: usize = 8 << 20;
+
 /// A connection to the configured etcd. Clones share it.
+///
+/// One member is asked as long as it answers, by a connection of its own, and then another one, so that a
+/// member that is stopped or cut off costs one wait. What may be asked twice is, at another member, within
+/// [`PATIENCE`].
 #[derive(Clone)]
-pub struct Etcd {}
+pub struct Etcd {
+    members: Arc<Members>,
+}
 
 /// Where etcd is, and who we are there.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +70,8 @@ pub struct Settings {
     pub user: Option<String>,
     /// A file with the user's password, a line end at its end apart.
     pub password_file: Option<std::path::PathBuf>,
+    /// A key that the user may read, whether it is there or not: asked for the newest revision.
+    pub probe: String,
 }
 
 /// A key with its value.
@@ -51,13 +87,29 @@ pub struct Entry {
     pub lease: i64,
 }
 
+impl Entry {
+    fn of(pair: PbKeyValue) -> Self {
+        let PbKeyValue { key, value, mod_revision: modified, lease, .. } = pair;
+        Self { key: key.into(), value: value.into(), modified, lease }
+    }
+}
+
 /// What etcd says of itself with every answer.
+///
+/// An etcd that has lost its data and was made again in the same way has the same number, and lower revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Another number is another cluster, whose revisions mean nothing here.
     pub cluster: u64,
     /// The newest revision.
     pub revision: i64,
+}
+
+impl Seen {
+    fn of(header: Option<&ResponseHeader>) -> Result<Self, Fault> {
+        let header = header.ok_or_else(|| Fault::Odd("an answer has no header".into()))?;
+        Ok(Self { cluster: header.cluster_id(), revision: header.revision() })
+    }
 }
 
 /// A part of a prefix.
@@ -97,7 +149,7 @@ pub enum Told {
         /// Nothing of it or before is missing.
         whole: i64,
     },
-    /// Etcd is there, and has nothing new.
+    /// Etcd is there. It may say a revision whose changes are still to be told.
     Alive(Seen),
 }
 
@@ -142,92 +194,11 @@ impl Etcd {
     /// Connects and authenticates. Succeeds only when etcd has answered.
     ///
     /// # Errors
-    /// [`Error::Away`], [`Error::Forbidden`], [`Error::Certificate`].
-    pub async fn connect(_settings: &Settings) -> Result<Self> {
-        todo!()
-    }
-
-    /// The newest revision, and whose it is.
-    ///
-    /// # Errors
-    /// As every call here: [`Error::Away`], [`Error::Forbidden`], [`Error::Etcd`].
-    pub async fn seen(&self) -> Result<Seen> {
-        todo!()
-    }
-
-    /// What is at a key.
-    ///
-    /// # Errors
-    /// As every call here.
-    pub async fn get(&self, _key: &str) -> Result<(Option<Entry>, Seen)> {
-        todo!()
-    }
-
-    /// A part of what begins with `prefix`: after `after` if that is given, as of revision `at` (0: now), at
-    /// most `limit` entries; fewer if they are large.
-    ///
-    /// # Errors
-    /// [`Error::Compacted`] when `at` is not kept any more.
-    pub async fn page(
-        &self,
-        _prefix: &str,
-        _after: Option<&[u8]>,
-        _at: i64,
-        _limit: usize,
-    ) -> Result<Page> {
-        todo!()
-    }
-
-    /// Makes `writes` if `condition` holds: at most 100 of them, whose values together have less than 1 MiB.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`], [`Error::LeaseGone`]. After [`Error::Away`] it is not known whether it was made.
-    pub async fn write(&self, _condition: &If, _writes: Vec<Write>) -> Result<Outcome> {
-        todo!()
-    }
-
-    /// A new lease.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`].
-    pub async fn grant(&self, _ttl: Duration) -> Result<i64> {
-        todo!()
-    }
-
-    /// Renews a lease once; answers how long it is good for now.
-    ///
-    /// # Errors
-    /// [`Error::LeaseGone`].
-    pub async fn renew(&self, _lease: i64) -> Result<Duration> {
-        todo!()
-    }
-
-    /// Ends a lease, and all keys that are attached to it. Harmless when it is gone.
-    ///
-    /// # Errors
-    /// As every call here.
-    pub async fn revoke(&self, _lease: i64) -> Result<()> {
-        todo!()
-    }
-
-    /// Changes of what begins with `prefix`, from revision `from` on, which must not be 0.
-    ///
-    /// # Errors
-    /// [`Error::Compacted`] here or from [`Watch::next`].
-    pub async fn watch(&self, _prefix: &str, _from: i64, _previous: bool) -> Result<Watch> {
-        todo!()
-    }
-}
-
-/// Changes as they come. It ends with the first error.
-pub struct Watch {}
-
-impl Watch {
-    /// What comes next. While nothing does it asks etcd every second or two whether it is still there.
-    ///
-    /// # Errors
-    /// [`Error::Away`] when etcd says nothing at all for [`PATIENCE`], or the stream has ended.
-    pub async fn next(&mut self) -> Result<Told> {
-        todo!()
+    /// [`crate::Error::Away`], [`crate::Error::Forbidden`], [`crate::Error::Certificate`];
+    /// [`crate::Error::Invalid`] for endpoints that are none.
+    pub async fn connect(settings: &Settings) -> Result<Self> {
+        let etcd = Self { members: Arc::new(Members::new(settings)?) };
+        etcd.seen().await?;
+        Ok(etcd)
     }
 }
