@@ -10,14 +10,19 @@
 //! | ours: same uuid, same run of the machine | our predecessor is gone, the root's lock says so: its lease is taken over, and all that lies under it stays |
 //! | same uuid, another run of the machine | after a reboot its lease runs out by itself; a copy of the root renews it, and is another node |
 //! | another uuid | refused, with the other's address, until it is gone |
+//!
+//! A copy of a root on the same machine has the same uuid and the same run: it is taken for the node itself,
+//! and the two take the name from each other. Roots are not copied.
 
-use std::time::Duration;
+mod register;
+mod renewal;
 
-use crate::Result;
-use crate::keys::Layout;
+pub use register::register;
+pub use renewal::renew;
+
+use time::OffsetDateTime;
+
 use crate::names::NodeName;
-use crate::objects::Node;
-use crate::peers::etcd::Etcd;
 
 /// Who this node is.
 #[derive(Clone, Debug)]
@@ -41,24 +46,6 @@ pub struct Registration {
     pub modified: i64,
     /// It is new: nothing of the node was there. Otherwise keys of our predecessor may be.
     pub fresh: bool,
-}
-
-/// Registers the node as `node`, whose identity is filled in here.
-///
-/// # Errors
-/// [`crate::Error::Taken`]; those of etcd.
-pub async fn register(
-    _etcd: &Etcd,
-    _layout: &Layout,
-    _identity: &Identity,
-    _ttl: Duration,
-    _node: Node,
-) -> Result<Registration> {
-    todo!()
-}
-
-/// Keeps a lease alive, a third of its time between two renewals. Returns why it could not any longer: it is
-/// gone, or was not renewed within its time.
-pub async fn renew(_etcd: &Etcd, _lease: i64, _ttl: Duration) -> crate::Error {
-    todo!()
+    /// Since when the node is registered without a gap, as its key says.
+    pub registered: OffsetDateTime,
 }

@@ -1,0 +1,38 @@
+//! Keeping the lease alive.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::Error;
+use crate::peers::etcd::Etcd;
+
+/// The longest pause after a renewal that failed.
+const LONGEST: Duration = Duration::from_secs(1);
+/// The shortest.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Keeps a lease alive, a third of its time between two renewals. Returns why it could not any longer: it is
+/// gone, or was not renewed within its time.
+///
+/// How long that is etcd says with each answer, `ttl` until the first. A process that was stopped, or a machine
+/// that slept, learns from etcd whether the lease is there: no clock of ours decides that.
+pub async fn renew(etcd: &Etcd, lease: i64, ttl: Duration) -> Error {
+    let (mut good, mut since) = (ttl, Instant::now());
+    loop {
+        sleep(good / 3).await;
+        loop {
+            let asked = Instant::now();
+            match etcd.renew(lease).await {
+                Ok(answered) => {
+                    (good, since) = (answered, asked);
+                    break;
+                }
+                Err(error @ Error::LeaseGone(_)) => return error,
+                Err(error) if since.elapsed() >= good => return error,
+                Err(_) => {}
+            }
+            sleep((good / 10).clamp(SHORTEST, LONGEST)).await;
+        }
+    }
+}

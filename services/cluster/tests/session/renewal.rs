@@ -1,0 +1,66 @@
+//! Keeping the lease alive, and its end.
+
+use std::time::Duration;
+
+use berth_cluster::Error;
+use berth_cluster::session::renew;
+use berth_testkit::Etcd;
+use tokio::time::{Instant, timeout};
+
+use crate::common::{LONG, connect, identity, registered, shown};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_lives_as_long_as_it_is_renewed() {
+    let mut etcd = Etcd::start().unwrap();
+    let client = connect(etcd.endpoints()).await;
+    let own = identity("u1", "b1", "i1");
+    let ttl = Duration::from_secs(4);
+    let registration = registered(&client, &own, ttl, "a1").await.unwrap();
+    // Its time passes twice and is not over.
+    let renewing = timeout(2 * ttl, renew(&client, registration.lease, ttl)).await;
+    assert!(renewing.is_err(), "{renewing:?}");
+    assert_eq!(shown(&client).await.unwrap().1, registration.lease);
+
+    // Nor by an etcd that is away for less than that.
+    let renewing = renew(&client, registration.lease, ttl);
+    let restarted = async {
+        tokio::task::block_in_place(|| etcd.restart()).unwrap();
+        tokio::time::sleep(2 * ttl).await;
+    };
+    tokio::select! {
+        error = renewing => panic!("{error}"),
+        () = restarted => {}
+    }
+    assert_eq!(shown(&client).await.unwrap().1, registration.lease);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_gone_ends_its_renewal_at_once() {
+    let mut etcd = Etcd::start().unwrap();
+    let client = connect(etcd.endpoints()).await;
+    let own = identity("u1", "b1", "i1");
+    let ttl = Duration::from_secs(6);
+    let first = registered(&client, &own, ttl, "a1").await.unwrap();
+    client.revoke(first.lease).await.unwrap();
+    let error = timeout(LONG, renew(&client, first.lease, ttl)).await.unwrap();
+    assert!(matches!(error, Error::LeaseGone(lease) if lease == first.lease), "{error}");
+
+    let second = registered(&client, &own, ttl, "a1").await.unwrap();
+    etcd.wipe().unwrap();
+    let error = timeout(LONG, renew(&client, second.lease, ttl)).await.unwrap();
+    assert!(matches!(error, Error::LeaseGone(lease) if lease == second.lease), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewal_is_tried_for_the_leases_time() {
+    let mut etcd = Etcd::start().unwrap();
+    let client = connect(etcd.endpoints()).await;
+    let own = identity("u1", "b1", "i1");
+    let ttl = Duration::from_secs(3);
+    let registration = registered(&client, &own, ttl, "a1").await.unwrap();
+    etcd.kill();
+    let start = Instant::now();
+    let error = timeout(LONG, renew(&client, registration.lease, ttl)).await.unwrap();
+    assert!(matches!(error, Error::Away { .. }), "{error}");
+    assert!(start.elapsed() >= ttl, "{:?}", start.elapsed());
+}
