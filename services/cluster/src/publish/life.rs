@@ -1,0 +1,136 @@
+//! One registration after the other, for ever.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Publisher;
+use super::asking::STATE_PATIENCE;
+use super::backoff::{Backoff, jitter};
+use super::bucket::Bucket;
+use super::flush::Flusher;
+use super::own::Own;
+use super::standing::{self, Registration};
+use crate::objects::Node;
+use crate::peers::etcd::Etcd;
+use crate::session::{self, Identity};
+use crate::truth::State;
+use crate::{Error, Result};
+
+/// Between two attempts, at the least and at the most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// Between two attempts while another has the name.
+const TAKEN: Duration = Duration::from_secs(4);
+/// What has held so long was no failure.
+const HELD: Duration = Duration::from_secs(10);
+
+impl Publisher {
+    /// Registers and publishes until `stop`, again whenever that ends.
+    pub(super) async fn live(&self, stop: &CancellationToken) {
+        let Some(uuid) = stop.run_until_cancelled(self.uuid()).await else { return };
+        let mut bucket = Bucket::new(self.settings.writes_per_second, Instant::now());
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        loop {
+            let mut since = None;
+            let Err(error) = self.life(&uuid, &mut bucket, &mut since, stop).await else { return };
+            if since.is_some_and(|since: Instant| since.elapsed() >= HELD) {
+                backoff.reset();
+            }
+            self.ended(&error, since.is_some());
+            let wait = match error {
+                Error::Taken { .. } => jitter(TAKEN.min(self.settings.ttl)),
+                _ => backoff.wait(),
+            };
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The node's own number. There is no node without it.
+    async fn uuid(&self) -> String {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        loop {
+            let error = match timeout(STATE_PATIENCE, self.truth.uuid()).await {
+                Ok(Ok(uuid)) => return uuid,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("the node's number was not told within {STATE_PATIENCE:?}"),
+            };
+            standing::change(&self.standing, |standing| standing.trouble = Some(error));
+            sleep(backoff.wait()).await;
+        }
+    }
+
+    /// One registration, from its beginning to its end. Ends well only with `stop`.
+    async fn life(
+        &self,
+        uuid: &str,
+        bucket: &mut Bucket,
+        since: &mut Option<Instant>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let Some(begun) = stop.run_until_cancelled(self.begin(uuid)).await else { return Ok(()) };
+        let (etcd, registration, own) = begun?;
+        *since = Some(Instant::now());
+        self.counts.registrations.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(node = %self.settings.name, fresh = registration.fresh, "registered");
+        standing::change(&self.standing, |standing| {
+            (standing.registration, standing.trouble) = (Registration::Registered, None);
+        });
+        let mut flusher = Flusher::new(self, &etcd, &registration, own, bucket);
+        let ended = tokio::select! {
+            error = session::renew(&etcd, registration.lease, self.settings.ttl) => Err(error),
+            ended = flusher.run(stop) => ended,
+        };
+        flusher.leave();
+        ended
+    }
+
+    async fn begin(&self, uuid: &str) -> Result<(Etcd, session::Registration, Own)> {
+        let settings = &self.settings;
+        let etcd = Etcd::connect(&self.etcd).await?;
+        let state = timeout(STATE_PATIENCE, self.truth.state()).await;
+        let State { capacity, services, pressure } = state.unwrap_or_default();
+        let identity = Identity {
+            name: settings.name.clone(),
+            uuid: uuid.to_owned(),
+            incarnation: settings.incarnation.clone(),
+            boot: settings.boot.clone(),
+        };
+        let node = Node {
+            uuid: identity.uuid.clone(),
+            incarnation: identity.incarnation.clone(),
+            boot: identity.boot.clone(),
+            registered: Some(time::OffsetDateTime::now_utc()),
+            capacity,
+            services,
+            pressure,
+            published: self.standing.borrow().published,
+            ..settings.node.clone()
+        };
+        let (layout, ttl) = (&settings.layout, settings.ttl);
+        let registration = session::register(&etcd, layout, &identity, ttl, node.clone()).await?;
+        let (name, key) = (settings.name.clone(), layout.node(&settings.name));
+        let own = Own::new(name, key, node, registration.lease, registration.modified);
+        Ok((etcd, registration, own))
+    }
+
+    /// A registration has ended, or was not made.
+    fn ended(&self, error: &Error, held: bool) {
+        self.counts.failed(error);
+        let text = error.to_string();
+        let known = self.standing.borrow().trouble.as_ref() == Some(&text);
+        if held || !known {
+            tracing::warn!(%error, "this node is not registered at etcd: it tries again");
+        }
+        let registration = match error {
+            Error::Taken { address, .. } => Registration::Refused { by: address.clone() },
+            _ => Registration::Connecting,
+        };
+        standing::change(&self.standing, |standing| {
+            (standing.registration, standing.trouble) = (registration, Some(text));
+        });
+    }
+}

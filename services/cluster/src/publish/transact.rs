@@ -1,0 +1,132 @@
+//! Writing what is due, a bounded part of it at once.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::flush::Flusher;
+use super::shelf::{Due, Place};
+use crate::peers::etcd::{Outcome, Write};
+use crate::{Error, Result};
+
+/// The most keys of one write, the node's own apart: etcd takes 128 operations as it comes.
+const KEYS: usize = 99;
+/// The most bytes of their values: etcd takes 1.5 MiB as it comes.
+const BYTES: usize = 500 << 10;
+/// How often a write is made again at once whose condition did not hold.
+const REFUSALS: u32 = 3;
+/// How long a write that is under way may take when the process ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+impl Flusher<'_> {
+    /// Writes as much as may be written now.
+    pub(super) async fn write(&mut self, stop: &CancellationToken) -> Result<()> {
+        loop {
+            let now = Instant::now();
+            let due = self.due(now);
+            let published = self.published(&due);
+            self.own.published(published);
+            let node = self.own.due(now).is_some_and(|due| due <= now);
+            if (due.is_empty() && !node) || self.held_up.is_some_and(|until| until > now) {
+                return Ok(());
+            }
+            let ended = self.transact(due, node, stop).await;
+            self.hold_up(ended)?;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What goes next, each with its kind's place: of each kind, whatever waits of the other.
+    fn due(&mut self, now: Instant) -> Vec<(usize, Due)> {
+        let room = self.bucket.room(now).min(KEYS);
+        let others = self.shelves[1].waiting().min(room / 2);
+        let images = self.shelves[0].due(room - others);
+        let containers = self.shelves[1].due(room - images.len());
+        let images = images.into_iter().map(|due| (0, due));
+        let mut due: Vec<_> = images.chain(containers.into_iter().map(|due| (1, due))).collect();
+        let (mut bytes, mut fit) = (0, 0);
+        for (_, due) in &due {
+            bytes += due.value.as_ref().map_or(0, |value| value.len());
+            fit += usize::from(bytes <= BYTES);
+        }
+        due.truncate(fit);
+        due
+    }
+
+    async fn transact(
+        &mut self,
+        due: Vec<(usize, Due)>,
+        node: bool,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let mut writes: Vec<_> = due.iter().map(|(_, due)| self.as_write(due)).collect();
+        if node {
+            let (key, value) = (self.own.key().to_owned(), self.own.value());
+            writes.push(Write::Put { key, value, lease: self.lease });
+        }
+        let keys = writes.len();
+        let condition = self.own.condition();
+        let write = self.etcd.write(&condition, writes);
+        let drained = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let outcome = tokio::select! {
+            outcome = write => outcome?,
+            // It is not known whether it was made; the next run reads what is there.
+            () = drained => return Ok(()),
+        };
+        match outcome {
+            Outcome::Made(revision) => {
+                let now = Instant::now();
+                self.bucket.take(keys);
+                self.made(&due, now);
+                if node {
+                    self.own.made(revision, now);
+                    self.publisher.counts.puts.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            Outcome::Refused(entry) => {
+                self.refused += 1;
+                self.own.found(entry.as_ref())?;
+                if self.refused > REFUSALS {
+                    let name = self.publisher.settings.name.as_str().to_owned();
+                    return Err(Error::Displaced(name));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn as_write(&self, due: &Due) -> Write {
+        let settings = &self.publisher.settings;
+        let key = match &due.place {
+            Place::Held(held) => settings.layout.held(&settings.name, held),
+            Place::Stray(key) => key.clone(),
+        };
+        match &due.value {
+            Some(value) => Write::Put { key, value: value.clone(), lease: self.lease },
+            None => Write::Delete { key },
+        }
+    }
+
+    fn made(&mut self, due: &[(usize, Due)], now: Instant) {
+        (self.held_up, self.trouble, self.refused) = (None, None, 0);
+        self.backoff.reset();
+        let counts = &self.publisher.counts;
+        counts.transactions.fetch_add(1, Ordering::Relaxed);
+        for (place, due) in due {
+            self.shelves[*place].made(due, &self.hasher);
+            let count = if due.value.is_some() { &counts.puts } else { &counts.deletes };
+            count.fetch_add(1, Ordering::Relaxed);
+            if let Some(since) = due.since {
+                counts.took.count(now.saturating_duration_since(since));
+            }
+        }
+    }
+}
