@@ -43,6 +43,7 @@ use crate::names::NodeName;
 use crate::objects::{MAX_VALUE, Node, Object};
 use crate::peers::{etcd, stored};
 use crate::truth::{News, Truth};
+use dirty::Dirty;
 
 /// News that wait to be gathered. Gathering waits for nothing.
 const NEWS: usize = 1024;
@@ -87,8 +88,6 @@ pub struct Publisher {
     standing: watch::Sender<Standing>,
     counts: Arc<Counts>,
 }
-
-use dirty::Dirty;
 
 impl Publisher {
     /// Does nothing until it is run.

@@ -40,6 +40,8 @@ pub(super) struct Flusher<'p> {
     asking: Asking<'p>,
     /// When the truth was asked last.
     asked: Option<Instant>,
+    /// When something was written last.
+    pub(super) wrote: Option<Instant>,
     compare: Instant,
     /// Etcd takes nothing until then.
     pub(super) held_up: Option<Instant>,
@@ -69,6 +71,7 @@ impl<'p> Flusher<'p> {
             bucket,
             asking: Asking::new(&*publisher.truth),
             asked: None,
+            wrote: None,
             compare: Instant::now() + jitter(publisher.settings.compare),
             held_up: None,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
@@ -134,9 +137,11 @@ impl<'p> Flusher<'p> {
     /// Answers that are waited for may go with what is there already, but not for long.
     fn write_due(&mut self, now: Instant) -> Option<Instant> {
         let waits = self.shelves.iter().any(|shelf| shelf.waiting() > 0);
-        let keys = waits.then(|| self.bucket.next(now));
-        let due = earlier(keys, self.own.due(now))?;
         let batch = self.publisher.settings.batch;
+        // What has to wait for room goes in few pieces.
+        let next = self.wrote.map_or(now, |wrote| wrote + batch);
+        let keys = waits.then(|| self.bucket.next(now).max(next));
+        let due = earlier(keys, self.own.due(now))?;
         let answers = self.asked.filter(|_| self.asking.is_busy()).map(|asked| asked + batch);
         Some(due.max(self.held_up.unwrap_or(now)).max(answers.unwrap_or(now)))
     }

@@ -93,12 +93,13 @@ impl Shelf {
     pub(super) fn found(&mut self, there: There) -> u64 {
         let other = |held: &&Held| self.written.get(*held) != there.held.get(*held);
         let gone = self.written.keys().filter(|held| !there.held.contains_key(held)).count();
-        let differ = there.held.keys().filter(other).count() + gone + there.strays.len();
+        let differ = there.held.keys().filter(other).count() + gone;
+        let strays = there.strays.iter().filter(|key| !self.strays.contains(*key)).count();
         self.written = there.held;
         let written = &self.written;
         self.pending.retain(|held, it| it.value.is_some() || written.contains_key(held));
         self.strays = there.strays.into_iter().collect();
-        differ as u64
+        (differ + strays) as u64
     }
 
     /// Takes the truth's answer; `encode` makes a value, or none of what cannot be shown.

@@ -117,6 +117,7 @@ impl Flusher<'_> {
 
     fn made(&mut self, due: &[(usize, Due)], now: Instant) {
         (self.held_up, self.trouble, self.refused) = (None, None, 0);
+        self.wrote = Some(now);
         self.backoff.reset();
         let counts = &self.publisher.counts;
         counts.transactions.fetch_add(1, Ordering::Relaxed);

@@ -20,9 +20,9 @@ async fn no_more_keys_are_written_in_a_second_than_may_be() {
     world.whole(&running).await;
     // 20 at once, 60 more afterwards.
     assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
-    // Containers do not wait until all images are there, nor is the time filled with small writes.
+    // A write for each key would be 80.
     let transactions = running.counts.transactions();
-    assert!(transactions <= 80, "{transactions}");
+    assert!(transactions <= 50, "{transactions}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use crate::world::{World, settings, until};
 async fn the_second_of_a_name_is_refused_until_the_first_is_gone() {
     let world = World::new();
     let short = |incarnation: &str| {
-        let ttl = Duration::from_secs(5);
+        let ttl = Duration::from_secs(10);
         Settings { ttl, boot: incarnation.to_owned(), ..settings("n", incarnation) }
     };
     let first = world.run_as(&Arc::new(Made::new("u1", some(3, 3))), "n", short("i1"));

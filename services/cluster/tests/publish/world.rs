@@ -32,7 +32,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(
             return found;
         }
         assert!(start.elapsed() < LONG, "{what}: not so after {LONG:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
