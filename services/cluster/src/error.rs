@@ -83,6 +83,26 @@ pub enum Error {
         /// What there is, 0 if etcd does not say.
         oldest: i64,
     },
+    /// The revision asked for is of another history than etcd's.
+    #[error(
+        "revision {asked} is ahead of etcd, which has {newest}: its data was lost, or it is another cluster: list again: out of range"
+    )]
+    Ahead {
+        /// What was asked for.
+        asked: i64,
+        /// What there is.
+        newest: i64,
+    },
+    /// A watch was read too slowly.
+    #[error(
+        "the watch fell {behind} changes behind what is kept: watch again from revision {resume}: resource exhausted"
+    )]
+    Behind {
+        /// How many it lost.
+        behind: u64,
+        /// Where it was.
+        resume: i64,
+    },
     /// The lease is gone.
     #[error("lease {0:x} is gone at etcd: not found")]
     LeaseGone(i64),
@@ -211,8 +231,10 @@ impl Coded for Error {
             | Error::NoView { .. }
             | Error::Peer { .. } => Code::Unavailable,
             Error::Forbidden { .. } => Code::PermissionDenied,
-            Error::NoSpace { .. } | Error::TooMany(_) => Code::ResourceExhausted,
-            Error::Compacted { .. } => Code::OutOfRange,
+            Error::NoSpace { .. } | Error::TooMany(_) | Error::Behind { .. } => {
+                Code::ResourceExhausted
+            }
+            Error::Compacted { .. } | Error::Ahead { .. } => Code::OutOfRange,
             Error::LeaseGone(_) | Error::NoNode(_) => Code::NotFound,
             Error::Etcd { .. } => Code::Unknown,
             Error::Taken { .. } => Code::AlreadyExists,

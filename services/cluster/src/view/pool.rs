@@ -1,0 +1,73 @@
+//! What many objects have alike is kept once: names of nodes, namespaces and images, and whole images.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// So many may lie unused before they are looked for.
+const LEAST: usize = 1 << 10;
+
+/// Values that are shared. What nobody has any more is let go of now and then: never more than half of
+/// what is in it, and [`LEAST`], is of no use.
+#[derive(Debug)]
+pub(super) struct Pool<T: ?Sized> {
+    known: HashSet<Arc<T>>,
+    bytes: usize,
+    /// As many are in it before it is swept again.
+    full: usize,
+}
+
+impl<T: ?Sized + Hash + Eq> Default for Pool<T> {
+    fn default() -> Self {
+        Self { known: HashSet::new(), bytes: 0, full: LEAST }
+    }
+}
+
+impl<T: ?Sized + Hash + Eq> Pool<T>
+where
+    for<'a> Arc<T>: From<&'a T>,
+{
+    /// The one that is equal to `value`.
+    pub fn get(&mut self, value: &T) -> Arc<T> {
+        if let Some(known) = self.known.get(value) {
+            return known.clone();
+        }
+        if self.known.len() >= self.full {
+            self.sweep();
+        }
+        let new: Arc<T> = value.into();
+        self.bytes += size_of_val(value);
+        self.known.insert(new.clone());
+        new
+    }
+
+    fn sweep(&mut self) {
+        self.known.retain(|value| Arc::strong_count(value) > 1);
+        self.bytes = self.known.iter().map(|value| size_of_val(&**value)).sum();
+        self.full = (2 * self.known.len()).max(LEAST);
+        self.known.shrink_to(self.full);
+    }
+
+    /// Bytes of all that is in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_alike_is_kept_once_and_what_is_unused_is_let_go_of() {
+        let mut pool: Pool<str> = Pool::default();
+        let (one, same) = (pool.get("a"), pool.get("a"));
+        assert!(Arc::ptr_eq(&one, &same));
+        for number in 0..100 * LEAST {
+            drop(pool.get(&number.to_string()));
+            assert!(pool.known.len() <= 2 * LEAST, "{} at {number}", pool.known.len());
+        }
+        assert!(pool.bytes() < 10 * 2 * LEAST, "{}", pool.bytes());
+        assert!(Arc::ptr_eq(&one, &pool.get("a")));
+    }
+}
