@@ -11,7 +11,7 @@
 //! | [`names`], [`keys`], [`objects`] | what nodes are called, where things lie, what they look like |
 //! | [`truth`] | what this node holds |
 //! | [`session`] | the registration, and its lease |
-//! | [`publish`] | writing what changed |
+//! | [`publish`], [`standing`] | writing what changed, and how that stands |
 //! | [`view`] | reading what others wrote, while somebody asks |
 //! | [`inspect`] | one node, asked from itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
@@ -27,6 +27,7 @@ pub mod publish;
 mod serve;
 pub mod session;
 pub mod settings;
+pub mod standing;
 pub mod truth;
 pub mod view;
 

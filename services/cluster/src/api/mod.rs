@@ -2,11 +2,15 @@
 //!
 //! One file per service: from wire, one domain call, to wire.
 
+mod cluster;
+mod convert;
 mod introspection;
 pub mod peer;
 
 use berth_proto::containerd::services::introspection::v1::introspection_server::IntrospectionServer;
 use tonic::service::Routes;
+
+pub use cluster::Service;
 
 /// All of them.
 #[must_use]
