@@ -23,6 +23,8 @@ mod fresh;
 mod history;
 mod item;
 mod link;
+#[cfg(test)]
+mod model;
 mod one;
 mod page;
 mod pause;
