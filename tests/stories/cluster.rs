@@ -7,7 +7,8 @@ use berth_testkit::{Node, until};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Nobody listens there.
-const AWAY: &str = "[cluster]\nnode = 'alone'\n[cluster.etcd]\nendpoints = ['http://127.0.0.1:1']\n";
+const AWAY: &str =
+    "[cluster]\nnode = 'alone'\n[cluster.etcd]\nendpoints = ['http://127.0.0.1:1']\n";
 
 #[test]
 fn a_node_in_no_cluster_says_how_to_be_in_one() -> Result<()> {

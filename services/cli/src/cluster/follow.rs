@@ -138,7 +138,7 @@ impl Follower {
 
     /// The same as a stream, which ends with the first error.
     pub fn into_stream(self) -> impl Stream<Item = Result<Told>> {
-        futures::stream::unfold(Some(self), |follower| async {
+        futures::stream::unfold(Some(self), |follower| async move {
             let mut follower = follower?;
             let told = follower.next().await;
             let goes_on = told.is_ok();
