@@ -201,8 +201,7 @@ async fn a_node_says_how_it_is() {
 
     let (mut told, following) = Told::of(&truth);
     let story = async {
-        told.until(&[News::State]).await;
-        truth.state().await;
+        told.until(&[News::Gap(Kind::Images), News::Gap(Kind::Containers)]).await;
         block_in_place(|| node.kill_berthd()).unwrap();
         told.until(&[News::State]).await;
         let none = |services: &[ServiceHealth]| services.iter().all(|one| !one.serves);

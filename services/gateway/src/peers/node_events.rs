@@ -33,9 +33,12 @@ pub async fn follow(
     let follower = follower.after_predecessor(after_predecessor);
     let (mut follower, subscribed) = match upstream.calls().is_there(FIRST_WAIT).await {
         true => (follower, Some(subscribed)),
-        // A service that is away when the subscription begins is not waited for: what it does after
-        // it has come back is sent from the start.
-        false => (follower.from_start(), None),
+        false => {
+            // A service that is away when the subscription begins is not waited for: what it does after
+            // it has come back is sent from the start.
+            drop(subscribed);
+            (follower.from_start(), None)
+        }
     };
     let mut subscriber = Subscriber { events, subscribed };
     tokio::select! {
