@@ -11,12 +11,13 @@
 //! | [`names`], [`keys`], [`objects`] | what nodes are called, where things lie, what they look like |
 //! | [`truth`] | what this node holds |
 //! | [`session`] | the registration, and its lease |
-//! | [`publish`], [`standing`] | writing what changed, and how that stands |
+//! | [`publish`] | writing what changed, and how that stands |
 //! | [`view`] | reading what others wrote, while somebody asks |
-//! | [`inspect`] | one node, asked from itself |
+//! | [`inspect`], `directory` | one node, asked from itself; where it is |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
 pub mod api;
+mod directory;
 mod error;
 pub mod inspect;
 pub mod keys;
@@ -27,9 +28,8 @@ pub mod publish;
 mod serve;
 pub mod session;
 pub mod settings;
-pub mod standing;
 pub mod truth;
 pub mod view;
 
 pub use error::{Error, Result};
-pub use serve::serve;
+pub use serve::{Served, serve};

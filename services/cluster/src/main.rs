@@ -39,12 +39,13 @@ async fn main() -> anyhow::Result<()> {
     }
     let _root = without_supervisor(&config.root, &config.state).await?;
     let tasks = Tasks::new();
-    berth_cluster::serve(&config, &tasks).context("start cluster")?;
+    let served = berth_cluster::serve(&config, &tasks).context("start cluster")?;
     Reload::new(args, loaded, telemetry.live(), READS).attend(SERVICE, &tasks);
     notify_ready()?;
     let reason = told.await?;
     tracing::info!(reason, "draining");
     let late = tasks.drain(DRAIN).await;
+    drop(served);
     if !late.is_empty() {
         tracing::warn!(tasks = late.join(", "), "did not end in time");
     }

@@ -4,16 +4,20 @@
 //! know: what anybody does with it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use berth_config::Config;
+use berth_tls::Files;
 
+use crate::api::peer as door;
 use crate::keys::Layout;
 use crate::names::{ClusterName, NodeName};
 use crate::objects::Node;
 use crate::peers::etcd;
-use crate::session::Identity;
+use crate::peers::node::Thresholds;
+use crate::{publish, view};
 
 /// Another in each run of the machine.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -48,7 +52,7 @@ pub struct Settings {
     /// What the node is told to be.
     pub labels: BTreeMap<String, String>,
     /// Where the node answers others, if it does.
-    pub peer: Option<Peer>,
+    peer: Option<Peer>,
     /// Another in each run of this process.
     incarnation: String,
     /// The machine's run.
@@ -57,17 +61,17 @@ pub struct Settings {
 
 /// Where the node answers others about itself, and what it shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+struct Peer {
     /// Where it listens, `HOST:PORT`.
-    pub address: String,
+    address: String,
     /// What others are told, `HOST:PORT`.
-    pub advertise: String,
+    advertise: String,
     /// The authorities of other nodes' certificates (PEM).
-    pub ca: std::path::PathBuf,
+    ca: PathBuf,
     /// What is shown (PEM).
-    pub cert: std::path::PathBuf,
+    cert: PathBuf,
     /// The key of that (PEM).
-    pub key: std::path::PathBuf,
+    key: PathBuf,
 }
 
 impl Settings {
@@ -89,10 +93,12 @@ impl Settings {
             true => vec![host],
             false => cluster.addresses.clone(),
         };
+        let named: ClusterName = cluster.name.parse().context("read cluster.name")?;
+        let layout = Layout::new(&named);
         Ok(Self {
-            cluster: cluster.name.parse().context("read cluster.name")?,
+            cluster: named,
             name,
-            etcd: etcd(&cluster.etcd),
+            etcd: etcd(&cluster.etcd, &layout),
             lease: *cluster.lease,
             writes: cluster.writes,
             batch: *cluster.batch,
@@ -115,11 +121,43 @@ impl Settings {
         Layout::new(&self.cluster)
     }
 
-    /// Who this node is, whose root has this number.
+    /// How this node is published.
     #[must_use]
-    pub fn identity(&self, uuid: String) -> Identity {
-        let (incarnation, boot) = (self.incarnation.clone(), self.boot.clone());
-        Identity { name: self.name.clone(), uuid, incarnation, boot }
+    pub fn publishing(&self) -> publish::Settings {
+        publish::Settings {
+            layout: self.layout(),
+            name: self.name.clone(),
+            boot: self.boot.clone(),
+            incarnation: self.incarnation.clone(),
+            ttl: self.lease,
+            writes_per_second: self.writes,
+            batch: self.batch,
+            max_objects: self.max_objects,
+            compare: self.compare,
+            node: self.node(),
+        }
+    }
+
+    /// How others are read.
+    #[must_use]
+    pub fn viewing(&self) -> view::Settings {
+        let settings = view::Settings::new(self.etcd.clone(), self.layout());
+        view::Settings { linger: self.linger, ..settings }
+    }
+
+    /// From where on the machine runs out of something.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        let percent = |share: f64| (share * 100.0).round() as u32;
+        Thresholds { disk: percent(self.disk_pressure), memory: percent(self.memory_pressure) }
+    }
+
+    /// Where other nodes are answered, if they are.
+    #[must_use]
+    pub fn peer(&self) -> Option<door::Settings> {
+        let Peer { address, ca, cert, key, .. } = self.peer.as_ref()?;
+        let files = Files { ca: ca.clone(), cert: cert.clone(), key: key.clone() };
+        Some(door::Settings { address: address.clone(), files })
     }
 
     /// The node as far as it is configured: what changes by itself is to be filled in, and who it is.
@@ -141,7 +179,7 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn etcd(of: &berth_config::Etcd) -> etcd::Settings {
+fn etcd(of: &berth_config::Etcd, layout: &Layout) -> etcd::Settings {
     etcd::Settings {
         endpoints: of.endpoints.clone(),
         ca: of.ca.clone(),
@@ -150,6 +188,7 @@ fn etcd(of: &berth_config::Etcd) -> etcd::Settings {
         server_name: of.server_name.clone(),
         user: of.user.clone(),
         password_file: of.password_file.clone(),
+        probe: layout.prefix().to_owned(),
     }
 }
 
@@ -190,10 +229,9 @@ mod tests {
 
     #[test]
     fn each_process_is_another_of_the_same_run_of_the_machine() {
-        let [one, other] = [settings(""), settings("")].map(|of| of.identity("u".into()));
+        let [one, other] = [settings(""), settings("")].map(|of| of.publishing());
         assert_ne!(one.incarnation, other.incarnation);
         assert_eq!((one.boot.as_str(), one.boot.len()), (other.boot.as_str(), 36));
-        assert_eq!(one.uuid, "u");
     }
 
     #[test]

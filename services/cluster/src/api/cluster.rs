@@ -17,7 +17,7 @@ use crate::Error;
 use crate::inspect::Inspect;
 use crate::names::{ClusterName, NodeName};
 use crate::peers::shown;
-use crate::standing::{Registration, Standing};
+use crate::publish::{Registration, Standing};
 use crate::view::{Views, Watching};
 
 /// The most filters of one request.

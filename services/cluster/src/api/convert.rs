@@ -5,7 +5,7 @@ use prost::Message;
 
 use crate::keys::Kind;
 use crate::objects::Published;
-use crate::standing::Registration;
+use crate::publish::Registration;
 use crate::view::{Item, Piece, ViewStanding, Worth};
 use crate::{Error, Result};
 

@@ -12,9 +12,10 @@ use tonic::service::Routes;
 
 pub use cluster::Service;
 
-/// All of them.
+/// All of them, for the node's own clients.
 #[must_use]
-pub fn routes() -> Routes {
-    // `ClusterServer` is added here, with what it is made of.
-    Routes::new(IntrospectionServer::new(introspection::Introspection)).prepare()
+pub fn routes(cluster: Service) -> Routes {
+    Routes::new(IntrospectionServer::new(introspection::Introspection))
+        .add_service(cluster.into_server())
+        .prepare()
 }

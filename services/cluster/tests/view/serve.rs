@@ -9,7 +9,7 @@ use berth_cluster::inspect::{Inspect, Pieces};
 use berth_cluster::keys::Kind;
 use berth_cluster::names::NodeName;
 use berth_cluster::objects::{Object, Published, TaskState};
-use berth_cluster::standing::{Registration, Standing};
+use berth_cluster::publish::{Registration, Standing};
 use berth_proto::berth::cluster::v1 as wire;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
