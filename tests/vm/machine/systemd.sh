@@ -133,7 +133,7 @@ systemctl stop containerd.service
 BERTH_UNIT=berth.service installs
 answers
 echo "STORY together=$(systemctl is-active berth-runtime.service) $(runs "$box")"
-# berthd and its four services.
+# berthd and its services.
 level info
 systemctl reload berth.service
 echo "STORY reloaded_together=$? $(applied berth.service 5) $(runs "$box")"
