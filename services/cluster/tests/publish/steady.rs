@@ -70,7 +70,8 @@ async fn changes_that_come_together_are_one_write() {
     truth.hold_back(false);
     let held = world.whole(&running).await;
     let first = held[&image(0)].modified;
-    assert!(held[&image(29)].modified < first);
+    // It goes before them, or with them when something else has just been written.
+    assert!(held[&image(29)].modified <= first);
     for number in 0..20 {
         assert_eq!(held[&image(number)].modified, first, "{number}");
     }
