@@ -69,7 +69,7 @@ async fn what_is_no_message_is_not_taken() {
     for (bytes, why) in [
         (&b"\0\0\0\0\x05\xff\xff\xff\xff\xff"[..], "failed to decode Protobuf message"),
         (b"\0\xff\xff\xff\xffx", "decoded message length too large"),
-        (b"\x01\0\0\0\x05abcde", "compression"),
+        (b"\x01\0\0\0\x05abcde", "compressed-flag"),
         (b"\0\0\0", "Unexpected EOF"),
         (b"", "grpc-status header missing"),
     ] {
