@@ -9,6 +9,7 @@
 //! | nobody's | it is made, under a new lease |
 //! | ours: same uuid, same run of the machine | our predecessor is gone, the root's lock says so: its lease is taken over, and all that lies under it stays |
 //! | same uuid, another run of the machine | after a reboot its lease runs out by itself; a copy of the root renews it, and is another node |
+//! | unreadable: somebody's rubbish | it is written over, under a new lease |
 //! | another uuid | refused, with the other's address, until it is gone |
 //!
 //! A copy of a root on the same machine has the same uuid and the same run: it is taken for the node itself,

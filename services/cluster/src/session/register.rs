@@ -21,9 +21,8 @@ const LOOKS: usize = 5;
 /// A lease that is taken over keeps the time that it was given to our predecessor with.
 ///
 /// # Errors
-/// [`Error::Taken`]; [`Error::Displaced`] when the name changes hands all the time;
-/// [`Error::Unreadable`] when something else is at the node's key; those of etcd. What was written before an
-/// error is found and taken over by the next attempt.
+/// [`Error::Taken`]; [`Error::Displaced`] when the name changes hands all the time; those of etcd. What was
+/// written before an error is found and taken over by the next attempt.
 pub async fn register(
     etcd: &Etcd,
     layout: &Layout,
@@ -57,6 +56,8 @@ struct Attempt<'a> {
 /// Whose the node's key is.
 enum Whose {
     Nobodys,
+    /// Somebody wrote there what is no node.
+    Rubbish(Entry),
     /// What this attempt has written, and got no answer to.
     Own(Entry, Node),
     /// Of an earlier attempt or run.
@@ -73,6 +74,13 @@ impl Attempt<'_> {
                     node.registered.get_or_insert_with(OffsetDateTime::now_utc);
                     let lease = self.own_lease().await?;
                     self.write(If::Absent(self.key.clone()), &node, lease).await
+                }
+                Whose::Rubbish(entry) => {
+                    self.fresh = false;
+                    node.registered.get_or_insert_with(OffsetDateTime::now_utc);
+                    let lease = self.own_lease().await?;
+                    let condition = If::Unchanged(self.key.clone(), entry.modified);
+                    self.write(condition, &node, lease).await
                 }
                 Whose::Predecessors(entry, before) => {
                     self.fresh = false;
@@ -105,11 +113,13 @@ impl Attempt<'_> {
     async fn look(&self) -> Result<Whose> {
         let (entry, _) = self.etcd.get(&self.key).await?;
         let Some(entry) = entry else { return Ok(Whose::Nobodys) };
-        let Object::Node(node) = stored::decode(Kind::Nodes, &entry.key, &entry.value)? else {
-            return Err(Error::Unreadable {
-                key: self.key.clone(),
-                why: "it is not that of a node".into(),
-            });
+        let node = match stored::decode(Kind::Nodes, &entry.key, &entry.value) {
+            Ok(Object::Node(node)) => node,
+            Ok(_) => return Ok(Whose::Rubbish(entry)),
+            Err(error) => {
+                debug!(%error, "is written over");
+                return Ok(Whose::Rubbish(entry));
+            }
         };
         if node.uuid == self.identity.uuid && node.boot == self.identity.boot {
             let own = self.wrote && node.incarnation == self.identity.incarnation;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{listing, tell_worth};
 use crate::client::{Client, Step};
 use crate::cluster::compare::{Differences, differences, lasting};
-use crate::cluster::{Kinds, Query, list, shown};
+use crate::cluster::{Kinds, Query, list};
 use crate::global::Global;
 use crate::output;
 
