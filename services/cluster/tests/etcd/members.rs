@@ -46,7 +46,7 @@ async fn members_that_are_killed_one_after_another_are_not_missed() {
     for at in 0..3 {
         cluster.members[at].kill();
         let revision = written(&client, &format!("without {at}")).await;
-        assert!(revision > from);
+        assert!(revision >= from);
         works(&client).await;
         // The watch may have been the killed one's, or have lost its leader.
         let end = Instant::now() + LONG;

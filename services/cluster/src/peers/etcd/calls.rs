@@ -122,7 +122,7 @@ impl Members {
             tries -= 1;
             let sent = !fault.unsent();
             let goes_on = match &fault {
-                Fault::Login(_) => !fresh,
+                Fault::Login(_) | Fault::NoUsers => !fresh,
                 fault if fault.elsewhere() => {
                     self.leave(at);
                     (!sent || again == Again::Yes) && (!fresh || self.each.len() > 1)
@@ -157,8 +157,8 @@ impl Members {
             Ok(Err(fault)) => fault,
             Err(_) => Fault::silent(false),
         };
-        if fault.elsewhere() || matches!(fault, Fault::Login(_)) {
-            self.forget(at, connection.number).await;
+        if fault.elsewhere() || matches!(fault, Fault::Login(_) | Fault::NoUsers) {
+            self.forget(at, connection.number);
         }
         Err(Failed { fault, fresh, late })
     }
@@ -182,8 +182,9 @@ impl Members {
     }
 
     /// Makes a new connection the next time: certificates and passwords are read again.
-    async fn forget(&self, at: usize, number: u64) {
-        let mut connection = self.each[at].connection.lock().await;
+    fn forget(&self, at: usize, number: u64) {
+        // While somebody makes one there is none to forget, and that may take longer than there is time.
+        let Ok(mut connection) = self.each[at].connection.try_lock() else { return };
         if connection.as_ref().is_some_and(|connection| connection.number == number) {
             *connection = None;
         }

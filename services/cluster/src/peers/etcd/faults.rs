@@ -73,7 +73,7 @@ impl Fault {
     pub fn unsent(&self) -> bool {
         match self {
             Fault::Away { unsent, .. } => *unsent,
-            Fault::Certificate { .. } | Fault::Login(_) => true,
+            Fault::Certificate { .. } | Fault::Login(_) | Fault::NoUsers => true,
             _ => false,
         }
     }

@@ -24,6 +24,8 @@ pub struct Watch {
     /// The member that tells.
     at: usize,
     stream: WatchStream,
+    /// Holds the connection.
+    _client: Client,
     /// All up to and with this revision was told.
     whole: i64,
     /// When etcd is asked next.
@@ -40,14 +42,14 @@ impl Etcd {
     /// [`crate::Error::Compacted`] here or from [`Watch::next`].
     pub async fn watch(&self, prefix: &str, from: i64, previous: bool) -> Result<Watch> {
         let about = About { step: "watching", revision: from, ..About::default() };
-        let ask = |client, at| async move {
-            let stream = open(client, prefix, from, previous).await?;
-            Ok((stream, at))
+        let ask = |client: Client, at| async move {
+            let stream = open(client.clone(), prefix, from, previous).await?;
+            Ok((stream, client, at))
         };
-        let (stream, at) = self.members.call(about, Again::Yes, By::Own, ask).await?;
+        let (stream, client, at) = self.members.call(about, Again::Yes, By::Own, ask).await?;
         let ask = Instant::now() + IDLE;
         let members = Arc::clone(&self.members);
-        Ok(Watch { members, at, stream, whole: from - 1, ask, asked: None })
+        Ok(Watch { members, at, stream, _client: client, whole: from - 1, ask, asked: None })
     }
 }
 
