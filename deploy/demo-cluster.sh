@@ -57,7 +57,8 @@ etcd_port=$((20000 + RANDOM % 10000)) etcd_peers=$((30000 + RANDOM % 2000))
 etcd --name demo --data-dir "$work/etcd" \
   --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
   --listen-peer-urls "http://127.0.0.1:$etcd_peers" --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peers" \
-  --initial-cluster "demo=http://127.0.0.1:$etcd_peers" >"$work/etcd.log" 2>&1 &
+  --initial-cluster "demo=http://127.0.0.1:$etcd_peers" \
+  --auto-compaction-mode periodic --auto-compaction-retention 10m >"$work/etcd.log" 2>&1 &
 etcd_pid=$!
 wait_for 30 "etcd" listens "$etcd_port"
 

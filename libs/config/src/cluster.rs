@@ -38,9 +38,9 @@ pub struct Cluster {
     pub lease: HumanDuration,
     /// The most keys that are written in a second.
     pub writes: u32,
-    /// How long changes are gathered before they are written.
+    /// Changes that follow each other within it are written together; the first one goes at once.
     pub batch: HumanDuration,
-    /// The most images and containers that are published, together.
+    /// The most images that are published, and as many containers.
     pub max_objects: usize,
     /// How long a view is kept that nobody reads any more.
     pub linger: HumanDuration,

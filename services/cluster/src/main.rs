@@ -11,8 +11,8 @@ use clap::Parser;
 const SERVICE: &str = "berth-cluster";
 /// What of the configuration is read here.
 const READS: &[&str] = &["root", "state", "cluster"];
-/// Calls under way when the process is asked to stop may take this long to end, and the node's registration
-/// to be given up.
+/// Calls and writes under way when the process is asked to stop may take this long to end. The registration is
+/// left to run out.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Shows this node to its cluster, and the cluster to this node's clients.

@@ -12,8 +12,8 @@
 //! | unreadable: somebody's rubbish | it is written over, under a new lease |
 //! | another uuid | refused, with the other's address, until it is gone |
 //!
-//! A copy of a root on the same machine has the same uuid and the same run: it is taken for the node itself,
-//! and the two take the name from each other. Roots are not copied.
+//! The same run of the machine is the same folder of it, too (`settings.rs`): a copy of the root is another
+//! node wherever it lies.
 
 mod register;
 mod renewal;
@@ -34,7 +34,7 @@ pub struct Identity {
     pub uuid: String,
     /// Of this run of the process.
     pub incarnation: String,
-    /// Of this run of the machine.
+    /// Of this run of the machine, and of the root's folder in it.
     pub boot: String,
 }
 

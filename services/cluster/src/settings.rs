@@ -4,6 +4,7 @@
 //! know: what anybody does with it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,9 +36,9 @@ pub struct Settings {
     pub lease: Duration,
     /// The most keys that are written in a second.
     pub writes: u32,
-    /// How long changes are gathered.
+    /// Changes that follow each other within it are written together.
     pub batch: Duration,
-    /// The most images and containers that are published, together.
+    /// The most images that are published, and as many containers.
     pub max_objects: usize,
     /// How long a view is kept that nobody reads.
     pub linger: Duration,
@@ -55,7 +56,7 @@ pub struct Settings {
     peer: Option<Peer>,
     /// Another in each run of this process.
     incarnation: String,
-    /// The machine's run.
+    /// The machine's run, and which folder the root is: a copy of it is another node.
     boot: String,
 }
 
@@ -89,6 +90,7 @@ impl Settings {
             false => cluster.node.parse().context("read cluster.node")?,
         };
         let boot = fs_err::read_to_string(BOOT).context("read which run of the machine this is")?;
+        let root = fs_err::metadata(&config.root).context("look at the root")?;
         let addresses = match cluster.addresses.is_empty() {
             true => vec![host],
             false => cluster.addresses.clone(),
@@ -111,7 +113,7 @@ impl Settings {
             labels: cluster.labels.clone(),
             peer: peer(&cluster.peer),
             incarnation: uuid::Uuid::new_v4().to_string(),
-            boot: boot.trim().to_owned(),
+            boot: format!("{}-{:x}-{:x}", boot.trim(), root.dev(), root.ino()),
         })
     }
 
@@ -212,7 +214,8 @@ mod tests {
     use super::*;
 
     fn settings(keys: &str) -> Settings {
-        let config = Config::parse(keys, Path::new("test.toml")).unwrap();
+        let mut config = Config::parse(keys, Path::new("test.toml")).unwrap();
+        config.root = std::env::temp_dir();
         Settings::of(&config).unwrap()
     }
 
@@ -231,7 +234,10 @@ mod tests {
     fn each_process_is_another_of_the_same_run_of_the_machine() {
         let [one, other] = [settings(""), settings("")].map(|of| of.publishing());
         assert_ne!(one.incarnation, other.incarnation);
-        assert_eq!((one.boot.as_str(), one.boot.len()), (other.boot.as_str(), 36));
+        assert_eq!(one.boot, other.boot);
+        let dir = tempfile::tempdir().unwrap();
+        let copied = Config { root: dir.path().to_owned(), ..Config::default() };
+        assert_ne!(Settings::of(&copied).unwrap().publishing().boot, one.boot);
     }
 
     #[test]

@@ -81,7 +81,7 @@ mod tests {
             "berth cluster images --limit 5 --json",
             "berth cluster ps -n k8s.io --watch",
             "berth cluster events --kind images --kind containers --since 17 --count 1",
-            "berth cluster where busybox:1",
+            "berth cluster where busybox:1 --watch",
             "berth cluster node n-1 --compare",
             "berth cluster node",
             "berth cluster status --json",

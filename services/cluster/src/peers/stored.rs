@@ -270,7 +270,9 @@ pub fn container_to_wire(container: &Container) -> wire::Container {
 }
 
 fn container_from_wire(container: wire::Container) -> Checked<Container> {
-    let state = state_from_wire(container.state());
+    // One that a newer version has is none of those known here.
+    let state = wire::TaskState::try_from(container.state).unwrap_or(wire::TaskState::Unknown);
+    let state = state_from_wire(state);
     Ok(Container {
         image: text(container.image)?,
         runtime: text(container.runtime)?,

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::select_all;
 use serde_json::json;
 
-use super::listing::say;
+use super::listing::{say, say_connected};
 use crate::client::Client;
 use crate::cluster::follow::{Begin, Follower, Told};
 use crate::cluster::{Kinds, Query, shown};
@@ -55,7 +55,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
                     print(change, &view, global)?;
                     left = left.map(|left| left - 1);
                 }
-                said.clear();
+                say_connected(&mut said, &view);
             }
             Told::Broken(why) => say(&mut said, format!("{name}: broke off, is resumed: {why}")),
             Told::Lost(why) => {

@@ -20,6 +20,9 @@ use crate::output;
 /// Between two drawings of a table: faster nobody reads.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// What is said of a view that stands still.
+const AWAY: &str = "etcd is not followed now: what changes is told when it is back";
+
 /// What can be typed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -39,16 +42,22 @@ pub async fn run(kind: Kinds, args: Args, global: &Global) -> Result<()> {
     let client = Client::connect(global).await?;
     let query = Query::new(kind, &args.filters, global.namespace.as_deref());
     if args.watch {
-        let follower = Follower::new(&client, query, Begin::All);
-        return match !global.json && std::io::stdout().is_terminal() {
-            true => redraw(kind, follower).await,
-            false => line_by_line(global, follower).await,
-        };
+        return watch(&client, query, global).await;
     }
     let (objects, view) = list(&client, &query, args.limit).await?;
     print(kind, &objects, global)?;
     tell_worth(&view);
     Ok(())
+}
+
+/// Shows what there is and goes on: as a table that is drawn again, or a line for each change.
+pub async fn watch(client: &Client, query: Query, global: &Global) -> Result<()> {
+    let kind = query.kind;
+    let follower = Follower::new(client, query, Begin::All);
+    match !global.json && std::io::stdout().is_terminal() {
+        true => redraw(kind, follower).await,
+        false => line_by_line(global, follower).await,
+    }
 }
 
 /// As a table, or an object a line.
@@ -142,7 +151,7 @@ async fn line_by_line(global: &Global, follower: Follower) -> Result<()> {
                 if caught_up {
                     tell_worth(&view);
                 }
-                said.clear();
+                say_connected(&mut said, &view);
             }
             Told::Broken(why) => say(&mut said, format!("broke off, is resumed: {why}")),
             Told::Lost(why) => {
@@ -158,6 +167,18 @@ pub fn say(said: &mut String, text: String) {
     if *said != text {
         eprintln!("{}", shown::plain(&text));
         *said = text;
+    }
+}
+
+/// Says once that etcd is away, and once that it is back.
+pub fn say_connected(said: &mut String, view: &View) {
+    match (view.connected, said.is_empty()) {
+        (false, _) => say(said, AWAY.to_owned()),
+        (true, false) => {
+            eprintln!("it is followed again; {}", shown::worth(view));
+            said.clear();
+        }
+        (true, true) => {}
     }
 }
 

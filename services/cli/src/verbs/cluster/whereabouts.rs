@@ -16,6 +16,9 @@ const DIGITS: usize = 4;
 pub struct Args {
     /// The image: its name, its digest, or the digest's first digits.
     image: String,
+    /// Go on to show what changes.
+    #[arg(short, long)]
+    watch: bool,
 }
 
 /// Does it.
@@ -23,6 +26,9 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     let filters = filters(&args.image)?;
     let client = Client::connect(global).await?;
     let query = Query::new(Kinds::Images, &filters, global.namespace.as_deref());
+    if args.watch {
+        return listing::watch(&client, query, global).await;
+    }
     let (objects, view) = list(&client, &query, None).await?;
     if objects.is_empty() {
         tell_worth(&view);
