@@ -1,5 +1,6 @@
 //! A whole node: berthd and its services on folders and a socket of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -22,6 +23,8 @@ const RELOADS: Duration = Duration::from_secs(60);
 pub struct Node {
     dir: TempDir,
     env: Vec<(String, String)>,
+    /// What starts berthd, instead of the workspace's binary.
+    command: Vec<OsString>,
     berthd: Option<Child>,
 }
 
@@ -75,7 +78,7 @@ impl Node {
     pub fn unstarted(config: &str) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("berth-").tempdir().context("make a folder")?;
         fs_err::write(dir.path().join("berth.toml"), config)?;
-        Ok(Self { dir, env: Vec::new(), berthd: None })
+        Ok(Self { dir, env: Vec::new(), command: Vec::new(), berthd: None })
     }
 
     /// Starts berthd (again) on the node's folders.
@@ -93,7 +96,11 @@ impl Node {
     pub fn start_berthd_until(&mut self, mut is_enough: impl FnMut() -> bool) -> Result<()> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
         let log = log.into_parts().0;
-        let mut child = program(Self::binary("berthd")?)
+        let berthd = match self.command.as_slice() {
+            [] => program(Self::binary("berthd")?),
+            [first, rest @ ..] => program(first).args(rest),
+        };
+        let mut child = berthd
             .args(["--config"])
             .args([self.path("berth.toml")])
             .args(["--root"])
@@ -126,6 +133,12 @@ impl Node {
     /// The variables with which berthd is started the next time, instead of those it had.
     pub fn set_env(&mut self, env: &[(&str, &str)]) {
         self.env = env.iter().map(owned).collect();
+    }
+
+    /// What starts berthd the next time: the program with its first arguments, in place of the workspace's
+    /// binary. It must become berthd itself (`nsenter --net=… berthd`), not start it.
+    pub fn start_by<S: Into<OsString>>(&mut self, command: impl IntoIterator<Item = S>) {
+        self.command = command.into_iter().map(Into::into).collect();
     }
 
     /// A path below the node's folder: `root`, `state`, `log`.
