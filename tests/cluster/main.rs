@@ -1,0 +1,23 @@
+//! Nodes of one cluster, a real etcd and the real command line: what is shown of each is what it holds,
+//! whatever becomes of etcd, of the network, of processes and clocks; and no node waits for any of it.
+//! Need root.
+//!
+//! After each trouble all is compared (`converged`). Leases are short, and what they bring about is waited
+//! for; how long that takes is measured nowhere here.
+
+mod apart;
+mod archive;
+mod clock;
+mod cluster;
+mod converged;
+mod keys;
+mod killed;
+mod leaving;
+mod load;
+mod member;
+mod names;
+mod network;
+mod security;
+mod stopped;
+mod troubles;
+mod views;

@@ -1,0 +1,99 @@
+//! Network namespaces on a bridge of this machine: nodes that can be cut off from etcd and from each other.
+
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use berth_testkit::{Node, run};
+
+/// A bridge with an address, which is removed with its namespaces when it is dropped.
+pub struct Network {
+    bridge: String,
+    subnet: [u8; 2],
+    places: Vec<Place>,
+}
+
+/// A namespace with one way out.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The namespace's name.
+    name: String,
+    /// The end of its cable that is at the bridge.
+    cable: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+impl Network {
+    /// A bridge with nothing at it.
+    pub fn new() -> Result<Self> {
+        let [a, b, c, d, ..] = RandomState::new().hash_one(std::process::id()).to_le_bytes();
+        // Few have networks there: the last sixteenth of 10.0.0.0/8.
+        let subnet = [240 | (a & 15), b];
+        let bridge = format!("bb{c:02x}{d:02x}");
+        run(&format!("ip link add {bridge} type bridge"))?;
+        let network = Self { bridge, subnet, places: Vec::new() };
+        let (bridge, address) = (&network.bridge, network.address());
+        run(&format!("ip address add {address}/24 dev {bridge}"))?;
+        run(&format!("ip link set {bridge} up"))?;
+        Ok(network)
+    }
+
+    fn nth(&self, at: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.subnet[0], self.subnet[1], at)
+    }
+
+    /// That of the machine on the bridge.
+    pub fn address(&self) -> Ipv4Addr {
+        self.nth(1)
+    }
+
+    /// A namespace more.
+    pub fn place(&mut self) -> Result<Place> {
+        let at = self.places.len();
+        let (name, cable) = (format!("{}-{at}", self.bridge), format!("{}p{at}", self.bridge));
+        let place = Place { name, cable, address: self.nth(u8::try_from(at + 10)?) };
+        self.places.push(place.clone());
+        let (bridge, Place { name, cable, address }) = (&self.bridge, &place);
+        for line in [
+            format!("netns add {name}"),
+            format!("link add {cable} type veth peer name eth0 netns {name}"),
+            format!("link set {cable} master {bridge} up"),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} address add {address}/24 dev eth0"),
+            format!("-n {name} link set eth0 up"),
+        ] {
+            run(&format!("ip {line}"))?;
+        }
+        Ok(place)
+    }
+}
+
+impl Place {
+    /// What starts berthd there. Its files are the machine's: `ip netns exec` would change mounts.
+    pub fn berthd(&self) -> Result<Vec<OsString>> {
+        let namespace = format!("--net=/run/netns/{}", self.name);
+        Ok(vec!["nsenter".into(), namespace.into(), Node::binary("berthd")?.into()])
+    }
+
+    /// Nothing goes in or out any more, and nobody is told.
+    pub fn cut(&self) -> Result<()> {
+        run(&format!("ip link set {} down", self.cable)).map(drop)
+    }
+
+    /// It is as before.
+    pub fn join(&self) -> Result<()> {
+        run(&format!("ip link set {} up", self.cable)).map(drop)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for place in &self.places {
+            let _ = run(&format!("ip link del {}", place.cable));
+            let _ = run(&format!("ip netns del {}", place.name));
+        }
+        let _ = run(&format!("ip link del {}", self.bridge));
+    }
+}
