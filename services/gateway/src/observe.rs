@@ -241,8 +241,9 @@ async fn ask(upstream: &Upstream, address: &'static str) -> (&'static str, Resul
         let text = String::from_utf8(whole.into()).map_err(|error| error.to_string())?;
         Ok(Told { status, headers, text })
     };
-    let told = tokio::time::timeout(PATIENCE, asked).await;
-    (name, told.unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}"))))
+    let patience = upstream.within(PATIENCE);
+    let told = tokio::time::timeout(patience, asked).await;
+    (name, told.unwrap_or_else(|_| Err(format!("does not answer within {patience:?}"))))
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ const EXCEPTIONS: [(&str, Service); 2] = [
 ];
 
 /// Methods that move file contents or as much as that, at the pace of who reads.
-const BULK: [&str; 4] = [
+const BULK: [&str; 5] = [
+    "/berth.cluster.v1.Cluster/Inspect",
     "/berth.cluster.v1.Cluster/Watch",
     "/containerd.services.content.v1.Content/Read",
     "/containerd.services.content.v1.Content/Write",

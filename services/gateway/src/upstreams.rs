@@ -24,6 +24,8 @@ pub struct Upstreams {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     name: &'static str,
+    /// The node works without it.
+    optional: bool,
     calls: Channel,
     bulk: Channel,
 }
@@ -90,6 +92,9 @@ impl Upstreams {
     }
 }
 
+/// How long the node's own questions wait for what the node can be without, and which may be away for long.
+const BRIEFLY: Duration = Duration::from_millis(300);
+
 impl Upstream {
     fn new(service: Service, socket: &Path, wait: Duration, tasks: &Tasks) -> Self {
         let name = service.binary();
@@ -98,13 +103,19 @@ impl Upstream {
             let tuning = WINDOW;
             Channel::new(socket, Settings { service, wait, tuning, tasks, ..Settings::of(socket) })
         };
-        Self { name, calls: channel(), bulk: channel() }
+        Self { name, optional: service.is_optional(), calls: channel(), bulk: channel() }
     }
 
     /// The process's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// How long a question about the node may wait for this service's part of the answer.
+    #[must_use]
+    pub fn within(&self, usual: Duration) -> Duration {
+        if self.optional { usual.min(BRIEFLY) } else { usual }
     }
 
     /// The channel of a lane.

@@ -76,8 +76,15 @@ impl Follower {
             Err(status) => status,
         };
         self.stream = None;
-        let passes =
-            [Code::Unavailable, Code::Cancelled, Code::Aborted, Code::Unknown, Code::Internal];
+        let passes = [
+            Code::Unavailable,
+            Code::Cancelled,
+            Code::Aborted,
+            Code::Unknown,
+            Code::Internal,
+            // It was read too slowly, or too many watch: what was missed is there still.
+            Code::ResourceExhausted,
+        ];
         if status.code() != Code::OutOfRange && !passes.contains(&status.code()) {
             return Err(status)
                 .step(|| format!("follow {} of the cluster", self.query.kind.name()));
@@ -129,8 +136,10 @@ impl Follower {
         self.wait = FIRST;
         let WatchResponse { changes, view, caught_up } = answer;
         let view = view.unwrap_or_default();
-        // Before that it is a listing, of which the rest is still to come.
-        if self.next.is_some() || caught_up {
+        // Before that it is a listing, of which the rest is still to come; without a revision it begins anew.
+        if view.revision <= 0 {
+            self.next = None;
+        } else if self.next.is_some() || caught_up {
             self.next = Some(view.revision + 1);
         }
         Told::Changes { changes, view, caught_up }

@@ -95,9 +95,10 @@ fn status(container: &Container) -> String {
     }
 }
 
-/// A text without what moves a cursor.
+/// A text without what moves a cursor, or turns the direction of what follows.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let turns = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
 }
 
 /// What the view is worth, for people; none if there is nothing to be said against it but its age.

@@ -151,5 +151,10 @@ impl<'a> Look<'a> {
 
 /// Whether a blob's bytes are not here as its record says.
 fn is_lost(error: &Error) -> bool {
-    matches!(error, Error::ContentNotFound(_) | Error::ShortBlob { .. } | Error::Io { .. })
+    match error {
+        Error::ContentNotFound(_) | Error::ShortBlob { .. } => true,
+        // Another failure says nothing of whether it is there: the question is to be put again.
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }

@@ -29,7 +29,7 @@ pub async fn parts(upstream: Upstream, within: Duration) -> Vec<Plugin> {
     };
     let mut client = IntrospectionClient::new(upstream.calls().clone());
     let asked = client.plugins(PluginsRequest { filters: Vec::new() });
-    let mut parts = match answered(asked, within).await {
+    let mut parts = match answered(asked, upstream.within(within)).await {
         Ok(answer) => answer.plugins,
         Err(status) => {
             let (code, message) = (status.code() as i32, status.message().to_owned());
