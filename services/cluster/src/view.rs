@@ -63,6 +63,9 @@ use reader::{Reader, Readers};
 use scan::Scan;
 use watching::{Phase, Start};
 
+/// The least time that a view is kept unread, and between two looks at who reads it.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How views are kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -70,7 +73,7 @@ pub struct Settings {
     pub etcd: etcd::Settings,
     /// Where things lie there.
     pub layout: Layout,
-    /// How long a view is kept when nobody reads it.
+    /// How long a view is kept when nobody reads it; a second at least.
     pub linger: Duration,
     /// How long the first reader waits.
     pub wait: Duration,
@@ -144,6 +147,7 @@ impl Views {
     /// None yet. Etcd is not asked before somebody reads.
     #[must_use]
     pub fn new(settings: Settings, tasks: Tasks) -> Self {
+        let settings = Settings { linger: settings.linger.max(LINGER), ..settings };
         let link = Link::new(settings.etcd.clone());
         let watches = Arc::new(Semaphore::new(settings.watches));
         let lists = Arc::new(Semaphore::new(settings.lists));
@@ -320,5 +324,23 @@ impl Shared {
         }
         kept.retain(|(it, _)| !Arc::ptr_eq(it, view));
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_is_not_looked_for_all_the_time() {
+        let layout = Layout::new(&"c".parse().unwrap());
+        let settings = Settings::new(etcd::Settings::default(), layout);
+        let settings = Settings { linger: Duration::ZERO, ..settings };
+        let shared = Views::new(settings, Tasks::new()).shared;
+        let counts = shared.counts[Kind::Nodes as usize].clone();
+        let view = Arc::new(View::new(Kind::Nodes, shared.settings.clone(), counts));
+        let readers = Readers::new();
+        let _reader = Reader::new(view.clone(), shared.link.clone(), readers.clone());
+        assert_eq!(shared.retire(&view, &readers), Some(LINGER));
     }
 }
