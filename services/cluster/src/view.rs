@@ -75,7 +75,7 @@ pub struct Settings {
     pub layout: Layout,
     /// How long a view is kept when nobody reads it; a second at least.
     pub linger: Duration,
-    /// How long the first reader waits.
+    /// How long the first reader waits, and who asks for what is ahead of the view.
     pub wait: Duration,
     /// How often a watcher hears something when nothing happens.
     pub heartbeat: Duration,
@@ -207,16 +207,16 @@ impl Views {
 
     /// Others may be ahead of the view, but not of etcd.
     async fn ahead(&self, from: i64) -> Result<()> {
-        let seen = match self.shared.link.get().await {
-            Ok(linked) => Box::pin(linked.etcd.seen()).await,
-            Err(error) => Err(error),
+        let seen = async {
+            let linked = self.shared.link.get().await?;
+            Box::pin(linked.etcd.seen()).await
         };
-        match seen {
-            Ok(seen) if from > seen.revision.saturating_add(1) => {
+        match tokio::time::timeout(self.shared.settings.wait, seen).await {
+            Ok(Ok(seen)) if from > seen.revision.saturating_add(1) => {
                 Err(Error::Ahead { asked: from, newest: seen.revision })
             }
             // It is seen when etcd is there again.
-            Ok(_) | Err(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -301,7 +301,7 @@ async fn keep(shared: Arc<Shared>, view: Arc<View>, readers: Arc<Readers>) {
     }
     tracing::debug!(kind = view.kind.name(), "view is not kept any more");
     if shared.lock().is_empty() {
-        shared.link.close().await;
+        shared.link.close();
     }
 }
 

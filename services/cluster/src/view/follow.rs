@@ -97,7 +97,7 @@ impl Follower {
         let end = self.through(&linked.etcd).await;
         match end {
             Ok(_) | Err(Error::Compacted { .. }) => {}
-            Err(_) => self.link.broken(&linked).await,
+            Err(_) => self.link.broken(&linked),
         }
         end
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use berth_filters::Filter;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::fields::Fields;
 use super::fresh::Name;
@@ -54,7 +54,11 @@ impl History {
         if let Some(next) = self.joined(view)? {
             return Ok(Recalled { changes: Vec::new(), joined: Some(next) });
         }
-        match self.told_next(of).await {
+        // Nothing is lost by that: neither of the watch, nor the connection once it is there.
+        let Ok(told_next) = timeout_at(beat, self.told_next(of)).await else {
+            return Ok(Recalled::default());
+        };
+        match told_next {
             Ok(etcd::Told::Changes { changes, whole }) => {
                 self.pause.reset();
                 let told = changes.iter().filter_map(|change| told(view, filter, change)).collect();
@@ -65,7 +69,7 @@ impl History {
             Err(error @ Error::Compacted { .. }) => Err(error),
             Err(error) => {
                 if let Some((_, linked)) = self.watch.take() {
-                    of.link.broken(&linked).await;
+                    of.link.broken(&linked);
                 }
                 tracing::debug!(kind = view.kind.name(), %error, "history of a watch is interrupted");
                 let until = beat.min(Instant::now() + self.pause.next());

@@ -96,6 +96,27 @@ async fn while_etcd_says_nothing_all_is_answered_at_once_and_grows_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_etcd_says_nothing_who_waits_for_history_hears_that_nothing_comes() {
+    let mut stage = Stage::new().await;
+    let first = stage.put_container("n", "a", Created).await;
+    stage.put_container("n", "b", Created).await;
+    stage.list(Kind::Containers, "").await;
+    stage.etcd.pause().unwrap();
+    let mut watcher = Watcher::new(stage.watch(Kind::Containers, "", first).await);
+    // Several, before the view itself finds out.
+    for _ in 0..3 {
+        let piece = watcher.next().await;
+        assert!(piece.changes.is_empty() && piece.worth.connected, "{piece:?}");
+    }
+    stage.etcd.resume().unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(watcher.changes().await);
+    }
+    assert_eq!(told, ["+n/a", "+n/b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_compacted_away_meanwhile_is_found_by_a_listing() {
     let mut stage = Stage::new().await;
     for name in ["a", "b", "c"] {
