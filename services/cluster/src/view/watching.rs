@@ -230,9 +230,16 @@ impl Watching {
         }
         self.reached |= state.revision + 1 >= self.from;
         if state.history != self.history {
-            (self.from, self.history) = (0, state.history);
+            // As far as it was told, it was of the other one.
+            (self.from, self.history, self.told) = (0, state.history, 0);
         }
         Ok(())
+    }
+
+    /// Where one goes on that ends here; 0: from the beginning, as nothing was told to its end yet. 1 would
+    /// be the first change of all, and leave what was known before that.
+    fn resume(&self) -> i64 {
+        if self.told == 0 { 0 } else { self.told + 1 }
     }
 
     fn tell(&mut self, changes: Vec<Told>, revision: Option<i64>, caught_up: bool) -> Piece {
@@ -271,7 +278,7 @@ impl Watching {
                 None => match state.ring.at(next) {
                     Found::Group(group) => (group, 0),
                     Found::Dropped(behind) => {
-                        return Err(Error::Behind { behind, resume: self.told + 1 });
+                        return Err(Error::Behind { behind, resume: self.resume() });
                     }
                     Found::End => {
                         self.told = self.told.max(state.revision);

@@ -120,6 +120,7 @@ async fn who_reads_too_slowly_is_told_where_to_go_on() {
     let mut watcher = Watcher::new(stage.watch(Kind::Containers, "", 0).await);
     watcher.until("all is told", |watcher| watcher.caught_up).await;
     let was = watcher.revision;
+    let mut untold = Watcher::new(stage.watch(Kind::Containers, "", 0).await);
     let mut last = 0;
     for _ in 0..12 {
         last = stage.put_container("n", "a", Stopped).await;
@@ -129,6 +130,9 @@ async fn who_reads_too_slowly_is_told_where_to_go_on() {
     let error = watcher.error().await;
     let resume = format!("watch again from revision {}: resource exhausted", was + 1);
     assert!(error.ends_with(&resume), "{error}");
+    // Who was told nothing yet begins anew.
+    let error = untold.error().await;
+    assert!(error.ends_with("watch again from revision 0: resource exhausted"), "{error}");
     // As it was told to.
     let mut again = Watcher::new(stage.watch(Kind::Containers, "", was + 1).await);
     let begun = Instant::now();
