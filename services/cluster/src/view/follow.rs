@@ -138,8 +138,8 @@ impl Follower {
         let same = match &witness {
             Some((key, modified)) => there
                 .is_some_and(|entry| entry.key == key.as_bytes() && entry.modified == *modified),
-            // There may be what is not shown.
-            None => there.is_none() || self.view.unshown() > 0,
+            // There may be what is not shown, or what has been written over since.
+            None => there.is_none() || self.view.unshown() > 0 || self.view.objects() > 0,
         };
         Ok((!same).then_some(Reason::Other))
     }

@@ -113,10 +113,12 @@ impl View {
         }
     }
 
-    /// How far the view is, and the key of the object that was written last, with its revision.
+    /// How far the view is, and the key of the object that was written last until then, with its revision.
+    /// What is there of the next revision is not all of it: etcd was lost in its midst.
     pub fn witness(&self) -> (i64, Option<(String, i64)>) {
         let state = self.state();
-        let newest = state.shelf.iter().max_by_key(|item| item.revision());
+        let whole = state.shelf.iter().filter(|item| item.revision() <= state.revision);
+        let newest = whole.max_by_key(|item| item.revision());
         let key = newest.map(|item| {
             let key = item.key();
             let text = match self.kind {
@@ -224,5 +226,39 @@ impl View {
         let slowest = next.map(|at| at.load(Ordering::Relaxed)).min();
         drop(watchers);
         slowest.map_or(0, |next| self.state().ring.behind(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::see;
+    use super::*;
+    use crate::objects::{Node, Object};
+    use crate::peers::{etcd, stored};
+
+    fn put(view: &View, name: &str, modified: i64) -> (i64, Seen) {
+        let value = stored::encode(&Object::Node(Box::new(Node::default()))).into();
+        let key = format!("{}{name}", view.prefix).into();
+        see(
+            &view.layout,
+            view.kind,
+            &etcd::Change::Put(etcd::Entry { key, value, modified, lease: 0 }),
+        )
+    }
+
+    #[test]
+    fn what_is_of_a_revision_that_was_cut_is_no_witness() {
+        let layout = Layout::new(&"c".parse().unwrap());
+        let settings = Arc::new(Settings::new(etcd::Settings::default(), layout));
+        let view = View::new(Kind::Nodes, settings, Arc::default());
+        view.adopt(Shelf::default(), 3, false, None);
+        view.apply(vec![put(&view, "a", 4)], 4);
+        let key = format!("{}a", view.prefix);
+        assert_eq!(view.witness(), (4, Some((key.clone(), 4))));
+        // Some of revision 5, of which there is more.
+        view.apply(vec![put(&view, "b", 5)], 4);
+        assert_eq!(view.witness(), (4, Some((key, 4))));
+        view.apply(vec![put(&view, "a", 5)], 4);
+        assert_eq!((view.witness(), view.objects()), ((4, None), 2));
     }
 }
