@@ -81,13 +81,11 @@ impl Follower {
                 Ok(reason) => self.list = Some(reason),
                 Err(Error::Compacted { .. }) => {
                     self.list = self.view.is_read().then_some(Reason::Compacted);
-                    tokio::time::sleep(self.pause.next()).await;
                 }
-                Err(error) => {
-                    self.view.lost(&error);
-                    tokio::time::sleep(self.pause.next()).await;
-                }
+                Err(error) => self.view.lost(&error),
             }
+            // Whatever it was: it may be so again at once.
+            tokio::time::sleep(self.pause.next()).await;
         }
     }
 
@@ -199,10 +197,15 @@ impl Follower {
                     let seen = changes.iter().map(|change| see(&view.layout, view.kind, change));
                     view.apply(seen.collect(), whole);
                 }
-                Told::Alive(seen) => {
-                    if seen.cluster != self.cluster || seen.revision < view.revision() {
-                        return Ok(Reason::Other);
+                Told::Alive(seen) if seen.cluster != self.cluster => return Ok(Reason::Other),
+                Told::Alive(seen) if seen.revision < view.revision() => {
+                    // A member that lags says so too. What is asked is answered for all of them.
+                    let seen = Box::pin(etcd.seen()).await?;
+                    if let Some(reason) = self.judge(etcd, seen).await? {
+                        return Ok(reason);
                     }
+                }
+                Told::Alive(_) => {
                     if view.alive() && self.roomed.is_none_or(|at| at.elapsed() > ROOM_EVERY) {
                         self.roomed = Some(Instant::now());
                         return Ok(Reason::Room);
