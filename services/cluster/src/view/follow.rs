@@ -55,6 +55,8 @@ pub(super) struct Follower {
     cluster: u64,
     /// To be done before watching on.
     list: Option<Reason>,
+    /// Etcd had forgotten what was asked for, and no listing has come to its end since.
+    forgotten: bool,
     watched: bool,
     /// When all was last listed again for want of room.
     roomed: Option<Instant>,
@@ -68,6 +70,7 @@ impl Follower {
             link,
             cluster: 0,
             list: None,
+            forgotten: false,
             watched: false,
             roomed: None,
             pause: Pause::new(),
@@ -79,7 +82,11 @@ impl Follower {
         loop {
             match Box::pin(self.session()).await {
                 Ok(reason) => self.list = Some(reason),
-                Err(Error::Compacted { .. }) => {
+                Err(error @ Error::Compacted { .. }) => {
+                    // Once is what happens. Twice, and the view grows old unnoticed.
+                    if std::mem::replace(&mut self.forgotten, true) {
+                        self.view.lost(&error);
+                    }
                     self.list = self.view.is_read().then_some(Reason::Compacted);
                 }
                 Err(error) => self.view.lost(&error),
@@ -111,7 +118,7 @@ impl Follower {
             // Not forgotten if it does not succeed.
             self.list = list;
             self.list(etcd, list).await?;
-            self.list = None;
+            (self.list, self.forgotten) = (None, false);
         }
         self.watch(etcd).await
     }
