@@ -54,6 +54,11 @@ impl Shelf {
         self.items.range::<dyn Named, _>((from, Bound::Unbounded)).map(|ByKey(item)| item)
     }
 
+    /// Whether there are bytes for one more item.
+    pub fn fits(&self, kind: Kind, item: &Item, bounds: Bounds, shared: usize) -> bool {
+        self.bytes + own_bytes(kind, item) + shared <= bounds.bytes
+    }
+
     /// Puts an item in its place. Answers what was there, and what is there now: nothing if there is no
     /// room. `shared` is what all items share, in bytes.
     pub fn put(
@@ -66,13 +71,12 @@ impl Shelf {
     ) -> (Option<Arc<Item>>, Option<Arc<Item>>) {
         self.unreadable.remove(key);
         let before = self.take(kind, item.key());
-        let bytes = self.bytes + own_bytes(kind, &item);
-        if self.items.len() >= bounds.objects || bytes + shared > bounds.bytes {
+        if self.items.len() >= bounds.objects || !self.fits(kind, &item, bounds, shared) {
             self.left_out.insert(key);
             return (before, None);
         }
         self.left_out.remove(key);
-        self.bytes = bytes;
+        self.bytes += own_bytes(kind, &item);
         self.items.insert(ByKey(item.clone()));
         (before, Some(item))
     }

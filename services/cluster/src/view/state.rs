@@ -1,7 +1,7 @@
 //! What a view knows: the objects, the changes that made them so, and how far etcd was followed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fresh::{Fresh, Name};
 use super::item::{Item, Key};
@@ -11,12 +11,17 @@ use super::shelf::{Bounds, Shelf};
 use crate::keys::{Kind, Layout};
 use crate::peers::etcd;
 
+/// How often it is looked for what nobody has any more because there is no room.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub(super) struct State {
     kind: Kind,
     bounds: Bounds,
     names: Pool<str>,
     values: Pool<[u8]>,
+    /// When it was last looked for what nobody has any more.
+    swept: Option<Instant>,
     pub shelf: Shelf,
     pub ring: Ring,
     /// All up to here is in it.
@@ -63,6 +68,7 @@ impl State {
             bounds,
             names: Pool::default(),
             values: Pool::default(),
+            swept: None,
             shelf: Shelf::default(),
             ring: Ring::new(kept),
             revision: 0,
@@ -76,8 +82,20 @@ impl State {
         self.names.bytes() + self.values.bytes()
     }
 
+    /// Lets go of what nobody has any more, but not for every object that there is no room for.
+    fn sweep(&mut self) {
+        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+            self.names.sweep();
+            self.values.sweep();
+            self.swept = Some(Instant::now());
+        }
+    }
+
     /// Whether what was left out has room now.
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&mut self) -> bool {
+        if self.shelf.left_out.count() > 0 {
+            self.sweep();
+        }
         self.shelf.has_room(self.bounds, self.shared())
     }
 
@@ -105,6 +123,9 @@ impl State {
         let (before, after) = match seen {
             Seen::Put(key, fresh) => {
                 let item = self.item(fresh, number);
+                if !shelf.fits(self.kind, &item, self.bounds, self.shared()) {
+                    self.sweep();
+                }
                 shelf.put(self.kind, &key, item, self.bounds, self.shared())
             }
             Seen::Gone(key, name) => {
@@ -196,5 +217,43 @@ fn difference(old: &Shelf, new: &Shelf) -> Vec<Change> {
                 changes.push(Change { before: before.cloned(), after: after.cloned() });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{Image, Object};
+    use crate::peers::stored;
+
+    /// A large one, unlike any other.
+    fn image(number: usize) -> Vec<u8> {
+        let digest = |number: usize| format!("sha256:{number:064x}").parse().unwrap();
+        stored::encode(&Object::Image(Image {
+            digest: digest(number),
+            media_type: "m".into(),
+            size: 1,
+            complete: true,
+            layers: (0..200).map(|layer| digest(1000 * number + layer)).collect(),
+            missing: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn what_is_gone_takes_no_room_from_what_is_there() {
+        let layout = Layout::new(&"c".parse().unwrap());
+        let bounds = Bounds { objects: 10, bytes: 256 << 10 };
+        let mut state = State::new(Kind::Images, bounds, Kept { changes: 1, bytes: 1 });
+        state.adopt(Shelf::default(), 1, false);
+        let key = bytes::Bytes::from("/berth/c/v1/images/n/default/i");
+        // More than there are bytes for, each after the other.
+        for number in 0..bounds.bytes / image(0).len() + 5 {
+            let modified = state.revision + 1;
+            let (key, value) = (key.clone(), image(number).into());
+            let put = etcd::Change::Put(etcd::Entry { key, value, modified, lease: 0 });
+            state.apply(vec![see(&layout, Kind::Images, &put)], modified);
+            assert_eq!((state.shelf.len(), state.unshown()), (1, 0), "{number}");
+        }
+        assert!(state.shared() < bounds.bytes);
     }
 }
