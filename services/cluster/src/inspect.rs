@@ -104,7 +104,8 @@ impl Itself {
         if let Ok(uuid) = self.truth.uuid().await {
             node.uuid = uuid;
         }
-        let state = self.truth.state().await;
+        // Not `state`: that is what is published, and news of it are the publisher's.
+        let state = self.truth.look().await;
         Node {
             capacity: state.capacity,
             services: state.services,

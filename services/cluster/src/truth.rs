@@ -83,6 +83,11 @@ pub trait Truth: Send + Sync + 'static {
     /// When the service that knows does not answer, or refuses.
     fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Holdings>>;
 
-    /// The node's state.
+    /// The node's state, for whoever follows: [`News::State`] comes when it is not as it was told here last.
     fn state(&self) -> BoxFuture<'_, State>;
+
+    /// The node's state, for anybody else: whoever follows does not miss news for it.
+    fn look(&self) -> BoxFuture<'_, State> {
+        self.state()
+    }
 }

@@ -97,7 +97,7 @@ pub struct NodeTruth {
 /// What was seen of the node's state.
 struct Looked {
     gauges: Gauges,
-    /// What was answered last.
+    /// What whoever follows was told last.
     answered: Option<State>,
 }
 
@@ -133,21 +133,21 @@ impl NodeTruth {
         }
     }
 
-    /// Looks at the node's state.
-    async fn look(&self) -> State {
+    /// The node's state, as it is seen.
+    async fn see(&self) -> State {
         let (machine, services) =
             tokio::join!(machine::look(&self.root), health::look(&self.probes));
         let pressure = self.looked().gauges.read(&machine);
         State { capacity: machine.capacity, services, pressure }
     }
 
-    /// Tells when the node's state is not what was answered last.
+    /// Tells when the node's state is not what was told last.
     async fn watch_state(&self, news: &mpsc::Sender<News>) {
         let mut tick = tokio::time::interval(self.period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let state = self.look().await;
+            let state = self.see().await;
             let is_new = self.looked().answered.as_ref() != Some(&state);
             if is_new && news.send(News::State).await.is_err() {
                 return;
@@ -215,10 +215,14 @@ impl Truth for NodeTruth {
 
     fn state(&self) -> BoxFuture<'_, State> {
         Box::pin(async {
-            let state = self.look().await;
+            let state = self.see().await;
             self.looked().answered = Some(state.clone());
             state
         })
+    }
+
+    fn look(&self) -> BoxFuture<'_, State> {
+        Box::pin(self.see())
     }
 }
 
@@ -251,7 +255,52 @@ impl<T: Ord> Pending<T> {
 
 #[cfg(test)]
 mod tests {
+    use berth_lifecycle::Tasks;
+    use futures::TryStreamExt;
+    use tokio_util::sync::CancellationToken;
+    use tonic::service::Routes;
+
     use super::*;
+    use crate::inspect::Itself;
+    use crate::objects::{Node, Object};
+
+    /// All services of a node at one socket.
+    fn truth(socket: PathBuf) -> NodeTruth {
+        NodeTruth::new(Settings {
+            distribution: socket.clone(),
+            bundle: socket.clone(),
+            runtime: socket.clone(),
+            gateway: socket,
+            root: "/".into(),
+            thresholds: Thresholds::default(),
+            period: Duration::from_millis(50),
+        })
+    }
+
+    #[tokio::test]
+    async fn who_asks_the_node_about_itself_takes_no_news_from_who_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("all");
+        let (tasks, ending) = (Tasks::new(), CancellationToken::new());
+        let routes = Routes::default().add_service(berth_grpc::health(ending.clone()));
+        berth_grpc::server::serve(&socket, 0o600, routes, &tasks).unwrap();
+        let truth = Arc::new(truth(socket));
+        assert!(truth.state().await.services[0].serves);
+
+        ending.cancel();
+        let own = Arc::new(Itself::new("n".parse().unwrap(), truth.clone(), Node::default));
+        let itself = own.describe().try_next().await.unwrap().unwrap();
+        let (_, None, Object::Node(node)) = &itself[0] else { panic!("{itself:?}") };
+        assert!(!node.services[0].serves, "{node:?}");
+
+        let (sender, mut news) = mpsc::channel(10);
+        let told = async { while news.recv().await.unwrap() != News::State {} };
+        tokio::select! {
+            () = truth.follow(sender) => panic!("somebody listens"),
+            told = timeout(Duration::from_secs(60), told) => told.expect("it is told"),
+        }
+        tasks.drain(Duration::from_secs(10)).await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_pending_is_taken_once_and_bounded() {

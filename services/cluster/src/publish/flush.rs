@@ -204,6 +204,8 @@ impl<'p> Flusher<'p> {
             }
             self.publisher.dirty().mark(kind);
         }
+        // A registration begins with the node's state as it is.
+        self.publisher.dirty().state |= was_known;
         let published = self.published(&[]);
         self.own.published(published);
         Ok(())
