@@ -22,7 +22,7 @@ pub const PIECE: usize = 200;
 
 /// An object with its name, which is there for all but the node itself.
 pub type Shown = (NodeName, Option<Held>, Object);
-/// What a node says: first itself, then what it holds. It ends with the first error.
+/// What a node says: first itself, then what it holds. It ends with an error, if there was any.
 pub type Pieces = BoxStream<'static, Result<Vec<Shown>>>;
 
 /// Asks nodes about themselves.
@@ -82,8 +82,8 @@ impl Itself {
         &self.name
     }
 
-    /// What it says. Each question is asked when the piece before it was taken: what is behind a service
-    /// that is down does not keep the rest back.
+    /// What it says. Each question is asked when the piece before it was taken. What is behind a service that
+    /// is down does not keep the rest back: the error comes last.
     #[must_use]
     pub fn describe(self: &Arc<Self>) -> Pieces {
         let telling = Telling {
@@ -91,6 +91,7 @@ impl Itself {
             kinds: Kind::ALL.into_iter(),
             found: Vec::new().into_iter(),
             left: MAX_OBJECTS - 1,
+            failed: None,
         };
         stream::try_unfold(telling, |mut telling| async move {
             telling.next().await.map(|piece| piece.map(|piece| (piece, telling)))
@@ -121,6 +122,8 @@ struct Telling {
     kinds: std::array::IntoIter<Kind, 3>,
     found: std::vec::IntoIter<Holding>,
     left: usize,
+    /// The first question that was not answered, if any.
+    failed: Option<Error>,
 }
 
 impl Telling {
@@ -136,10 +139,11 @@ impl Telling {
                     let node = Object::Node(Box::new(self.of.node().await));
                     return Ok(Some(vec![(name, None, node)]));
                 }
-                Some(kind) => {
-                    self.found = self.of.truth.ask(Asked::All(kind)).await?.found.into_iter();
-                }
-                None => return Ok(None),
+                Some(kind) => match self.of.truth.ask(Asked::All(kind)).await {
+                    Ok(held) => self.found = held.found.into_iter(),
+                    Err(error) => _ = self.failed.get_or_insert(error),
+                },
+                None => return self.failed.take().map_or(Ok(None), Err),
             }
         }
     }
@@ -189,5 +193,72 @@ impl Inspector {
 impl Inspect for Inspector {
     fn inspect(&self, node: Option<NodeName>) -> BoxFuture<'_, Result<Pieces>> {
         self.ask(node).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use futures::TryStreamExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::objects::{Container, TaskState};
+    use crate::truth::{Holdings, News, State};
+
+    /// A node whose images nobody tells.
+    struct Half;
+
+    impl Truth for Half {
+        fn uuid(&self) -> BoxFuture<'_, Result<String>> {
+            ready(Ok("u".to_owned())).boxed()
+        }
+
+        fn follow(&self, news: mpsc::Sender<News>) -> BoxFuture<'_, ()> {
+            async move { news.closed().await }.boxed()
+        }
+
+        fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Holdings>> {
+            let answer = if asked == Asked::All(Kind::Images) {
+                Err(Error::Service { service: "distribution", step: "list", reason: "x".into() })
+            } else {
+                let held = Held::new(Kind::Containers, "n", "c").unwrap();
+                Ok(Holdings { found: vec![Holding { held, object: container() }], left_out: 0 })
+            };
+            ready(answer).boxed()
+        }
+
+        fn state(&self) -> BoxFuture<'_, State> {
+            ready(State::default()).boxed()
+        }
+    }
+
+    fn container() -> Object {
+        Object::Container(Container {
+            image: "i".into(),
+            runtime: "r".into(),
+            labels: [].into(),
+            labels_left_out: false,
+            created: None,
+            state: TaskState::None,
+            pid: 0,
+            exit_status: 0,
+            exited: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_down_keeps_nothing_of_the_others_back() {
+        let own = Arc::new(Itself::new("n".parse().unwrap(), Arc::new(Half), Node::default));
+        let mut pieces = own.describe();
+        for kind in [Kind::Nodes, Kind::Containers] {
+            let piece = pieces.try_next().await.unwrap().unwrap();
+            let kinds: Vec<_> = piece.iter().map(|(_, _, object)| object.kind()).collect();
+            assert_eq!(kinds, [kind]);
+        }
+        let error = pieces.try_next().await.unwrap_err();
+        assert!(matches!(error, Error::Service { .. }), "{error}");
+        assert!(pieces.try_next().await.unwrap().is_none());
     }
 }
