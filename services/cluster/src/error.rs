@@ -116,7 +116,7 @@ pub enum Error {
     },
     /// Another node has the name.
     #[error(
-        "node {node:?} is registered from {address} (uuid {uuid}): give this one another name, or end that one: already exists"
+        "node {node:?} is registered from {address:?} (uuid {uuid:?}): give this one another name, or end that one: already exists"
     )]
     Taken {
         /// The name.
@@ -242,5 +242,17 @@ impl Coded for Error {
             Error::Listen { source, .. } => berth_errors::code_of_io(source),
             Error::Certificate { .. } | Error::OtherNode { .. } => Code::FailedPrecondition,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_node_says_of_itself_is_told_on_one_line() {
+        let (address, uuid) = ("a\n:1\u{1b}[2J".to_owned(), "u\r".to_owned());
+        let text = Error::Taken { node: "n".into(), address, uuid }.to_string();
+        assert!(!text.contains(char::is_control), "{text:?}");
     }
 }
