@@ -37,6 +37,7 @@ use crate::truth::{Asked, Holdings, News, State, Truth};
 use crate::{Error, Result};
 use gauge::Gauges;
 use health::Probe;
+use machine::Disk;
 
 pub use gauge::Thresholds;
 
@@ -85,7 +86,7 @@ pub struct NodeTruth {
     distribution: Channel,
     runtime: Channel,
     probes: Vec<Probe>,
-    root: PathBuf,
+    disk: Disk,
     period: Duration,
     looked: Mutex<Looked>,
     /// Namespaces in which blobs came or went.
@@ -125,7 +126,7 @@ impl NodeTruth {
             ],
             distribution: channel(&distribution),
             runtime: channel(&runtime),
-            root,
+            disk: Disk::of(root),
             period,
             looked: Mutex::new(Looked { gauges: Gauges::new(thresholds), answered: None }),
             blobs: Pending::default(),
@@ -136,7 +137,7 @@ impl NodeTruth {
     /// The node's state, as it is seen.
     async fn see(&self) -> State {
         let (machine, services) =
-            tokio::join!(machine::look(&self.root), health::look(&self.probes));
+            tokio::join!(machine::look(&self.disk), health::look(&self.probes));
         let pressure = self.looked().gauges.read(&machine);
         State { capacity: machine.capacity, services, pressure }
     }

@@ -1,8 +1,10 @@
 //! What the machine has, and how much of it is used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::objects::Capacity;
@@ -21,11 +23,35 @@ pub(super) struct Machine {
     pub(super) memory_used: Option<u32>,
 }
 
-/// Looks at the machine, and at the file system of `root`. What cannot be seen is 0, or nothing.
-pub(super) async fn look(root: &Path) -> Machine {
-    let root = root.to_owned();
-    let disk = berth_lifecycle::blocking("look at the disk", move || disk(&root));
-    let disk = timeout(WITHIN, disk).await.ok().and_then(Result::ok).flatten();
+/// The file system of a folder.
+pub(super) struct Disk {
+    folder: PathBuf,
+    /// Whoever has it looks: one that is stuck keeps one thread, however often it is looked again.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Disk {
+    pub(super) fn of(folder: PathBuf) -> Self {
+        Self { folder, turn: Arc::default() }
+    }
+
+    /// Its bytes, and how much of them is used in percent.
+    async fn look(&self) -> Option<(u64, u32)> {
+        let look = async {
+            let (turn, folder) = (self.turn.clone().lock_owned().await, self.folder.clone());
+            let look = move || {
+                let _turn = turn;
+                disk(&folder)
+            };
+            berth_lifecycle::blocking("look at the disk", look).await
+        };
+        timeout(WITHIN, look).await.ok()?.ok()?
+    }
+}
+
+/// Looks at the machine, and at this file system. What cannot be seen is 0, or nothing.
+pub(super) async fn look(disk: &Disk) -> Machine {
+    let disk = disk.look().await;
     let memory = fs_err::read_to_string(MEMINFO).ok().and_then(|text| memory(&text));
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -85,14 +111,25 @@ mod tests {
     #[tokio::test]
     async fn this_machine_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let seen = look(folder.path()).await;
+        let seen = look(&Disk::of(folder.path().into())).await;
         let Capacity { processors, memory_bytes, disk_bytes, architecture, kernel } = seen.capacity;
         assert!(processors > 0 && memory_bytes > 1 << 20 && disk_bytes > 1 << 20);
         assert!(!architecture.is_empty() && kernel.starts_with(|c: char| c.is_ascii_digit()));
         assert!(seen.disk_used.is_some_and(|used| used <= 100));
         assert!(seen.memory_used.is_some_and(|used| used <= 100));
-        let nowhere = look(Path::new("/no/such/folder")).await;
+        let nowhere = look(&Disk::of("/no/such/folder".into())).await;
         assert_eq!((nowhere.capacity.disk_bytes, nowhere.disk_used), (0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_is_stuck_is_not_looked_at_again_until_it_has_answered() {
+        let disk = Disk::of("/".into());
+        let stuck = disk.turn.clone().lock_owned().await;
+        let seen = look(&disk).await;
+        assert_eq!((seen.capacity.disk_bytes, seen.disk_used), (0, None));
+        assert!(seen.memory_used.is_some());
+        drop(stuck);
+        assert!(look(&disk).await.disk_used.is_some());
     }
 
     #[test]
