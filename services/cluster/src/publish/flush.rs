@@ -47,6 +47,8 @@ pub(super) struct Flusher<'p> {
     pub(super) held_up: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) trouble: Option<String>,
+    /// Whose turn it is when there is room for one kind only.
+    pub(super) turn: bool,
     /// Writes that were refused in a row.
     pub(super) refused: u32,
 }
@@ -76,6 +78,7 @@ impl<'p> Flusher<'p> {
             held_up: None,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
             trouble: None,
+            turn: false,
             refused: 0,
         }
     }

@@ -43,7 +43,7 @@ impl Flusher<'_> {
     /// What goes next, each with its kind's place: of each kind, whatever waits of the other.
     fn due(&mut self, now: Instant) -> Vec<(usize, Due)> {
         let room = self.bucket.room(now).min(KEYS);
-        let others = self.shelves[1].waiting().min(room / 2);
+        let others = self.shelves[1].waiting().min(half(room, self.turn));
         let images = self.shelves[0].due(room - others);
         let containers = self.shelves[1].due(room - images.len());
         let images = images.into_iter().map(|due| (0, due));
@@ -118,6 +118,7 @@ impl Flusher<'_> {
     fn made(&mut self, due: &[(usize, Due)], now: Instant) {
         (self.held_up, self.trouble, self.refused) = (None, None, 0);
         self.wrote = Some(now);
+        self.turn = !self.turn;
         self.backoff.reset();
         let counts = &self.publisher.counts;
         counts.transactions.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +129,24 @@ impl Flusher<'_> {
             if let Some(since) = due.since {
                 counts.took.count(now.saturating_duration_since(since));
             }
+        }
+    }
+}
+
+/// How much of the room is one kind's when both want all of it. What is odd goes to each in turn: where there is
+/// room for one only, each kind would wait for the other to have nothing otherwise.
+fn half(room: usize, turn: bool) -> usize {
+    (room + usize::from(turn)) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_kind_waits_for_the_other_however_little_room_there_is() {
+        for (room, halves) in [(0, [0, 0]), (1, [0, 1]), (2, [1, 1]), (99, [49, 50])] {
+            assert_eq!([false, true].map(|turn| half(room, turn)), halves, "of {room}");
         }
     }
 }
