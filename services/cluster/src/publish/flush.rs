@@ -16,6 +16,7 @@ use super::bucket::Bucket;
 use super::dirty::{Dirty, KINDS, earlier};
 use super::own::Own;
 use super::shelf::Shelf;
+use super::transact::KEYS;
 use super::{Publisher, encode, standing, there};
 use crate::objects::Published;
 use crate::peers::etcd::Etcd;
@@ -47,6 +48,8 @@ pub(super) struct Flusher<'p> {
     pub(super) held_up: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) trouble: Option<String>,
+    /// The most keys of one write.
+    pub(super) keys: usize,
     /// Whose turn it is when there is room for one kind only.
     pub(super) turn: bool,
     /// Writes that were refused in a row.
@@ -78,6 +81,7 @@ impl<'p> Flusher<'p> {
             held_up: None,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
             trouble: None,
+            keys: KEYS,
             turn: false,
             refused: 0,
         }

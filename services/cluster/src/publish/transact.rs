@@ -11,8 +11,9 @@ use super::shelf::{Due, Place};
 use crate::peers::etcd::{Outcome, Write};
 use crate::{Error, Result};
 
-/// The most keys of one write, the node's own apart: etcd takes 128 operations as it comes.
-const KEYS: usize = 99;
+/// The most keys of one write, the node's own apart: etcd takes 128 operations as it comes. One that is set up to
+/// take less is told by its errors.
+pub(super) const KEYS: usize = 99;
 /// The most bytes of their values: etcd takes 1.5 MiB as it comes.
 const BYTES: usize = 500 << 10;
 /// How often a write is made again at once whose condition did not hold.
@@ -25,15 +26,26 @@ impl Flusher<'_> {
     pub(super) async fn write(&mut self, stop: &CancellationToken) -> Result<()> {
         loop {
             let now = Instant::now();
-            let due = self.due(now);
+            let mut due = self.due(now);
             let published = self.published(&due);
             self.own.published(published);
             let node = self.own.due(now).is_some_and(|due| due <= now);
             if (due.is_empty() && !node) || self.held_up.is_some_and(|until| until > now) {
                 return Ok(());
             }
-            let ended = self.transact(due, node, stop).await;
-            self.hold_up(ended)?;
+            if node && self.keys == 1 {
+                // What is counted goes next.
+                due.clear();
+            }
+            let keys = due.len() + usize::from(node);
+            match self.transact(due, node, stop).await {
+                // It may be too much at once for this etcd, which has many words for that.
+                Err(error @ Error::Etcd { .. }) if keys > 1 => {
+                    self.keys = keys / 2;
+                    tracing::debug!(%error, keys = self.keys, "writes less at once from now on");
+                }
+                ended => self.hold_up(ended)?,
+            }
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -42,7 +54,7 @@ impl Flusher<'_> {
 
     /// What goes next, each with its kind's place: of each kind, whatever waits of the other.
     fn due(&mut self, now: Instant) -> Vec<(usize, Due)> {
-        let room = self.bucket.room(now).min(KEYS);
+        let room = self.bucket.room(now).min(self.keys);
         let others = self.shelves[1].waiting().min(half(room, self.turn));
         let images = self.shelves[0].due(room - others);
         let containers = self.shelves[1].due(room - images.len());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use berth_cluster::objects::{Object, Published};
 use berth_cluster::publish::Settings;
+use berth_testkit as testkit;
 
 use crate::truth::{Made, image, sized, some};
 use crate::world::{World, settings, until};
@@ -34,6 +35,19 @@ async fn much_is_written_in_several_pieces() {
     let mut keys_at = std::collections::BTreeMap::new();
     held.values().for_each(|entry| *keys_at.entry(entry.modified).or_insert(0) += 1);
     assert!(keys_at.len() >= 5 && keys_at.values().all(|keys| *keys <= 100), "{keys_at:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_that_takes_less_at_once_gets_less() {
+    for most in ["--max-txn-ops=1", "--max-txn-ops=10", "--max-request-bytes=2000"] {
+        let options = testkit::EtcdOptions { args: vec![most.into()], ..Default::default() };
+        let world = World::with(testkit::Etcd::start_with(&options).unwrap());
+        let truth = Arc::new(Made::new("u", some(60, 20)));
+        let mut running = world.run(&truth);
+        world.whole(&running).await;
+        running.stands("nothing is wrong", |it| it.trouble.is_none() && it.waiting == 0).await;
+        assert_eq!(running.counts.registrations(), 1, "{most}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
