@@ -21,6 +21,8 @@ mod renewal;
 pub use register::register;
 pub use renewal::renew;
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use crate::names::NodeName;
@@ -43,6 +45,8 @@ pub struct Identity {
 pub struct Registration {
     /// All keys of the node are attached to it.
     pub lease: i64,
+    /// How long the lease is good for without a renewal: what it was given with, not what is configured now.
+    pub good: Duration,
     /// The revision at which the node's own key was written last, by us.
     pub modified: i64,
     /// It is new: nothing of the node was there. Otherwise keys of our predecessor may be.

@@ -81,7 +81,7 @@ impl Publisher {
         });
         let mut flusher = Flusher::new(self, &etcd, &registration, own, bucket);
         let ended = tokio::select! {
-            error = session::renew(&etcd, registration.lease, self.settings.ttl) => Err(error),
+            error = session::renew(&etcd, registration.lease, registration.good) => Err(error),
             ended = flusher.run(stop) => ended,
         };
         flusher.leave();

@@ -68,7 +68,11 @@ impl Attempt<'_> {
     async fn run(&mut self, mut node: Node) -> Result<Registration> {
         for _ in 0..LOOKS {
             let written = match self.look().await? {
-                Whose::Own(entry, node) => return Ok(self.registration(&entry, &node)),
+                Whose::Own(entry, node) => match self.etcd.renew(entry.lease).await {
+                    Ok(good) => return Ok(self.registration(&entry, &node, good)),
+                    Err(Error::LeaseGone(_)) => continue,
+                    Err(error) => return Err(error),
+                },
                 Whose::Nobodys => {
                     self.fresh = true;
                     node.registered.get_or_insert_with(OffsetDateTime::now_utc);
@@ -85,7 +89,7 @@ impl Attempt<'_> {
                 Whose::Predecessors(entry, before) => {
                     self.fresh = false;
                     let lease = match self.etcd.renew(entry.lease).await {
-                        Ok(_) => entry.lease,
+                        Ok(good) => (entry.lease, good),
                         // Its keys are gone with it, so the next look finds none.
                         Err(Error::LeaseGone(_)) if entry.lease != 0 => continue,
                         // Somebody wrote the key without one.
@@ -140,24 +144,24 @@ impl Attempt<'_> {
     }
 
     /// A lease of this attempt that lives.
-    async fn own_lease(&mut self) -> Result<i64> {
+    async fn own_lease(&mut self) -> Result<(i64, Duration)> {
         if let Some(lease) = self.lease {
             match self.etcd.renew(lease).await {
-                Ok(_) => return Ok(lease),
+                Ok(good) => return Ok((lease, good)),
                 Err(Error::LeaseGone(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         let lease = self.etcd.grant(self.ttl).await?;
         self.lease = Some(lease);
-        Ok(lease)
+        Ok((lease, self.ttl))
     }
 
     async fn write(
         &mut self,
         condition: If,
         node: &Node,
-        lease: i64,
+        (lease, good): (i64, Duration),
     ) -> Result<Option<Registration>> {
         self.wrote = true;
         let value = stored::encode(&Object::Node(Box::new(node.clone()))).into();
@@ -165,14 +169,17 @@ impl Attempt<'_> {
         let fresh = self.fresh;
         let registered = node.registered.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Ok(match self.etcd.write(&condition, vec![put]).await? {
-            Outcome::Made(modified) => Some(Registration { lease, modified, fresh, registered }),
+            Outcome::Made(modified) => {
+                Some(Registration { lease, good, modified, fresh, registered })
+            }
             Outcome::Refused(_) => None,
         })
     }
 
-    fn registration(&self, entry: &Entry, node: &Node) -> Registration {
+    fn registration(&self, entry: &Entry, node: &Node, good: Duration) -> Registration {
         Registration {
             lease: entry.lease,
+            good,
             modified: entry.modified,
             fresh: self.fresh,
             registered: node.registered.unwrap_or(OffsetDateTime::UNIX_EPOCH),

@@ -15,10 +15,10 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Keeps a lease alive, a third of its time between two renewals. Returns why it could not any longer: it is
 /// gone, or was not renewed within its time.
 ///
-/// How long that is etcd says with each answer, `ttl` until the first. A process that was stopped, or a machine
+/// How long that is etcd says with each answer, `good` until the first. A process that was stopped, or a machine
 /// that slept, learns from etcd whether the lease is there: no clock of ours decides that.
-pub async fn renew(etcd: &Etcd, lease: i64, ttl: Duration) -> Error {
-    let (mut good, mut since) = (ttl, Instant::now());
+pub async fn renew(etcd: &Etcd, lease: i64, mut good: Duration) -> Error {
+    let mut since = Instant::now();
     loop {
         sleep(good / 3).await;
         loop {

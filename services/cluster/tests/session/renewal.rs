@@ -7,7 +7,7 @@ use berth_cluster::session::renew;
 use berth_testkit::Etcd;
 use tokio::time::{Instant, timeout};
 
-use crate::common::{LONG, connect, identity, registered, shown};
+use crate::common::{LONG, TTL, connect, identity, registered, shown};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_lives_as_long_as_it_is_renewed() {
@@ -32,6 +32,20 @@ async fn a_lease_lives_as_long_as_it_is_renewed() {
         () = restarted => {}
     }
     assert_eq!(shown(&client).await.unwrap().1, registration.lease);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_taken_over_is_renewed_at_its_own_pace() {
+    let etcd = Etcd::start().unwrap();
+    let client = connect(etcd.endpoints()).await;
+    let ttl = Duration::from_secs(5);
+    let before = registered(&client, &identity("u1", "b1", "i1"), ttl, "a1").await.unwrap();
+    // The configuration was changed in between.
+    let after = registered(&client, &identity("u1", "b1", "i2"), TTL, "a1").await.unwrap();
+    assert_eq!((after.lease, after.good), (before.lease, ttl));
+    let renewing = timeout(2 * ttl, renew(&client, after.lease, after.good)).await;
+    assert!(renewing.is_err(), "{renewing:?}");
+    assert_eq!(shown(&client).await.unwrap().1, before.lease);
 }
 
 #[tokio::test(flavor = "multi_thread")]
