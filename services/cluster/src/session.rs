@@ -9,7 +9,9 @@
 //! | nobody's | it is made, under a new lease |
 //! | ours: same uuid, same run of the machine | our predecessor is gone, the root's lock says so: its lease is taken over, and all that lies under it stays |
 //! | same uuid, another run of the machine | after a reboot its lease runs out by itself; a copy of the root renews it, and is another node |
-//! | unreadable: somebody's rubbish | it is written over, under a new lease |
+//! | no node: somebody's rubbish | it is written over, under a new lease |
+//! | a node beyond this version's bounds, without a lease | the same: nobody keeps it |
+//! | a node beyond this version's bounds, with one | as any other: it says who it is |
 //! | another uuid | refused, with the other's address, until it is gone |
 //!
 //! The same run of the machine is the same folder of it, too (`settings.rs`): a copy of the root is another

@@ -5,6 +5,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`claim`] | who has the node's key, if it is another version |
 //! | [`changes`] | what an event changed |
 //! | [`follow`] | following a service's events, whatever happens to it |
 //! | [`holdings`] | asking a service what it holds |
@@ -13,6 +14,7 @@
 //! | [`machine`], [`gauge`] | what the machine has, and what it runs out of |
 
 mod changes;
+mod claim;
 mod convert;
 mod follow;
 mod gauge;
@@ -39,6 +41,7 @@ use gauge::Gauges;
 use health::Probe;
 use machine::Disk;
 
+pub use claim::claim;
 pub use gauge::Thresholds;
 
 /// How long the service that knows the root's number may take to say it.

@@ -9,6 +9,7 @@ use super::{Identity, Registration};
 use crate::keys::{Kind, Layout};
 use crate::objects::{Node, Object};
 use crate::peers::etcd::{Entry, Etcd, If, Outcome, Write};
+use crate::peers::node::claim;
 use crate::peers::stored;
 use crate::{Error, Result};
 
@@ -118,22 +119,25 @@ impl Attempt<'_> {
         let (entry, _) = self.etcd.get(&self.key).await?;
         let Some(entry) = entry else { return Ok(Whose::Nobodys) };
         let node = match stored::decode(Kind::Nodes, &entry.key, &entry.value) {
-            Ok(Object::Node(node)) => node,
-            Ok(_) => return Ok(Whose::Rubbish(entry)),
-            Err(error) => {
-                debug!(%error, "is written over");
-                return Ok(Whose::Rubbish(entry));
-            }
+            Ok(Object::Node(node)) => *node,
+            // A newer version may say more of itself than is taken here.
+            unreadable => match claim(&entry.value).filter(|_| entry.lease != 0) {
+                Some(node) => node,
+                None => {
+                    debug!(?unreadable, "is written over");
+                    return Ok(Whose::Rubbish(entry));
+                }
+            },
         };
         if node.uuid == self.identity.uuid && node.boot == self.identity.boot {
             let own = self.wrote && node.incarnation == self.identity.incarnation;
             return Ok(if own {
-                Whose::Own(entry, *node)
+                Whose::Own(entry, node)
             } else {
-                Whose::Predecessors(entry, *node)
+                Whose::Predecessors(entry, node)
             });
         }
-        let Node { uuid, peer_address, addresses, .. } = *node;
+        let Node { uuid, peer_address, addresses, .. } = node;
         let address = Some(peer_address).filter(|address| !address.is_empty());
         let address = address.or_else(|| addresses.into_iter().next());
         Err(Error::Taken {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use berth_cluster::Error;
-use berth_cluster::objects::Node;
+use berth_cluster::objects::{Node, Object};
 use berth_cluster::peers::etcd::{If, Write};
+use berth_cluster::peers::stored;
 use berth_cluster::session::register;
 use berth_testkit::{Etcd, until};
 use tokio::task::block_in_place;
@@ -137,4 +138,33 @@ async fn a_key_that_is_no_nodes_is_written_over() {
     let registration = registered(&client, &identity("u1", "b1", "i2"), TTL, "a1").await.unwrap();
     assert!(registration.lease != 0 && !registration.fresh);
     assert_eq!(shown(&client).await.unwrap().1, registration.lease);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_a_version_that_says_more_is_a_node() {
+    let etcd = Etcd::start().unwrap();
+    let client = connect(etcd.endpoints()).await;
+    let lease = client.grant(TTL).await.unwrap();
+    let node = Node {
+        uuid: "u1".into(),
+        boot: "b1".into(),
+        addresses: (1..100).map(|number| format!("a{number}")).collect(),
+        ..Node::default()
+    };
+    let value: bytes::Bytes = stored::encode(&Object::Node(Box::new(node))).into();
+    let put = async |lease| {
+        let (key, value) = ("/berth/c/v1/nodes/n1".into(), value.clone());
+        let put = Write::Put { key, value, lease };
+        client.write(&If::Absent("/none".into()), vec![put]).await.unwrap();
+    };
+    put(lease).await;
+    let other = identity("u2", "b2", "i2");
+    assert_taken(&registered(&client, &other, TTL, "a2").await.unwrap_err(), "a1", "u1");
+    let own = registered(&client, &identity("u1", "b1", "i1"), TTL, "a1").await.unwrap();
+    assert!(own.lease == lease && !own.fresh, "{own:?}");
+    // Nobody keeps that alive.
+    put(0).await;
+    let made = registered(&client, &other, TTL, "a2").await.unwrap();
+    assert_eq!(shown(&client).await.unwrap().1, made.lease);
+    assert!(made.lease != lease && made.lease != 0);
 }
