@@ -14,7 +14,7 @@ BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-run
 UNITS    := deploy/berth.service $(wildcard deploy/systemd/*)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup tools build demo demo-cluster test test-long test-newer test-skew test-vm compose-test lint bench compare install run
+.PHONY: help setup tools build demo demo-cluster test test-long test-newer test-skew test-vm compose-test lint bench compare scale install run
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,10 @@ bench: setup ## criterion benches of the hot paths
 
 compare: build ## berth beside Debian's containerd, in turns: times, ratios, memory (needs root; some minutes)
 	"$(TARGET)/release/berth-measure" $(SECTIONS)
+
+scale: setup ## clusters of 100, 1,000 and 5,000 simulated nodes on one etcd: writes, memory, latency (some minutes)
+	cargo build --release --locked -p berth-scale
+	"$(TARGET)/release/berth-scale" $(SCALE)
 
 install: build ## install the binaries, the units and the documented configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system
