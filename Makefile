@@ -45,7 +45,7 @@ test: tools lint ## everything: lints, unit tests, stories with real clients, ki
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-test-long: tools ## five times the kills -9 of services that `make test` makes, and ten times its load (needs root)
+test-long: tools scale ## five times the kills -9 of services that `make test` makes, ten times its load, and simulated clusters (needs root)
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture
@@ -79,7 +79,8 @@ compare: build ## berth beside Debian's containerd, in turns: times, ratios, mem
 
 scale: setup ## clusters of 100, 1,000 and 5,000 simulated nodes on one etcd: writes, memory, latency (some minutes)
 	cargo build --release --locked -p berth-scale
-	"$(TARGET)/release/berth-scale" $(SCALE)
+	"$(TARGET)/release/berth-scale" --nodes 100,1000 $(SCALE)
+	"$(TARGET)/release/berth-scale" --nodes 5000 --changes 0.2 --readers 2 $(SCALE)
 
 install: build ## install the binaries, the units and the documented configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system

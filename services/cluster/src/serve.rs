@@ -60,7 +60,7 @@ pub fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     };
     let routes = api::routes(service);
     berth_grpc::server::serve(&config.socket(Service::Cluster), 0o600, routes, tasks)?;
-    tasks.spawn("publish", publisher.run(tasks.token()));
+    tasks.spawn("publish", Box::pin(publisher.run(tasks.token())));
     Ok(Served { _door: door })
 }
 

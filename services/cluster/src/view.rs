@@ -103,7 +103,7 @@ impl Settings {
             heartbeat: Duration::from_secs(15),
             bounds: Bounds { objects: 2_000_000, bytes: 1 << 30 },
             kept: Kept { changes: 1 << 14, bytes: 16 << 20 },
-            page: 1_000,
+            page: 5_000,
             watches: 256,
             lists: 64,
         }

@@ -109,7 +109,7 @@ fn token_of(kind: Kind, key: Key<'_>) -> String {
 
 fn place_of(kind: Kind, token: &str) -> Option<Place> {
     // As long as the longest name makes it, and no longer.
-    if token.len() > 2048 || !token.is_ascii() || token.len() % 2 != 0 {
+    if token.len() > 2048 || !token.is_ascii() || !token.len().is_multiple_of(2) {
         return None;
     }
     let pairs = (0..token.len()).step_by(2).map(|at| u8::from_str_radix(&token[at..at + 2], 16));

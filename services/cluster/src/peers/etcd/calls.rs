@@ -168,14 +168,14 @@ impl Members {
         let member = &self.each[at];
         let number = || self.made.fetch_add(1, Ordering::Relaxed) + 1;
         if by == By::Own {
-            let client = connect(&self.settings, &member.endpoint).await?;
+            let client = Box::pin(connect(&self.settings, &member.endpoint)).await?;
             return Ok((Connection { client, number: number() }, true));
         }
         let mut connection = member.connection.lock().await;
         if let Some(connection) = &*connection {
             return Ok((connection.clone(), false));
         }
-        let client = connect(&self.settings, &member.endpoint).await?;
+        let client = Box::pin(connect(&self.settings, &member.endpoint)).await?;
         let made = Connection { client, number: number() };
         *connection = Some(made.clone());
         Ok((made, true))
