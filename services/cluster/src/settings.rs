@@ -162,11 +162,14 @@ impl Settings {
         Some(door::Settings { address: address.clone(), files })
     }
 
-    /// The node as far as it is configured: what changes by itself is to be filled in, and who it is.
+    /// The node as far as it is configured, in this run of its process: what changes by itself is to be
+    /// filled in, and its root's number.
     #[must_use]
     pub fn node(&self) -> Node {
         let told = self.peer.as_ref().map(|peer| peer.advertise.clone());
         Node {
+            incarnation: self.incarnation.clone(),
+            boot: self.boot.clone(),
             addresses: self.addresses.clone(),
             peer_address: told.unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
