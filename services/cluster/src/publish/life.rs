@@ -71,7 +71,9 @@ impl Publisher {
         since: &mut Option<Instant>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let Some(begun) = stop.run_until_cancelled(self.begin(uuid)).await else { return Ok(()) };
+        let Some(begun) = stop.run_until_cancelled(Box::pin(self.begin(uuid))).await else {
+            return Ok(());
+        };
         let (etcd, registration, own) = begun?;
         *since = Some(Instant::now());
         self.counts.registrations.fetch_add(1, Ordering::Relaxed);

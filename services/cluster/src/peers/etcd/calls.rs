@@ -144,13 +144,15 @@ impl Members {
         F: Fn(Client, usize) -> Fut,
         Fut: Future<Output = Result<T, Fault>>,
     {
-        let connected = timeout_at(until, self.connection(at, by)).await;
+        // What the client waits with is large, and part of every future above: all of them together are more
+        // than a thread's stack has room for where nothing is optimised.
+        let connected = timeout_at(until, Box::pin(self.connection(at, by))).await;
         let (connection, fresh) = match connected {
             Ok(Ok(connected)) => connected,
             Ok(Err(fault)) => return Err(Failed { fault, fresh: true, late: false }),
             Err(_) => return Err(Failed { fault: Fault::silent(true), fresh: true, late: true }),
         };
-        let answer = timeout_at(until, ask(connection.client, at)).await;
+        let answer = timeout_at(until, Box::pin(ask(connection.client, at))).await;
         let late = answer.is_err();
         let fault = match answer {
             Ok(Ok(answer)) => return Ok(answer),
