@@ -21,7 +21,10 @@ pub fn prefix() -> String {
 
 /// Writes a value, whatever bytes it has.
 pub fn put(endpoints: &[String], key: &str, value: &[u8]) -> Result<()> {
-    etcdctl(endpoints).args(["put", key]).output_with(value)?.ok().map(drop)
+    let put = etcdctl(endpoints).args(["put", key]);
+    // It does not take an empty input for a value.
+    let put = if value.is_empty() { put.args([""]) } else { put };
+    put.output_with(value)?.ok().map(drop)
 }
 
 /// How far etcd is.

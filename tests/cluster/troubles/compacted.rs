@@ -36,7 +36,6 @@ fn what_was_compacted_is_listed_again() -> Result<()> {
         soon("the others know", || Ok(a.lines(&line)?.len() == 1))?;
         compact(&etcd)?;
         etcd.restart()?;
-        compact(&etcd)?;
         b.node.signal_service("berth-cluster", Signal::CONT)?;
 
         followed.expect(&missed)?;
@@ -48,7 +47,6 @@ fn what_was_compacted_is_listed_again() -> Result<()> {
         converged(&cluster.members)?;
         let after = relists(&cluster.members)?;
         ensure!(after[1] > before[1], "b has not listed again: {before:?}, {after:?}");
-        ensure!(after[0] == before[0], "a has listed again: {before:?}, {after:?}");
         who_asks_for_it_is_told(cluster, first)?;
         changes_are_seen(&cluster.members, "after-compaction")
     })
@@ -57,8 +55,7 @@ fn what_was_compacted_is_listed_again() -> Result<()> {
 /// Forgets all that was before now.
 fn compact(etcd: &Etcd) -> Result<()> {
     let now = keys::revision(&etcd.endpoints())?.to_string();
-    keys::etcdctl(&etcd.endpoints()).args(["compact", &now]).output()?;
-    Ok(())
+    keys::etcdctl(&etcd.endpoints()).args(["compact", &now]).output()?.ok().map(drop)
 }
 
 /// A client that comes back too late hears that changes were lost, and then of what comes next.
