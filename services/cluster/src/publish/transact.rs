@@ -18,6 +18,10 @@ pub(super) const KEYS: usize = 99;
 const BYTES: usize = 500 << 10;
 /// How often a write is made again at once whose condition did not hold.
 const REFUSALS: u32 = 3;
+/// So many times as long as a write took nothing is written.
+const REST: u32 = 4;
+/// The longest of such rests.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long a write that is under way may take when the process ends.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -81,7 +85,7 @@ impl Flusher<'_> {
             writes.push(Write::Put { key, value, lease: self.lease });
         }
         let keys = writes.len();
-        let condition = self.own.condition();
+        let (condition, began) = (self.own.condition(), Instant::now());
         let write = self.etcd.write(&condition, writes);
         let drained = async {
             stop.cancelled().await;
@@ -97,6 +101,9 @@ impl Flusher<'_> {
                 let now = Instant::now();
                 self.bucket.take(keys);
                 self.made(&due, now);
+                // Who waits long for etcd is one of many that do: it writes less often, and more at once.
+                let rest = (now - began).saturating_mul(REST).min(LONGEST_REST);
+                self.wrote = Some(now + rest.saturating_sub(self.publisher.settings.batch));
                 if node {
                     self.own.made(revision, now);
                     self.publisher.counts.puts.fetch_add(1, Ordering::Relaxed);
