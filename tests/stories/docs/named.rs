@@ -55,7 +55,8 @@ enum Tried {
 use Tried::{Apart, Block, Here, In};
 
 /// Those that are run here are run in this order.
-const NAMED: [(&str, Tried); 25] = [
+const NAMED: [(&str, Tried); 26] = [
+    ("berth cluster status", In("tests/cluster/views/lists.rs", "b.berth(\"cluster status\")?")),
     ("sudo make install", In("tests/stories/installed.rs", "\"--old-file=build\", \"install\"")),
     ("make install", In("tests/stories/installed.rs", "\"--old-file=build\", \"install\"")),
     ("make compose-test", Apart("It takes minutes and CI does not run it")),

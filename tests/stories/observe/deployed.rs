@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use berth_testkit::{Image, Output, Registry, program, until};
+use berth_testkit::{Etcd, Image, Node, Output, Registry, program, until};
 use serde_json::Value;
 
 use super::prometheus::Prometheus;
-use super::{get, observed, whole};
+use super::{get, told_at, whole};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -130,7 +130,12 @@ fn the_dashboard_has_the_variables_that_it_uses() -> Result<()> {
 fn every_query_of_the_dashboard_and_of_the_alerts_is_answered() -> Result<()> {
     let registry = Registry::start()?;
     let image = Image::busybox()?.push(&registry, "busybox:1")?;
-    let (node, address) = observed()?;
+    let etcd = Etcd::start()?;
+    let node = Node::start_with(&format!(
+        "[metrics]\naddress = \"127.0.0.1:0\"\n[cluster]\nnode = 'watched'\n[cluster.etcd]\nendpoints = {:?}\n",
+        etcd.endpoints()
+    ))?;
+    let address = told_at(&node)?;
     node.berth(&format!("run -d --name watched-panels -m 64m {image} sleep 600")).output()?.ok()?;
     let prometheus = Prometheus::start(&address)?;
     let twice = || matches!(prometheus.value("count_over_time(berth_up{service=\"bundle\"}[1m])"), Ok(Some(n)) if n != "1");

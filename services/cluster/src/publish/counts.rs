@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use berth_errors::Coded;
+use berth_errors::{Code, Coded};
 use berth_metrics::{Bounded, Names, Samples, Times};
 use tokio::sync::watch;
 
@@ -24,14 +24,19 @@ pub struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
+        // There are no more codes. Those that are likely are told before the first of them, too: what goes
+        // from nothing to one is no increase.
+        let failures: Bounded<AtomicU64> = Bounded::new(16);
+        for code in [Code::Unavailable, Code::ResourceExhausted, Code::PermissionDenied] {
+            failures.of(code.words());
+        }
         Self {
             puts: AtomicU64::new(0),
             deletes: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             registrations: AtomicU64::new(0),
             repaired: AtomicU64::new(0),
-            // There are no more codes.
-            failures: Bounded::new(16),
+            failures,
             took: Times::new(),
         }
     }

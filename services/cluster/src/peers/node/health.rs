@@ -66,6 +66,7 @@ impl Probe {
         let reason = match timeout(WITHIN, self.asked()).await {
             Ok(Ok(ServingStatus::Serving)) => None,
             Ok(Ok(_)) => Some("it says that it cannot do its work".to_owned()),
+            Ok(Err(status)) if status.message().is_empty() => Some(status.code().to_string()),
             Ok(Err(status)) => Some(cut(status.message().to_owned())),
             Err(_) => Some(format!("no answer within {WITHIN:?}")),
         };
