@@ -1,5 +1,7 @@
 //! Publishing to a real etcd what a made-up node holds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "publish/bounds.rs"]
 mod bounds;
 #[path = "publish/faults.rs"]

@@ -1,5 +1,7 @@
 //! Views of a real etcd: what they show, and what becomes of them when etcd does what it may do.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "view/stage.rs"]
 mod stage;
 

@@ -62,7 +62,7 @@ fn container(node: usize, number: usize) -> Object {
 }
 
 fn image(number: usize) -> Object {
-    let digest = |number: usize| format!("sha256:{number:064x}").parse().unwrap();
+    let digest = |number: usize| format!("sha256:{number:064x}").parse().expect("as it was made");
     Object::Image(Image {
         digest: digest(number),
         media_type: "application/vnd.oci.image.index.v1+json".into(),
@@ -74,19 +74,22 @@ fn image(number: usize) -> Object {
 }
 
 fn holdings(layout: &Layout, node: usize) -> Vec<Write> {
-    let name: NodeName = format!("node-{node:04}.example.org").parse().unwrap();
+    let name: NodeName = format!("node-{node:04}.example.org").parse().expect("as it was made");
     let put = |held: Held, object: &Object| {
         let key = layout.held(&name, &held);
         Write::Put { key, value: stored::encode(object).into(), lease: 0 }
     };
     let containers = (0..CONTAINERS).map(|number| {
         let id = format!("{:064x}", node * 1_000_003 + number);
-        put(Held::new(Kind::Containers, "k8s.io", &id).unwrap(), &container(node, number))
+        put(
+            Held::new(Kind::Containers, "k8s.io", &id).expect("as it was made"),
+            &container(node, number),
+        )
     });
     let images = (0..IMAGES).map(|number| {
         let image_of = (node * 7 + number) % DIFFERENT;
         let name = format!("registry.example.org/team/service-{image_of}:1.0");
-        put(Held::new(Kind::Images, "k8s.io", &name).unwrap(), &image(image_of))
+        put(Held::new(Kind::Images, "k8s.io", &name).expect("as it was made"), &image(image_of))
     });
     containers.chain(images).collect()
 }
@@ -94,7 +97,8 @@ fn holdings(layout: &Layout, node: usize) -> Vec<Write> {
 async fn all(views: &Views, kind: Kind) -> usize {
     let (mut count, mut token) = (0, String::new());
     loop {
-        let page = views.list(kind, &Default::default(), 5000, &token).await.unwrap();
+        let page =
+            views.list(kind, &Default::default(), 5000, &token).await.expect("as it was made");
         count += page.items.len();
         match page.next {
             Some(next) => token = next,

@@ -233,11 +233,11 @@ impl View {
 mod tests {
     use super::super::state::see;
     use super::*;
-    use crate::objects::{Node, Object};
+    use crate::objects::Object;
     use crate::peers::{etcd, stored};
 
     fn put(view: &View, name: &str, modified: i64) -> (i64, Seen) {
-        let value = stored::encode(&Object::Node(Box::new(Node::default()))).into();
+        let value = stored::encode(&Object::Node(Box::default())).into();
         let key = format!("{}{name}", view.prefix).into();
         see(
             &view.layout,

@@ -1,5 +1,7 @@
 //! The client of etcd against a real one.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 mod faults;
 mod members;

@@ -142,7 +142,7 @@ impl World {
     /// Waits until etcd has just what the node holds, under its lease.
     pub async fn whole(&self, running: &Running) -> BTreeMap<Held, Entry> {
         until("etcd has what the node holds", || async {
-            let Some((node, _)) = self.node(running.name).await else { return None };
+            let (node, _) = self.node(running.name).await?;
             let (held, expected) = (self.try_held(running.name).await?, running.truth.objects());
             let same = held.len() == expected.len()
                 && expected.iter().all(|(name, object)| {

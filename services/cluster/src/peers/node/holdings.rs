@@ -144,7 +144,7 @@ mod tests {
         let object = |n: u32| {
             let held = Held::new(Kind::Images, "n", &n.to_string()).ok()?;
             let object = Object::Node(Box::default());
-            (n % 2 == 0).then_some(Holding { held, object })
+            n.is_multiple_of(2).then_some(Holding { held, object })
         };
         let mut all = Holdings::default();
         let pieces = futures::stream::iter([Ok(vec![1, 2]), Ok(vec![3])]);
