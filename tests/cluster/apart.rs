@@ -24,7 +24,7 @@ fn a_node_that_is_cut_off_works_and_all_agree_when_it_is_back() -> Result<()> {
         let setting = Setting::new(name, &etcd.endpoints(), SHORT);
         settings.push(Setting { address: place.address, command: place.berthd()?, ..setting });
     }
-    Cluster::start_with(&settings)?.play(|cluster| {
+    Cluster::start_with(&settings)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let loads = on_all(&cluster.members)?;

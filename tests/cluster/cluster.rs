@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, ensure};
 use berth_testkit::{Authority, Node, loopback, until};
 use serde_json::Value;
 
 use crate::archive::Archive;
-use crate::member::Member;
+use crate::member::{Member, SERVICES};
 
 /// Until something is so that nothing hinders.
 pub const SOON: Duration = Duration::from_secs(90);
@@ -116,6 +116,23 @@ impl Cluster {
     /// Goes through a story; when it fails the nodes tell what they have logged lately.
     pub fn play(mut self, story: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         story(&mut self).map_err(|error| self.explain(&error))
+    }
+
+    /// The same of a story through which each process lives: none may end, and be started again, to get over it.
+    pub fn live_through(self, story: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        self.play(|cluster| {
+            let before = cluster.processes()?;
+            story(cluster)?;
+            let after = cluster.processes()?;
+            ensure!(after == before, "processes were started again: {before:?}, {after:?}");
+            Ok(())
+        })
+    }
+
+    /// The processes of all services of all nodes.
+    fn processes(&self) -> Result<Vec<u32>> {
+        let services = |member: &Member| SERVICES.map(|service| member.node.service_pid(service));
+        self.members.iter().flat_map(services).collect()
     }
 
     fn explain(&self, error: &Error) -> Error {

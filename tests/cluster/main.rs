@@ -10,6 +10,7 @@ mod archive;
 mod clock;
 mod cluster;
 mod converged;
+mod demo;
 mod keys;
 mod killed;
 mod leaving;

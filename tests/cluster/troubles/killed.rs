@@ -16,7 +16,7 @@ fn an_etcd_that_is_killed_finds_all_as_it_was() -> Result<()> {
         return Ok(());
     }
     let mut etcd = Etcd::start()?;
-    Cluster::start(&etcd.endpoints(), &["a", "b"], LONG)?.play(|cluster| {
+    Cluster::start(&etcd.endpoints(), &["a", "b"], LONG)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let staying = Staying::now(&etcd.endpoints())?;
@@ -52,7 +52,7 @@ fn members_of_etcd_restart_one_after_the_other() -> Result<()> {
     }
     let mut etcd = EtcdCluster::start(3)?;
     let endpoints = etcd.endpoints();
-    Cluster::start(&endpoints, &["a", "b"], LONG)?.play(|cluster| {
+    Cluster::start(&endpoints, &["a", "b"], LONG)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let staying = Staying::now(&endpoints)?;

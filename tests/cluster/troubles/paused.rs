@@ -15,7 +15,7 @@ fn an_etcd_that_says_nothing_holds_nobody_up() -> Result<()> {
         return Ok(());
     }
     let etcd = Etcd::start()?;
-    Cluster::start(&etcd.endpoints(), &["a", "b"], SHORT)?.play(|cluster| {
+    Cluster::start(&etcd.endpoints(), &["a", "b"], SHORT)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let mut loads = on_all(&cluster.members)?;

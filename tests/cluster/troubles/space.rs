@@ -20,7 +20,7 @@ fn an_etcd_without_space_is_told_of_and_waited_for() -> Result<()> {
     let options = EtcdOptions { quota_bytes: Some(QUOTA), ..EtcdOptions::default() };
     let etcd = Etcd::start_with(&options)?;
     let endpoints = etcd.endpoints();
-    Cluster::start(&endpoints, &["a", "b"], SHORT)?.play(|cluster| {
+    Cluster::start(&endpoints, &["a", "b"], SHORT)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let before = relists(&cluster.members)?;

@@ -15,7 +15,7 @@ fn an_etcd_that_lost_its_data_gets_them_again() -> Result<()> {
         return Ok(());
     }
     let mut etcd = Etcd::start()?;
-    Cluster::start(&etcd.endpoints(), &["a", "b"], SHORT)?.play(|cluster| {
+    Cluster::start(&etcd.endpoints(), &["a", "b"], SHORT)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let before = relists(&cluster.members)?;
