@@ -71,8 +71,8 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         "/usr/bin/unshare",
     ];
     Machine { story: "systemd.sh", programs, packages: &["systemd", "mount", "apparmor"] }.tells(&[
-        // Seven programs, seven units, a configuration.
-        ("installed", "15 files"),
+        // Eight programs, eight units, a configuration.
+        ("installed", "17 files"),
         ("enabled", "enabled, disabled"),
         ("active", "active"),
         ("reloaded", "0 4 inside"),
