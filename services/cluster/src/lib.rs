@@ -17,6 +17,7 @@
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
 pub mod api;
+mod backoff;
 mod directory;
 mod error;
 pub mod inspect;

@@ -14,7 +14,6 @@
 //! Nothing here compacts etcd: how far back it remembers is the operator's to say.
 
 mod asking;
-mod backoff;
 mod bucket;
 mod counts;
 mod dirty;

@@ -27,7 +27,6 @@ mod link;
 mod model;
 mod one;
 mod page;
-mod pause;
 mod pool;
 mod reader;
 mod ring;
@@ -51,6 +50,7 @@ pub use ring::Kept;
 pub use shelf::Bounds;
 pub use watching::{PIECE, Piece, Told, Watching};
 
+use crate::backoff::Backoff;
 use crate::keys::{Kind, Layout};
 use crate::peers::etcd;
 use crate::{Error, Result};
@@ -65,6 +65,11 @@ use watching::{Phase, Start};
 
 /// The least time that a view is kept unread, and between two looks at who reads it.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long to wait before etcd is tried again.
+const fn pauses() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
+}
 
 /// How views are kept.
 #[derive(Clone, Debug)]

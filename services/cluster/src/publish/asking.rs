@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
-use super::backoff::Backoff;
 use super::dirty::{Dirty, KINDS, Question, earlier, place};
+use crate::backoff::Backoff;
 use crate::keys::Kind;
 use crate::truth::{Holdings, State, Truth};
 use crate::{Error, Result};

@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::asking::{Answer, Asking};
-use super::backoff::{Backoff, jitter};
 use super::bucket::Bucket;
 use super::dirty::{Dirty, KINDS, earlier};
 use super::own::Own;
 use super::shelf::Shelf;
 use super::transact::KEYS;
 use super::{Publisher, encode, standing, there};
+use crate::backoff::{Backoff, jitter};
 use crate::objects::Published;
 use crate::peers::etcd::Etcd;
 use crate::session::Registration;

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Publisher;
 use super::asking::STATE_PATIENCE;
-use super::backoff::{Backoff, jitter};
 use super::bucket::Bucket;
 use super::flush::Flusher;
 use super::own::Own;
 use super::standing::{self, Registration};
+use crate::backoff::{Backoff, jitter};
 use crate::objects::Node;
 use crate::peers::etcd::Etcd;
 use crate::session::{self, Identity};

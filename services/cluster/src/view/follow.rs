@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::one::View;
-use super::pause::Pause;
 use super::shelf::Shelf;
 use super::state::{see, see_entry};
+use crate::backoff::Backoff;
 use crate::peers::etcd::{Entry, Etcd, Page, Seen, Told};
 use crate::{Error, Result};
 
@@ -60,7 +60,7 @@ pub(super) struct Follower {
     watched: bool,
     /// When all was last listed again for want of room.
     roomed: Option<Instant>,
-    pause: Pause,
+    pause: Backoff,
 }
 
 impl Follower {
@@ -73,7 +73,7 @@ impl Follower {
             forgotten: false,
             watched: false,
             roomed: None,
-            pause: Pause::new(),
+            pause: super::pauses(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Follower {
                 Err(error) => self.view.lost(&error),
             }
             // Whatever it was: it may be so again at once.
-            tokio::time::sleep(self.pause.next()).await;
+            tokio::time::sleep(self.pause.wait()).await;
         }
     }
 

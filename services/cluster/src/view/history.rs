@@ -14,10 +14,10 @@ use super::fresh::Name;
 use super::item::{Item, Key};
 use super::link::Linked;
 use super::one::View;
-use super::pause::Pause;
 use super::reader::Reader;
 use super::state::{Seen, see_entry};
 use super::watching::Told;
+use crate::backoff::Backoff;
 use crate::peers::etcd::{self, Entry, Watch};
 use crate::{Error, Result};
 
@@ -27,7 +27,7 @@ pub(super) struct History {
     watch: Option<(Watch, Linked)>,
     /// That `from` is of.
     history: u64,
-    pause: Pause,
+    pause: Backoff,
 }
 
 /// Some of it.
@@ -40,7 +40,7 @@ pub(super) struct Recalled {
 
 impl History {
     pub fn new(from: i64, history: u64) -> Self {
-        Self { from, watch: None, history, pause: Pause::new() }
+        Self { from, watch: None, history, pause: super::pauses() }
     }
 
     /// All up to here was told.
@@ -72,7 +72,7 @@ impl History {
                     of.link.broken(&linked);
                 }
                 tracing::debug!(kind = view.kind.name(), %error, "history of a watch is interrupted");
-                let until = beat.min(Instant::now() + self.pause.next());
+                let until = beat.min(Instant::now() + self.pause.wait());
                 tokio::time::sleep_until(until).await;
                 Ok(Recalled::default())
             }

@@ -4,37 +4,37 @@ use std::time::Duration;
 
 /// Grows from `least` to `most`, doubling.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     least: Duration,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) const fn new(least: Duration, most: Duration) -> Self {
+    pub(crate) const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most, next: least }
     }
 
     /// The next wait: between a half and all of what it has grown to.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub(crate) fn wait(&mut self) -> Duration {
         let wait = jitter(self.next);
         self.next = (self.next * 2).min(self.most);
         wait
     }
 
     /// Whether it cannot grow any more.
-    pub(super) fn at_most(&self) -> bool {
+    pub(crate) fn at_most(&self) -> bool {
         self.next == self.most
     }
 
     /// What was tried has worked.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.least;
     }
 }
 
 /// Something between a half of `time` and all of it.
-pub(super) fn jitter(time: Duration) -> Duration {
+pub(crate) fn jitter(time: Duration) -> Duration {
     // The upper bits of a number of version 4 are all chance.
     let chance = (uuid::Uuid::new_v4().as_u128() >> 96) as u32;
     time / 2 + (time / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
