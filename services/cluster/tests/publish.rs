@@ -14,5 +14,7 @@ mod repairs;
 mod steady;
 #[path = "publish/truth.rs"]
 mod truth;
+#[path = "publish/unanswered.rs"]
+mod unanswered;
 #[path = "publish/world.rs"]
 mod world;

@@ -7,6 +7,7 @@
 use std::hash::RandomState;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,10 @@ pub(super) struct Flusher<'p> {
     /// When something was written last.
     pub(super) wrote: Option<Instant>,
     compare: Instant,
+    /// What the latest renewal of the lease failed of, if it did.
+    renewal: watch::Receiver<Option<String>>,
+    /// Etcd gave no answer when it was asked last.
+    away: bool,
     /// Etcd takes nothing until then.
     pub(super) held_up: Option<Instant>,
     pub(super) backoff: Backoff,
@@ -63,6 +68,7 @@ impl<'p> Flusher<'p> {
         registration: &Registration,
         own: Own,
         bucket: &'p mut Bucket,
+        renewal: watch::Receiver<Option<String>>,
     ) -> Self {
         let most = publisher.settings.max_objects;
         Self {
@@ -78,6 +84,8 @@ impl<'p> Flusher<'p> {
             asked: None,
             wrote: None,
             compare: Instant::now() + jitter(publisher.settings.compare),
+            renewal,
+            away: false,
             held_up: None,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
             trouble: None,
@@ -92,17 +100,13 @@ impl<'p> Flusher<'p> {
     /// # Errors
     /// What ends the registration, or makes it doubtful.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<()> {
-        let fresh = self.fresh;
-        let Some(read) = stop.run_until_cancelled(self.read(fresh, false)).await else {
-            return Ok(());
-        };
-        read?;
+        self.begin(stop).await?;
         while !stop.is_cancelled() {
             let now = Instant::now();
             if self.write_due(now).is_some_and(|due| due <= now) {
                 self.write(stop).await?;
             }
-            if self.compare <= now {
+            if self.compare_due().is_some_and(|due| due <= now) {
                 match stop.run_until_cancelled(self.read(false, true)).await {
                     None => return Ok(()),
                     Some(read) => self.hold_up(read)?,
@@ -123,17 +127,39 @@ impl<'p> Flusher<'p> {
                     self.take(answer, dirty);
                 }
                 () = self.publisher.news.notified() => {}
+                // It ends with the registration, which this does not outlive.
+                _ = self.renewal.changed() => {}
                 () = sleep_until(wake) => {}
             }
         }
         Ok(())
     }
 
+    /// Reads what is there. Nothing is written before that.
+    async fn begin(&mut self, stop: &CancellationToken) -> Result<()> {
+        loop {
+            let Some(read) = stop.run_until_cancelled(self.read(self.fresh, false)).await else {
+                return Ok(());
+            };
+            self.hold_up(read)?;
+            let Some(until) = self.held_up.take() else { return Ok(()) };
+            self.tell();
+            if stop.run_until_cancelled(sleep_until(until)).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// When something is to be done although nothing happens.
     fn wake(&mut self) -> Instant {
         let now = Instant::now();
         let due = earlier(self.write_due(now), self.ask_due(now));
-        due.map_or(self.compare, |due| due.min(self.compare))
+        earlier(due, self.compare_due()).unwrap_or(self.compare)
+    }
+
+    /// What is there is known by no reading as long as something may be written that was sent before.
+    fn compare_due(&self) -> Option<Instant> {
+        (!self.own.is_doubtful()).then_some(self.compare)
     }
 
     fn ask_due(&self, now: Instant) -> Option<Instant> {
@@ -218,40 +244,52 @@ impl<'p> Flusher<'p> {
         Ok(())
     }
 
-    /// What etcd does not take for a reason that lasts is tried again while the registration holds.
+    /// What etcd does not take for a reason that lasts, or does not answer to, is tried again while the
+    /// registration holds: as long as the lease is renewed.
     ///
     /// # Errors
     /// All others.
     pub(super) fn hold_up(&mut self, ended: Result<()>) -> Result<()> {
-        match ended {
-            Err(error @ (Error::NoSpace { .. } | Error::Forbidden { .. })) => {
-                // Certificates and passwords are read when a connection is made.
-                if matches!(error, Error::Forbidden { .. }) && self.backoff.at_most() {
-                    return Err(error);
-                }
-                self.publisher.counts.failed(&error);
-                let text = error.to_string();
-                if self.trouble.as_ref() != Some(&text) {
-                    tracing::warn!(%error, "etcd does not take what this node publishes");
-                }
-                self.trouble = Some(text);
-                let wait = self.backoff.wait();
-                self.held_up = Some(Instant::now() + wait);
-                self.compare = self.compare.max(Instant::now() + wait);
-                Ok(())
-            }
-            other => other,
+        let Err(error) = ended else {
+            self.away = false;
+            return Ok(());
+        };
+        let away = matches!(error, Error::Away { .. });
+        if !away && !matches!(error, Error::NoSpace { .. } | Error::Forbidden { .. }) {
+            return Err(error);
         }
+        // Certificates and passwords are read when a connection is made.
+        if matches!(error, Error::Forbidden { .. }) && self.backoff.at_most() {
+            return Err(error);
+        }
+        self.publisher.counts.failed(&error);
+        let text = error.to_string();
+        // Each member that does not answer has a text of its own.
+        if self.trouble.as_ref() != Some(&text) && !(away && self.away) {
+            tracing::warn!(%error, "etcd does not take what this node publishes");
+        }
+        (self.away, self.trouble) = (away, Some(text));
+        let wait = self.backoff.wait();
+        self.held_up = Some(Instant::now() + wait);
+        self.compare = self.compare.max(Instant::now() + wait);
+        Ok(())
     }
 
     fn tell(&self) {
         let pending =
             self.shelves.iter().map(Shelf::waiting).sum::<usize>() + self.asking.waiting();
-        let trouble = self.trouble.as_deref().or(self.asking.trouble()).map(str::to_owned);
+        let renewal = self.renewal.borrow().clone();
+        let registration = match self.away || renewal.is_some() {
+            true => standing::Registration::Connecting,
+            false => standing::Registration::Registered,
+        };
+        let trouble = self.trouble.clone().or(renewal);
+        let trouble = trouble.or_else(|| self.asking.trouble().map(str::to_owned));
         self.publisher.pending(pending);
         let published = self.published(&[]);
         standing::change(&self.publisher.standing, |standing| {
-            (standing.trouble, standing.published) = (trouble, published);
+            (standing.registration, standing.trouble, standing.published) =
+                (registration, trouble, published);
         });
     }
 

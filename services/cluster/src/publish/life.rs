@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -81,9 +82,16 @@ impl Publisher {
         standing::change(&self.standing, |standing| {
             (standing.registration, standing.trouble) = (Registration::Registered, None);
         });
-        let mut flusher = Flusher::new(self, &etcd, &registration, own, bucket);
+        let (renewal, seen) = watch::channel(None);
+        let renewed = |failed: Option<&Error>| {
+            failed.inspect(|error| self.counts.failed(error));
+            let text = failed.map(ToString::to_string);
+            renewal.send_if_modified(|now| std::mem::replace(now, text.clone()) != text);
+        };
+        let (lease, good) = (registration.lease, registration.good);
+        let mut flusher = Flusher::new(self, &etcd, &registration, own, bucket, seen);
         let ended = tokio::select! {
-            error = session::renew(&etcd, registration.lease, registration.good) => Err(error),
+            error = session::renew(&etcd, lease, good, renewed) => Err(error),
             ended = flusher.run(stop) => ended,
         };
         flusher.leave();

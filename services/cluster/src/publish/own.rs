@@ -33,12 +33,14 @@ pub(super) struct Own {
     told: Option<Node>,
     modified: i64,
     wrote: Option<Instant>,
+    /// A write got no answer, and may yet be made: every one that has this revision of the key for its condition.
+    doubtful: bool,
 }
 
 impl Own {
     /// As it was registered, at `modified` with `lease`.
     pub(super) fn new(name: NodeName, key: String, node: Node, lease: i64, modified: i64) -> Self {
-        Self { name, key, lease, node, told: None, modified, wrote: None }
+        Self { name, key, lease, node, told: None, modified, wrote: None, doubtful: false }
     }
 
     /// Takes what is at the key.
@@ -57,8 +59,20 @@ impl Own {
             self.node.registered = node.registered;
         }
         self.told = (entry.lease == self.lease).then_some(node);
+        self.doubtful &= entry.modified == self.modified;
         self.modified = entry.modified;
         Ok(())
+    }
+
+    /// A write got no answer. The key goes with the next one, whatever it says: once that is made, the one that
+    /// got none cannot be made any more.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether something may yet be written that was sent before.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     /// What must be so for anything to be written.
@@ -85,7 +99,7 @@ impl Own {
 
     /// When it is to be written again, if it is.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let Some(told) = &self.told else { return Some(now) };
+        let Some(told) = self.told.as_ref().filter(|_| !self.doubtful) else { return Some(now) };
         if *told == self.node {
             return None;
         }
@@ -100,7 +114,7 @@ impl Own {
 
     /// It was written.
     pub(super) fn made(&mut self, modified: i64, now: Instant) {
-        (self.modified, self.wrote) = (modified, Some(now));
+        (self.modified, self.wrote, self.doubtful) = (modified, Some(now), false);
         self.told = Some(self.node.clone());
     }
 }
@@ -152,5 +166,24 @@ mod tests {
         assert_eq!(own.due(now), Some(now + SOON));
         own.made(5, now);
         assert_eq!((own.due(now), own.condition()), (None, If::Unchanged("/k".into(), 5)));
+    }
+
+    #[test]
+    fn after_a_write_without_an_answer_the_key_is_written_whatever_it_says() {
+        let (mut own, entry) = own();
+        own.found(Some(&entry)).unwrap();
+        let now = Instant::now();
+        own.made(4, now);
+        own.doubt();
+        assert_eq!((own.due(now), own.condition()), (Some(now), If::Unchanged("/k".into(), 4)));
+        // What is read proves nothing while the key is as it was: the write may come yet.
+        own.found(Some(&Entry { modified: 4, ..entry.clone() })).unwrap();
+        assert!(own.is_doubtful() && own.due(now).is_some());
+        // That was it, or one after it.
+        own.found(Some(&Entry { modified: 6, ..entry })).unwrap();
+        assert_eq!((own.is_doubtful(), own.due(now)), (false, None));
+        own.doubt();
+        own.made(7, now);
+        assert_eq!((own.is_doubtful(), own.due(now)), (false, None));
     }
 }

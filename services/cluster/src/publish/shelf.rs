@@ -225,6 +225,13 @@ impl Shelf {
         }
     }
 
+    /// Nobody knows whether etcd has it, or will have it. It waits on.
+    pub(super) fn doubt(&mut self, due: &Due) {
+        if let Place::Held(held) = &due.place {
+            self.written.insert(held.clone(), None);
+        }
+    }
+
     /// How much waits to be written.
     pub(super) fn waiting(&self) -> usize {
         self.pending.len() + self.strays.len()

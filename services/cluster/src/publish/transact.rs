@@ -92,11 +92,14 @@ impl Flusher<'_> {
             tokio::time::sleep(DRAIN).await;
         };
         let outcome = tokio::select! {
-            outcome = write => outcome?,
+            outcome = write => outcome,
             // It is not known whether it was made; the next run reads what is there.
             () = drained => return Ok(()),
         };
-        match outcome {
+        if matches!(outcome, Err(Error::Away { .. })) {
+            self.doubt(&due);
+        }
+        match outcome? {
             Outcome::Made(revision) => {
                 let now = Instant::now();
                 self.bucket.take(keys);
@@ -119,6 +122,14 @@ impl Flusher<'_> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// These may have been written, or be written yet.
+    fn doubt(&mut self, due: &[(usize, Due)]) {
+        self.own.doubt();
+        for (place, due) in due {
+            self.shelves[*place].doubt(due);
         }
     }
 

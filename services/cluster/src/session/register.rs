@@ -69,7 +69,7 @@ impl Attempt<'_> {
     async fn run(&mut self, mut node: Node) -> Result<Registration> {
         for _ in 0..LOOKS {
             let written = match self.look().await? {
-                Whose::Own(entry, node) => match self.etcd.renew(entry.lease).await {
+                Whose::Own(entry, node) => match self.renewed(entry.lease).await {
                     Ok(good) => return Ok(self.registration(&entry, &node, good)),
                     Err(Error::LeaseGone(_)) => continue,
                     Err(error) => return Err(error),
@@ -89,7 +89,7 @@ impl Attempt<'_> {
                 }
                 Whose::Predecessors(entry, before) => {
                     self.fresh = false;
-                    let lease = match self.etcd.renew(entry.lease).await {
+                    let lease = match self.renewed(entry.lease).await {
                         Ok(good) => (entry.lease, good),
                         // Its keys are gone with it, so the next look finds none.
                         Err(Error::LeaseGone(_)) if entry.lease != 0 => continue,
@@ -147,11 +147,17 @@ impl Attempt<'_> {
         })
     }
 
+    /// Renews a lease that may be another's; answers how long it is good for.
+    async fn renewed(&self, lease: i64) -> Result<Duration> {
+        self.etcd.renew(lease).await?;
+        self.etcd.granted(lease).await
+    }
+
     /// A lease of this attempt that lives.
     async fn own_lease(&mut self) -> Result<(i64, Duration)> {
         if let Some(lease) = self.lease {
             match self.etcd.renew(lease).await {
-                Ok(good) => return Ok((lease, good)),
+                Ok(()) => return Ok((lease, self.ttl)),
                 Err(Error::LeaseGone(_)) => {}
                 Err(error) => return Err(error),
             }

@@ -15,22 +15,30 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Keeps a lease alive, a third of its time between two renewals. Returns why it could not any longer: it is
 /// gone, or was not renewed within its time.
 ///
-/// How long that is etcd says with each answer, `good` until the first. A process that was stopped, or a machine
-/// that slept, learns from etcd whether the lease is there: no clock of ours decides that.
-pub async fn renew(etcd: &Etcd, lease: i64, mut good: Duration) -> Error {
+/// It is `good` for so long. A process that was stopped, or a machine that slept, learns from etcd whether the
+/// lease is there: no clock of ours decides that.
+///
+/// Each renewal is `told`: what it failed of, or that it was made.
+pub async fn renew(
+    etcd: &Etcd,
+    lease: i64,
+    good: Duration,
+    told: impl Fn(Option<&Error>),
+) -> Error {
     let mut since = Instant::now();
     loop {
         sleep(good / 3).await;
         loop {
             let asked = Instant::now();
             match etcd.renew(lease).await {
-                Ok(answered) => {
-                    (good, since) = (answered, asked);
+                Ok(()) => {
+                    since = asked;
+                    told(None);
                     break;
                 }
                 Err(error @ Error::LeaseGone(_)) => return error,
                 Err(error) if since.elapsed() >= good => return error,
-                Err(_) => {}
+                Err(error) => told(Some(&error)),
             }
             sleep((good / 10).clamp(SHORTEST, LONGEST)).await;
         }

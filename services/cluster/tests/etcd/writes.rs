@@ -61,14 +61,17 @@ async fn keys_go_with_their_lease() {
     let under = |key: &str, lease| Write::Put { key: key.into(), value: "1".into(), lease };
     write(&client, vec![under("/a", lease), under("/b", lease)]).await;
     assert_eq!(client.get("/a").await.unwrap().0.unwrap().lease, lease);
-    assert_eq!(client.renew(lease).await.unwrap(), ttl);
+    client.renew(lease).await.unwrap();
+    assert_eq!(client.granted(lease).await.unwrap(), ttl);
 
     client.revoke(lease).await.unwrap();
     assert!(client.get("/a").await.unwrap().0.is_none());
     assert!(client.get("/b").await.unwrap().0.is_none());
     client.revoke(lease).await.unwrap();
-    let error = client.renew(lease).await.unwrap_err();
-    assert!(matches!(error, Error::LeaseGone(gone) if gone == lease), "{error}");
+    for gone in [client.renew(lease).await, client.granted(lease).await.map(drop)] {
+        let error = gone.unwrap_err();
+        assert!(matches!(error, Error::LeaseGone(gone) if gone == lease), "{error}");
+    }
     let error = client.write(&always(), vec![under("/a", lease)]).await.unwrap_err();
     assert!(matches!(error, Error::LeaseGone(gone) if gone == lease), "{error}");
 }

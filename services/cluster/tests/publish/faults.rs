@@ -33,6 +33,7 @@ async fn etcd_is_killed_and_comes_back() {
     running.stands("nothing is wrong", |it| it.trouble.is_none() && it.waiting == 0).await;
     // Its lease was long enough: it has never left.
     assert_eq!(world.node("n").await.unwrap().0.lease, entry.lease);
+    assert_eq!(running.counts.registrations(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -159,7 +159,12 @@ impl Truth for Made {
 }
 
 pub fn image(number: usize) -> Held {
-    Held::new(Kind::Images, "default", &format!("example.com/i:{number:03}")).unwrap()
+    named(&format!("example.com/i:{number:03}"))
+}
+
+/// An image of this name.
+pub fn named(name: &str) -> Held {
+    Held::new(Kind::Images, "default", name).unwrap()
 }
 
 pub fn container(number: usize) -> Held {

@@ -11,7 +11,7 @@ use berth_cluster::peers::etcd::{self, Entry, Etcd};
 use berth_cluster::peers::stored;
 use berth_cluster::publish::{Counts, Publisher, Registration, Settings, Standing};
 use berth_lifecycle::Tasks;
-use berth_testkit as testkit;
+use berth_testkit::{self as testkit, Fate, Passage};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -89,13 +89,34 @@ impl World {
         etcd::Settings { endpoints: self.etcd.endpoints(), probe, ..etcd::Settings::default() }
     }
 
+    /// A way to this etcd on which an answer is lost.
+    pub fn passage(&self, words: &'static str, fate: Fate) -> Passage {
+        Passage::new(self.etcd.endpoint().trim_start_matches("http://"), words, fate).unwrap()
+    }
+
     /// Runs the node `n`, of incarnation `i`.
     pub fn run(&self, truth: &Arc<Made>) -> Running {
         self.run_as(truth, "n", settings("n", "i"))
     }
 
+    /// The same, by way of this address.
+    pub fn run_at(&self, truth: &Arc<Made>, address: &str) -> Running {
+        let endpoints = vec![format!("http://{address}")];
+        let etcd = etcd::Settings { endpoints, ..self.settings() };
+        Self::run_with(truth, "n", settings("n", "i"), etcd)
+    }
+
     pub fn run_as(&self, truth: &Arc<Made>, name: &'static str, settings: Settings) -> Running {
-        let publisher = Publisher::new(settings, self.settings(), truth.clone());
+        Self::run_with(truth, name, settings, self.settings())
+    }
+
+    fn run_with(
+        truth: &Arc<Made>,
+        name: &'static str,
+        settings: Settings,
+        etcd: etcd::Settings,
+    ) -> Running {
+        let publisher = Publisher::new(settings, etcd, truth.clone());
         let (counts, standing) = (publisher.counts(), publisher.standing());
         let stop = CancellationToken::new();
         let ended = Tasks::new().spawn("publish", publisher.run(stop.clone()));

@@ -27,7 +27,7 @@ async fn a_free_name_is_taken() {
     assert_eq!(node.addresses, ["a1"]);
     assert_eq!(node.registered.unwrap().unix_timestamp(), registration.registered.unix_timestamp());
     assert_eq!(client.seen().await.unwrap().revision, registration.modified);
-    assert_eq!(client.renew(lease).await.unwrap(), TTL);
+    assert_eq!(client.granted(lease).await.unwrap(), TTL);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,13 +24,36 @@ impl Etcd {
         self.members.call(about, Again::Yes, By::Shared, ask).await
     }
 
-    /// Renews a lease once; answers how long it is good for now.
+    /// Renews a lease once: it is good for all of its time again.
+    ///
+    /// One question and one answer. The library keeps what the answer says of the time to itself: it is
+    /// [`Etcd::granted`]'s.
     ///
     /// # Errors
     /// [`Error::LeaseGone`].
-    pub async fn renew(&self, lease: i64) -> Result<Duration> {
+    pub async fn renew(&self, lease: i64) -> Result<()> {
         let about = About { step: "renewing the lease", lease, ..About::default() };
-        self.members.call(about, Again::Yes, By::Shared, |client, _| renew(client, lease)).await
+        let ask = |client: Client, _| async move {
+            client.lease_client().keep_alive(lease).await?;
+            Ok(())
+        };
+        self.members.call(about, Again::Yes, By::Shared, ask).await
+    }
+
+    /// How long a lease is good for after each renewal.
+    ///
+    /// # Errors
+    /// [`Error::LeaseGone`].
+    pub async fn granted(&self, lease: i64) -> Result<Duration> {
+        let about = About { step: "asking for a lease's time", lease, ..About::default() };
+        let ask = |client: Client, _| async move {
+            let answer = client.lease_client().time_to_live(lease, None).await?;
+            match u64::try_from(answer.granted_ttl()) {
+                Ok(seconds) if seconds > 0 && answer.ttl() >= 0 => Ok(Duration::from_secs(seconds)),
+                _ => Err(Fault::LeaseGone),
+            }
+        };
+        self.members.call(about, Again::Yes, By::Shared, ask).await
     }
 
     /// Ends a lease, and all keys that are attached to it. Harmless when it is gone.
@@ -47,19 +70,5 @@ impl Etcd {
             Err(Error::LeaseGone(_)) => Ok(()),
             other => other,
         }
-    }
-}
-
-async fn renew(client: Client, lease: i64) -> Result<Duration, Fault> {
-    // The library keeps the first answer for itself, with the time that is asked for here.
-    let (mut keeper, mut answers) = client.lease_client().keep_alive(lease).await?;
-    keeper.keep_alive().await?;
-    let answer = answers.message().await?.ok_or_else(|| Fault::Away {
-        reason: "the stream of renewals has ended".into(),
-        unsent: false,
-    })?;
-    match u64::try_from(answer.ttl()) {
-        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(Fault::LeaseGone),
     }
 }
