@@ -6,7 +6,7 @@
 //! | file | what is there |
 //! |---|---|
 //! | `connect` | one connection to one member: certificates, passwords |
-//! | `calls` | which member is asked, how long, and who is asked next |
+//! | `calls`, `patience` | which member is asked, how long, and who is asked next |
 //! | `faults` | what etcd's errors mean |
 //! | `reads`, `writes`, `leases` | the questions |
 //! | `watch` | changes as they come |
@@ -18,6 +18,7 @@ mod calls;
 mod connect;
 mod faults;
 mod leases;
+mod patience;
 mod reads;
 mod watch;
 mod writes;
@@ -36,7 +37,7 @@ use faults::Fault;
 
 use crate::Result;
 
-/// How long an answer is waited for.
+/// How long an answer is waited for, at first: longer, by and by, where answers come late (`patience`).
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most bytes of one answer. etcd takes values of 1.5 MiB unless it is told otherwise, and cuts what a watch

@@ -33,9 +33,15 @@ impl Publisher {
         let Some(uuid) = stop.run_until_cancelled(self.uuid()).await else { return };
         let mut bucket = Bucket::new(self.settings.writes_per_second, Instant::now());
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        let mut etcd = None;
         loop {
             let mut since = None;
-            let Err(error) = self.life(&uuid, &mut bucket, &mut since, stop).await else { return };
+            let life = self.life(&uuid, &mut etcd, &mut bucket, &mut since, stop);
+            let Err(error) = life.await else { return };
+            // Certificates and passwords are read when a connection is made.
+            if matches!(error, Error::Forbidden { .. } | Error::Certificate { .. }) {
+                etcd = None;
+            }
             if since.is_some_and(|since: Instant| since.elapsed() >= HELD) {
                 backoff.reset();
             }
@@ -68,11 +74,12 @@ impl Publisher {
     async fn life(
         &self,
         uuid: &str,
+        etcd: &mut Option<Etcd>,
         bucket: &mut Bucket,
         since: &mut Option<Instant>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let Some(begun) = stop.run_until_cancelled(Box::pin(self.begin(uuid))).await else {
+        let Some(begun) = stop.run_until_cancelled(Box::pin(self.begin(uuid, etcd))).await else {
             return Ok(());
         };
         let (etcd, registration, own) = begun?;
@@ -98,9 +105,17 @@ impl Publisher {
         ended
     }
 
-    async fn begin(&self, uuid: &str) -> Result<(Etcd, session::Registration, Own)> {
+    /// Registers, by the connection of the life before if there was one: it is made again by itself.
+    async fn begin(
+        &self,
+        uuid: &str,
+        etcd: &mut Option<Etcd>,
+    ) -> Result<(Etcd, session::Registration, Own)> {
         let settings = &self.settings;
-        let etcd = Etcd::connect(&self.etcd).await?;
+        let etcd = match etcd {
+            Some(etcd) => etcd.clone(),
+            None => etcd.insert(Etcd::connect(&self.etcd).await?).clone(),
+        };
         let state = timeout(STATE_PATIENCE, self.truth.state()).await;
         let State { capacity, services, pressure } = state.unwrap_or_default();
         let identity = Identity {

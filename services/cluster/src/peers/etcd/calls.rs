@@ -10,9 +10,10 @@ use etcd_client::Client;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use super::Settings;
 use super::connect::connect;
 use super::faults::{About, Fault};
-use super::{PATIENCE, Settings};
+use super::patience::Patience;
 use crate::{Error, Result};
 
 /// The configured members.
@@ -25,6 +26,7 @@ pub(super) struct Members {
     current: AtomicUsize,
     /// The number of the newest connection.
     made: AtomicU64,
+    patience: Patience,
 }
 
 struct Member {
@@ -92,7 +94,14 @@ impl Members {
         let current = AtomicUsize::new(any_of(each.len()));
         let endpoints = settings.endpoints.join(",");
         let settings = settings.clone();
-        Ok(Self { settings, endpoints, each, current, made: AtomicU64::new(0) })
+        Ok(Self {
+            settings,
+            endpoints,
+            each,
+            current,
+            made: AtomicU64::new(0),
+            patience: Patience::new(),
+        })
     }
 
     /// A key that may be read.
@@ -100,13 +109,13 @@ impl Members {
         if self.settings.probe.is_empty() { "/" } else { &self.settings.probe }
     }
 
-    /// Asks until there is an answer, at most [`PATIENCE`].
+    /// Asks until there is an answer, as long as there is patience.
     pub async fn call<T, F, Fut>(&self, about: About, again: Again, by: By, ask: F) -> Result<T>
     where
         F: Fn(Client, usize) -> Fut,
         Fut: Future<Output = Result<T, Fault>>,
     {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience.now();
         // One connection may be left over from before its member was started again.
         let mut tries = self.each.len() + 1;
         // One silent member is waited for until half of the time is over.
@@ -152,12 +161,19 @@ impl Members {
             Ok(Err(fault)) => return Err(Failed { fault, fresh: true, late: false }),
             Err(_) => return Err(Failed { fault: Fault::silent(true), fresh: true, late: true }),
         };
+        let asked = Instant::now();
         let answer = timeout_at(until, Box::pin(ask(connection.client, at))).await;
         let late = answer.is_err();
         let fault = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => {
+                self.patience.was_answered(asked.elapsed());
+                return Ok(answer);
+            }
             Ok(Err(fault)) => fault,
-            Err(_) => Fault::silent(false),
+            Err(_) => {
+                self.patience.was_late(asked.elapsed());
+                Fault::silent(false)
+            }
         };
         if fault.elsewhere() || matches!(fault, Fault::Login(_) | Fault::NoUsers) {
             self.forget(at, connection.number);

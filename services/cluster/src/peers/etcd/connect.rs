@@ -6,14 +6,17 @@ use std::time::Duration;
 use berth_lifecycle::blocking;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 
+use super::Settings;
 use super::faults::Fault;
-use super::{PATIENCE, Settings};
 
 /// How long a connection may take, TLS included.
 const CONNECTS: Duration = Duration::from_secs(2);
 /// How often a connection is tried that has something open. etcd closes those that are tried more often than
 /// every five seconds, and those that are tried while nothing is open.
 const TRIED: Duration = Duration::from_secs(10);
+/// How long the answer to that may take. It is for members that are gone without a word: one that has much to do
+/// answers late, and a connection that is cut takes all with it that waits on it.
+const ALIVE: Duration = Duration::from_secs(20);
 /// The largest file of certificates, keys or passwords that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -29,7 +32,7 @@ pub(super) async fn connect(settings: &Settings, endpoint: &str) -> Result<Clien
     let mut options = ConnectOptions::new()
         .with_require_leader(true)
         .with_connect_timeout(CONNECTS)
-        .with_keep_alive(TRIED, PATIENCE)
+        .with_keep_alive(TRIED, ALIVE)
         .with_keep_alive_while_idle(false)
         .with_auto_token_refresh(true);
     if let Some(tls) = tls {
