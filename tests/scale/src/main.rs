@@ -65,6 +65,12 @@ struct Flags {
     /// Changes of a node within so many milliseconds are written together.
     #[arg(long, default_value_t = 100)]
     batch: u64,
+    /// So many more nodes begin to read in one moment, at the end.
+    #[arg(long, default_value_t = 10)]
+    at_once: usize,
+    /// Etcd loses its data at the end, and it is measured how long it takes until all is there again.
+    #[arg(long)]
+    lost: bool,
     /// More options of etcd.
     #[arg(long, allow_hyphen_values = true, default_values = ["--auto-compaction-retention=5m", "--quota-backend-bytes=8589934592"])]
     etcd: Vec<String>,
@@ -81,7 +87,15 @@ impl Flags {
             ..Plan::default()
         };
         let time = Duration::from_secs(self.seconds);
-        Load { plan, changes: self.changes, readers: self.readers, time, etcd: self.etcd.clone() }
+        Load {
+            plan,
+            changes: self.changes,
+            readers: self.readers,
+            time,
+            etcd: self.etcd.clone(),
+            at_once: self.at_once,
+            lost: self.lost,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::run::Row;
 /// One line: what it says, and how.
 type Line = (&'static str, fn(&Row) -> String);
 
-const LINES: [Line; 24] = [
+const LINES: [Line; 27] = [
     ("keys in etcd", |row| whole(row.keys)),
     ("until all nodes had published everything", |row| short(row.published)),
     ("until a reader had everything: alone", |row| short(row.listed_alone)),
@@ -22,6 +22,9 @@ const LINES: [Line; 24] = [
     ("… the worst", |row| short(row.worst)),
     ("… changes measured", |row| whole(row.samples as f64)),
     ("changes that waited to be written at the end", |row| row.waiting.to_string()),
+    ("until all views were what the nodes held, once nothing happened", |row| short(row.converged)),
+    ("until several readers that began at once had everything", |row| short(row.listed_at_once)),
+    ("until all was there again after etcd had lost its data", |row| short(row.recovered)),
     ("full relistings", |row| row.relists.to_string()),
     ("failures of publishing", |row| row.failures.to_string()),
     ("memory of a reader: now / at most / without views", |row| {

@@ -13,14 +13,14 @@ use crate::apart::{Apart, Said};
 use crate::fleet::{Fleet, Plan};
 use crate::member::Figures;
 use crate::reader::Reader;
-use crate::{compare, machine};
+use crate::{compare, machine, wait};
 
 /// The cluster's name.
 pub const CLUSTER: &str = "scale";
 /// How long all nodes may take to publish everything for the first time.
 const PUBLISHES: Duration = Duration::from_secs(900);
 /// How long what happened last may take to be seen everywhere.
-const CONVERGES: Duration = Duration::from_secs(300);
+const CONVERGES: Duration = Duration::from_secs(600);
 /// Before it is measured, things happen for so long.
 const WARM: Duration = Duration::from_secs(10);
 
@@ -37,6 +37,10 @@ pub struct Load {
     pub time: Duration,
     /// More of etcd's options.
     pub etcd: Vec<String>,
+    /// So many more begin to read in one moment, when the rest is over.
+    pub at_once: usize,
+    /// After all that etcd loses its data.
+    pub lost: bool,
 }
 
 /// What came of it. Rates are in a second, memory is in bytes, processors are those kept busy.
@@ -73,6 +77,8 @@ pub struct Row {
     pub relists: u64,
     pub failures: u64,
     pub converged: Duration,
+    pub listed_at_once: Duration,
+    pub recovered: Duration,
 }
 
 /// The settings of everybody's connection.
@@ -97,7 +103,7 @@ pub fn layout(cluster: &str) -> Result<Layout> {
 pub async fn measure(load: &Load, own: &Path) -> Result<Row> {
     machine::raise_descriptors()?;
     let options = EtcdOptions { args: load.etcd.clone(), ..EtcdOptions::default() };
-    let etcd = Etcd::start_with(&options)?;
+    let mut etcd = Etcd::start_with(&options)?;
     let layout = layout(CLUSTER)?;
     let settings = settings(&etcd.endpoint(), &layout);
     let mut row = Row {
@@ -135,12 +141,47 @@ pub async fn measure(load: &Load, own: &Path) -> Result<Row> {
         compare::equal(&fleet, reader.views(), CONVERGES).await?;
     }
     row.converged = rested.elapsed();
+    eprintln!("all views are what the nodes hold after {:.1?}", row.converged);
+    if load.at_once > 0 {
+        row.listed_at_once = at_once(load.at_once, &layout, &settings).await?;
+    }
+    if load.lost {
+        row.recovered = lost(&mut etcd, &fleet, &readers).await?;
+    }
     for reader in readers {
         reader.stop().await;
     }
     drop(apart);
     fleet.stop(Duration::from_secs(30)).await;
     Ok(row)
+}
+
+/// So many more nodes begin to read at the same time. Answers how long the slowest waited for everything.
+async fn at_once(count: usize, layout: &Layout, settings: &etcd::Settings) -> Result<Duration> {
+    let readers: Vec<_> = (0..count).map(|_| Reader::start(layout, settings)).collect();
+    let mut slowest = Duration::ZERO;
+    for reader in &readers {
+        slowest = slowest.max(reader.ready().await?);
+    }
+    for reader in readers {
+        reader.stop().await;
+    }
+    Ok(slowest)
+}
+
+/// Etcd comes back without anything. Answers how long it took until it had all again, and each view too.
+async fn lost(etcd: &mut Etcd, fleet: &Fleet, readers: &[Reader]) -> Result<Duration> {
+    let before = fleet.counts().registrations();
+    tokio::task::block_in_place(|| etcd.wipe())?;
+    let begin = Instant::now();
+    let all = before + fleet.nodes().len() as u64;
+    wait::until(CONVERGES, || fleet.counts().registrations() >= all).await?;
+    eprintln!("all nodes are registered again after {:.1?}", begin.elapsed());
+    fleet.settle(CONVERGES).await?;
+    for reader in readers {
+        compare::equal(fleet, reader.views(), CONVERGES).await?;
+    }
+    Ok(begin.elapsed())
 }
 
 /// The counters of everybody at a moment.
