@@ -62,9 +62,11 @@ etcd --name demo --data-dir "$work/etcd" \
 etcd_pid=$!
 wait_for 30 "etcd" listens "$etcd_port"
 
-say "three nodes, on temporary folders"
+say "three nodes, on temporary folders, with certificates for each other"
+"$(dirname "$0")/peers.sh" "$work/peers" "${nodes[@]}"
 for node in "${nodes[@]}"; do
   mkdir -p "$work/$node"
+  peers_port=$((10000 + RANDOM % 10000))
   cat >"$work/$node/berth.toml" <<TOML
 [cluster]
 name = "demo"
@@ -77,6 +79,12 @@ zone = "zone-${node#node-}"
 
 [cluster.etcd]
 endpoints = ["http://127.0.0.1:$etcd_port"]
+
+[cluster.peer]
+address = "127.0.0.1:$peers_port"
+ca = "$work/peers/$node/ca.pem"
+cert = "$work/peers/$node/node.pem"
+key = "$work/peers/$node/node.key"
 TOML
   up "$node"
 done
@@ -116,6 +124,12 @@ for node in "${nodes[@]}"; do
   done
 done
 show node-3 cluster ps
+
+say "what a node says of itself, asked from another: the same as the view says"
+show node-1 cluster node node-2
+for node in "${nodes[@]}"; do
+  for other in "${nodes[@]}"; do show "$node" cluster node "$other" --compare; done
+done
 
 say "node-2 is killed, and has left the view within its lease time"
 kill -9 $(processes_of node-2)
