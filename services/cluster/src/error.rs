@@ -50,6 +50,8 @@ pub enum Error {
         endpoints: String,
         /// What the client said, or how long was waited.
         reason: String,
+        /// It was asked, or may have been, and gave no answer; otherwise nobody was there to be asked.
+        asked: bool,
     },
     /// Etcd refused who we are or what we may do.
     #[error(

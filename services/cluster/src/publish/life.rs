@@ -1,6 +1,6 @@
 //! One registration after the other, for ever.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,33 +22,43 @@ use crate::{Error, Result};
 
 /// Between two attempts, at the least and at the most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// The same, of an etcd that is asked and does not answer in time: each attempt of each node adds to what it has
+/// to do, and thousands that have lost their leases to that would keep it there.
+const BUSY: Duration = Duration::from_secs(60);
 /// Between two attempts while another has the name.
 const TAKEN: Duration = Duration::from_secs(4);
-/// What has held so long was no failure.
-const HELD: Duration = Duration::from_secs(10);
+
+/// How far a registration has come.
+#[derive(Debug, Default)]
+struct Course {
+    registered: bool,
+    /// Its lease was renewed: whatever it ended of, it had been well.
+    renewed: AtomicBool,
+}
 
 impl Publisher {
     /// Registers and publishes until `stop`, again whenever that ends.
     pub(super) async fn live(&self, stop: &CancellationToken) {
         let Some(uuid) = stop.run_until_cancelled(self.uuid()).await else { return };
         let mut bucket = Bucket::new(self.settings.writes_per_second, Instant::now());
-        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        let mut backoff = Backoff::new(AGAIN.0, BUSY);
         let mut etcd = None;
         loop {
-            let mut since = None;
-            let life = self.life(&uuid, &mut etcd, &mut bucket, &mut since, stop);
+            let mut course = Course::default();
+            let life = self.life(&uuid, &mut etcd, &mut bucket, &mut course, stop);
             let Err(error) = life.await else { return };
             // Certificates and passwords are read when a connection is made.
             if matches!(error, Error::Forbidden { .. } | Error::Certificate { .. }) {
                 etcd = None;
             }
-            if since.is_some_and(|since: Instant| since.elapsed() >= HELD) {
+            if course.renewed.into_inner() {
                 backoff.reset();
             }
-            self.ended(&error, since.is_some());
+            self.ended(&error, course.registered);
             let wait = match error {
                 Error::Taken { .. } => jitter(TAKEN.min(self.settings.ttl)),
-                _ => backoff.wait(),
+                Error::Away { asked: true, .. } => backoff.wait(),
+                _ => backoff.wait().min(jitter(AGAIN.1)),
             };
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 return;
@@ -76,14 +86,14 @@ impl Publisher {
         uuid: &str,
         etcd: &mut Option<Etcd>,
         bucket: &mut Bucket,
-        since: &mut Option<Instant>,
+        course: &mut Course,
         stop: &CancellationToken,
     ) -> Result<()> {
         let Some(begun) = stop.run_until_cancelled(Box::pin(self.begin(uuid, etcd))).await else {
             return Ok(());
         };
         let (etcd, registration, own) = begun?;
-        *since = Some(Instant::now());
+        course.registered = true;
         self.counts.registrations.fetch_add(1, Ordering::Relaxed);
         tracing::info!(node = %self.settings.name, fresh = registration.fresh, "registered");
         standing::change(&self.standing, |standing| {
@@ -91,7 +101,10 @@ impl Publisher {
         });
         let (renewal, seen) = watch::channel(None);
         let renewed = |failed: Option<&Error>| {
-            failed.inspect(|error| self.counts.failed(error));
+            match failed {
+                Some(error) => self.counts.failed(error),
+                None => course.renewed.store(true, Ordering::Relaxed),
+            }
             let text = failed.map(ToString::to_string);
             renewal.send_if_modified(|now| std::mem::replace(now, text.clone()) != text);
         };

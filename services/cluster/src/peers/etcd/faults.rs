@@ -82,8 +82,9 @@ impl Fault {
     pub fn about(self, about: About, endpoint: &str, endpoints: &str) -> Error {
         let (step, endpoints) = (about.step, endpoints.to_owned());
         match self {
-            Fault::Away { reason, .. } => {
-                Error::Away { step, endpoints, reason: format!("{endpoint}: {reason}") }
+            Fault::Away { reason, unsent } => {
+                let reason = format!("{endpoint}: {reason}");
+                Error::Away { step, endpoints, reason, asked: !unsent }
             }
             Fault::Certificate { what, reason } => Error::Certificate { what, reason },
             Fault::Login(reason) | Fault::Forbidden(reason) => {
