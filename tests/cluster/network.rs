@@ -1,4 +1,4 @@
-//! Network namespaces on a bridge of this machine: nodes that can be cut off from etcd and from each other.
+//! Network namespaces on bridges of this machine: what runs there can be cut off from the rest.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +14,7 @@ pub struct Network {
     places: Vec<Place>,
 }
 
-/// A namespace with one way out.
+/// A namespace with a way out.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The namespace's name.
@@ -51,18 +51,28 @@ impl Network {
 
     /// A namespace more.
     pub fn place(&mut self) -> Result<Place> {
+        let name = format!("{}-{}", self.bridge, self.places.len());
+        run(&format!("ip netns add {name}"))?;
+        self.plug(name, "eth0")
+    }
+
+    /// A second way out of a place of another network, onto this one.
+    pub fn second(&mut self, place: &Place) -> Result<Place> {
+        self.plug(place.name.clone(), "eth1")
+    }
+
+    fn plug(&mut self, name: String, device: &str) -> Result<Place> {
         let at = self.places.len();
-        let (name, cable) = (format!("{}-{at}", self.bridge), format!("{}p{at}", self.bridge));
+        let cable = format!("{}p{at}", self.bridge);
         let place = Place { name, cable, address: self.nth(u8::try_from(at + 10)?) };
         self.places.push(place.clone());
         let (bridge, Place { name, cable, address }) = (&self.bridge, &place);
         for line in [
-            format!("netns add {name}"),
-            format!("link add {cable} type veth peer name eth0 netns {name}"),
+            format!("link add {cable} type veth peer name {device} netns {name}"),
             format!("link set {cable} master {bridge} up"),
             format!("-n {name} link set lo up"),
-            format!("-n {name} address add {address}/24 dev eth0"),
-            format!("-n {name} link set eth0 up"),
+            format!("-n {name} address add {address}/24 dev {device}"),
+            format!("-n {name} link set {device} up"),
         ] {
             run(&format!("ip {line}"))?;
         }
@@ -71,13 +81,20 @@ impl Network {
 }
 
 impl Place {
-    /// What starts berthd there. Its files are the machine's: `ip netns exec` would change mounts.
-    pub fn berthd(&self) -> Result<Vec<OsString>> {
-        let namespace = format!("--net=/run/netns/{}", self.name);
-        Ok(vec!["nsenter".into(), namespace.into(), Node::binary("berthd")?.into()])
+    /// What starts a program there, before the program's name. Its files are the machine's: `ip netns exec`
+    /// would change mounts.
+    pub fn enter(&self) -> Vec<OsString> {
+        vec!["nsenter".into(), format!("--net=/run/netns/{}", self.name).into()]
     }
 
-    /// Nothing goes in or out any more, and nobody is told.
+    /// What starts berthd there.
+    pub fn berthd(&self) -> Result<Vec<OsString>> {
+        let mut command = self.enter();
+        command.push(Node::binary("berthd")?.into());
+        Ok(command)
+    }
+
+    /// Nothing goes in or out this way any more, and nobody is told.
     pub fn cut(&self) -> Result<()> {
         run(&format!("ip link set {} down", self.cable)).map(drop)
     }

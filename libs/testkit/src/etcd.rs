@@ -1,5 +1,6 @@
 //! Debian's etcd, one member or several, on addresses of this machine alone.
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -27,6 +28,11 @@ pub struct Options<'a> {
     pub tls: Option<&'a Authority>,
     /// The address to serve at, if not one of loopback.
     pub address: Option<Ipv4Addr>,
+    /// The address at which the other members find it, if it is another one.
+    pub peers: Option<Ipv4Addr>,
+    /// What starts it, before its own name: a program that becomes etcd itself (`nsenter --net=…`), and its
+    /// arguments.
+    pub command: Vec<OsString>,
     /// More of etcd's own options.
     pub args: Vec<String>,
 }
@@ -37,6 +43,8 @@ pub struct Etcd {
     child: Option<Child>,
     name: String,
     address: Ipv4Addr,
+    peers: Ipv4Addr,
+    command: Vec<OsString>,
     args: Vec<String>,
     tls: Option<Tls>,
     dir: TempDir,
@@ -78,6 +86,7 @@ impl Etcd {
     fn member(name: &str, options: &Options) -> Result<Self> {
         let dir = tempfile::tempdir().context("make a member's folder")?;
         let address = options.address.unwrap_or_else(loopback);
+        let (peers, command) = (options.peers.unwrap_or(address), options.command.clone());
         let mut args = options.args.clone();
         args.extend(options.quota_bytes.map(|bytes| format!("--quota-backend-bytes={bytes}")));
         let mut tls = None;
@@ -98,12 +107,17 @@ impl Etcd {
                 key: authority.path(&format!("{ctl}.key")),
             });
         }
-        Ok(Self { child: None, name: name.into(), address, args, tls, dir })
+        let name = name.into();
+        Ok(Self { child: None, name, address, peers, command, args, tls, dir })
     }
 
     /// Where the other members find it.
     fn initial(&self) -> String {
-        format!("{}=http://{}:2380", self.name, self.address)
+        format!("{}={}", self.name, self.peer())
+    }
+
+    fn peer(&self) -> String {
+        format!("http://{}:2380", self.peers)
     }
 
     /// Where clients find it.
@@ -143,7 +157,7 @@ impl Etcd {
         }
         let log = self.dir.path().join("log");
         let log = fs_err::OpenOptions::new().create(true).append(true).open(log)?.into_parts().0;
-        let (client, peer) = (self.endpoint(), format!("http://{}:2380", self.address));
+        let (client, peer) = (self.endpoint(), self.peer());
         let own = [
             format!("--name={}", self.name),
             format!("--data-dir={}", self.data().display()),
@@ -156,7 +170,11 @@ impl Etcd {
             "--log-outputs=stderr".into(),
             "--log-level=error".into(),
         ];
-        let child = program("etcd")
+        let etcd = match self.command.as_slice() {
+            [] => program("etcd"),
+            [first, rest @ ..] => program(first).args(rest).args(["etcd"]),
+        };
+        let child = etcd
             .args(&own)
             .args(&self.args)
             .into_command()
@@ -295,13 +313,22 @@ impl EtcdCluster {
         Self::start_with(members, &Options::default())
     }
 
-    /// Starts members that are to be so. An address is not taken from the options: each has its own.
+    /// Starts members that are to be so. Addresses are not taken from the options: each has its own.
     ///
     /// # Errors
     /// As [`Etcd::start`].
     pub fn start_with(members: usize, options: &Options) -> Result<Self> {
-        let options = Options { address: None, ..options.clone() };
-        let members = (0..members).map(|at| Etcd::member(&format!("m{at}"), &options));
+        let options = Options { address: None, peers: None, ..options.clone() };
+        Self::of(&vec![options; members])
+    }
+
+    /// Starts a member for each of these, that is to be so.
+    ///
+    /// # Errors
+    /// As [`Etcd::start`].
+    pub fn of(options: &[Options]) -> Result<Self> {
+        let members = options.iter().enumerate();
+        let members = members.map(|(at, options)| Etcd::member(&format!("m{at}"), options));
         let mut members = members.collect::<Result<Vec<_>>>()?;
         let initial: Vec<_> = members.iter().map(Etcd::initial).collect();
         for member in &mut members {
