@@ -14,6 +14,7 @@ mod demo;
 mod keys;
 mod killed;
 mod leaving;
+mod line;
 mod load;
 mod member;
 mod names;
