@@ -1,7 +1,9 @@
 //! Members of etcd that lose each other, while clients reach all of them.
 
+use std::ops::Range;
+
 use anyhow::{Result, ensure};
-use berth_testkit::{Etcd, EtcdCluster, EtcdOptions, is_root};
+use berth_testkit::{EtcdCluster, EtcdOptions, is_root};
 
 use crate::apart::says_how_old_its_views_are;
 use crate::cluster::{Cluster, LONG, SHORT, soon};
@@ -38,12 +40,16 @@ impl Split {
         Ok(Self { etcd, ways, _networks: [clients, peers] })
     }
 
-    /// A member has lost the others. It says what it has itself, and of what needs them nothing.
-    fn cut(&self, at: usize) -> Result<()> {
-        self.ways[at].cut()?;
-        let member = &self.etcd.members[at];
-        soon("it cannot know what is new", || Ok(!knows(member, "l")?))?;
-        ensure!(knows(member, "s")?, "clients do not reach member {at}");
+    /// These members have lost all others, and know it. Clients reach them.
+    fn cut(&self, those: Range<usize>) -> Result<()> {
+        those.clone().try_for_each(|at| self.ways[at].cut())?;
+        for member in &self.etcd.members[those] {
+            soon("it has no leader", || {
+                let status =
+                    member.try_ctl(&["--command-timeout=10s", "endpoint", "status"])?.ok()?;
+                Ok(status.contains("no leader"))
+            })?;
+        }
         Ok(())
     }
 
@@ -51,13 +57,6 @@ impl Split {
     fn join(&self, at: usize) -> Result<()> {
         self.ways[at].join()
     }
-}
-
-/// Whether it answers such a question: one that is to be answered by all of them (`l`), or by itself (`s`).
-fn knows(member: &Etcd, consistency: &str) -> Result<bool> {
-    let consistency = format!("--consistency={consistency}");
-    let asked = member.try_ctl(&["--command-timeout=10s", "get", "none", &consistency])?;
-    Ok(asked.code == 0)
 }
 
 #[test]
@@ -72,10 +71,11 @@ fn a_member_that_has_lost_the_others_is_left() -> Result<()> {
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let staying = Staying::now(&endpoints)?;
         let before = relists(&cluster.members)?;
+        let reconnects = reconnects(&cluster.members)?;
         let mut loads = on_all(&cluster.members)?;
         // Whichever of them nodes write to and read from, each is cut off once.
         for at in 0..3 {
-            split.cut(at)?;
+            split.cut(at..at + 1)?;
             for load in &mut loads {
                 load.goes_on(3)?;
             }
@@ -97,6 +97,9 @@ fn a_member_that_has_lost_the_others_is_left() -> Result<()> {
         for load in loads {
             load.end()?;
         }
+        for (now, before) in self::reconnects(&cluster.members)?.iter().zip(reconnects) {
+            ensure!(*now > before, "no view was read from a member that was cut off");
+        }
         converged(&cluster.members)?;
         no_relist(&cluster.members, &before)?;
         staying.none_left(&endpoints)
@@ -114,7 +117,7 @@ fn members_that_have_all_lost_each_other_are_waited_for() -> Result<()> {
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let mut loads = on_all(&cluster.members)?;
 
-        (0..3).try_for_each(|at| split.cut(at))?;
+        split.cut(0..3)?;
         for load in &mut loads {
             load.goes_on(5)?;
         }
@@ -133,4 +136,9 @@ fn members_that_have_all_lost_each_other_are_waited_for() -> Result<()> {
         drop(followed);
         Ok(())
     })
+}
+
+/// How often each node has begun again to follow a view.
+fn reconnects(members: &[Member]) -> Result<Vec<f64>> {
+    members.iter().map(|member| member.counted("berth_cluster_reconnects_total")).collect()
 }
