@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use berth_testkit::{Etcd, Session, is_root};
+use serde_json::Value;
 
 use crate::apart::says_how_old_its_views_are;
 use crate::cluster::{Cluster, LONG, soon};
@@ -15,6 +16,8 @@ use crate::member::Member;
 
 /// What nodes have patience for: five seconds for an answer.
 const SLOW: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
+/// A lease that is renewed within a story, and does not run out because a machine is busy.
+const RENEWED: &str = "lease = \"20s\"";
 /// What they have not.
 const TOO_SLOW: Duration = Duration::from_secs(6);
 
@@ -25,7 +28,7 @@ fn what_changes_is_seen_while_etcd_is_slow() -> Result<()> {
     }
     let etcd = Etcd::start()?;
     let line = Line::to(&etcd)?;
-    Cluster::start(&line.endpoints(), &["a", "b"], LONG)?.live_through(|cluster| {
+    Cluster::start(&line.endpoints(), &["a", "b"], RENEWED)?.live_through(|cluster| {
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
         let staying = Staying::now(&etcd.endpoints())?;
@@ -38,6 +41,7 @@ fn what_changes_is_seen_while_etcd_is_slow() -> Result<()> {
                 load.goes_on(3)?;
             }
             are_told(cluster, &followed, &format!("within-{}", long.as_millis()))?;
+            leases_are_renewed(&etcd)?;
             for member in &cluster.members {
                 soon("it is connected", || {
                     let view = member.view("images")?.context("its view is gone")?;
@@ -99,6 +103,29 @@ fn is_slow(line: &Line, long: Duration) -> Result<()> {
     let asked = Instant::now();
     etcdctl(&line.endpoints()).args(["get", "none"]).output()?.ok()?;
     ensure!(asked.elapsed() >= long, "it was answered after {:?}", asked.elapsed());
+    Ok(())
+}
+
+/// All leases get their whole time again.
+fn leases_are_renewed(etcd: &Etcd) -> Result<()> {
+    let listed = etcd.ctl(&["lease", "list"]);
+    // A line says how many there are.
+    let leases: Vec<_> = listed.lines().skip(1).collect();
+    ensure!(leases.len() >= 2, "{listed}");
+    for lease in leases {
+        let left = || -> Result<i64> {
+            let told = etcd.ctl(&["lease", "timetolive", lease, "-w", "json"]);
+            let told: Value = serde_json::from_str(&told).with_context(|| told.clone())?;
+            told["ttl"].as_i64().with_context(|| format!("{told}"))
+        };
+        let (mut least, mut last) = (i64::MAX, 0);
+        soon("the lease is renewed", || {
+            last = left()?;
+            least = least.min(last);
+            Ok(last > least)
+        })
+        .with_context(|| format!("{last}"))?;
+    }
     Ok(())
 }
 
