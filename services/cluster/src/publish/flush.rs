@@ -29,6 +29,17 @@ const SPARE: usize = 1000;
 /// Before a comparison is made again that could not read all.
 const CUT: Duration = Duration::from_secs(30);
 
+/// How the latest renewal of the lease went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// There was none yet.
+    Awaited,
+    /// Well: etcd keeps up.
+    Made,
+    /// As this says.
+    Failed(String),
+}
+
 /// What is known and under way while a registration holds.
 pub(super) struct Flusher<'p> {
     pub(super) publisher: &'p Publisher,
@@ -45,8 +56,7 @@ pub(super) struct Flusher<'p> {
     /// When something was written last.
     pub(super) wrote: Option<Instant>,
     compare: Instant,
-    /// What the latest renewal of the lease failed of, if it did.
-    renewal: watch::Receiver<Option<String>>,
+    renewal: watch::Receiver<Renewal>,
     /// Etcd gave no answer when it was asked last.
     away: bool,
     /// Etcd takes nothing until then.
@@ -68,7 +78,7 @@ impl<'p> Flusher<'p> {
         registration: &Registration,
         own: Own,
         bucket: &'p mut Bucket,
-        renewal: watch::Receiver<Option<String>>,
+        renewal: watch::Receiver<Renewal>,
     ) -> Self {
         let most = publisher.settings.max_objects;
         Self {
@@ -169,6 +179,10 @@ impl<'p> Flusher<'p> {
 
     /// Answers that are waited for may go with what is there already, but not for long.
     fn write_due(&mut self, now: Instant) -> Option<Instant> {
+        // Under a lease in doubt nothing is written: it would go with the lease, and adds to what etcd is behind with.
+        if *self.renewal.borrow() != Renewal::Made {
+            return None;
+        }
         let waits = self.shelves.iter().any(|shelf| shelf.waiting() > 0);
         let batch = self.publisher.settings.batch;
         // What has to wait for room goes in few pieces.
@@ -278,7 +292,10 @@ impl<'p> Flusher<'p> {
     fn tell(&self) {
         let pending =
             self.shelves.iter().map(Shelf::waiting).sum::<usize>() + self.asking.waiting();
-        let renewal = self.renewal.borrow().clone();
+        let renewal = match &*self.renewal.borrow() {
+            Renewal::Failed(text) => Some(text.clone()),
+            _ => None,
+        };
         let registration = match self.away || renewal.is_some() {
             true => standing::Registration::Connecting,
             false => standing::Registration::Registered,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Publisher;
 use super::asking::STATE_PATIENCE;
 use super::bucket::Bucket;
-use super::flush::Flusher;
+use super::flush::{Flusher, Renewal};
 use super::own::Own;
 use super::standing::{self, Registration};
 use crate::backoff::{Backoff, jitter};
@@ -99,14 +99,19 @@ impl Publisher {
         standing::change(&self.standing, |standing| {
             (standing.registration, standing.trouble) = (Registration::Registered, None);
         });
-        let (renewal, seen) = watch::channel(None);
+        let (renewal, seen) = watch::channel(Renewal::Awaited);
         let renewed = |failed: Option<&Error>| {
-            match failed {
-                Some(error) => self.counts.failed(error),
-                None => course.renewed.store(true, Ordering::Relaxed),
-            }
-            let text = failed.map(ToString::to_string);
-            renewal.send_if_modified(|now| std::mem::replace(now, text.clone()) != text);
+            let next = match failed {
+                Some(error) => {
+                    self.counts.failed(error);
+                    Renewal::Failed(error.to_string())
+                }
+                None => {
+                    course.renewed.store(true, Ordering::Relaxed);
+                    Renewal::Made
+                }
+            };
+            renewal.send_if_modified(|now| std::mem::replace(now, next.clone()) != next);
         };
         let (lease, good) = (registration.lease, registration.good);
         let mut flusher = Flusher::new(self, &etcd, &registration, own, bucket, seen);

@@ -18,7 +18,8 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// It is `good` for so long. A process that was stopped, or a machine that slept, learns from etcd whether the
 /// lease is there: no clock of ours decides that.
 ///
-/// Each renewal is `told`: what it failed of, or that it was made.
+/// The first renewal is made at once. Each is `told`: what it failed of, or that it was made. Etcd answers one when
+/// it has done all that it was told before, so it says also whether etcd keeps up.
 pub async fn renew(
     etcd: &Etcd,
     lease: i64,
@@ -27,20 +28,20 @@ pub async fn renew(
 ) -> Error {
     let mut since = Instant::now();
     loop {
-        sleep(good / 3).await;
-        loop {
-            let asked = Instant::now();
-            match etcd.renew(lease).await {
-                Ok(()) => {
-                    since = asked;
-                    told(None);
-                    break;
-                }
-                Err(error @ Error::LeaseGone(_)) => return error,
-                Err(error) if since.elapsed() >= good => return error,
-                Err(error) => told(Some(&error)),
+        let asked = Instant::now();
+        let pause = match etcd.renew(lease).await {
+            Ok(()) => {
+                since = asked;
+                told(None);
+                good / 3
             }
-            sleep((good / 10).clamp(SHORTEST, LONGEST)).await;
-        }
+            Err(error @ Error::LeaseGone(_)) => return error,
+            Err(error) if since.elapsed() >= good => return error,
+            Err(error) => {
+                told(Some(&error));
+                (good / 10).clamp(SHORTEST, LONGEST)
+            }
+        };
+        sleep(pause).await;
     }
 }
