@@ -1,13 +1,15 @@
 //! A certificate authority of a test's own, and what it issues; made by openssl.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::program;
 
-/// What openssl is told: an authority, and certificates for loopback that serve and call.
+/// What openssl is told: an authority, and certificates for loopback that serve and call. What it notes of
+/// those that it has issued is of no use here: each is the first.
 const CONFIG: &str = "\
 [req]
 distinguished_name = dn
@@ -24,9 +26,9 @@ keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = ALTERNATIVES
 [ca]
-default_ca = past
-[past]
-database = index.txt
+default_ca = notes
+[notes]
+database = NOTES
 new_certs_dir = .
 rand_serial = yes
 default_md = sha256
@@ -36,6 +38,11 @@ commonName = supplied
 ";
 /// What certificates are good for, unless said otherwise.
 const LOOPBACK: &str = "IP:127.0.0.1, DNS:localhost, DNS:registry.test";
+
+/// When a certificate is good, in openssl's words: for longer than any test lasts.
+const GOOD: &[&str] = &["-days", "2"];
+/// Years ago, for a day.
+const PAST: &[&str] = &["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"];
 
 /// An authority whose certificate nobody knows, in a folder of its own: `ca.pem`, `ca.key`.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ impl Authority {
     /// openssl's own words.
     pub fn new() -> Result<Self> {
         let own = Self(tempfile::tempdir().context("make the authority's folder")?);
-        own.certify("ca", "authority", &[], "test", LOOPBACK)?;
+        own.certify("ca", "authority", &["-selfsign"], "test", LOOPBACK, GOOD)?;
         Ok(own)
     }
 
@@ -67,9 +74,7 @@ impl Authority {
     /// # Errors
     /// openssl's own words.
     pub fn issue_to(&self, name: &str, common_name: &str, alternatives: &str) -> Result<()> {
-        let (ca, key) = (self.path("ca.pem"), self.path("ca.key"));
-        let issuer = ["-CA".into(), ca, "-CAkey".into(), key];
-        self.certify(name, "leaf", &issuer, common_name, alternatives)
+        self.issue_when(name, common_name, alternatives, GOOD)
     }
 
     /// The same for others, as openssl writes them: `DNS:node-1, IP:127.0.0.1`.
@@ -85,25 +90,47 @@ impl Authority {
     /// # Errors
     /// openssl's own words.
     pub fn issue_expired(&self, name: &str, names: &str) -> Result<()> {
-        let config = CONFIG.replace("NAME", "test").replace("ALTERNATIVES", names);
-        fs_err::write(self.path("expired.cnf"), config)?;
-        fs_err::write(self.path("index.txt"), "")?;
-        program("openssl")
-            .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-nodes", "-config", "expired.cnf", "-out", "request.pem", "-keyout"])
-            .args([format!("{name}.key")])
-            .within(self.0.path())
-            .output()?
-            .ok()?;
-        program("openssl")
-            .args(["ca", "-batch", "-notext", "-config", "expired.cnf", "-extensions", "leaf"])
-            .args(["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"])
-            .args(["-cert", "ca.pem", "-keyfile", "ca.key", "-in", "request.pem", "-out"])
-            .args([format!("{name}.pem")])
-            .within(self.0.path())
-            .output()?
-            .ok()
-            .map(drop)
+        self.issue_when(name, "test", names, PAST)
+    }
+
+    /// As [`Authority::issue_to`], and good for this long from now on, to the second.
+    ///
+    /// # Errors
+    /// openssl's own words.
+    pub fn issue_until(
+        &self,
+        name: &str,
+        common_name: &str,
+        alternatives: &str,
+        good: Duration,
+    ) -> Result<()> {
+        let until = format!("now + {} seconds", good.as_secs());
+        let date = program("date").args(["--utc", "+%Y%m%d%H%M%SZ", "--date", &until]);
+        let until = date.output()?.ok()?;
+        self.issue_when(name, common_name, alternatives, &["-enddate", until.trim()])
+    }
+
+    /// Puts `NAME.pem` and `NAME.key` in place of those of `of`: whoever reads one of them reads the earlier
+    /// or the next.
+    ///
+    /// # Errors
+    /// When they were not issued.
+    pub fn replace(&self, of: &str, name: &str) -> Result<()> {
+        for kind in ["key", "pem"] {
+            let file = |name: &str| self.path(&format!("{name}.{kind}"));
+            fs_err::rename(file(name), file(of))?;
+        }
+        Ok(())
+    }
+
+    fn issue_when(
+        &self,
+        name: &str,
+        common_name: &str,
+        alternatives: &str,
+        when: &[&str],
+    ) -> Result<()> {
+        self.certify(name, "leaf", &["-cert", "ca.pem"], common_name, alternatives, when)
     }
 
     /// A file of its folder.
@@ -116,20 +143,32 @@ impl Authority {
         &self,
         name: &str,
         extensions: &str,
-        issuer: &[PathBuf],
+        issuer: &[&str],
         common_name: &str,
         alternatives: &str,
+        when: &[&str],
     ) -> Result<()> {
-        let config = CONFIG.replace("NAME", common_name).replace("ALTERNATIVES", alternatives);
-        let at = self.path(&format!("{name}.cnf"));
-        fs_err::write(&at, config)?;
-        program("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-nodes", "-days", "2", "-extensions", extensions, "-config"])
-            .args([at])
+        let file = |kind: &str| format!("{name}.{kind}");
+        let config = CONFIG
+            .replace("NAME", common_name)
+            .replace("ALTERNATIVES", alternatives)
+            .replace("NOTES", &file("notes"));
+        fs_err::write(self.path(&file("cnf")), config)?;
+        fs_err::write(self.path(&file("notes")), "")?;
+        let openssl = |command: &str| {
+            let openssl = program("openssl").args([command, "-config", &file("cnf")]);
+            openssl.within(self.0.path())
+        };
+        openssl("req")
+            .args(["-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-keyout", &file("key"), "-out", &file("request")])
+            .output()?
+            .ok()?;
+        openssl("ca")
+            .args(["-batch", "-notext", "-extensions", extensions, "-keyfile", "ca.key"])
             .args(issuer)
-            .args(["-keyout".into(), self.path(&format!("{name}.key"))])
-            .args(["-out".into(), self.path(&format!("{name}.pem"))])
+            .args(when)
+            .args(["-in", &file("request"), "-out", &file("pem")])
             .output()?
             .ok()
             .map(drop)
