@@ -3,36 +3,56 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use berth_grpc::{Channel, MAX_MESSAGE, with_namespace};
+use berth_grpc::{MAX_MESSAGE, with_namespace};
 use berth_stories::Raw;
 use bytes::Bytes;
-use tonic::client::Grpc;
+use tonic::body::Body;
+use tonic::client::{Grpc, GrpcService};
+use tonic::codegen::StdError;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 
-/// The longest that an answer may take: longer than the services wait for anything of theirs.
-const ANSWERED: Duration = Duration::from_secs(60);
+use crate::ANSWERED;
+
 /// Streams that go on once they have begun: what is wrong with the message is told before.
 const ENDLESS: [&str; 3] = ["/Subscribe", "/Watch", "/Stream"];
 /// How long one of these is read.
 const READ: Duration = Duration::from_millis(100);
 
 /// How a method answers to a message, in the namespace `hostile`. Ok for a stream that goes on.
-pub async fn answer(channel: &Channel, method: &str, message: Vec<u8>) -> Result<Status> {
+pub async fn answer<C: Called>(channel: &C, method: &str, message: Vec<u8>) -> Result<Status> {
     let once = tokio_stream::once(Bytes::from(message));
     called(channel, method, with_namespace(once, &"hostile".parse()?)).await
 }
 
 /// The same to an empty message, in no namespace.
-pub async fn answer_in_none(channel: &Channel, method: &str) -> Result<Status> {
+pub async fn answer_in_none<C: Called>(channel: &C, method: &str) -> Result<Status> {
     called(channel, method, Request::new(tokio_stream::once(Bytes::new()))).await
 }
 
 type Once = tokio_stream::Once<Bytes>;
 
-async fn called(channel: &Channel, method: &str, request: Request<Once>) -> Result<Status> {
+/// A way to a server: the gateway's socket, or another node's address.
+pub trait Called:
+    GrpcService<Body, ResponseBody = Self::Answer, Error = Self::Failure> + Clone
+{
+    type Answer: tonic::codegen::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static;
+    type Failure: Into<StdError>;
+}
+
+impl<C, A, F> Called for C
+where
+    C: GrpcService<Body, ResponseBody = A, Error = F> + Clone,
+    A: tonic::codegen::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+    F: Into<StdError>,
+{
+    type Answer = A;
+    type Failure = F;
+}
+
+async fn called<C: Called>(channel: &C, method: &str, request: Request<Once>) -> Result<Status> {
     let mut client = Grpc::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-    client.ready().await?;
+    client.ready().await.map_err(|error| anyhow::anyhow!(error.into()))?;
     let path = PathAndQuery::try_from(format!("/{method}"))?;
     let begun = Instant::now();
     // All kinds of calls are streams on the wire.

@@ -1,11 +1,18 @@
 //! What no honest client sends: each method of the interface gets an empty message, one with every
 //! field at its limit, ones of wrong types, and bytes that are none. Each answer says in time what is
-//! wrong, and all processes are there afterwards. Needs root and the binaries, as stories do.
+//! wrong, and all processes are there afterwards. The node is part of a cluster, so that what clients ask of
+//! that is among the methods; and other nodes have an address of it, where strangers come too ([`door`]).
+//! Needs root and the binaries, as stories do.
 
 mod client;
+mod cluster;
+mod door;
 mod messages;
+mod stage;
+mod takes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use berth_grpc::Channel;
@@ -13,12 +20,17 @@ use berth_testkit::{Containerd, Node};
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use tonic::{Code, Status};
 
+use crate::stage::Stage;
+
 /// `SERVICE/METHOD`, the code that an empty message gets, and that of Debian's containerd if it is
 /// another; `Ends` if it ends as a whole.
 const METHODS: &str = include_str!("methods.txt");
 
-const SERVICES: [&str; 4] =
-    ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime"];
+const SERVICES: [&str; 5] =
+    ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime", "berth-cluster"];
+
+/// The longest that an answer may take: longer than the services wait for anything of theirs.
+const ANSWERED: Duration = Duration::from_secs(60);
 
 /// Random messages are the same in each run.
 const SEED: u64 = 20_260_101;
@@ -66,7 +78,7 @@ async fn unharmed(node: &Node, channel: &Channel, pids_before: &[u32]) -> Result
 fn the_table_names_each_method_that_clients_can_call() -> Result<()> {
     let pool = DescriptorPool::decode(berth_proto::FILE_DESCRIPTOR_SET)?;
     let for_clients = |name: &str| {
-        name == "grpc.health.v1.Health"
+        ["grpc.health.v1.Health", "berth.cluster.v1.Cluster"].contains(&name)
             || name.starts_with("containerd.services.") && !name.contains(".ttrpc.")
     };
     let mut there = BTreeSet::new();
@@ -81,9 +93,10 @@ fn the_table_names_each_method_that_clients_can_call() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_message_gets_the_code_that_containerd_has_for_it() -> Result<()> {
-    let node = Node::start()?;
+    let stage = Stage::start()?;
+    let node = &stage.node;
     let channel = berth_grpc::channel(&node.address());
-    let before = pids(&node)?;
+    let before = pids(node)?;
     let mut differs = Vec::new();
     for (method, code, _) in methods() {
         let status = client::answer(&channel, method, Vec::new()).await?;
@@ -93,13 +106,14 @@ async fn an_empty_message_gets_the_code_that_containerd_has_for_it() -> Result<(
         }
     }
     assert!(differs.is_empty(), "{differs:#?}");
-    unharmed(&node, &channel, &before).await
+    unharmed(node, &channel, &before).await
 }
 
 /// Calls that are streams too, and those that the gateway answers itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_message_are_refused_with_the_name_of_the_method() -> Result<()> {
-    let node = Node::start()?;
+    let stage = Stage::start()?;
+    let node = &stage.node;
     let channel = berth_grpc::channel(&node.address());
     let mut differs = Vec::new();
     for (method, ..) in methods() {
@@ -167,9 +181,10 @@ fn only_methods_that_there_are_go_without_a_namespace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_is_wanted_where_containerd_wants_one() -> Result<()> {
-    let node = Node::start()?;
+    let stage = Stage::start()?;
+    let node = &stage.node;
     let channel = berth_grpc::channel(&node.address());
-    let before = pids(&node)?;
+    let before = pids(node)?;
     let mut differs = Vec::new();
     for (method, ..) in methods() {
         let (code, _) = without_namespace(method);
@@ -181,7 +196,7 @@ async fn a_namespace_is_wanted_where_containerd_wants_one() -> Result<()> {
         }
     }
     assert!(differs.is_empty(), "{differs:#?}");
-    unharmed(&node, &channel, &before).await
+    unharmed(node, &channel, &before).await
 }
 
 /// What the list says of containerd is so.
@@ -194,9 +209,10 @@ async fn the_reference_wants_a_namespace_there() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_sent_is_answered_and_harms_nothing() -> Result<()> {
     let pool = DescriptorPool::decode(berth_proto::FILE_DESCRIPTOR_SET)?;
-    let node = Node::start()?;
+    let stage = Stage::start()?;
+    let node = &stage.node;
     let channel = berth_grpc::channel(&node.address());
-    let before = pids(&node)?;
+    let before = pids(node)?;
     let mut improper = Vec::new();
     for ((method, ..), seed) in methods().zip(SEED..) {
         for (what, message) in messages::all(&input(&pool, method)?, seed) {
@@ -205,7 +221,7 @@ async fn whatever_is_sent_is_answered_and_harms_nothing() -> Result<()> {
                 improper.push(format!("{method}, {what}: {:?}: {}", status.code(), short(&status)));
             }
         }
-        unharmed(&node, &channel, &before).await.with_context(|| format!("after {method}"))?;
+        unharmed(node, &channel, &before).await.with_context(|| format!("after {method}"))?;
     }
     assert!(improper.is_empty(), "{improper:#?}");
     Ok(())
