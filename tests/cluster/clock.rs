@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use berth_testkit::{Etcd, copy_program, is_root, write_program};
+use berth_testkit::{Etcd, is_root};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::cluster::{Cluster, LONG, Setting, binaries, soon};
+use crate::binaries::Binaries;
+use crate::cluster::{Cluster, LONG, Setting, soon};
 use crate::converged::{converged, no_relist, relists, shows_what_is};
 use crate::keys::Staying;
 use crate::member::Member;
@@ -18,50 +18,33 @@ const LIBRARIES: &str = "/usr/lib";
 
 /// Binaries of which berth-cluster sees the time that a file says.
 struct Clock {
-    folder: TempDir,
+    binaries: Binaries,
 }
 
 impl Clock {
     /// One that goes right. With `whole` the clock that cannot be set is another too.
     fn new(whole: bool) -> Result<Self> {
-        let clock = Self { folder: tempfile::tempdir().context("make a folder for binaries")? };
+        let (library, monotonic) = (library()?, u8::from(!whole));
+        let script = |folder: &Path, program: &Path| {
+            format!(
+                "#!/bin/sh\nexport LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={file} FAKETIME_NO_CACHE=1\n\
+                 export FAKETIME_DONT_FAKE_MONOTONIC={monotonic} DONT_FAKE_MONOTONIC={monotonic}\n\
+                 exec {program} \"$@\"\n",
+                library = library.display(),
+                file = folder.join("time").display(),
+                program = program.display(),
+            )
+        };
+        let clock = Self { binaries: Binaries::with("berth-cluster", script)? };
         clock.jump(0)?;
-        let binaries = binaries()?;
-        for entry in fs_err::read_dir(&binaries)? {
-            let (from, name) = {
-                let entry = entry?;
-                (entry.path(), entry.file_name())
-            };
-            let is_program =
-                name.to_string_lossy().starts_with("berth") && from.extension().is_none();
-            // berthd looks for services beside itself, wherever a link leads.
-            if is_program && name != "berthd" && name != "berth-cluster" {
-                std::os::unix::fs::symlink(&from, clock.path(&name.to_string_lossy()))?;
-            }
-        }
-        copy_program(binaries.join("berthd"), clock.path("berthd"))?;
-        let monotonic = u8::from(!whole);
-        let script = format!(
-            "#!/bin/sh\nexport LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={file} FAKETIME_NO_CACHE=1\n\
-             export FAKETIME_DONT_FAKE_MONOTONIC={monotonic} DONT_FAKE_MONOTONIC={monotonic}\n\
-             exec {program} \"$@\"\n",
-            library = library()?.display(),
-            file = clock.path("time").display(),
-            program = binaries.join("berth-cluster").display(),
-        );
-        write_program(&clock.path("berth-cluster"), script)?;
         Ok(clock)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// So many hours from what is right. Whoever reads the file reads one or the other.
     fn jump(&self, hours: i64) -> Result<()> {
-        let next = self.path("next");
+        let next = self.binaries.path("next");
         fs_err::write(&next, format!("{hours:+}h\n"))?;
-        Ok(fs_err::rename(next, self.path("time"))?)
+        Ok(fs_err::rename(next, self.binaries.path("time"))?)
     }
 }
 
@@ -88,7 +71,7 @@ fn jumps(whole: bool, hours: &[i64]) -> Result<()> {
     let (etcd, clock) = (Etcd::start()?, Clock::new(whole)?);
     let endpoints = etcd.endpoints();
     let setting = Setting::new("late", &endpoints, LONG);
-    let late = Setting { command: vec![clock.path("berthd").into()], ..setting };
+    let late = Setting { command: vec![clock.binaries.path("berthd").into()], ..setting };
     Cluster::start_with(&[late, Setting::new("right", &endpoints, LONG)])?.play(|cluster| {
         converged(&cluster.members)?;
         let (late, right) = (cluster.of("late"), cluster.of("right"));

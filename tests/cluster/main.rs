@@ -7,6 +7,7 @@
 
 mod apart;
 mod archive;
+mod binaries;
 mod clock;
 mod cluster;
 mod converged;
