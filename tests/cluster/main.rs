@@ -8,6 +8,7 @@
 mod apart;
 mod archive;
 mod binaries;
+mod calls;
 mod clock;
 mod cluster;
 mod converged;

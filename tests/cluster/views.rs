@@ -1,6 +1,7 @@
 //! What is shown is the same wherever it is asked.
 
 mod lists;
+mod many;
 mod watches;
 
 use anyhow::Result;
