@@ -21,6 +21,7 @@ mod load;
 mod member;
 mod names;
 mod network;
+mod nodes;
 mod security;
 mod stopped;
 mod troubles;

@@ -98,8 +98,13 @@ impl Member {
 
     /// The sum of all samples of a number that berth-cluster counts.
     pub fn counted(&self, name: &str) -> Result<f64> {
+        self.counted_by("cluster", name)
+    }
+
+    /// The same of another of its services.
+    pub fn counted_by(&self, service: &str, name: &str) -> Result<f64> {
         let curl = program("curl").args(["-sS", "--max-time", "20", "--http2-prior-knowledge"]);
-        let curl = curl.args(["--unix-socket"]).args([self.node.socket("cluster")]);
+        let curl = curl.args(["--unix-socket"]).args([self.node.socket(service)]);
         let told = curl.args(["http://localhost/metrics"]).output()?.ok()?;
         let samples = told.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;

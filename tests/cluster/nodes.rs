@@ -1,0 +1,5 @@
+//! What becomes of a node's own parts, as other nodes see it.
+
+mod copied;
+mod health;
+mod overflow;
