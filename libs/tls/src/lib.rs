@@ -10,6 +10,7 @@
 //! | `kept` | what was made of them, made again when they change |
 //! | [`Server`], [`Client`] | the two sides |
 //! | [`names`] | whom a certificate is for |
+//! | [`has_run_out`] | whether its time is over |
 
 mod client;
 mod error;
@@ -17,12 +18,14 @@ mod files;
 mod kept;
 mod names;
 mod server;
+mod times;
 
 pub use client::Client;
 pub use error::Error;
 pub use files::Files;
 pub use names::{MAX_NAMES, names};
 pub use server::Server;
+pub use times::has_run_out;
 
 /// What is spoken over the connections: HTTP/2 alone.
 const PROTOCOL: &[u8] = b"h2";

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use berth_testkit::Authority;
-use berth_tls::{Client, Files, Server, names};
+use berth_tls::{Client, Files, Server, has_run_out, names};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 /// Longer than any handshake takes.
@@ -114,6 +114,8 @@ async fn what_has_expired_counts_on_neither_side() {
     assert!(error.contains("certificate expired"), "{error}");
     let told = called.unwrap_err().to_string();
     assert!(told.contains("CertificateExpired"), "{told}");
+    let is_over = |name: &str| has_run_out(&fs_err::read(own.path(name)).unwrap());
+    assert!(is_over("old.pem") && !is_over("a.pem") && !is_over("old.key"));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn a_certificate_that_runs_out_is_told_of_and_replaced_without_a_restart() -> Re
     authority.issue_expired("of-b", "DNS:of-b")?;
     Cluster::start_with(&settings)?.live_through(|cluster| {
         let (a, b) = (cluster.of("a"), cluster.of("b"));
-        says_which(b)?;
+        says_which(b, &authority)?;
         registers_with_one_that_runs_out(b, &authority)?;
         converged(&cluster.members)?;
         let followed = cluster.members.iter().map(Member::events).collect::<Result<Vec<_>>>()?;
@@ -41,7 +41,7 @@ fn a_certificate_that_runs_out_is_told_of_and_replaced_without_a_restart() -> Re
 
         etcd.restart()?;
         let missed = b.tag("told-later")?;
-        says_which(b)?;
+        says_which(b, &authority)?;
         b.works()?;
         let shown = a.lines("cluster nodes")?;
         ensure!(texts(&shown, "node") == ["a", "b"], "it has left: {shown:?}");
@@ -60,17 +60,20 @@ fn a_certificate_that_runs_out_is_told_of_and_replaced_without_a_restart() -> Re
     })
 }
 
-/// It says that its certificate is what is wrong.
-fn says_which(b: &Member) -> Result<()> {
+/// It says that its certificate is what is wrong, and where that is.
+fn says_which(b: &Member, authority: &Authority) -> Result<()> {
+    let told = format!("certificate {} has run out", authority.path("of-b.pem").display());
     let mut last = None;
     soon("b says what is wrong", || {
         let status = b.status()?;
-        let why = status["trouble"].as_str().unwrap_or_default().to_lowercase();
-        let told = why.contains("certificate") && status["registration"] == "connecting";
+        let why = status["trouble"].as_str().unwrap_or_default();
+        let told = why.contains(&told) && status["registration"] == "connecting";
         last = Some(status);
         Ok(told)
     })
-    .with_context(|| format!("{last:?}"))
+    .with_context(|| format!("{last:?}"))?;
+    ensure!(b.node.log()?.contains(&told), "its log does not say it");
+    Ok(())
 }
 
 /// Gives it one that is good for some seconds, and the next when that was not enough for this machine.

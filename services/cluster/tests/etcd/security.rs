@@ -47,6 +47,12 @@ async fn certificates_are_shown_and_checked() {
     assert!(matches!(error, Error::Certificate { .. } | Error::Away { .. }), "{error}");
     let error = refused(&Settings { cert: None, key: None, ..good.clone() }).await;
     assert!(matches!(error, Error::Certificate { .. } | Error::Away { .. }), "{error}");
+    ours.issue_expired("old", "DNS:localhost").unwrap();
+    let (old, key) = (ours.path("old.pem"), ours.path("old.key"));
+    let error =
+        refused(&Settings { cert: Some(old.clone()), key: Some(key), ..good.clone() }).await;
+    let told = format!("certificate {} has run out", old.display());
+    assert!(error.to_string().contains(&told), "{error}");
 
     for file in ["client.pem", "client.key"] {
         fs_err::copy(ours.path(file), other.path(file)).unwrap();

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::Settings;
-use super::connect::connect;
+use super::connect::{connect, run_out};
 use super::faults::{About, Fault};
 use super::patience::Patience;
 use crate::{Error, Result};
@@ -158,7 +158,10 @@ impl Members {
         let connected = timeout_at(until, Box::pin(self.connection(at, by))).await;
         let (connection, fresh) = match connected {
             Ok(Ok(connected)) => connected,
-            Ok(Err(fault)) => return Err(Failed { fault, fresh: true, late: false }),
+            Ok(Err(fault)) => {
+                let fault = self.explained(fault).await;
+                return Err(Failed { fault, fresh: true, late: false });
+            }
             Err(_) => return Err(Failed { fault: Fault::silent(true), fresh: true, late: true }),
         };
         let asked = Instant::now();
@@ -178,7 +181,17 @@ impl Members {
         if fault.elsewhere() || matches!(fault, Fault::Login(_) | Fault::NoUsers) {
             self.forget(at, connection.number);
         }
-        Err(Failed { fault, fresh, late })
+        Err(Failed { fault: self.explained(fault).await, fresh, late })
+    }
+
+    /// Says so where a certificate may be to blame.
+    async fn explained(&self, mut fault: Fault) -> Fault {
+        if let Fault::Away { reason, .. } | Fault::Certificate { reason, .. } = &mut fault
+            && let Some(file) = run_out(&self.settings).await
+        {
+            *reason = format!("certificate {} has run out: {reason}", file.display());
+        }
+        fault
     }
 
     /// A connection to a member, and whether it is a new one.

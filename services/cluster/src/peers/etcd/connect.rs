@@ -1,6 +1,6 @@
 //! One connection to one member. Certificates and passwords are read when it is made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_lifecycle::blocking;
@@ -64,6 +64,14 @@ fn tls_options(settings: &Settings, endpoint: &str) -> Result<TlsOptions, Fault>
         tls = tls.domain_name(address);
     }
     Ok(tls)
+}
+
+/// The certificate that etcd is shown, if its time is over by this machine's clock. Members end a connection for
+/// that with a word or without.
+pub(super) async fn run_out(settings: &Settings) -> Option<PathBuf> {
+    let file = settings.cert.clone()?;
+    let look = move || read(&file).is_ok_and(|pem| berth_tls::has_run_out(&pem)).then_some(file);
+    blocking("look at etcd's certificate", look).await.ok()?
 }
 
 /// The address of `https://[ADDRESS]:PORT`.
