@@ -8,12 +8,14 @@ use berth_proto::containerd::services::images::v1 as images;
 use containers::containers_client::ContainersClient;
 use futures::{StreamExt, TryStreamExt, stream};
 use images::images_client::ImagesClient;
-use prost_types::FieldMask;
+use prost_types::{Any, FieldMask};
 use tokio::runtime::{Builder, Runtime};
 use tonic::Request;
 
 use crate::member::Member;
 
+/// What containers' specifications are called.
+const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 /// So many calls are under way.
 const AT_ONCE: usize = 16;
 
@@ -81,6 +83,32 @@ impl Calls {
             let request = images::UpdateImageRequest { image, update_mask, ..Default::default() };
             let mut client = self.images();
             async move { client.update(within(request)?).await }
+        })
+    }
+
+    /// Makes so many containers of an image, which `id` says; nothing of them runs.
+    pub fn make_containers(
+        &self,
+        image: &str,
+        count: usize,
+        id: impl Fn(usize) -> String,
+    ) -> Result<()> {
+        self.each(count, |at| {
+            let runtime = containers::container::Runtime {
+                name: "io.containerd.runc.v2".to_owned(),
+                options: None,
+            };
+            let spec = Any { type_url: SPEC.to_owned(), value: b"{}".to_vec() };
+            let container = containers::Container {
+                id: id(at),
+                image: image.to_owned(),
+                runtime: Some(runtime),
+                spec: Some(spec),
+                ..Default::default()
+            };
+            let request = containers::CreateContainerRequest { container: Some(container) };
+            let mut client = ContainersClient::new(self.channel.clone());
+            async move { client.create(within(request)?).await }
         })
     }
 

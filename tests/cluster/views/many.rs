@@ -20,7 +20,9 @@ const NAMES: usize = 1_100;
 fn name(at: usize) -> String {
     format!("localhost/many/{at:05}:1")
 }
-/// Those of them.
+/// More than a page of the default.
+const CONTAINERS: usize = 510;
+/// The images among all.
 const MANY: &str = "name~=\"^localhost/many/\"";
 
 #[test]
@@ -32,7 +34,9 @@ fn lists_of_many_pages_have_all_of_it_once() -> Result<()> {
     let keys = format!("{LONG}\nwrites = 10000");
     Cluster::start(&etcd.endpoints(), &["a", "b"], &keys)?.live_through(|cluster| {
         let (a, b) = (cluster.of("a"), cluster.of("b"));
-        Calls::of(a)?.name_image(IMAGE, NAMES, name)?;
+        let of_a = Calls::of(a)?;
+        of_a.name_image(IMAGE, NAMES, name)?;
+        of_a.make_containers(IMAGE, CONTAINERS, |at| format!("many-{at:05}"))?;
         let all: Vec<_> = (0..NAMES).map(name).collect();
         let line = format!("cluster images --filter {MANY}");
         soon("b shows all of a's", || Ok(b.lines(&line)?.len() == NAMES))?;
@@ -42,15 +46,20 @@ fn lists_of_many_pages_have_all_of_it_once() -> Result<()> {
         let calls = Calls::of(b)?;
         let loads = on_all(&cluster.members)?;
         for size in [1_000, 499, 97, 0, u32::MAX] {
-            let walked = walk(&calls, size)?;
+            let walked = walk(&calls, Kind::Images, size)?;
             let many: Vec<_> =
                 walked.iter().filter(|name| name.starts_with("localhost/many/")).collect();
             ensure!(many.iter().copied().eq(&all), "pages of {size}: {} of them", many.len());
         }
+        for size in [0, 77] {
+            let walked = walk(&calls, Kind::Containers, size)?;
+            let many = walked.iter().filter(|id| id.starts_with("many-")).count();
+            ensure!(many == CONTAINERS, "pages of {size}: {many} of them");
+        }
         tokens_are_places(cluster, &calls, &all)?;
         loads.into_iter().try_for_each(crate::load::Load::end)?;
         other_tokens_are_refused(&calls)?;
-        // Each of them once, the most of which there are names.
+        // All of both nodes, each once.
         let listed = b.lines("cluster images")?;
         let keys = ["node", "namespace", "name"].map(|field| texts(&listed, field));
         let keys: BTreeSet<_> =
@@ -72,8 +81,8 @@ fn page(
     Ok((listed.objects, listed.next_page_token))
 }
 
-/// The names of all of `a`'s images, in pages of this size, each after the one before.
-fn walk(calls: &Calls, size: u32) -> Result<Vec<String>> {
+/// The names of all that `a` has of a kind, in pages of this size, each after the one before.
+fn walk(calls: &Calls, kind: Kind, size: u32) -> Result<Vec<String>> {
     let most = match size {
         0 => 500,
         u32::MAX => 5_000,
@@ -81,7 +90,7 @@ fn walk(calls: &Calls, size: u32) -> Result<Vec<String>> {
     };
     let (mut walked, mut token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let (objects, next) = page(calls, Kind::Images, size, &token)?;
+        let (objects, next) = page(calls, kind, size, &token)?;
         let full = objects.len() == most;
         ensure!(full || next.is_empty() && objects.len() < most, "a page of {}", objects.len());
         walked.extend(objects.into_iter().map(|of| (of.node, of.namespace, of.name)));
