@@ -16,7 +16,7 @@ use super::bucket::Bucket;
 use super::dirty::{Dirty, KINDS, earlier};
 use super::own::Own;
 use super::shelf::Shelf;
-use super::transact::KEYS;
+use super::transact::{FIRST, KEYS};
 use super::{Publisher, encode, standing, there};
 use crate::backoff::{Backoff, jitter};
 use crate::objects::Published;
@@ -63,8 +63,10 @@ pub(super) struct Flusher<'p> {
     pub(super) held_up: Option<Instant>,
     pub(super) backoff: Backoff,
     pub(super) trouble: Option<String>,
-    /// The most keys of one write.
+    /// The most keys of one write that etcd takes.
     pub(super) keys: usize,
+    /// The same, as quick as it is.
+    pub(super) window: usize,
     /// Whose turn it is when there is room for one kind only.
     pub(super) turn: bool,
     /// Writes that were refused in a row.
@@ -100,6 +102,7 @@ impl<'p> Flusher<'p> {
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
             trouble: None,
             keys: KEYS,
+            window: FIRST,
             turn: false,
             refused: 0,
         }

@@ -14,6 +14,14 @@ use crate::{Error, Result};
 /// The most keys of one write, the node's own apart: etcd takes 128 operations as it comes. One that is set up to
 /// take less is told by its errors.
 pub(super) const KEYS: usize = 99;
+/// How many keys go with the first write of a registration: more with each that is made quickly, up to [`KEYS`].
+pub(super) const FIRST: usize = 25;
+/// How many at the least where etcd is slow.
+const FEW: usize = 8;
+/// A write that took no longer was quick; one that took [`SLOW`] was slow.
+const QUICK: Duration = Duration::from_millis(500);
+/// See [`QUICK`].
+const SLOW: Duration = Duration::from_secs(2);
 /// The most bytes of their values: etcd takes 1.5 MiB as it comes.
 const BYTES: usize = 500 << 10;
 /// How often a write is made again at once whose condition did not hold.
@@ -58,7 +66,7 @@ impl Flusher<'_> {
 
     /// What goes next, each with its kind's place: of each kind, whatever waits of the other.
     fn due(&mut self, now: Instant) -> Vec<(usize, Due)> {
-        let room = self.bucket.room(now).min(self.keys);
+        let room = self.bucket.room(now).min(self.keys).min(self.window);
         let others = self.shelves[1].waiting().min(half(room, self.turn));
         let images = self.shelves[0].due(room - others);
         let containers = self.shelves[1].due(room - images.len());
@@ -98,13 +106,15 @@ impl Flusher<'_> {
         };
         if matches!(outcome, Err(Error::Away { .. })) {
             self.doubt(&due);
+            self.window = FEW;
         }
         match outcome? {
             Outcome::Made(revision) => {
                 let now = Instant::now();
                 self.bucket.take(keys);
                 self.made(&due, now);
-                // Who waits long for etcd is one of many that do: it writes less often, and more at once.
+                self.window = window(self.window, now - began);
+                // Who waits long for etcd is one of many that do: it writes less often.
                 let rest = (now - began).saturating_mul(REST).min(LONGEST_REST);
                 self.wrote = Some(now + rest.saturating_sub(self.publisher.settings.batch));
                 if node {
@@ -163,6 +173,16 @@ impl Flusher<'_> {
     }
 }
 
+/// How many keys go with the next write after one that took so long. Thousands of nodes that publish all they have
+/// at once, as after etcd has lost its data, would have it so far behind that their leases run out.
+fn window(now: usize, took: Duration) -> usize {
+    match took {
+        took if took <= QUICK => (now * 2).min(KEYS),
+        took if took >= SLOW => (now / 2).max(FEW),
+        _ => now,
+    }
+}
+
 /// How much of the room is one kind's when both want all of it. What is odd goes to each in turn: where there is
 /// room for one only, each kind would wait for the other to have nothing otherwise.
 fn half(room: usize, turn: bool) -> usize {
@@ -172,6 +192,20 @@ fn half(room: usize, turn: bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_grow_while_etcd_is_quick_and_shrink_while_it_is_slow() {
+        let quick = [50, 99, 99];
+        let slow = [49, 24, 12, 8, 8];
+        let mut now = FIRST;
+        for (took, sizes) in [(QUICK, &quick[..]), (SLOW, &slow[..])] {
+            for size in sizes {
+                now = window(now, took);
+                assert_eq!(now, *size, "{took:?}");
+            }
+        }
+        assert_eq!(window(20, Duration::from_secs(1)), 20);
+    }
 
     #[test]
     fn no_kind_waits_for_the_other_however_little_room_there_is() {
