@@ -99,7 +99,7 @@ fn what_a_kill_leaves_is_known_and_taken_over() {
     assert!(!at("right").is_pinned().unwrap());
     assert_eq!(at("right").open().unwrap_err().code(), Code::NotFound);
     at("right").remove().unwrap();
-    assert_eq!(list(folder.path()).unwrap(), [left.clone()]);
+    assert_eq!(list(folder.path()).unwrap(), std::slice::from_ref(&left));
     assert_eq!(leftovers(folder.path()).unwrap(), []);
     // Twice mounted on one another, by whatever mistake.
     let twice = program("mount").args(["--bind"]).args([left.path(), left.path()]).output();

@@ -1,0 +1,83 @@
+//! GC: what is left of attachments that nobody has any more.
+
+use std::path::PathBuf;
+
+use super::{Engine, request};
+use crate::attachment::Told;
+use crate::plugin::Command;
+use crate::{AttachmentId, Error, Network, Version};
+
+/// An attachment on record that is none of those that are valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Which.
+    pub id: AttachmentId,
+    /// The namespace that its ADD was for.
+    pub netns: Option<PathBuf>,
+    /// Whether its ADD never ended.
+    pub pending: bool,
+}
+
+impl Engine {
+    /// What is on record beside `valid`, of all networks: of a killed node, what may be left.
+    ///
+    /// # Errors
+    /// [`Error::Cache`].
+    pub async fn leftovers(&self, valid: &[AttachmentId]) -> Result<Vec<Leftover>, Error> {
+        let records = self.with_cache(crate::cache::Cache::list).await?;
+        let left = records.into_iter().filter(|record| !valid.contains(&record.id));
+        let left = left.map(|r| Leftover { id: r.id, netns: r.netns, pending: r.pending });
+        Ok(left.collect())
+    }
+
+    /// DEL of something on record, by the configuration that its ADD had: of networks that nobody configures any
+    /// more, too. May be repeated.
+    ///
+    /// # Errors
+    /// [`Error::NotAdded`] where what is on record has no configuration; as [`Engine::del`].
+    pub async fn remove(&self, id: &AttachmentId) -> Result<(), Error> {
+        let _network = self.shared.networks.shared(&id.network).await;
+        self.remove_recorded(id, None).await
+    }
+
+    /// Undoes all of a network that is on record and not `valid` (which may name other networks' too), and has the
+    /// plugins collect what they find, from version 1.1.0. Nothing of the network goes on meanwhile. A network may
+    /// say that it is not to be collected; then nothing is done.
+    ///
+    /// # Errors
+    /// [`Error::Several`] of what failed, after the rest was done.
+    pub async fn gc(&self, network: &Network, valid: &[AttachmentId]) -> Result<(), Error> {
+        if network.disable_gc {
+            return Ok(());
+        }
+        let _network = self.shared.networks.alone(&network.name).await;
+        let mut errors = Vec::new();
+        let left = self.leftovers(valid).await?;
+        for id in left.into_iter().map(|left| left.id).filter(|id| id.network == network.name) {
+            errors.extend(self.remove_recorded(&id, Some(network)).await.err());
+        }
+        if network.version >= Version::V1_1_0 {
+            for plugin in &network.plugins {
+                let input = request::of_gc(network, plugin, valid);
+                errors.extend(self.call_for_network(plugin, Command::Gc, input).await.err());
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
+    }
+
+    async fn remove_recorded(
+        &self,
+        id: &AttachmentId,
+        network: Option<&Network>,
+    ) -> Result<(), Error> {
+        id.check()?;
+        let (_alone, turn) = self.turn(&id.container_id).await?;
+        match self.find_record(id).await? {
+            crate::cache::Found::Record(record) => {
+                self.delete(network, Told::recorded(&record), &turn).await
+            }
+            // Somebody has been quicker.
+            _ => Ok(()),
+        }
+    }
+}
