@@ -2,7 +2,7 @@
 
 # libprotobuf-dev has the definitions that protoc (protobuf-compiler) includes when etcd's client is built.
 PACKAGES := build-essential runc docker-registry containerd busybox-static skopeo \
-            containernetworking-plugins apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
+            containernetworking-plugins iptables apache2-utils openssl mold jq iproute2 cpio qemu-system-x86 \
             strace prometheus docker.io protobuf-compiler e2fsprogs xfsprogs btrfs-progs erofs-utils criu \
             systemd docker-compose apparmor curl etcd-server etcd-client faketime libprotobuf-dev
 # What containerd-stress is built with, of which Debian has the sources alone.
