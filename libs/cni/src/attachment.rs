@@ -97,6 +97,7 @@ impl Told {
     pub(crate) fn with_recorded(mut self, record: &Record) -> Self {
         self.args.clone_from(&record.args);
         self.capabilities.clone_from(&record.capabilities);
+        self.netns_override |= record.netns_override;
         self.netns = self.netns.or_else(|| record.netns.clone());
         self
     }
@@ -105,7 +106,7 @@ impl Told {
         Self {
             id: record.id.clone(),
             netns: record.netns.clone(),
-            netns_override: false,
+            netns_override: record.netns_override,
             args: record.args.clone(),
             capabilities: record.capabilities.clone(),
         }

@@ -74,7 +74,7 @@ impl Cache {
     /// Notes what the plugins so far have said. A node that ends loses it, with what it was of.
     pub(crate) fn note(&self, id: &AttachmentId, result: &Value) -> Result<(), Error> {
         let partial = self.folder.join("partial");
-        self.make(&partial)?;
+        make_private(&partial)?;
         self.replace(&partial, id, result.to_string().as_bytes(), false)
     }
 
@@ -225,6 +225,7 @@ mod tests {
         Record {
             id: id.clone(),
             netns: Some("/run/netns/x".into()),
+            netns_override: false,
             config: b"{}".to_vec(),
             args: vec![("K".into(), "V".into())],
             capabilities: json!({"mac": "x"}).as_object().cloned().unwrap(),

@@ -17,6 +17,7 @@ const KIND: &str = "cniCacheV1";
 pub(crate) struct Record {
     pub(crate) id: AttachmentId,
     pub(crate) netns: Option<PathBuf>,
+    pub(crate) netns_override: bool,
     /// The network's list.
     pub(crate) config: Vec<u8>,
     pub(crate) args: Vec<(String, String)>,
@@ -46,9 +47,11 @@ struct Wire {
     capabilities: Option<Map<String, Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<Value>,
-    /// Ours.
+    /// Ours, as is the next.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
+    #[serde(rename = "netnsOverride", default, skip_serializing_if = "std::ops::Not::not")]
+    netns_override: bool,
 }
 
 impl Record {
@@ -62,6 +65,7 @@ impl Record {
         Some(Self {
             id: id.clone(),
             netns: None,
+            netns_override: false,
             config: Vec::new(),
             args: Vec::new(),
             capabilities: Map::new(),
@@ -83,6 +87,7 @@ impl Record {
         Some(Self {
             id,
             netns: wire.netns,
+            netns_override: wire.netns_override,
             config: STANDARD.decode(wire.config.unwrap_or_default()).ok()?,
             args: wire.args.unwrap_or_default(),
             capabilities: wire.capabilities.unwrap_or_default(),
@@ -103,6 +108,7 @@ impl Record {
             capabilities: (!self.capabilities.is_empty()).then(|| self.capabilities.clone()),
             result: self.result.clone(),
             pending: self.pending,
+            netns_override: self.netns_override,
         };
         // Only a path that is no text has no JSON, and such a one is refused before.
         serde_json::to_vec(&wire).unwrap_or_default()

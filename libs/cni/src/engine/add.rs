@@ -57,6 +57,7 @@ impl Engine {
         let record = Record {
             id: told.id.clone(),
             netns: told.netns.clone(),
+            netns_override: told.netns_override,
             config: network.to_list().to_string().into_bytes(),
             args: told.args.clone(),
             capabilities: told.capabilities.clone(),

@@ -36,17 +36,28 @@ fn the_one_that_is_killed() {
         ..Default::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let added = runtime.block_on(node::engine(&dir, LONG).add(&network, &container));
-    panic!("it was not killed: {added:?}");
+    let engine = node::engine(&dir, LONG);
+    runtime.block_on(async {
+        loop {
+            fs_err::write(dir.join("begun"), "").unwrap();
+            engine.add(&network, &container).await.unwrap();
+            engine.del(&network, &container).await.unwrap();
+        }
+    });
 }
 
-/// Has a process add a container, and kills it when the plugin that is held has begun.
-async fn killed(node: &Node, plugins: Value) -> Network {
+/// A process that adds a container and deletes it, for ever.
+fn busy(node: &Node, plugins: Value) -> tokio::process::Child {
     let list = json!({"cniVersion": "1.0.0", "name": "net", "plugins": plugins}).to_string();
     fs_err::write(node.path("network.conflist"), list).unwrap();
     let mut command = child::command(std::env::current_exe().unwrap());
     command.args(["--exact", "kills::the_one_that_is_killed", "--nocapture"]);
-    let mut running = command.env(CHILD, node.dir.path()).spawn().unwrap();
+    command.env(CHILD, node.dir.path()).spawn().unwrap()
+}
+
+/// Has a process add a container, and kills it when the plugin that is held has begun.
+async fn killed(node: &Node, plugins: Value) -> Network {
+    let mut running = busy(node, plugins);
     let begun = soon("the plugin is held", || !node.read("held").is_empty());
     tokio::select! {
         ended = running.wait() => panic!("{ended:?}"),
@@ -93,6 +104,35 @@ fn whatever_plugin_it_was_at_the_next_run_undoes_it() {
             }
             berth_netns::NetNs::at(container.netns.unwrap()).remove().unwrap();
         }
+    });
+}
+
+#[test]
+fn whatever_moment_it_was_the_next_run_undoes_it() {
+    on_a_node(async |node: Node| {
+        let plugins = json!([
+            node.bridge(),
+            {"type": "firewall", "backend": "iptables"},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ]);
+        let container = node.container("c");
+        let mut pending = 0;
+        for moment in 0..10 {
+            let mut running = busy(&node, plugins.clone());
+            soon("it has begun", || node.path("begun").exists()).await;
+            // Somewhere in what follows.
+            tokio::time::sleep(Duration::from_millis(moment * 61)).await;
+            assert_eq!(running.try_wait().unwrap(), None, "it has ended by itself");
+            running.kill().await.unwrap();
+            fs_err::remove_file(node.path("begun")).unwrap();
+            let network = Network::read(&node.path("network.conflist")).unwrap();
+            let engine = node.engine(LONG);
+            pending += engine.leftovers(&[]).await.unwrap().iter().filter(|l| l.pending).count();
+            engine.gc(&network, &[]).await.unwrap();
+            assert_eq!(node.left(), [""; 0], "at {moment}");
+            assert!(!node.inside(&container).contains("eth0"), "at {moment}");
+        }
+        assert!(pending > 0, "none was in the midst");
     });
 }
 

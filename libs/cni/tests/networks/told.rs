@@ -33,6 +33,7 @@ fn a_plugin_gets_the_variables_and_nothing_else() {
         notes["capabilities"] = json!({"mac": true});
         let network = node.network("1.0.0", json!([notes]));
         let mut container = node.container("c");
+        container.netns_override = true;
         container.args = vec![("IgnoreUnknown".into(), "1".into()), ("K".into(), "v=w".into())];
         container.capabilities = Capabilities {
             mac: Some("02:00:00:00:00:01".into()),
@@ -50,6 +51,7 @@ fn a_plugin_gets_the_variables_and_nothing_else() {
             ("CNI_CONTAINERID", "c"),
             ("CNI_IFNAME", "eth0"),
             ("CNI_NETNS", &netns),
+            ("CNI_NETNS_OVERRIDE", "1"),
             ("CNI_PATH", &path),
         ];
         let expected: BTreeMap<_, _> =
@@ -71,7 +73,7 @@ fn a_plugin_gets_the_variables_and_nothing_else() {
         // DEL is told what ADD was, whatever is said now; and a namespace only while it is there.
         container.args.clear();
         container.capabilities = Capabilities::default();
-        container.netns_override = true;
+        container.netns_override = false;
         berth_netns::NetNs::at(&netns).remove().unwrap();
         node.engine.del(&network, &container).await.unwrap();
         let told = environment(&node, "DEL");
