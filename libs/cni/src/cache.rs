@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | `results` | the record: at first what is about to be done, then with its result | yes |
 //! | `partial` | what the plugins of a chain that is not through yet have said | no |
-//! | `new` | a file that is about to replace one of the above | |
+//! | `new` | a file that is about to replace one of the above, by its container: whose turn it is has one at most | |
 //!
 //! A record whose ADD has not ended says `pending`, which others pass over. Every call blocks.
 
 mod record;
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub(crate) use record::Record;
 
+use crate::names::check_name;
 use crate::{AttachmentId, Error};
 
 /// The most that a record may measure, in bytes: a configuration, a result and what they are wrapped in.
@@ -86,10 +88,36 @@ impl Cache {
     /// Drops all of an attachment. May be repeated.
     pub(crate) fn remove(&self, id: &AttachmentId) -> Result<(), Error> {
         let name = file_name(id)?;
+        self.remove_unfinished(&id.container_id)?;
         // The record goes last: while it is there, this is done again.
-        ["new", "partial", "results"]
-            .iter()
-            .try_for_each(|f| remove(&self.folder.join(f).join(&name)))
+        ["partial", "results"].iter().try_for_each(|f| remove(&self.folder.join(f).join(&name)))
+    }
+
+    /// Drops what an attempt has left that was cut off while it wrote.
+    pub(crate) fn remove_unfinished(&self, container: &str) -> Result<(), Error> {
+        remove(&self.folder.join("new").join(container))
+    }
+
+    /// The containers that have a file under way or a lock. Of most of these somebody is at work.
+    pub(crate) fn unfinished(&self) -> Result<BTreeSet<String>, Error> {
+        let mut found = BTreeSet::new();
+        for folder in [self.folder.join("new"), self.locks()] {
+            let entries = match fs_err::read_dir(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(step("list", &folder))?,
+            };
+            for entry in entries {
+                let name = entry.map_err(step("list", &folder))?.file_name().into_string();
+                // Others are not ours.
+                found.extend(name.ok().filter(|name| check_name(name).is_ok()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The folder of containers' locks.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.folder.join("locks")
     }
 
     /// All records that can be read, by name. The others are nobody's whom we could tell.
@@ -137,7 +165,7 @@ impl Cache {
         let name = file_name(id)?;
         let new = self.folder.join("new");
         make_private(&new)?;
-        let (new, path) = (new.join(&name), folder.join(&name));
+        let (new, path) = (new.join(&id.container_id), folder.join(&name));
         let written = write(&new, text, durable).and_then(|()| fs_err::rename(&new, &path));
         written.map_err(step("write", &path))?;
         if durable { sync_folder(folder) } else { Ok(()) }

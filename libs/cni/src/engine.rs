@@ -61,8 +61,8 @@ impl Engine {
     /// The lock of a container, which no plugin of an earlier run has any more, if `patience` was enough.
     async fn turn(&self, container: &str) -> Result<(impl Sized + use<>, Turn), Error> {
         let alone = self.shared.containers.alone(container).await;
-        let folder = self.shared.settings.cache.join("locks");
-        let turn = Turn::take(&folder, container, self.shared.settings.deadline).await?;
+        let turn = Turn::take(&self.shared.cache.locks(), container, self.shared.settings.deadline)
+            .await?;
         Ok((alone, turn))
     }
 

@@ -1,10 +1,13 @@
 //! GC: what is left of attachments that nobody has any more.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Engine, request};
 use crate::attachment::Told;
+use crate::cache::{Cache, Found};
 use crate::plugin::Command;
+use crate::turns::Turn;
 use crate::{AttachmentId, Error, Network, Version};
 
 /// An attachment on record that is none of those that are valid.
@@ -19,12 +22,14 @@ pub struct Leftover {
 }
 
 impl Engine {
-    /// What is on record beside `valid`, of all networks: of a killed node, what may be left.
+    /// What is on record beside `valid`, of all networks: of a killed node, what may be left. Files of attempts that
+    /// were cut off before they were on record, and so have done nothing, are removed.
     ///
     /// # Errors
     /// [`Error::Cache`].
     pub async fn leftovers(&self, valid: &[AttachmentId]) -> Result<Vec<Leftover>, Error> {
-        let records = self.with_cache(crate::cache::Cache::list).await?;
+        self.tidy().await?;
+        let records = self.with_cache(Cache::list).await?;
         let left = records.into_iter().filter(|record| !valid.contains(&record.id));
         let left = left.map(|r| Leftover { id: r.id, netns: r.netns, pending: r.pending });
         Ok(left.collect())
@@ -65,6 +70,17 @@ impl Engine {
         if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
     }
 
+    async fn tidy(&self) -> Result<(), Error> {
+        for container in self.with_cache(Cache::unfinished).await? {
+            // Whoever is at work has the lock, here or elsewhere.
+            let turn = Turn::take(&self.shared.cache.locks(), &container, Duration::ZERO).await?;
+            if turn.is_held() {
+                self.with_cache(move |cache| cache.remove_unfinished(&container)).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn remove_recorded(
         &self,
         id: &AttachmentId,
@@ -73,9 +89,7 @@ impl Engine {
         id.check()?;
         let (_alone, turn) = self.turn(&id.container_id).await?;
         match self.find_record(id).await? {
-            crate::cache::Found::Record(record) => {
-                self.delete(network, Told::recorded(&record), &turn).await
-            }
+            Found::Record(record) => self.delete(network, Told::recorded(&record), &turn).await,
             // Somebody has been quicker.
             _ => Ok(()),
         }
