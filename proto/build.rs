@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut files = Vec::new();
-    for folder in ["berth", "containerd", "google", "grpc", "io", "runtimeoptions"] {
+    for folder in ["berth", "containerd", "google", "grpc", "io", "runtime", "runtimeoptions"] {
         println!("cargo::rerun-if-changed={folder}");
         find(&root.join(folder), &mut files)?;
     }

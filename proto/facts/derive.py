@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Derives the wire facts of containerd's interfaces from descriptor sets in protobuf text form.
+"""Derives the wire facts of containerd's interfaces and Kubernetes' CRI from descriptor sets in protobuf text form.
 
-usage: derive.py DESCRIPTORS.txtpb [MORE.txtpb ...] > containerd.tsv
+usage: derive.py DESCRIPTORS.txtpb [MORE.txtpb ...] > TABLE.tsv
 
 Only what decides bytes on the wire is kept: names, numbers, types, labels, oneofs, streaming.
 Text of others (comments, options, layout in files) is not. Packages google.protobuf and buf.* are
-left out: they come with the toolchain. Input for the kept table: api/next.txtpb of containerd, and
-cgroup1/stats/metrics.proto and cgroup2/stats/metrics.proto of containerd/cgroups through
-`protoc --descriptor_set_out=/dev/stdout F | protoc --decode=google.protobuf.FileDescriptorSet \
+left out: they come with the toolchain. Input for containerd.tsv: api/next.txtpb of containerd, and
+cgroup1/stats/metrics.proto and cgroup2/stats/metrics.proto of containerd/cgroups; for cri.tsv:
+pkg/apis/runtime/v1/api.proto of kubernetes/cri-api, between v0.37.0-beta.0 and v0.37.0 (commit
+791729b255f0), without the option debug_redact, which older protocs do not know. A .proto file F goes
+through `protoc --descriptor_set_out=/dev/stdout F | protoc --decode=google.protobuf.FileDescriptorSet \
 google/protobuf/descriptor.proto`.
 
 Rows (tab separated):

@@ -1,8 +1,8 @@
 //! Every interface of berth as Rust types, generated from the `.proto` files of this folder.
 //!
 //! Owns: the wire's types and names. Modules mirror packages: package `containerd.services.content.v1`
-//! is [`containerd::services::content::v1`]; ours is [`berth::node::v1`]. Must not know: what any
-//! message means to a service, nor how it is carried.
+//! is [`containerd::services::content::v1`]; the kubelet speaks [`runtime::v1`], our services
+//! [`berth::node::v1`]. Must not know: what any message means to a service, nor how it is carried.
 //!
 //! Types of `google.protobuf` come from `prost_types`. A value in an Any is named as containerd names
 //! it, by the bare message name: see [`type_url`].
@@ -18,7 +18,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/interfaces.rs"));
 }
 
-pub use generated::{berth, containerd, google, grpc, io, runtimeoptions};
+pub use generated::{berth, containerd, google, grpc, io, runtime, runtimeoptions};
 pub use names::{pack, type_url, unpack};
 
 /// The encoded `FileDescriptorSet` of every interface, imports included, without comments.

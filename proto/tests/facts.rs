@@ -1,33 +1,80 @@
-//! Compares our definitions with the facts derived from containerd's descriptors
-//! (`facts/containerd.tsv`, made by `facts/derive.py`), both ways: nothing missing, nothing else.
+//! Compares our definitions with the facts derived from those of containerd and of Kubernetes' CRI
+//! (`facts/*.tsv`, made by `facts/derive.py`), both ways: nothing missing, nothing else.
 
 use std::collections::BTreeSet;
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
-    ServiceDescriptorProto,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+    FileDescriptorSet, ServiceDescriptorProto,
 };
 
-const TABLE: &str = include_str!("../facts/containerd.tsv");
-
-type Facts = BTreeSet<String>;
-
-fn expected() -> Facts {
-    TABLE.lines().map(str::to_owned).collect()
+/// The facts about some packages.
+struct Table {
+    rows: &'static str,
+    is_in: fn(&str) -> bool,
 }
 
-fn ours() -> FileDescriptorSet {
-    FileDescriptorSet::decode(berth_proto::FILE_DESCRIPTOR_SET).expect("the build encoded it")
-}
+const CONTAINERD: Table =
+    Table { rows: include_str!("../facts/containerd.tsv"), is_in: of_containerd };
+const CRI: Table = Table { rows: include_str!("../facts/cri.tsv"), is_in: of_kubernetes };
 
 /// gRPC's own interface, which containerd does not define.
 const HEALTH: &str = "grpc.health.v1";
 
-fn facts_of(set: &FileDescriptorSet) -> Facts {
+fn of_containerd(package: &str) -> bool {
     let others = ["google.protobuf", HEALTH];
-    facts_in(set, |package| !others.contains(&package) && !package.starts_with("berth."))
+    !others.contains(&package) && !package.starts_with("berth.") && !of_kubernetes(package)
+}
+
+fn of_kubernetes(package: &str) -> bool {
+    package == "runtime.v1"
+}
+
+type Facts = BTreeSet<String>;
+
+/// What it is called, and how it is made.
+type Change = (&'static str, fn(&mut FileDescriptorSet));
+
+impl Table {
+    fn expected(&self) -> Facts {
+        self.rows.lines().map(str::to_owned).collect()
+    }
+
+    fn found(&self, set: &FileDescriptorSet) -> Facts {
+        facts_in(set, self.is_in)
+    }
+
+    /// How many rows of a kind there are; none twice.
+    fn sizes(&self) -> [usize; 5] {
+        let expected = self.expected();
+        assert_eq!(expected.len(), self.rows.lines().count(), "a row is repeated");
+        ["method\t", "message\t", "field\t", "enum\t", "value\t"]
+            .map(|kind| expected.iter().filter(|fact| fact.starts_with(kind)).count())
+    }
+
+    fn services(&self) -> usize {
+        let methods = self.rows.lines().filter(|fact| fact.starts_with("method\t"));
+        methods.map(|fact| fact.split('\t').nth(1)).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Each single change to our definitions is seen: otherwise a comparison proves nothing.
+    fn notices(&self, changes: &[Change]) {
+        let expected = self.expected();
+        for (what, change) in changes {
+            let mut mutated = ours();
+            change(&mut mutated);
+            assert!(
+                !differences(&expected, &self.found(&mutated)).is_empty(),
+                "{what}: not noticed"
+            );
+        }
+    }
+}
+
+fn ours() -> FileDescriptorSet {
+    FileDescriptorSet::decode(berth_proto::FILE_DESCRIPTOR_SET).expect("the build encoded it")
 }
 
 fn facts_in(set: &FileDescriptorSet, is_in: impl Fn(&str) -> bool) -> Facts {
@@ -103,8 +150,10 @@ fn differences(expected: &Facts, found: &Facts) -> Vec<String> {
 }
 
 #[test]
-fn our_definitions_state_exactly_the_facts_of_the_table() {
-    assert_eq!(differences(&expected(), &facts_of(&ours())), Vec::<String>::new());
+fn our_definitions_state_exactly_the_facts_of_the_tables() {
+    for table in [CONTAINERD, CRI] {
+        assert_eq!(differences(&table.expected(), &table.found(&ours())), Vec::<String>::new());
+    }
 }
 
 /// tonic has an older one, without List.
@@ -117,29 +166,16 @@ fn our_definition_of_health_has_all_that_others_have() {
 }
 
 #[test]
-fn the_table_has_the_size_that_was_derived() {
-    let expected = expected();
-    assert_eq!(expected.len(), TABLE.lines().count(), "a row is repeated");
-    let count = |kind: &str| expected.iter().filter(|f| f.starts_with(kind)).count();
-    assert_eq!(count("method\t"), 132);
-    assert_eq!(count("message\t"), 367);
-    assert_eq!(count("field\t"), 1014);
-    assert_eq!(count("enum\t"), 7);
-    assert_eq!(count("value\t"), 29);
-    let services: BTreeSet<_> = expected
-        .iter()
-        .filter(|f| f.starts_with("method\t"))
-        .map(|f| f.split('\t').nth(1))
-        .collect();
-    assert_eq!(services.len(), 20);
+fn the_tables_have_the_sizes_that_were_derived() {
+    assert_eq!(CONTAINERD.sizes(), [132, 367, 1014, 7, 29]);
+    assert_eq!(CONTAINERD.services(), 20);
+    assert_eq!(CRI.sizes(), [43, 205, 538, 11, 95]);
+    assert_eq!(CRI.services(), 2);
 }
 
-/// Each single change to our definitions is seen: otherwise the comparison above proves nothing.
 #[test]
 fn every_altered_fact_is_noticed() {
-    let expected = expected();
-    type Change = (&'static str, fn(&mut FileDescriptorSet));
-    let changes: [Change; 9] = [
+    CONTAINERD.notices(&[
         ("method removed", |s| drop(content(s).service[0].method.pop())),
         ("method renamed", |s| content(s).service[0].method[0].name = Some("Abolish".into())),
         ("streaming removed", |s| method(s, "Write").client_streaming = Some(false)),
@@ -151,29 +187,55 @@ fn every_altered_fact_is_noticed() {
         ("field retyped", |s| content(s).message_type[0].field[0].set_type(Type::Bytes)),
         ("label changed", |s| content(s).message_type[0].field[0].set_label(Label::Repeated)),
         ("enum value moved", |s| content(s).enum_type[0].value[1].number = Some(7)),
-    ];
-    for (what, change) in changes {
-        let mut mutated = ours();
-        change(&mut mutated);
-        assert!(!differences(&expected, &facts_of(&mutated)).is_empty(), "{what}: not noticed");
-    }
+    ]);
+}
+
+/// In whichever of its files it is, and within messages.
+#[test]
+fn every_altered_fact_of_the_cri_is_noticed() {
+    CRI.notices(&[
+        ("file removed", |s| s.file.retain(|f| f.name() != "runtime/v1/windows_usage.proto")),
+        ("service renamed", |s| cri(s, "image_service").service[0].name = Some("Images".into())),
+        ("streaming added", |s| {
+            cri(s, "image_service").service[0].method[0].server_streaming = Some(true);
+        }),
+        ("value renamed", |s| cri(s, "signals").enum_type[0].value[1].name = Some("ABRT".into())),
+        ("nested value renumbered", |s| {
+            named(cri(s, "security"), "SecurityProfile").enum_type[0].value[1].number = Some(3);
+        }),
+        ("values of a map retyped", |s| {
+            let map = &mut named(cri(s, "resources"), "LinuxContainerResources").nested_type[0];
+            map.field[1].set_type(Type::Bytes);
+        }),
+    ]);
 }
 
 #[test]
-fn a_changed_row_of_the_table_is_noticed() {
-    let found = facts_of(&ours());
-    for row in expected() {
-        let mut mutated = expected();
-        mutated.remove(&row);
-        assert_eq!(differences(&mutated, &found), [format!("not in the table: {row}")]);
+fn a_changed_row_of_a_table_is_noticed() {
+    for table in [CONTAINERD, CRI] {
+        let found = table.found(&ours());
+        for row in table.expected() {
+            let mut mutated = table.expected();
+            mutated.remove(&row);
+            assert_eq!(differences(&mutated, &found), [format!("not in the table: {row}")]);
+        }
     }
 }
 
-fn content(set: &mut FileDescriptorSet) -> &mut prost_types::FileDescriptorProto {
+fn content(set: &mut FileDescriptorSet) -> &mut FileDescriptorProto {
     set.file
         .iter_mut()
         .find(|f| f.package() == "containerd.services.content.v1")
         .expect("content is one of the interfaces")
+}
+
+fn cri<'a>(set: &'a mut FileDescriptorSet, file: &str) -> &'a mut FileDescriptorProto {
+    let name = format!("runtime/v1/{file}.proto");
+    set.file.iter_mut().find(|f| f.name() == name).expect("a file of the CRI")
+}
+
+fn named<'a>(file: &'a mut FileDescriptorProto, message: &str) -> &'a mut DescriptorProto {
+    file.message_type.iter_mut().find(|m| m.name() == message).expect("a message of the file")
 }
 
 fn method<'a>(
