@@ -8,6 +8,7 @@
 //! it, by the bare message name: see [`type_url`].
 
 mod names;
+mod secrets;
 
 #[expect(
     missing_docs,
