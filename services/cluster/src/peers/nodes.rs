@@ -7,6 +7,7 @@
 
 mod answer;
 mod dial;
+mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,13 +18,13 @@ use berth_tls::{Client, Files};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::inspect::{Others, Pieces};
 use crate::names::NodeName;
 use crate::{Error, Result};
 use answer::Answer;
+use turns::Turns;
 
 /// The largest message of a node. An object with its names has less than 20 KiB, and a message that is sent
 /// ends with the one that goes beyond half of this. Small, for what was decoded may take many times as much.
@@ -53,7 +54,7 @@ pub struct Nodes {
     /// What we show, if we have anything.
     client: Mutex<Option<Arc<Client>>>,
     deadlines: Deadlines,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 /// Whom is asked, for the texts of errors.
@@ -74,8 +75,7 @@ impl Nodes {
     /// Nobody can be asked yet.
     #[must_use]
     pub fn new(deadlines: Deadlines) -> Self {
-        let turns = Arc::new(Semaphore::new(AT_ONCE));
-        Self { client: Mutex::default(), deadlines, turns }
+        Self { client: Mutex::default(), deadlines, turns: Turns::new(AT_ONCE) }
     }
 
     /// Shows and checks what is in these files from now on; without them nobody is asked.
@@ -93,11 +93,11 @@ impl Nodes {
         let client = client.ok_or_else(|| {
             asked.wrong("this node has no certificate to ask it with: set [cluster.peer] here")
         })?;
-        let turn = self.turns.clone().try_acquire_owned().map_err(|_| {
-            Error::TooMany(format!("{AT_ONCE} other nodes are asked about themselves already"))
-        })?;
         let Deadlines { connect, whole } = self.deadlines;
         let until = Instant::now() + whole;
+        let turn = self.turns.take(until).ok_or_else(|| {
+            Error::TooMany(format!("{AT_ONCE} other nodes are asked about themselves already"))
+        })?;
         let name = asked.node.to_string();
         let call = async {
             let channel = dial::dial(&client, &asked, connect, until).await?;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use berth_errors::chain;
 use berth_proto::berth::cluster::v1::InspectResponse;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
 use super::Asked;
+use super::turns::Turn;
 use crate::Result;
 use crate::inspect::{MAX_OBJECTS, Shown};
 use crate::keys::Kind;
@@ -24,7 +24,7 @@ pub(super) struct Answer {
     whole: Duration,
     left: usize,
     begun: bool,
-    _turn: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Answer {
@@ -34,7 +34,7 @@ impl Answer {
         asked: Asked,
         until: Instant,
         whole: Duration,
-        turn: OwnedSemaphorePermit,
+        turn: Turn,
     ) -> Self {
         Self { messages, asked, until, whole, left: MAX_OBJECTS, begun: false, _turn: turn }
     }
