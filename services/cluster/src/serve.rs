@@ -45,7 +45,7 @@ pub fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
 
     let record = record(settings.node(), standing.clone());
     let own = Arc::new(Itself::new(name.clone(), truth, record));
-    let others = Nodes::new(Deadlines::default());
+    let others = Nodes::new(Deadlines::default(), tasks.clone());
     let peer = settings.peer();
     others.show(peer.as_ref().map(|peer| peer.files.clone())).context("read [cluster.peer]")?;
     let mut door = Door::new(own.clone(), tasks.clone());

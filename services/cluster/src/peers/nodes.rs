@@ -7,24 +7,25 @@
 
 mod answer;
 mod dial;
-mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use berth_lifecycle::Tasks;
 use berth_proto::berth::cluster::v1::DescribeRequest;
 use berth_proto::berth::cluster::v1::peer_client::PeerClient;
 use berth_tls::{Client, Files};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::inspect::{Others, Pieces};
 use crate::names::NodeName;
 use crate::{Error, Result};
 use answer::Answer;
-use turns::Turns;
 
 /// The largest message of a node. An object with its names has less than 20 KiB, and a message that is sent
 /// ends with the one that goes beyond half of this. Small, for what was decoded may take many times as much.
@@ -54,7 +55,8 @@ pub struct Nodes {
     /// What we show, if we have anything.
     client: Mutex<Option<Arc<Client>>>,
     deadlines: Deadlines,
-    turns: Arc<Turns>,
+    turns: Arc<Semaphore>,
+    tasks: Tasks,
 }
 
 /// Whom is asked, for the texts of errors.
@@ -74,8 +76,9 @@ impl Asked {
 impl Nodes {
     /// Nobody can be asked yet.
     #[must_use]
-    pub fn new(deadlines: Deadlines) -> Self {
-        Self { client: Mutex::default(), deadlines, turns: Turns::new(AT_ONCE) }
+    pub fn new(deadlines: Deadlines, tasks: Tasks) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { client: Mutex::default(), deadlines, turns, tasks }
     }
 
     /// Shows and checks what is in these files from now on; without them nobody is asked.
@@ -93,11 +96,11 @@ impl Nodes {
         let client = client.ok_or_else(|| {
             asked.wrong("this node has no certificate to ask it with: set [cluster.peer] here")
         })?;
-        let Deadlines { connect, whole } = self.deadlines;
-        let until = Instant::now() + whole;
-        let turn = self.turns.take(until).ok_or_else(|| {
+        let turn = self.turns.clone().try_acquire_owned().map_err(|_| {
             Error::TooMany(format!("{AT_ONCE} other nodes are asked about themselves already"))
         })?;
+        let Deadlines { connect, whole } = self.deadlines;
+        let until = Instant::now() + whole;
         let name = asked.node.to_string();
         let call = async {
             let channel = dial::dial(&client, &asked, connect, until).await?;
@@ -110,11 +113,18 @@ impl Nodes {
         let answered = timeout_at(until, call).await;
         let late = |_| asked.wrong(format!("it did not answer within {whole:?}"));
         let messages = answered.map_err(late)??.into_inner();
-        let answer = Answer::new(messages, asked, until, whole, turn);
-        let pieces = stream::try_unfold(answer, |mut answer| async move {
-            answer.next().await.map(|piece| piece.map(|piece| (piece, answer)))
+        let answer = Answer::new(messages, asked.clone(), until, whole);
+        let (pieces, taken) = mpsc::channel(1);
+        self.tasks.spawn("ask a node", async move {
+            let _turn = turn;
+            answer.hand_on(pieces).await;
         });
-        Ok(pieces.boxed())
+        let unread = async move {
+            let unread = Instant::now() >= until;
+            unread.then(|| Err(asked.wrong(format!("what it says was not read within {whole:?}"))))
+        };
+        let unread = stream::once(unread).filter_map(std::future::ready);
+        Ok(ReceiverStream::new(taken).chain(unread).boxed())
     }
 }
 

@@ -167,7 +167,8 @@ impl<'p> Flusher<'p> {
     fn wake(&mut self) -> Instant {
         let now = Instant::now();
         let due = earlier(self.write_due(now), self.ask_due(now));
-        earlier(due, self.compare_due()).unwrap_or(self.compare)
+        // Nothing is due but what waits for a renewal, which wakes it.
+        earlier(due, self.compare_due()).unwrap_or(now + CUT)
     }
 
     /// What is there is known by no reading as long as something may be written that was sent before.
@@ -181,7 +182,7 @@ impl<'p> Flusher<'p> {
     }
 
     /// Answers that are waited for may go with what is there already, but not for long.
-    fn write_due(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn write_due(&mut self, now: Instant) -> Option<Instant> {
         // Under a lease in doubt nothing is written: it would go with the lease, and adds to what etcd is behind with.
         if *self.renewal.borrow() != Renewal::Made {
             return None;
@@ -238,14 +239,14 @@ impl<'p> Flusher<'p> {
         let settings = &self.publisher.settings;
         let (entry, _) = self.etcd.get(self.own.key()).await?;
         self.own.found(entry.as_ref())?;
-        self.compare = Instant::now() + jitter(settings.compare);
+        let mut next = Instant::now() + jitter(settings.compare);
         for (place, kind) in KINDS.into_iter().enumerate() {
             if !fresh {
                 let whose = (&settings.layout, &settings.name, kind);
                 let most = settings.max_objects.saturating_add(SPARE);
                 let there = there::read(self.etcd, whose, self.lease, most, &self.hasher).await?;
                 if there.cut {
-                    self.compare = self.compare.min(Instant::now() + CUT);
+                    next = next.min(Instant::now() + CUT);
                 }
                 let differ = self.shelves[place].found(there);
                 if was_known {
@@ -254,6 +255,8 @@ impl<'p> Flusher<'p> {
             }
             self.publisher.dirty().mark(kind);
         }
+        // A reading that has lost its end is made again.
+        self.compare = next;
         // A registration begins with the node's state as it is.
         self.publisher.dirty().state |= was_known;
         let published = self.published(&[]);
@@ -268,7 +271,10 @@ impl<'p> Flusher<'p> {
     /// All others.
     pub(super) fn hold_up(&mut self, ended: Result<()>) -> Result<()> {
         let Err(error) = ended else {
-            self.away = false;
+            if std::mem::take(&mut self.away) {
+                self.trouble = None;
+                self.backoff.reset();
+            }
             return Ok(());
         };
         let away = matches!(error, Error::Away { .. });

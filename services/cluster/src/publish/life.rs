@@ -1,6 +1,6 @@
 //! One registration after the other, for ever.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -32,8 +32,15 @@ const TAKEN: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 struct Course {
     registered: bool,
-    /// Its lease was renewed: whatever it ended of, it had been well.
-    renewed: AtomicBool,
+    /// How often its lease was renewed, the first time at its beginning.
+    renewals: AtomicU32,
+}
+
+impl Course {
+    /// It had been well, whatever it ended of.
+    fn was_well(&self, error: &Error) -> bool {
+        self.renewals.load(Ordering::Relaxed) > 1 || matches!(error, Error::LeaseGone(_))
+    }
 }
 
 impl Publisher {
@@ -51,7 +58,7 @@ impl Publisher {
             if matches!(error, Error::Forbidden { .. } | Error::Certificate { .. }) {
                 etcd = None;
             }
-            if course.renewed.into_inner() {
+            if course.was_well(&error) {
                 backoff.reset();
             }
             self.ended(&error, course.registered);
@@ -107,7 +114,7 @@ impl Publisher {
                     Renewal::Failed(error.to_string())
                 }
                 None => {
-                    course.renewed.store(true, Ordering::Relaxed);
+                    course.renewals.fetch_add(1, Ordering::Relaxed);
                     Renewal::Made
                 }
             };

@@ -42,7 +42,7 @@ impl Flusher<'_> {
             let published = self.published(&due);
             self.own.published(published);
             let node = self.own.due(now).is_some_and(|due| due <= now);
-            if (due.is_empty() && !node) || self.held_up.is_some_and(|until| until > now) {
+            if (due.is_empty() && !node) || self.write_due(now).is_none_or(|due| due > now) {
                 return Ok(());
             }
             if node && self.keys == 1 {
@@ -124,8 +124,10 @@ impl Flusher<'_> {
                 Ok(())
             }
             Outcome::Refused(entry) => {
-                self.refused += 1;
+                let doubtful = self.own.is_doubtful();
                 self.own.found(entry.as_ref())?;
+                // What was in doubt was made late: that was no stranger.
+                self.refused += u32::from(!doubtful || self.own.is_doubtful());
                 if self.refused > REFUSALS {
                     let name = self.publisher.settings.name.as_str().to_owned();
                     return Err(Error::Displaced(name));

@@ -67,6 +67,7 @@ enum Whose {
 
 impl Attempt<'_> {
     async fn run(&mut self, mut node: Node) -> Result<Registration> {
+        let mut unanswered = None;
         for _ in 0..LOOKS {
             let written = match self.look().await? {
                 Whose::Own(entry, node) => match self.renewed(entry.lease).await {
@@ -106,13 +107,16 @@ impl Attempt<'_> {
             match written {
                 Ok(Some(registration)) => return Ok(registration),
                 // Somebody else was faster, or the lease has just ended.
-                Ok(None) | Err(Error::LeaseGone(_)) => {}
+                Ok(None) | Err(Error::LeaseGone(_)) => unanswered = None,
                 // It may have been made.
-                Err(Error::Away { reason, .. }) => debug!(reason, "the registration got no answer"),
+                Err(error @ Error::Away { .. }) => {
+                    debug!(%error, "the registration got no answer");
+                    unanswered = Some(error);
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::Displaced(self.identity.name.to_string()))
+        Err(unanswered.unwrap_or_else(|| Error::Displaced(self.identity.name.to_string())))
     }
 
     async fn look(&self) -> Result<Whose> {
@@ -149,14 +153,14 @@ impl Attempt<'_> {
 
     /// Renews a lease that may be another's; answers how long it is good for.
     async fn renewed(&self, lease: i64) -> Result<Duration> {
-        self.etcd.renew(lease).await?;
+        self.etcd.renew(lease, self.ttl).await?;
         self.etcd.granted(lease).await
     }
 
     /// A lease of this attempt that lives.
     async fn own_lease(&mut self) -> Result<(i64, Duration)> {
         if let Some(lease) = self.lease {
-            match self.etcd.renew(lease).await {
+            match self.etcd.renew(lease, self.ttl).await {
                 Ok(()) => return Ok((lease, self.ttl)),
                 Err(Error::LeaseGone(_)) => {}
                 Err(error) => return Err(error),

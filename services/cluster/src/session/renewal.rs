@@ -29,7 +29,8 @@ pub async fn renew(
     let mut since = Instant::now();
     loop {
         let asked = Instant::now();
-        let pause = match etcd.renew(lease).await {
+        // Two thirds of its time are left when a renewal is due: another member is to be asked within that.
+        let pause = match etcd.renew(lease, good * 2 / 3).await {
             Ok(()) => {
                 since = asked;
                 told(None);

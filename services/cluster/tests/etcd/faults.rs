@@ -28,7 +28,7 @@ async fn a_full_etcd_is_told_and_works_again_once_it_has_room() {
     let error = client.grant(Duration::from_secs(300)).await.unwrap_err();
     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
     // What takes no room is done.
-    client.renew(lease).await.unwrap();
+    client.renew(lease, LONG).await.unwrap();
     assert!(client.get("/small").await.unwrap().0.is_some());
     let revision = write(&client, vec![Write::Delete { key: "/small".into() }]).await;
     let mut watch = client.watch("/", revision, false).await.unwrap();
@@ -49,7 +49,7 @@ async fn answers_are_not_waited_for_without_end() {
     let (start, always) = (Instant::now(), always());
     let (seen, renewed, written) = tokio::join!(
         client.seen(),
-        client.renew(lease),
+        client.renew(lease, LONG),
         client.write(&always, vec![put("/a", "1")]),
     );
     assert!(start.elapsed() < 3 * PATIENCE, "{:?}", start.elapsed());

@@ -7,7 +7,7 @@ use berth_cluster::peers::etcd::{Etcd, Settings, Write};
 use berth_testkit::{Authority, EtcdOptions};
 use tempfile::TempDir;
 
-use crate::common::{always, changes, put, settings, write};
+use crate::common::{LONG, always, changes, put, settings, write};
 
 fn certified(etcd: &berth_testkit::Etcd, ca: &Authority, own: &Authority) -> Settings {
     own.issue_to("client", "berth", "DNS:localhost").unwrap();
@@ -105,7 +105,7 @@ async fn the_least_role_is_enough_and_not_more() {
     assert_eq!(page.entries.len(), 2);
     let mut watch = client.watch("/berth/c/", revision, true).await.unwrap();
     assert_eq!(changes(&mut watch, revision).await.len(), 1);
-    client.renew(lease).await.unwrap();
+    client.renew(lease, LONG).await.unwrap();
     client.revoke(lease).await.unwrap();
     assert!(client.get("/berth/c/a").await.unwrap().0.is_none());
 

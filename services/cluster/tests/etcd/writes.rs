@@ -61,14 +61,14 @@ async fn keys_go_with_their_lease() {
     let under = |key: &str, lease| Write::Put { key: key.into(), value: "1".into(), lease };
     write(&client, vec![under("/a", lease), under("/b", lease)]).await;
     assert_eq!(client.get("/a").await.unwrap().0.unwrap().lease, lease);
-    client.renew(lease).await.unwrap();
+    client.renew(lease, LONG).await.unwrap();
     assert_eq!(client.granted(lease).await.unwrap(), ttl);
 
     client.revoke(lease).await.unwrap();
     assert!(client.get("/a").await.unwrap().0.is_none());
     assert!(client.get("/b").await.unwrap().0.is_none());
     client.revoke(lease).await.unwrap();
-    for gone in [client.renew(lease).await, client.granted(lease).await.map(drop)] {
+    for gone in [client.renew(lease, LONG).await, client.granted(lease).await.map(drop)] {
         let error = gone.unwrap_err();
         assert!(matches!(error, Error::LeaseGone(gone) if gone == lease), "{error}");
     }
@@ -85,5 +85,5 @@ async fn a_lease_that_nobody_renews_ends() {
     write(&client, vec![key]).await;
     let gone = || etcd.ctl(&["get", "/a"]).is_empty();
     tokio::task::block_in_place(|| until("the key is gone", LONG, gone)).unwrap();
-    assert!(matches!(client.renew(lease).await, Err(Error::LeaseGone(_))));
+    assert!(matches!(client.renew(lease, LONG).await, Err(Error::LeaseGone(_))));
 }

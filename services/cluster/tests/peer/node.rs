@@ -151,7 +151,8 @@ impl Here {
         let tasks = Tasks::new();
         let mut door = Door::new(own.clone(), tasks.clone());
         door.at(Some(&settings(files.clone()))).unwrap();
-        let (nodes, places) = (Arc::new(Nodes::new(deadlines)), Arc::new(Places::default()));
+        let nodes = Arc::new(Nodes::new(deadlines, tasks.clone()));
+        let places = Arc::new(Places::default());
         nodes.show(Some(files)).unwrap();
         let inspector = Inspector::new(own, places.clone(), nodes.clone());
         Self { door, nodes, places, inspector, tasks }

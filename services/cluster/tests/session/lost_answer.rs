@@ -2,7 +2,7 @@
 
 use berth_testkit::{Etcd, Fate, Passage};
 
-use crate::common::{TTL, connect, identity, registered, shown};
+use crate::common::{LONG, TTL, connect, identity, registered, shown};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_that_was_made_unheard_is_found() {
@@ -20,5 +20,5 @@ async fn a_registration_that_was_made_unheard_is_found() {
     let (node, lease) = shown(&direct).await.unwrap();
     assert_eq!((&*node.incarnation, lease), ("the-run-of-this-test", registration.lease));
     assert_eq!(direct.seen().await.unwrap().revision, registration.modified);
-    assert!(direct.renew(lease).await.is_ok());
+    assert!(direct.renew(lease, LONG).await.is_ok());
 }

@@ -5,16 +5,20 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use etcd_client::Client;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Settings;
 use super::connect::{connect, run_out};
 use super::faults::{About, Fault};
 use super::patience::Patience;
 use crate::{Error, Result};
+
+/// How long it is looked whether a certificate is to blame.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// The configured members.
 pub(super) struct Members {
@@ -26,7 +30,8 @@ pub(super) struct Members {
     current: AtomicUsize,
     /// The number of the newest connection.
     made: AtomicU64,
-    patience: Patience,
+    /// With what may not be asked twice, and with what may: a disk that is slow holds up writes alone.
+    patience: [Patience; 2],
 }
 
 struct Member {
@@ -100,7 +105,7 @@ impl Members {
             each,
             current,
             made: AtomicU64::new(0),
-            patience: Patience::new(),
+            patience: Default::default(),
         })
     }
 
@@ -109,13 +114,14 @@ impl Members {
         if self.settings.probe.is_empty() { "/" } else { &self.settings.probe }
     }
 
-    /// Asks until there is an answer, as long as there is patience.
+    /// Asks until there is an answer, as long as there is patience and `about` allows.
     pub async fn call<T, F, Fut>(&self, about: About, again: Again, by: By, ask: F) -> Result<T>
     where
         F: Fn(Client, usize) -> Fut,
         Fut: Future<Output = Result<T, Fault>>,
     {
-        let end = Instant::now() + self.patience.now();
+        let (begun, patience) = (Instant::now(), &self.patience[usize::from(again == Again::Yes)]);
+        let end = begun + about.most.map_or(patience.now(), |most| most.min(patience.now()));
         // One connection may be left over from before its member was started again.
         let mut tries = self.each.len() + 1;
         // One silent member is waited for until half of the time is over.
@@ -125,7 +131,10 @@ impl Members {
             let now = Instant::now();
             let until = now + end.saturating_duration_since(now) / waits;
             let Failed { fault, fresh, late } = match self.ask(at, by, until, &ask).await {
-                Ok(answer) => return Ok(answer),
+                Ok((answer, took)) => {
+                    patience.was_answered(took);
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
             tries -= 1;
@@ -140,7 +149,14 @@ impl Members {
             };
             let spent = Instant::now() >= end || (late && waits == 1);
             if !goes_on || tries == 0 || spent {
-                return Err(self.error(fault, about, at));
+                if late && spent {
+                    patience.was_late(begun.elapsed());
+                }
+                let mut error = self.error(self.explained(fault).await, about, at);
+                if let Error::Away { asked, .. } = &mut error {
+                    *asked |= late;
+                }
+                return Err(error);
             }
             if late {
                 waits = 1;
@@ -148,7 +164,14 @@ impl Members {
         }
     }
 
-    async fn ask<T, F, Fut>(&self, at: usize, by: By, until: Instant, ask: &F) -> Result<T, Failed>
+    /// Asks one member; answers how long that took, too.
+    async fn ask<T, F, Fut>(
+        &self,
+        at: usize,
+        by: By,
+        until: Instant,
+        ask: &F,
+    ) -> Result<(T, Duration), Failed>
     where
         F: Fn(Client, usize) -> Fut,
         Fut: Future<Output = Result<T, Fault>>,
@@ -158,36 +181,27 @@ impl Members {
         let connected = timeout_at(until, Box::pin(self.connection(at, by))).await;
         let (connection, fresh) = match connected {
             Ok(Ok(connected)) => connected,
-            Ok(Err(fault)) => {
-                let fault = self.explained(fault).await;
-                return Err(Failed { fault, fresh: true, late: false });
-            }
+            Ok(Err(fault)) => return Err(Failed { fault, fresh: true, late: false }),
             Err(_) => return Err(Failed { fault: Fault::silent(true), fresh: true, late: true }),
         };
         let asked = Instant::now();
         let answer = timeout_at(until, Box::pin(ask(connection.client, at))).await;
         let late = answer.is_err();
         let fault = match answer {
-            Ok(Ok(answer)) => {
-                self.patience.was_answered(asked.elapsed());
-                return Ok(answer);
-            }
+            Ok(Ok(answer)) => return Ok((answer, asked.elapsed())),
             Ok(Err(fault)) => fault,
-            Err(_) => {
-                self.patience.was_late(asked.elapsed());
-                Fault::silent(false)
-            }
+            Err(_) => Fault::silent(false),
         };
         if fault.elsewhere() || matches!(fault, Fault::Login(_) | Fault::NoUsers) {
             self.forget(at, connection.number);
         }
-        Err(Failed { fault: self.explained(fault).await, fresh, late })
+        Err(Failed { fault, fresh, late })
     }
 
     /// Says so where a certificate may be to blame.
     async fn explained(&self, mut fault: Fault) -> Fault {
         if let Fault::Away { reason, .. } | Fault::Certificate { reason, .. } = &mut fault
-            && let Some(file) = run_out(&self.settings).await
+            && let Ok(Some(file)) = timeout(LOOKS, run_out(&self.settings)).await
         {
             *reason = format!("certificate {} has run out: {reason}", file.display());
         }

@@ -1,6 +1,7 @@
 //! What errors of etcd, of its client library and of connections mean.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use etcd_client::Error as ClientError;
 use tonic::{Code, ConnectError, Status};
@@ -56,6 +57,8 @@ pub(super) struct About {
     pub lease: i64,
     /// As of which revision.
     pub revision: i64,
+    /// The longest that an answer is of use.
+    pub most: Option<Duration>,
 }
 
 impl Fault {
@@ -220,7 +223,7 @@ mod tests {
     use super::*;
 
     fn of(code: Code, words: &str) -> Error {
-        let about = About { step: "test", lease: 7, revision: 5 };
+        let about = About { step: "test", lease: 7, revision: 5, most: None };
         Fault::of_status(&Status::new(code, words)).about(about, "http://a:1", "http://a:1")
     }
 

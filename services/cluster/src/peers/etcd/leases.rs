@@ -24,15 +24,16 @@ impl Etcd {
         self.members.call(about, Again::Yes, By::Shared, ask).await
     }
 
-    /// Renews a lease once: it is good for all of its time again.
+    /// Renews a lease once: it is good for all of its time again. Waits no longer than `most`.
     ///
     /// One question and one answer. The library keeps what the answer says of the time to itself: it is
     /// [`Etcd::granted`]'s.
     ///
     /// # Errors
     /// [`Error::LeaseGone`].
-    pub async fn renew(&self, lease: i64) -> Result<()> {
-        let about = About { step: "renewing the lease", lease, ..About::default() };
+    pub async fn renew(&self, lease: i64, most: Duration) -> Result<()> {
+        let most = Some(most);
+        let about = About { step: "renewing the lease", lease, most, ..About::default() };
         let ask = |client: Client, _| async move {
             client.lease_client().keep_alive(lease).await?;
             Ok(())

@@ -18,17 +18,19 @@ pub(super) struct Patience {
     millis: AtomicU64,
 }
 
-impl Patience {
-    pub fn new() -> Self {
+impl Default for Patience {
+    fn default() -> Self {
         Self { millis: AtomicU64::new(millis(PATIENCE)) }
     }
+}
 
+impl Patience {
     /// How long the next answer is waited for.
     pub fn now(&self) -> Duration {
         Duration::from_millis(self.millis.load(Ordering::Relaxed))
     }
 
-    /// An answer did not come within `waited`.
+    /// No member gave an answer within `waited`.
     pub fn was_late(&self, waited: Duration) {
         let next = millis((waited * 2).clamp(PATIENCE, LONGEST));
         self.millis.fetch_max(next, Ordering::Relaxed);
@@ -54,14 +56,14 @@ mod tests {
 
     #[test]
     fn patience_grows_while_answers_are_late_and_shrinks_when_they_come_soon() {
-        let patience = Patience::new();
+        let patience = Patience::default();
         assert_eq!(patience.now(), PATIENCE);
         let grown = [10, 20, 20].map(|_| {
             patience.was_late(patience.now());
             patience.now().as_secs()
         });
         assert_eq!(grown, [10, 20, 20]);
-        // A member that was asked for a part of the time only says less.
+        // One question may have less time than there is patience.
         patience.was_late(Duration::from_secs(1));
         assert_eq!(patience.now(), LONGEST);
         patience.was_answered(Duration::from_secs(8));

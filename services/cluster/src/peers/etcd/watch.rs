@@ -87,7 +87,8 @@ impl Watch {
             if fault.elsewhere() {
                 self.members.leave(self.at);
             }
-            let about = About { step: "watching", revision: self.whole + 1, lease: 0 };
+            let revision = self.whole + 1;
+            let about = About { step: "watching", revision, ..About::default() };
             self.members.error(fault, about, self.at)
         })
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use berth_errors::chain;
 use berth_proto::berth::cluster::v1::InspectResponse;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
 use super::Asked;
-use super::turns::Turn;
 use crate::Result;
 use crate::inspect::{MAX_OBJECTS, Shown};
 use crate::keys::Kind;
@@ -24,7 +24,6 @@ pub(super) struct Answer {
     whole: Duration,
     left: usize,
     begun: bool,
-    _turn: Turn,
 }
 
 impl Answer {
@@ -34,16 +33,26 @@ impl Answer {
         asked: Asked,
         until: Instant,
         whole: Duration,
-        turn: Turn,
     ) -> Self {
-        Self { messages, asked, until, whole, left: MAX_OBJECTS, begun: false, _turn: turn }
+        Self { messages, asked, until, whole, left: MAX_OBJECTS, begun: false }
+    }
+
+    /// Hands on each piece, as long as somebody takes them and there is time: what nobody reads does not stay.
+    pub(super) async fn hand_on(mut self, to: mpsc::Sender<Result<Vec<Shown>>>) {
+        while let Some(piece) = self.next().await.transpose() {
+            let last = piece.is_err();
+            let sent = timeout_at(self.until, to.send(piece)).await;
+            if last || !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
     }
 
     /// The next piece, which is never empty.
     ///
     /// # Errors
     /// [`crate::Error::Peer`] for what no node may say, or not as much of, or not so late.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Shown>>> {
+    async fn next(&mut self) -> Result<Option<Vec<Shown>>> {
         let message = timeout_at(self.until, self.messages.message()).await;
         let late = |_| self.asked.wrong(format!("it has not said all within {:?}", self.whole));
         let message = message.map_err(late)?;
