@@ -14,6 +14,7 @@ mod decoders;
 mod error;
 mod level;
 mod load;
+mod network;
 mod paths;
 mod plugins;
 mod proxies;
@@ -27,6 +28,7 @@ pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
 pub use cluster::{Cluster, Etcd, Peer};
 pub use error::Error;
 pub use load::{Explained, Loaded, Source};
+pub use network::Network;
 pub use paths::Service;
 pub use plugins::{Plugins, Presence};
 pub use proxies::{ProxyKind, ProxyPlugin};
@@ -80,6 +82,8 @@ pub struct Config {
     pub bundle: Bundle,
     /// Runtime's part.
     pub runtime: Runtime,
+    /// Networks of containers and pods.
+    pub network: Network,
     /// Cluster's part.
     pub cluster: Cluster,
     /// Programs that make layers of what is none, by their IDs.
@@ -105,6 +109,7 @@ impl Default for Config {
             distribution: Distribution::default(),
             bundle: Bundle::default(),
             runtime: Runtime::default(),
+            network: Network::default(),
             cluster: Cluster::default(),
             stream_processors: BTreeMap::new(),
             proxy_plugins: BTreeMap::new(),
@@ -163,6 +168,7 @@ impl Config {
         self.leave_out()?;
         self.gateway.complete()?;
         self.runtime.check()?;
+        self.network.check()?;
         for (id, processor) in decoders::defaults() {
             self.stream_processors.entry(id).or_insert(processor);
         }
