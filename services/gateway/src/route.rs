@@ -26,12 +26,13 @@ pub enum Lane {
 /// Every gRPC service that clients can call, and its owner. `None` is the gateway.
 ///
 /// Services of berth.node.v1 that are missing here are between the processes of the node only.
-const OWNERS: [(&str, Option<Service>); 26] = [
+const OWNERS: [(&str, Option<Service>); 27] = [
     ("berth.cluster.v1.Cluster", Some(Service::Cluster)),
     ("berth.node.v1.BundleCheck", Some(Service::Bundle)),
     ("berth.node.v1.Collection", Some(Service::Distribution)),
     ("berth.node.v1.DistributionCheck", Some(Service::Distribution)),
     ("berth.node.v1.DistributionRecent", Some(Service::Distribution)),
+    ("berth.node.v1.Networks", Some(Service::Runtime)),
     ("berth.node.v1.RuntimeCheck", Some(Service::Runtime)),
     ("berth.node.v1.RuntimeRecent", Some(Service::Runtime)),
     ("containerd.services.containers.v1.Containers", Some(Service::Runtime)),

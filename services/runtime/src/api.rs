@@ -10,6 +10,7 @@ mod holdings;
 mod introspection;
 mod leases;
 mod namespaces;
+mod networks;
 mod recent;
 mod sandbox_controller;
 mod sandboxes;
@@ -26,6 +27,7 @@ use berth_proto::berth::node::v1::collector_server::CollectorServer;
 use berth_proto::berth::node::v1::container_holdings_server::ContainerHoldingsServer;
 use berth_proto::berth::node::v1::lease_member_server::LeaseMemberServer;
 use berth_proto::berth::node::v1::namespace_member_server::NamespaceMemberServer;
+use berth_proto::berth::node::v1::networks_server::NetworksServer;
 use berth_proto::berth::node::v1::runtime_check_server::RuntimeCheckServer;
 use berth_proto::berth::node::v1::runtime_recent_server::RuntimeRecentServer;
 use berth_proto::containerd::services::containers::v1::containers_server::ContainersServer;
@@ -41,6 +43,7 @@ use crate::check::Runtime;
 use crate::containers::Containers;
 use crate::gate::Gate;
 use crate::holdings::Holdings;
+use crate::networks::Networks;
 use crate::sandboxes::{Sandboxers, Sandboxes};
 use crate::shims::Launcher;
 use crate::tasks::Tasks;
@@ -57,6 +60,8 @@ pub struct Domain {
     pub sandboxes: Sandboxes,
     /// All who run sandboxes.
     pub sandboxers: Sandboxers,
+    /// Networks, and what is attached to them.
+    pub networks: Networks,
     /// Fences and epochs.
     pub gate: Arc<Gate>,
     /// Events.
@@ -82,7 +87,7 @@ pub fn routes(domain: &Domain) -> Routes {
         };
     }
     let Domain { containers, tasks, sandboxes, sandboxers, .. } = domain.clone();
-    let Domain { gate, ring, recovered, check, launcher, stop, .. } = domain.clone();
+    let Domain { networks, gate, ring, recovered, check, launcher, stop, .. } = domain.clone();
     let warnings = Warnings::of_machine();
     let described = introspection::Service {
         launcher,
@@ -95,6 +100,7 @@ pub fn routes(domain: &Domain) -> Routes {
         sandboxes: sandboxes.clone(),
         sandboxers: sandboxers.clone(),
         tasks: tasks.clone(),
+        networks: networks.clone(),
     };
     let collected = collector::Service {
         gate: gate.clone(),
@@ -118,6 +124,7 @@ pub fn routes(domain: &Domain) -> Routes {
         .add_service(service!(CollectorServer, collected))
         .add_service(service!(RuntimeCheckServer, check::Service(check)))
         .add_service(service!(ContainerHoldingsServer, held))
+        .add_service(service!(NetworksServer, networks::Service(networks)))
         .add_service(RuntimeRecentServer::new(recent::Service))
         .add_service(health)
         .add_service(told)

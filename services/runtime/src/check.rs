@@ -1,5 +1,5 @@
 //! Runtime's part of a check of the node: tasks and sandboxes, their folders, shims, the sockets of
-//! these, and containers of runc.
+//! these, containers of runc, and what is attached to networks.
 //!
 //! Owns: what of this belongs to nothing, and what a repair may do about it. Must not know: who
 //! asks.
@@ -8,6 +8,7 @@
 //! and its container's first process is gone; whatever lives is named, and left to people.
 
 mod folders;
+mod networks;
 mod runc;
 mod sockets;
 
@@ -21,6 +22,7 @@ use tokio::net::UnixStream;
 
 use crate::bundle::Bundle;
 use crate::error::Error;
+use crate::networks::Networks;
 use crate::sandboxes::Controller;
 use crate::shims::Bootstrap;
 use crate::tasks::Tasks;
@@ -45,6 +47,16 @@ pub const SHIM_UNKNOWN: &str = "shim without task";
 pub const SOCKET_LEFT: &str = "socket without shim";
 /// A container of runc that is of no task.
 pub const CONTAINER_UNKNOWN: &str = "runc container without task";
+/// A network namespace that is of no attachment.
+pub const NAMESPACE_UNKNOWN: &str = "network namespace without attachment";
+/// Plugins' record of what is no attachment.
+pub const INTERFACE_UNKNOWN: &str = "interface without attachment";
+/// An attachment whose network namespace is gone.
+pub const ATTACHMENT_WITHOUT_NAMESPACE: &str = "attachment without network namespace";
+/// An attachment that plugins have no record of.
+pub const ATTACHMENT_WITHOUT_INTERFACE: &str = "attachment without interface";
+/// An attachment that plugins do not undo.
+pub const ATTACHMENT_STUCK: &str = "attachment that is not undone";
 
 /// A shim that takes longer to be reached than this is not dead.
 const REACHED: Duration = Duration::from_secs(1);
@@ -105,6 +117,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// Sandboxes.
     pub controller: Controller,
+    /// Networks.
+    pub networks: Networks,
     /// The folder of the tasks' folders.
     pub folder: PathBuf,
     /// The folder of the shims' sockets, if it is this node's own.
@@ -138,6 +152,7 @@ impl Checked for Runtime {
             folders::of_sandboxes(&self.0).await?,
             sockets::look(&self.0).await?,
             runc::look(&self.0)?,
+            networks::look(&self.0).await?,
         ];
         for part in parts {
             looked.examined += part.examined;
@@ -158,6 +173,9 @@ impl Checked for Runtime {
             FOLDER_LEFT => folders::remove_rest(&self.0, finding),
             SOCKET_LEFT => sockets::remove(&self.0, finding).await,
             CONTAINER_UNKNOWN => runc::delete(&self.0, finding).await,
+            NAMESPACE_UNKNOWN | INTERFACE_UNKNOWN => {
+                self.0.networks.clear_once().await.map(|()| true)
+            }
             _ => Ok(false),
         }
     }

@@ -13,10 +13,12 @@ use berth_filters::Filter;
 use berth_ids::{Namespace, validate_identifier, validate_labels};
 use berth_lifecycle::Tasks as Jobs;
 use berth_store::Store;
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::gate::Gate;
+use crate::networks::mark_leaving;
 use crate::records::{CONTAINERS, Container};
 use crate::refs;
 use crate::work::to_the_end;
@@ -32,13 +34,20 @@ pub struct Containers {
     events: Events,
     watched: Watched,
     jobs: Jobs,
+    departures: Arc<Notify>,
 }
 
 impl Containers {
     /// The containers in `store`.
     #[must_use]
     pub fn new(store: Store, gate: Arc<Gate>, events: Events, jobs: Jobs) -> Self {
-        Self { store, gate, events, watched: Watched::default(), jobs }
+        let (watched, departures) = (Watched::default(), Arc::default());
+        Self { store, gate, events, watched, jobs, departures }
+    }
+
+    /// Told when one is forgotten that was attached to networks.
+    pub(crate) fn departures(&self) -> Arc<Notify> {
+        self.departures.clone()
     }
 
     /// Checks that the lease that a change names is there, if it names one.
@@ -161,7 +170,7 @@ impl Containers {
         Ok(updated)
     }
 
-    /// Forgets a container.
+    /// Forgets a container. Of one that is attached to networks that is undone from here on.
     ///
     /// # Errors
     /// [`Error::NoContainerToDelete`].
@@ -175,11 +184,13 @@ impl Containers {
         let key = (ns.to_string(), id.to_owned());
         let work = move |txn: &berth_store::Write| {
             if txn.delete(&CONTAINERS, &key)? {
-                return Ok(());
+                return Ok(mark_leaving(txn, &key)?.is_some());
             }
             Err(Error::NoContainerToDelete(key.1.clone()))
         };
-        self.store.commit("containers.delete", work).await?;
+        if self.store.commit("containers.delete", work).await? {
+            self.departures.notify_one();
+        }
         // A collection is due: its snapshot may have nobody else.
         self.gate.news().deleted();
         self.unwatch(ns, id);

@@ -173,6 +173,9 @@ pub enum Error {
         /// Its code.
         code: Code,
     },
+    /// A network, or what is attached to one.
+    #[error(transparent)]
+    Network(#[from] crate::networks::Fault),
     /// A task of ours was cut off.
     #[error("{0} was cut off, the service is stopping: unavailable")]
     Stopping(&'static str),
@@ -256,6 +259,7 @@ impl Coded for Error {
             Error::Bundle { source, .. } => code_of_io(source),
             Error::Unmount { source, .. } => source.code(),
             Error::Store(error) => error.code(),
+            Error::Network(fault) => fault.code(),
             Error::Peer { code, .. } | Error::Sandboxer { code, .. } => *code,
             Error::Unimplemented(_) | Error::RootfsDiff(_) => Code::Unimplemented,
         }

@@ -19,6 +19,7 @@ pub mod gate;
 pub mod holdings;
 mod leftovers;
 pub mod live;
+pub mod networks;
 pub mod peers;
 pub mod process;
 pub mod records;

@@ -18,7 +18,7 @@ struct Cli {
 const SERVICE: &str = "berth-runtime";
 /// What of the configuration is read here.
 const READS: &[&str] =
-    &["root", "state", "address", "runtime", "metrics.containers", "disabled_plugins"];
+    &["root", "state", "address", "runtime", "network", "metrics.containers", "disabled_plugins"];
 /// How long calls that are under way may take once the process is told to end.
 const DRAIN: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,7 @@
 //! The tables of this service's store and what is in them.
 
+mod attachment;
+
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -8,10 +10,14 @@ use berth_store::Table;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use attachment::{Attachment, Choice, Dns, HostsLine, Joined, Port, Standing, Wanted};
+
 /// Containers, by namespace and id.
 pub const CONTAINERS: Table<(String, String), Container> = Table::new("containers");
 /// Sandboxes, by namespace and id.
 pub const SANDBOXES: Table<(String, String), Sandbox> = Table::new("sandboxes");
+/// What is attached to networks, by the namespace and id of the container or sandbox.
+pub const ATTACHMENTS: Table<(String, String), Attachment> = Table::new("attachments");
 
 /// The label of containers that the restart monitor looks after: the status that one is kept in,
 /// `running` or `stopped`.

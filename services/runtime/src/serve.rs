@@ -18,6 +18,7 @@ use crate::containers::Containers;
 use crate::events::Events;
 use crate::gate::{Gate, Neighbours};
 use crate::live::Live;
+use crate::networks::{self, Networks};
 use crate::peers::{RemoteSandboxer, Services, Starter};
 use crate::restart::Monitor;
 use crate::sandboxes::{self, Controller, Proxied, SHIM, Sandboxers, Sandboxes, Terms};
@@ -63,6 +64,15 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
         stop.run_until_cancelled(reports.report(changed.news())).await
     });
     let containers = Containers::new(store.clone(), gate.clone(), events.clone(), jobs.clone());
+    let networks = Networks::new(networks::Parts {
+        store: store.clone(),
+        gate: gate.clone(),
+        jobs: jobs.clone(),
+        departures: containers.departures(),
+        settings: &config.network,
+        root: config.service_root(Service::Runtime),
+        state: folder.clone(),
+    })?;
     let sandboxes = Sandboxes::new(store.clone(), gate.clone());
     let launcher = Launcher::new(Settings::of(config));
     let live = Live::new(launcher.clone(), config);
@@ -88,6 +98,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
         starter,
         controller: controller.clone(),
         sandboxers: sandboxers.clone(),
+        networks: networks.clone(),
         neighbours: neighbours.clone(),
         checkpoints: Checkpoints::new(checkpoints, Arc::new(services)),
         events,
@@ -97,8 +108,14 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
     });
     let sockets = launcher.settings().socket_folder.clone();
     let (pods, checked) = (controller.clone(), tasks.clone());
-    let check = check::Parts { tasks: checked, controller: pods, folder, sockets, binary };
-    let check = check::Runtime::new(check);
+    let check = check::Runtime::new(check::Parts {
+        tasks: checked,
+        controller: pods,
+        networks: networks.clone(),
+        folder,
+        sockets,
+        binary,
+    });
     crate::counts::register(&store, &tasks, &live.measured());
     let forwarder = Forwarder { tasks: tasks.clone(), ring: ring.clone() };
     sandboxers.proxied().try_for_each(Proxied::recover)?;
@@ -119,6 +136,7 @@ pub async fn serve(config: &Config, jobs: &Jobs) -> anyhow::Result<Served> {
         tasks,
         sandboxes,
         sandboxers,
+        networks,
         gate,
         ring,
         recovered,

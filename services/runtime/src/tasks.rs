@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::gate::Neighbours;
 use crate::leftovers::Leftovers;
+use crate::networks::Networks;
 use crate::peers::{ShimClient, Starter};
 use crate::register::{Key, Link, Register};
 use crate::sandboxes::{Controller, Sandboxers};
@@ -69,6 +70,8 @@ pub struct Parts {
     pub controller: Controller,
     /// All who run sandboxes.
     pub sandboxers: Sandboxers,
+    /// What containers are attached to.
+    pub networks: Networks,
     /// Where events go.
     pub events: Events,
     /// Whom it asks for mounts that are not a shim's to make.

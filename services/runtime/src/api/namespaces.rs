@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::containers::Containers;
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::networks::Networks;
 use crate::sandboxes::{Sandboxers, Sandboxes};
 use crate::tasks::Tasks;
 
@@ -21,6 +22,7 @@ pub(super) struct Service {
     pub(super) sandboxes: Sandboxes,
     pub(super) sandboxers: Sandboxers,
     pub(super) tasks: Tasks,
+    pub(super) networks: Networks,
 }
 
 #[tonic::async_trait]
@@ -51,7 +53,13 @@ impl wire::namespace_member_server::NamespaceMember for Service {
         sandboxes.extend(records.into_iter().map(|record| record.id));
         let sandboxes = sandboxes.len() as u64;
         let tasks = self.tasks.count(&ns) as u64;
-        let counts = [("containers", containers), ("sandboxes", sandboxes), ("tasks", tasks)];
+        let attachments = self.networks.count(&ns).map_err(status)?;
+        let counts = [
+            ("containers", containers),
+            ("network attachments", attachments),
+            ("sandboxes", sandboxes),
+            ("tasks", tasks),
+        ];
         let counts = counts.into_iter().filter(|(_, count)| *count > 0);
         let counts: HashMap<_, _> = counts.map(|(kind, n)| (kind.to_owned(), n)).collect();
         Ok(Response::new(wire::NamespaceUsageResponse { counts }))

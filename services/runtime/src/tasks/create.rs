@@ -70,6 +70,7 @@ impl Tasks {
         let container = self.0.parts.containers.get(ns, &create.id)?;
         let making = self.0.there.begin(ns, &create.id);
         let making = making.ok_or_else(|| Error::TaskExists(create.id.clone()))?;
+        self.0.parts.networks.restore(ns, &create.id).await?;
         let runtime = match create.runtime_path.as_str() {
             "" => container.runtime.name.as_str(),
             path => path,
