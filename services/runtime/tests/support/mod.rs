@@ -60,8 +60,7 @@ impl Node {
                 (neighbours.routes(), folder.path().join(format!("run/{name}.sock")));
             berth_grpc::server::serve(&socket, 0o600, routes, &jobs).unwrap();
         }
-        let config = "[runtime]\nrestart_interval = \"500ms\"\n";
-        std::fs::write(folder.path().join("berth.toml"), config).unwrap();
+        std::fs::write(folder.path().join("berth.toml"), config(folder.path())).unwrap();
         let process = spawn(folder.path(), &[]);
         let channel = berth_grpc::channel(&folder.path().join("run/runtime.sock"));
         make_rootfs(&folder.path().join("image"));
@@ -370,6 +369,15 @@ fn spawn(folder: &Path, environment: &[(&str, String)]) -> tokio::process::Child
     command.arg("--address").arg(state.join("berth.sock")).args(["--log-level", "warn"]);
     command.stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().unwrap()
+}
+
+/// Networks are the node's own: `net.d`, and plugins in `bin` before Debian's.
+fn config(folder: &Path) -> String {
+    let [net, bin] = ["net.d", "bin"].map(|name| folder.join(name));
+    format!(
+        "[runtime]\nrestart_interval = \"500ms\"\n[network]\nconf_dir = {net:?}\n\
+         bin_dirs = [{bin:?}, \"/usr/lib/cni\"]\nplugin_timeout = \"30s\"\n"
+    )
 }
 
 fn make_rootfs(folder: &Path) {
