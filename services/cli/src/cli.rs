@@ -81,6 +81,8 @@ pub enum Verb {
     Trace(verbs::trace::Args),
     /// Show what the disk is used for, by namespace, image and snapshot.
     Df(verbs::df::Args),
+    /// Make, list and remove networks of containers.
+    Network(verbs::network::Args),
     /// Show what all nodes of the cluster hold.
     Cluster(verbs::cluster::Args),
     /// Look into the node's configuration.

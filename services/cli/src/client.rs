@@ -11,6 +11,7 @@ use berth_proto::berth::node::v1::bundle_check_client::BundleCheckClient;
 use berth_proto::berth::node::v1::collection_client::CollectionClient;
 use berth_proto::berth::node::v1::distribution_check_client::DistributionCheckClient;
 use berth_proto::berth::node::v1::distribution_recent_client::DistributionRecentClient;
+use berth_proto::berth::node::v1::networks_client::NetworksClient;
 use berth_proto::berth::node::v1::runtime_check_client::RuntimeCheckClient;
 use berth_proto::berth::node::v1::runtime_recent_client::RuntimeRecentClient;
 use berth_proto::containerd::services as api;
@@ -87,6 +88,8 @@ services! {
     distribution_recent: DistributionRecentClient<Channel>;
     /// What runtime did of late.
     runtime_recent: RuntimeRecentClient<Channel>;
+    /// Networks of containers.
+    networks: NetworksClient<Channel>;
     /// What all nodes hold.
     cluster: ClusterClient<Channel>;
 }
@@ -150,6 +153,13 @@ impl Client {
     /// A call with the usual deadline.
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = self.patient(message);
+        request.set_timeout(DEADLINE);
+        request
+    }
+
+    /// A call that is about all namespaces.
+    pub fn of_all<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         request.set_timeout(DEADLINE);
         request
     }

@@ -14,7 +14,7 @@ use berth_proto::containerd::v1::types::{Process, Status};
 use berth_runtime_spec::Spec;
 
 use crate::client::{Client, Step};
-use crate::logs;
+use crate::{logs, network};
 
 /// Where the container's output is kept.
 pub const LOG_LABEL: &str = "io.berth.log-path";
@@ -210,6 +210,7 @@ pub async fn remove(client: &Client, container: &Container, force: bool) -> Resu
         let answer = client.tasks().delete(client.request(request)).await.optional();
         answer.step(|| format!("delete the task of container {id}"))?;
     }
+    disconnect(client, container).await;
     let request = DeleteContainerRequest { id: id.clone() };
     let answer = client.containers().delete(client.request(request)).await.optional();
     answer.step(|| format!("delete container {id}"))?;
@@ -217,6 +218,16 @@ pub async fn remove(client: &Client, container: &Container, force: bool) -> Resu
     match container.labels.get(LOG_LABEL) {
         Some(path) => logs::remove(path.as_ref()),
         None => Ok(()),
+    }
+}
+
+/// Undoes what the container's network has of it. What is in the way is told and keeps nobody: the node tries it again
+/// once the record is gone.
+async fn disconnect(client: &Client, container: &Container) {
+    if network::is_connected(container)
+        && let Err(error) = network::detach(client, &container.id).await
+    {
+        eprintln!("berth: {}", crate::client::told(&error));
     }
 }
 

@@ -64,6 +64,7 @@ async fn one(cli: Cli) -> Result<ExitCode> {
         Verb::Info(args) => verbs::info::run(args, global).await,
         Verb::Version(args) => verbs::version::run(args, global).await,
         Verb::Gc(args) => verbs::gc::run(args, global).await,
+        Verb::Network(args) => verbs::network::run(args, global).await,
         Verb::Config(args) => verbs::config::run(args, global),
         Verb::Reload(args) => verbs::reload::run(args, global),
         Verb::Completions(args) => verbs::completions::run(&args, &Cli::command()),

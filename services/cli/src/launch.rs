@@ -20,6 +20,7 @@ use crate::container::{LOG_LABEL, RUNTIME, STOP_SIGNAL_LABEL};
 use crate::image::{self, Resolved};
 use crate::lease::hold;
 use crate::manifest::Platform;
+use crate::network::{self, Connection};
 use crate::options::{Args, Pull};
 use crate::progress::Show;
 use crate::root::look;
@@ -56,12 +57,28 @@ async fn create_held(client: &Client, args: &Args, mut options: Options) -> Resu
     }
     let (key, mounts) = prepare(client, &options.id, &snapshotter, parent).await?;
     let snapshot = Snapshot { snapshotter, key, mounts };
-    let recorded = record(client, args, &options, &resolved, &snapshot).await;
+    let recorded = connect_and_record(client, args, options, &resolved, &snapshot).await;
     if recorded.is_err() {
         let Snapshot { snapshotter, key, .. } = snapshot;
         let remove = RemoveSnapshotRequest { snapshotter, key };
         // The failure itself is what is told; without a lease the collector takes the snapshot.
         let _ = client.snapshots().remove(client.request(remove)).await;
+    }
+    recorded
+}
+
+/// The network is there before the record, whose spec names it.
+async fn connect_and_record(
+    client: &Client,
+    args: &Args,
+    mut options: Options,
+    image: &Resolved,
+    snapshot: &Snapshot,
+) -> Result<Container> {
+    let connection = network::connect(client, args.network.mode()?, &mut options).await?;
+    let recorded = record(client, args, &options, image, snapshot, &connection).await;
+    if recorded.is_err() {
+        network::undo(client, &connection, &options.id).await;
     }
     recorded
 }
@@ -111,6 +128,7 @@ async fn record(
     options: &Options,
     image: &Resolved,
     snapshot: &Snapshot,
+    network: &Connection,
 ) -> Result<Container> {
     let doing = || format!("create container {}", options.id);
     let spec = look(client, &snapshot.mounts, |root| Ok(build(&image.run, options, root)?)).await;
@@ -125,9 +143,11 @@ async fn record(
         None => logs::path(client, &options.id),
     };
     labels.insert(LOG_LABEL.to_owned(), log.to_string_lossy().into_owned());
+    labels.extend(network.labels.clone());
     let record = Container {
         id: options.id.clone(),
         labels,
+        extensions: network.extensions.clone(),
         image: image.name.clone(),
         runtime: Some(Runtime { name: runtime(client, args).await?, options: None }),
         spec: Some(Any { type_url: SPEC_TYPE_URL.to_owned(), value }),

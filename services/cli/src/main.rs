@@ -21,6 +21,7 @@ mod launch;
 mod lease;
 mod logs;
 mod manifest;
+mod network;
 mod options;
 mod output;
 mod parse;

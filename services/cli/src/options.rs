@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use berth_runtime_spec::{BindMount, Limits, Network, Options};
 
-use crate::parse;
+use crate::{network, parse};
 
 /// When an image is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -16,15 +16,6 @@ pub enum Pull {
     Always,
     /// Not at all.
     Never,
-}
-
-/// The network of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Net {
-    /// The host's own.
-    Host,
-    /// One of its own, with nothing in it but a loopback device.
-    None,
 }
 
 /// What can be typed.
@@ -61,12 +52,9 @@ pub struct Args {
     /// Where the program starts.
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
-    /// The name of the host that the container sees.
-    #[arg(long)]
-    hostname: Option<String>,
-    /// The container's network.
-    #[arg(long, alias = "network", value_enum, default_value_t = Net::Host)]
-    net: Net,
+    /// What is said of networks.
+    #[command(flatten)]
+    pub network: network::Flags,
     /// The most memory, such as 64m.
     #[arg(short, long, value_parser = parse::size)]
     memory: Option<u64>,
@@ -138,7 +126,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What of this concerns the runtime spec.
+    /// What of this concerns the runtime spec; networks by name, and those of others, come into it when they are there.
     pub fn options(&self, namespace: &str) -> Result<Options> {
         let (mut tmpfs, mut binds) = (Vec::new(), Vec::new());
         for text in &self.tmpfs {
@@ -156,7 +144,8 @@ impl Args {
                 parse::Mount::Tmpfs(mount) => tmpfs.push(mount),
             }
         }
-        if self.net == Net::Host {
+        let is_hosts = self.network.mode()? == network::Mode::Host;
+        if is_hosts {
             add_hosts_files(&mut binds);
         }
         let entrypoint = |text: &String| text.split_whitespace().map(str::to_owned).collect();
@@ -172,8 +161,8 @@ impl Args {
             privileged: self.privileged,
             allow_new_privileges: self.allow_new_privileges,
             seccomp_unconfined: self.seccomp_unconfined,
-            hostname: self.hostname.clone(),
-            network: if self.net == Net::Host { Network::Host } else { Network::Private },
+            hostname: self.network.hostname.clone(),
+            network: if is_hosts { Network::Host } else { Network::Private },
             binds,
             tmpfs,
             cap_add: self.cap_add.clone(),

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::global::Global;
 use crate::manifest::Platform;
+use crate::network::shown;
 use crate::verbs::ps;
-use crate::{container, image, output};
+use crate::{container, image, network, output};
 
 /// What a name is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,6 +58,7 @@ async fn look(client: &Client, name: &str, kind: Option<Kind>) -> Result<Value> 
 
 async fn of_container(client: &Client, record: &Container) -> Result<Value> {
     let task = container::task(client, &record.id).await?;
+    let attached = network::of(client, &record.id).await?;
     let spec = record.spec.as_ref().map(|any| serde_json::from_slice::<Value>(&any.value));
     Ok(json!({
         "id": record.id,
@@ -71,6 +73,7 @@ async fn of_container(client: &Client, record: &Container) -> Result<Value> {
         "snapshotter": record.snapshotter,
         "snapshot_key": record.snapshot_key,
         "sandbox": record.sandbox,
+        "network": attached.as_ref().map(shown::as_json),
         "spec": spec.transpose()?,
     }))
 }

@@ -24,6 +24,7 @@ pub mod info;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
+pub mod network;
 pub mod pause;
 pub mod ps;
 pub mod publish;

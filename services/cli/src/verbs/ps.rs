@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use berth_proto::berth::node::v1::Attachment;
 use berth_proto::containerd::services::containers::v1::Container;
 use berth_proto::containerd::v1::types::{Process, Status};
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::container::{self, EXIT_LABEL, EXITED_LABEL};
 use crate::global::Global;
+use crate::network::{self, shown};
 use crate::{output, reference};
 
 /// What can be typed.
@@ -40,8 +42,20 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
     if global.json {
         return output::json(&shown.iter().map(as_json).collect::<Vec<_>>());
     }
-    let rows: Vec<_> = shown.iter().map(|of| as_row(of, args.no_trunc)).collect();
-    output::table(["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PID"], &rows)
+    let mut headings = vec!["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PID"];
+    let mut rows: Vec<_> = shown.iter().map(|of| as_row(of, args.no_trunc).to_vec()).collect();
+    if shown.iter().any(|of| of.attached.is_some()) {
+        headings.extend(["ADDRESS", "PORTS"]);
+        shown.iter().zip(&mut rows).for_each(|(of, row)| row.extend(network_cells(of)));
+    }
+    output::grid(&headings, &rows)
+}
+
+/// The first address, and the ports of the machine that lead there.
+fn network_cells(of: &Listed) -> [String; 2] {
+    let Some(attached) = &of.attached else { return ["-".to_owned(), String::new()] };
+    let address = shown::addresses(attached).first().map_or("-", |address| *address);
+    [address.to_owned(), shown::ports(&attached.ports)]
 }
 
 /// A container, of whose spec nothing is kept but the command.
@@ -49,12 +63,15 @@ struct Listed {
     record: Container,
     command: String,
     task: Option<Process>,
+    attached: Option<Attachment>,
 }
 
 /// The containers that run, or all. One whose shim does not answer may run.
 async fn listed(client: &Client, all: bool) -> Result<Vec<Listed>> {
     let tasks = container::tasks(client).await?;
     let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+    let attached = network::of_namespace(client).await?;
+    let mut attached: HashMap<_, _> = attached.into_iter().map(|of| (of.id.clone(), of)).collect();
     let mut listed = Vec::new();
     let take = |mut record: Container| {
         let task = tasks.remove(&record.id);
@@ -62,14 +79,15 @@ async fn listed(client: &Client, all: bool) -> Result<Vec<Listed>> {
             let command = command(&record);
             record.spec = None;
             record.extensions.clear();
-            listed.push(Listed { record, command, task });
+            let attached = attached.remove(&record.id);
+            listed.push(Listed { record, command, task, attached });
         }
     };
     container::list(client, Vec::new(), take).await?;
     // What goes on of containers whose records are lost.
     listed.extend(tasks.into_iter().map(|(id, task)| {
         let record = Container { id, ..Default::default() };
-        Listed { record, command: String::new(), task: Some(task) }
+        Listed { record, command: String::new(), task: Some(task), attached: None }
     }));
     Ok(listed)
 }
@@ -135,8 +153,11 @@ fn status(record: &Container, task: Option<&Process>) -> String {
     }
 }
 
-fn as_json(Listed { record, command, task }: &Listed) -> Value {
+fn as_json(Listed { record, command, task, attached }: &Listed) -> Value {
     let task = task.as_ref();
+    let (addresses, ports) = attached.as_ref().map_or_else(Default::default, |of| {
+        (shown::addresses(of), of.ports.iter().map(shown::port).collect::<Vec<_>>())
+    });
     let exited_at = match task {
         Some(task) => output::moment(task.exited_at.as_ref()),
         None => record.labels.get(EXITED_LABEL).cloned().unwrap_or_default(),
@@ -151,6 +172,8 @@ fn as_json(Listed { record, command, task }: &Listed) -> Value {
         "exit_code": exit_code(record, task),
         "exited_at": exited_at,
         "labels": record.labels,
+        "addresses": addresses,
+        "ports": ports,
     })
 }
 

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::global::Global;
 use crate::launch::{self, Stdio};
 use crate::verbs::{passed_on, run};
-use crate::{container, output, parse};
+use crate::{container, network, output, parse};
 
 /// What can be typed.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,7 @@ pub async fn run(args: Args, global: &Global) -> Result<ExitCode> {
         }
         container::forget_task(&client, &record).await?;
     }
+    let record = network::make_ready(&client, record).await?;
     let spec = container::spec(&record)?;
     let tty = spec.process().as_ref().is_some_and(|of| of.terminal().unwrap_or_default());
     if args.attach {
