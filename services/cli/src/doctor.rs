@@ -5,6 +5,7 @@
 
 mod disks;
 mod kernel;
+mod networks;
 mod programs;
 mod registries;
 mod rights;
@@ -82,6 +83,7 @@ pub async fn look(config: &Config) -> Vec<Line> {
     let mut lines = vec![kernel::version(), kernel::cgroups(), kernel::seccomp()];
     lines.extend(disks::look(config));
     lines.extend(programs::look(config).await);
+    lines.extend(networks::look(config));
     lines.extend(rights::limits());
     lines.extend(rights::look(config));
     lines.extend(registries::look(&config.distribution.registry).await);

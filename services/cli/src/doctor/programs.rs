@@ -69,14 +69,14 @@ fn found(what: &str, name: &str, folders: &[PathBuf]) -> Line {
 }
 
 /// A program in these folders, or on PATH.
-fn located(name: &Path, folders: &[PathBuf]) -> Option<PathBuf> {
+pub(super) fn located(name: &Path, folders: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<_> = std::env::split_paths(&path).collect();
     // A path that is absolute stays itself.
     folders.iter().chain(&on_path).map(|folder| folder.join(name)).find(|at| is_program(at))
 }
 
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     fs_err::metadata(path).is_ok_and(|of| of.is_file() && of.permissions().mode() & 0o111 != 0)
 }
