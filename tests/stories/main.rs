@@ -25,6 +25,7 @@ mod logins;
 mod main_job;
 mod messages;
 mod mounts;
+mod networks;
 mod observe;
 mod operator;
 mod plugins;
