@@ -82,6 +82,7 @@ fn owner(table: &str) -> PathBuf {
         "" => "services/supervisor/src",
         "log" | "telemetry" => "libs/telemetry/src",
         "metrics" => "services/gateway/src",
+        "network" => "services/runtime/src",
         service => &format!("services/{service}/src"),
     };
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder)
