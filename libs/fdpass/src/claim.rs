@@ -16,7 +16,7 @@ use crate::{Error, GONE, HERE, Token};
 ///
 /// # Errors
 /// [`Error::Gone`] when the token is unknown, used or too old; [`Error::Deadline`];
-/// [`Error::Socket`] when the owner is away.
+/// [`Error::Socket`] and [`Error::Ended`] when the owner is away or ends meanwhile.
 pub async fn claim(path: &Path, token: &Token, deadline: Duration) -> Result<OwnedFd, Error> {
     tokio::time::timeout(deadline, ask(path, token))
         .await
@@ -36,7 +36,7 @@ async fn ask(path: &Path, token: &Token) -> Result<OwnedFd, Error> {
     match receive(&stream).await.map_err(failed("receive a descriptor from"))? {
         (Some(HERE), Some(fd)) => Ok(fd),
         (Some(GONE), _) => Err(Error::Gone(path.to_owned())),
-        (None, _) => Err(peer("the owner ended before it answered")),
+        (None, _) => Err(Error::Ended(path.to_owned())),
         _ => Err(peer("the answer came without a descriptor")),
     }
 }

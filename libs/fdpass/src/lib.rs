@@ -52,6 +52,9 @@ pub enum Error {
         "descriptor of this token at {0:?} was claimed or has expired, ask for another: not found"
     )]
     Gone(PathBuf),
+    /// The owner hung up without an answer: it is ending, or does not know the user.
+    #[error("claim descriptor at {0:?}: its owner ended before it answered, try again: unavailable")]
+    Ended(PathBuf),
     /// The owner did not answer in time.
     #[error("claim descriptor at {path:?} within {deadline:?}: context deadline exceeded")]
     Deadline {
@@ -74,15 +77,20 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Error::Bind(error) => error.code(),
-            Error::Socket { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Code::Unavailable,
-                _ => code_of_io(source),
-            },
+            Error::Socket { source, .. } if is_away(source.kind()) => Code::Unavailable,
+            Error::Socket { source, .. } => code_of_io(source),
             Error::Malformed => Code::InvalidArgument,
             Error::Full => Code::ResourceExhausted,
             Error::Gone(_) => Code::NotFound,
+            Error::Ended(_) => Code::Unavailable,
             Error::Deadline { .. } => Code::DeadlineExceeded,
             Error::Peer { .. } => Code::Internal,
         }
     }
+}
+
+/// If the owner has no socket, listens no more, or died with the connection open.
+fn is_away(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(kind, NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }

@@ -6,8 +6,10 @@ use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_errors::{Code, Coded};
 use berth_fdpass::{Error, FdServer, MAX_OFFERS, OFFER_LIFETIME, Token, claim};
 use berth_lifecycle::Tasks;
+use rustix::net::{RecvFlags, recv};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -88,4 +90,24 @@ async fn an_owner_that_is_away_or_silent_is_named() {
     let silent = claim(&path, &token, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(silent, Error::Deadline { .. }), "{silent}");
     assert!(matches!("x".parse::<Token>(), Err(Error::Malformed)));
+}
+
+/// The kernel resets a connection whose holder dies with what was sent to it unread.
+#[tokio::test]
+async fn an_owner_that_ends_meanwhile_is_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    let token: Token = "0".repeat(32).parse().unwrap();
+    let (unread, read) = (RecvFlags::PEEK, RecvFlags::WAITALL);
+    for (name, how) in [("unread.sock", unread), ("read.sock", read)] {
+        let path = dir.path().join(name);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let owner = std::thread::spawn(move || {
+            let (claimant, _) = listener.accept().unwrap();
+            recv(&claimant, &mut [0; 32], how).unwrap()
+        });
+        let error = claim(&path, &token, SOON).await.unwrap_err();
+        assert_eq!(owner.join().unwrap().0, token.as_str().len());
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
