@@ -104,7 +104,6 @@ impl<S: Sessions> Server<S> {
             .timer(TokioTimer::new())
             .header_read_timeout(self.inner.limits.head)
             .max_buf_size(HEAD)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         if let Err(failure) = connection.await {
@@ -117,7 +116,7 @@ impl<S: Sessions> Server<S> {
             Ok(io) => {
                 let sessions = self.inner.sessions.clone();
                 let upgraded = Upgraded { sessions, limits: &self.inner.limits, request };
-                upgraded.run(TokioIo::new(io), spoken).await;
+                Box::pin(upgraded.run(TokioIo::new(io), spoken)).await;
             }
             Err(failure) => tracing::debug!(%failure, "a connection ended before its upgrade"),
         }
@@ -162,5 +161,36 @@ impl<S: Sessions> Server<S> {
             }
             Err(refusal) => (refusal, None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Forwarded, Outcome, Streams};
+
+    struct Nothing;
+
+    impl Sessions for Nothing {
+        type What = ();
+
+        async fn exec(&self, (): (), _: Vec<String>, _: Streams) -> Outcome {
+            Outcome::Exited(0)
+        }
+
+        async fn attach(&self, (): (), _: Streams) -> Outcome {
+            Outcome::Exited(0)
+        }
+
+        async fn port_forward(&self, _: Arc<()>, _: u16, _: Forwarded) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_connection_that_asked_for_nothing_yet_is_small() {
+        let server = Server::new(Nothing, Limits::default());
+        let size = size_of_val(&server.serve(tokio::io::duplex(1).0));
+        assert!(size < 8 << 10, "{size} bytes");
     }
 }

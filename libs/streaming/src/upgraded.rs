@@ -138,7 +138,9 @@ async fn spdy<T, F>(
         session(new).await;
         owed.finish(Parting::Done);
     };
-    tokio::join!(driven.run(reader.run(), writer), session);
+    // In boxes, as futures around futures copy them.
+    let (reader, writer) = (Box::pin(reader.run()), Box::pin(writer));
+    tokio::join!(driven.run(reader, writer), Box::pin(session));
 }
 
 /// How a command's channels speak.
@@ -183,8 +185,9 @@ async fn channel_ports<S: Sessions, T: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let (link, queue) = Link::new();
     let (mut feeds, mut opened) = (BTreeMap::new(), Vec::new());
-    // As many as a channel's number can tell apart.
-    for (channel, port) in (0..=126u8).map(|pair| 2 * pair).zip(ports) {
+    // As many as a channel's number can tell apart; in base64 that is a character of ASCII.
+    let most = if form == Form::Base64 { 39 } else { 126 };
+    for (channel, port) in (0..=most).map(|pair: u8| 2 * pair).zip(ports) {
         let (feed, input, output) = link.open(channel.into());
         feeds.insert(channel, feed);
         let (_, error_input, error) = link.open(u32::from(channel) + 1);
@@ -229,7 +232,7 @@ async fn channels<T: AsyncRead + AsyncWrite + Unpin>(
     // The queue lives as long as there is a link.
     let driven = async {
         let _link = link;
-        driven.run(reader.run(messages), writer).await;
+        driven.run(Box::pin(reader.run(messages)), Box::pin(writer)).await;
     };
-    tokio::join!(driven, session);
+    tokio::join!(driven, Box::pin(session));
 }

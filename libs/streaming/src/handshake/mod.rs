@@ -52,6 +52,8 @@ fn plain(status: StatusCode, text: String) -> Answer {
     *answer.status_mut() = status;
     let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    // A connection has one request.
+    answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     answer
 }
 

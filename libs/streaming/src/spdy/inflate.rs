@@ -10,12 +10,13 @@ pub(super) const MOST: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(super) struct Inflate {
-    stream: Decompress,
+    /// Apart: zlib's state is large, and this lies in futures that are moved.
+    stream: Box<Decompress>,
 }
 
 impl Inflate {
     pub(super) fn new() -> Self {
-        Self { stream: Decompress::new(true) }
+        Self { stream: Box::new(Decompress::new(true)) }
     }
 
     /// Unpacks the next block. After a fault there is no next one.

@@ -21,10 +21,8 @@ pub(crate) async fn write<W: AsyncWrite + Unpin>(
     let mut writer = Writer { io: BufWriter::new(io), empty: Empty::default(), last: 0 };
     loop {
         tokio::select! {
-            piece = queue.recv() => match piece {
-                Some(piece) => writer.piece(piece).await?,
-                None => return writer.part(Parting::Done).await,
-            },
+            // Without senders it is left to what is owed to say how to part.
+            Some(piece) = queue.recv() => writer.piece(piece).await?,
             (debts, parting) = owed.next() => {
                 // A stream's output was queued before its end was owed.
                 for _ in 0..PIECES {
@@ -75,7 +73,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         if due.credit > 0 {
             self.io.write_all(&frame::widen(stream, due.credit)).await?;
         }
-        if due.end {
+        if due.end && !due.reset {
             let head = Head::Data { stream, end: true, length: 0 };
             self.io.write_all(&head.bytes()).await?;
         }

@@ -95,10 +95,8 @@ where
     };
     loop {
         tokio::select! {
-            piece = queue.recv() => match piece.map(message) {
-                Some(Some(message)) => sink.feed(message).await.map_err(io::Error::other)?,
-                Some(None) => {}
-                None => return part(sink, Parting::Done).await,
+            Some(piece) = queue.recv() => if let Some(message) = message(piece) {
+                sink.feed(message).await.map_err(io::Error::other)?;
             },
             (_, parting) = owed.next() => if let Some(parting) = parting {
                 for _ in 0..PIECES {

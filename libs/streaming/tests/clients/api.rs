@@ -99,8 +99,12 @@ fn wanted(path: &str, query: &str) -> Option<Request<()>> {
         pairs.filter(|(key, _)| *key == name).map(|(_, value)| decoded(value)).collect()
     };
     let flag = |name| values(name) == ["true"];
-    let asked =
-        Asked { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") };
+    let asked = Asked {
+        stdin: flag("stdin"),
+        stdout: flag("stdout"),
+        stderr: flag("stderr"),
+        tty: flag("tty"),
+    };
     Some(match verb {
         "exec" => Request::Exec { what: (), command: values("command"), asked },
         "attach" => Request::Attach { what: (), asked },

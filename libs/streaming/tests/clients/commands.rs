@@ -59,7 +59,8 @@ async fn large_data_arrives_whole_both_ways(#[case] which: &'static str) {
     let (line, folder) = (kubectl.line(), home.path().display());
     let made = kubectl.shell(&format!("head -c 33333333 /dev/urandom > {folder}/big")).await;
     made.ok().unwrap();
-    let (big, away, back) = (format!("{folder}/big"), format!("{folder}/away"), format!("{folder}/back"));
+    let (big, away, back) =
+        (format!("{folder}/big"), format!("{folder}/away"), format!("{folder}/back"));
 
     let through = format!("{line} exec -i pod -- cat < {big} | cmp - {big}");
     kubectl.shell(&through).await.ok().unwrap();
@@ -67,7 +68,8 @@ async fn large_data_arrives_whole_both_ways(#[case] which: &'static str) {
     let early = kubectl.shell(&format!("{line} exec -i pod -- head -c 5 < {big} | wc -c")).await;
     assert_eq!(early.ok().unwrap().trim(), "5");
 
-    let copied = format!("{line} cp {big} pod:{away} && {line} cp pod:{away} {back} && cmp {big} {back}");
+    let copied =
+        format!("{line} cp {big} pod:{away} && {line} cp pod:{away} {back} && cmp {big} {back}");
     kubectl.shell(&copied).await.ok().unwrap();
     api.stop().await;
 }
@@ -86,7 +88,7 @@ async fn a_terminal_has_its_clients_size(#[case] which: &'static str) {
         kubectl.line(),
         script.display()
     );
-    let line = format!("script -qec '{inside}' /dev/null < /dev/zero");
+    let line = format!("script -qec '{inside}' /dev/null < /dev/null");
     let ended = kubectl.shell(&line).await;
     assert_eq!(ended.code, 7, "{ended}");
     assert!(ended.stdout.contains("/dev/pts/"), "{ended}");
@@ -140,9 +142,15 @@ async fn ports_are_forwarded_and_half_closed(#[case] which: &'static str) {
     let mut command = kubectl.run(&args).into_command();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut port = |lines: &mut dyn Iterator<Item = std::io::Result<String>>| -> u16 {
+    let port = |lines: &mut dyn Iterator<Item = std::io::Result<String>>| -> u16 {
         let line = lines.next().unwrap().unwrap();
-        line.strip_prefix("Forwarding from 127.0.0.1:").unwrap().split(' ').next().unwrap().parse().unwrap()
+        line.strip_prefix("Forwarding from 127.0.0.1:")
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     let (counts, refuses) = (port(&mut lines), port(&mut lines));
 
@@ -160,7 +168,9 @@ async fn ports_are_forwarded_and_half_closed(#[case] which: &'static str) {
         errors.find(|line| line.as_ref().unwrap().contains("error forwarding port"))
     });
     let told = soon("the failure is told", told).await.unwrap().unwrap().unwrap();
-    let text = format!("error forwarding port {nobody} to pod pod, uid : failed to connect to localhost:{nobody}: ");
+    let text = format!(
+        "error forwarding port {nobody} to pod pod, uid : failed to connect to localhost:{nobody}: "
+    );
     assert!(told.contains(&text), "{told}");
     child.kill().unwrap();
     child.wait().unwrap();

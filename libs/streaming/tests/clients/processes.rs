@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use berth_streaming::{Forwarded, Input, Output, Outcome, Sessions, Sizes, Streams};
+use berth_streaming::{Forwarded, Input, Outcome, Output, Sessions, Sizes, Streams};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::AsyncWriteExt;
@@ -35,7 +35,12 @@ impl Sessions for Processes {
         }
     }
 
-    async fn port_forward(&self, _: Arc<()>, port: u16, mut stream: Forwarded) -> Result<(), String> {
+    async fn port_forward(
+        &self,
+        _: Arc<()>,
+        port: u16,
+        mut stream: Forwarded,
+    ) -> Result<(), String> {
         let mut there = tokio::net::TcpStream::connect(("127.0.0.1", port))
             .await
             .map_err(|failure| format!("failed to connect to localhost:{port}: {failure}"))?;
@@ -94,8 +99,7 @@ async fn with_pipes(command: &[String], streams: Streams) -> std::io::Result<Out
 async fn follow(sizes: Option<Sizes>, terminal: OwnedFd) {
     let Some(mut sizes) = sizes else { return };
     while let Some(size) = sizes.next().await {
-        let size =
-            Winsize { ws_col: size.width, ws_row: size.height, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_col: size.width, ws_row: size.height, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).unwrap();
     }
 }
@@ -109,10 +113,12 @@ async fn on_a_terminal(command: &[String], streams: Streams) -> std::io::Result<
     let file = |fd: &OwnedFd| fd.try_clone().map(|fd| tokio::fs::File::from_std(fd.into()));
     let (from, mut to) = (file(&terminal)?, file(&terminal)?);
     let slave = || slave.file().try_clone().map(Stdio::from);
-    let words: Vec<String> =
-        ["setsid", "--ctty", "--wait"].into_iter().map(str::to_owned).chain(command.iter().cloned()).collect();
-    let mut child =
-        described(&words).stdin(slave()?).stdout(slave()?).stderr(slave()?).spawn()?;
+    let words: Vec<String> = ["setsid", "--ctty", "--wait"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(command.iter().cloned())
+        .collect();
+    let mut child = described(&words).stdin(slave()?).stdout(slave()?).stderr(slave()?).spawn()?;
     let mut stdin = streams.stdin;
     let fed = async {
         if let Some(stdin) = &mut stdin {
