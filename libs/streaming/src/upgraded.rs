@@ -190,8 +190,10 @@ async fn channel_ports<S: Sessions, T: AsyncRead + AsyncWrite + Unpin>(
     for (channel, port) in (0..=most).map(|pair: u8| 2 * pair).zip(ports) {
         let (feed, input, output) = link.open(channel.into());
         feeds.insert(channel, feed);
-        let (_, error_input, error) = link.open(u32::from(channel) + 1);
-        opened.push((port, (input, output), (error_input, error)));
+        // What a client says on a channel of errors is read, and dropped.
+        let (error_feed, _, error) = link.open(u32::from(channel) + 1);
+        feeds.insert(channel + 1, error_feed);
+        opened.push((port, (input, output), error));
     }
     let gone = CancellationToken::new();
     let told = Told { dialect: Dialect::Text, form, closes: false };

@@ -34,14 +34,14 @@ impl<S: Sessions> Carrier<S> {
     }
 
     /// Carries one connection. A failure goes to the error stream, and gives the data stream up.
-    async fn carry(&self, port: u16, data: (Input, Output), error: (Input, Output)) {
+    async fn carry(&self, port: u16, data: (Input, Output), error: Output) {
         let (input, output) = data;
         let handle = output.handle();
         let stream = Forwarded::new(input, output);
         let carried = self.sessions.port_forward(self.what.clone(), port, stream).await;
         if let Err(why) = carried {
             let text = format!("error forwarding port {port} to pod {}, uid : {why}", self.pod);
-            tell(error.1, &text).await;
+            tell(error, &text).await;
             handle.reset();
         }
     }
@@ -80,7 +80,7 @@ pub(crate) async fn forward_pairs<S: Sessions>(
                 Some(Added::Twice(text, output)) => tell(output, &text).await,
                 Some(Added::Pair(pair)) if carried.len() >= most => {
                     pair.data.1.handle().reset();
-                    tell(pair.error.1, "too many connections are open").await;
+                    tell(pair.error, "too many connections are open").await;
                 }
                 Some(Added::Pair(pair)) => {
                     let Pair { request, port, stream, data, error } = *pair;
@@ -106,7 +106,7 @@ pub(crate) async fn forward_pairs<S: Sessions>(
 /// Carries the connections of a WebSocket of channels: one per port that was asked for, from the start.
 pub(crate) async fn forward_channels<S: Sessions>(
     carrier: Carrier<S>,
-    ports: Vec<(u16, (Input, Output), (Input, Output))>,
+    ports: Vec<(u16, (Input, Output), Output)>,
 ) {
     let mut carried = FuturesUnordered::new();
     for (port, mut data, mut error) in ports {
@@ -114,7 +114,7 @@ pub(crate) async fn forward_channels<S: Sessions>(
         carried.push(async move {
             // Each channel says first which port it is for.
             let name = port.to_le_bytes();
-            let said = futures::future::try_join(data.1.write_all(&name), error.1.write_all(&name));
+            let said = futures::future::try_join(data.1.write_all(&name), error.write_all(&name));
             if said.await.is_ok() {
                 carrier.carry(port, data, error).await;
             }

@@ -15,8 +15,7 @@ pub(super) struct Pair {
     pub(super) port: u16,
     pub(super) stream: u32,
     pub(super) data: (Input, Output),
-    /// The input is only kept.
-    pub(super) error: (Input, Output),
+    pub(super) error: Output,
 }
 
 /// What came of a new stream.
@@ -43,7 +42,7 @@ pub(super) struct Pairs {
 struct Half {
     until: Instant,
     data: Option<(u32, u16, Input, Output)>,
-    error: Option<(Input, Output)>,
+    error: Option<Output>,
 }
 
 /// The port of a stream, if its headers are those of a forwarded connection's stream.
@@ -88,7 +87,7 @@ impl Pairs {
             if half.error.is_some() {
                 return Added::Twice(twice("error"), opened.output);
             }
-            half.error = Some((opened.input, opened.output));
+            half.error = Some(opened.output);
         }
         self.complete(request)
     }
@@ -115,6 +114,6 @@ impl Pairs {
     pub(super) fn expired(&mut self) -> Vec<(String, Option<Output>)> {
         let now = Instant::now();
         let late = self.halves.extract_if(|_, half| half.until <= now);
-        late.map(|(request, half)| (request, half.error.map(|(_, output)| output))).collect()
+        late.map(|(request, half)| (request, half.error)).collect()
     }
 }

@@ -109,16 +109,18 @@ async fn on_a_terminal(command: &[String], streams: Streams) -> std::io::Result<
     grantpt(&terminal)?;
     unlockpt(&terminal)?;
     let name = ptsname(&terminal, Vec::new())?;
-    let slave = fs_err::OpenOptions::new().read(true).write(true).open(name.to_str().unwrap())?;
+    let end = fs_err::OpenOptions::new().read(true).write(true).open(name.to_str().unwrap())?;
     let file = |fd: &OwnedFd| fd.try_clone().map(|fd| tokio::fs::File::from_std(fd.into()));
     let (from, mut to) = (file(&terminal)?, file(&terminal)?);
-    let slave = || slave.file().try_clone().map(Stdio::from);
+    let slave = || end.file().try_clone().map(Stdio::from);
     let words: Vec<String> = ["setsid", "--ctty", "--wait"]
         .into_iter()
         .map(str::to_owned)
         .chain(command.iter().cloned())
         .collect();
     let mut child = described(&words).stdin(slave()?).stdout(slave()?).stderr(slave()?).spawn()?;
+    // Open only in the child, so that its end is the terminal's.
+    drop(end);
     let mut stdin = streams.stdin;
     let fed = async {
         if let Some(stdin) = &mut stdin {
@@ -131,7 +133,6 @@ async fn on_a_terminal(command: &[String], streams: Streams) -> std::io::Result<
         std::future::pending::<()>().await
     };
     let output = drain(Some(from), streams.stdout);
-    drop(slave);
     let ended = async { futures::future::join(child.wait(), output).await.0 };
     let status = tokio::select! {
         status = ended => status,
