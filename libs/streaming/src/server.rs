@@ -159,7 +159,7 @@ impl<S: Sessions> Server<S> {
                 let on = hyper::upgrade::on(&mut request);
                 (answer, Some(Plan { on, spoken, request: asked }))
             }
-            Err(refusal) => (refusal, None),
+            Err(refusal) => (*refusal, None),
         }
     }
 }

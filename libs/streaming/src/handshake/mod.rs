@@ -31,7 +31,10 @@ pub(crate) enum Spoken {
 }
 
 /// What is spoken and the answer that says so, or the answer that refuses. `ports`: it is for forwarding.
-pub(crate) fn negotiate<B>(request: &Request<B>, ports: bool) -> Result<(Spoken, Answer), Answer> {
+pub(crate) fn negotiate<B>(
+    request: &Request<B>,
+    ports: bool,
+) -> Result<(Spoken, Answer), Box<Answer>> {
     let headers = request.headers();
     if has_token(headers, header::CONNECTION, "upgrade")
         && has_token(headers, header::UPGRADE, "websocket")

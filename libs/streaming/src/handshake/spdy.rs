@@ -24,7 +24,7 @@ fn spoken(protocol: &str) -> Spoken {
     }
 }
 
-pub(super) fn negotiate(headers: &HeaderMap, ports: bool) -> Result<(Spoken, Answer), Answer> {
+pub(super) fn negotiate(headers: &HeaderMap, ports: bool) -> Result<(Spoken, Answer), Box<Answer>> {
     let ours: &[&str] = if ports { &PORTS } else { &COMMANDS };
     let asked: Vec<&str> = tokens(headers, ASKED).collect();
     if asked.is_empty() {
@@ -32,17 +32,17 @@ pub(super) fn negotiate(headers: &HeaderMap, ports: bool) -> Result<(Spoken, Ans
             "unable to upgrade: header X-Stream-Protocol-Version does not exist in request with {} headers",
             headers.len()
         );
-        return Err(plain(StatusCode::BAD_REQUEST, text));
+        return Err(Box::new(plain(StatusCode::BAD_REQUEST, text)));
     }
     let Some(protocol) = asked.iter().find_map(|asked| ours.iter().find(|ours| *ours == asked))
     else {
-        return Err(no_common(&asked, ours));
+        return Err(Box::new(no_common(&asked, ours)));
     };
     if !has_token(headers, header::CONNECTION, "upgrade")
         || !has_token(headers, header::UPGRADE, PROTOCOL)
     {
         let text = "unable to upgrade: missing upgrade headers in request".to_owned();
-        return Err(plain(StatusCode::BAD_REQUEST, text));
+        return Err(Box::new(plain(StatusCode::BAD_REQUEST, text)));
     }
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -30,13 +30,16 @@ const fn command(dialect: Dialect, form: Form, closes: bool) -> Spoken {
     Spoken::ChannelCommand { dialect, form, closes }
 }
 
-pub(super) fn negotiate<B>(request: &Request<B>, ports: bool) -> Result<(Spoken, Answer), Answer> {
+pub(super) fn negotiate<B>(
+    request: &Request<B>,
+    ports: bool,
+) -> Result<(Spoken, Answer), Box<Answer>> {
     let headers = request.headers();
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     let (&Method::GET, Some(key), Some(b"13")) = (request.method(), key, version) else {
         let text = "unable to upgrade: a WebSocket is asked for by GET, version 13 and a key";
-        return Err(plain(StatusCode::BAD_REQUEST, text.to_owned()));
+        return Err(Box::new(plain(StatusCode::BAD_REQUEST, text.to_owned())));
     };
     let ours: &[(&'static str, Spoken)] = if ports { &PORTS } else { &COMMANDS };
     let mut asked: Vec<&str> = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).collect();
@@ -46,10 +49,13 @@ pub(super) fn negotiate<B>(request: &Request<B>, ports: bool) -> Result<(Spoken,
     let common = asked.iter().find_map(|asked| ours.iter().find(|(name, _)| name == asked));
     let Some((protocol, spoken)) = common else {
         let text = format!("unable to upgrade: none of the protocols {asked:?} is served");
-        return Err(plain(StatusCode::FORBIDDEN, text));
+        return Err(Box::new(plain(StatusCode::FORBIDDEN, text)));
     };
     let Ok(accepted) = HeaderValue::try_from(derive_accept_key(key.as_bytes())) else {
-        return Err(plain(StatusCode::BAD_REQUEST, "unable to upgrade: a bad key".to_owned()));
+        return Err(Box::new(plain(
+            StatusCode::BAD_REQUEST,
+            "unable to upgrade: a bad key".to_owned(),
+        )));
     };
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
