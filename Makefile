@@ -26,6 +26,7 @@ tools: setup ## build the clients that the tests run and that Debian does not bu
 	@deploy/setup.sh $(TOOLS)
 	@tests/client/containerd-stress.sh "$(TARGET)/tools"
 	@libs/streaming/tests/clients/fetch.sh "$(TARGET)/tools/kubectl"
+	@libs/streaming/tests/clients/node/install.sh "$(TARGET)/tools/kubernetes-javascript"
 
 build: setup ## build everything, optimised
 	cargo build --workspace --release --locked

@@ -35,7 +35,8 @@
 //!
 //! # Flow control
 //!
-//! Kubernetes' clients know no windows of SPDY: see [`channel`]'s `Pace`. What holds for all is that a
+//! Kubernetes' clients know no windows of SPDY: they keep none and widen none. So windows hold for a client
+//! from the moment that it first speaks of one, and are widened for all. What holds for all is that a
 //! connection whose stream nobody reads is not read on, as TCP tells the client; with a client that
 //! keeps windows no stream stops another. While a queue is full an end of the client is not noticed.
 

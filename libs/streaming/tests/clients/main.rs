@@ -5,6 +5,7 @@
 mod api;
 mod commands;
 mod hostile;
+mod javascript;
 mod kubectl;
 mod leaks;
 mod processes;
