@@ -62,6 +62,9 @@ struct Flags {
     /// All that is made up follows from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How long etcd waits for a node that says nothing, in seconds: a node renews its lease three times in it.
+    #[arg(long, default_value_t = 15)]
+    lease: u64,
     /// Changes of a node within so many milliseconds are written together.
     #[arg(long, default_value_t = 100)]
     batch: u64,
@@ -83,6 +86,7 @@ impl Flags {
             nodes,
             size: Size { containers: self.containers, images: self.images },
             catalog: self.catalog,
+            ttl: Duration::from_secs(self.lease),
             batch: Duration::from_millis(self.batch),
             ..Plan::default()
         };

@@ -23,8 +23,8 @@ const LINES: [Line; 27] = [
     ("… changes measured", |row| whole(row.samples as f64)),
     ("changes that waited to be written at the end", |row| row.waiting.to_string()),
     ("until all views were what the nodes held, once nothing happened", |row| short(row.converged)),
-    ("until several readers that began at once had everything", |row| short(row.listed_at_once)),
-    ("until all was there again after etcd had lost its data", |row| short(row.recovered)),
+    ("until several readers that began at once had everything", |row| measured(row.listed_at_once)),
+    ("until all was there again after etcd had lost its data", |row| measured(row.recovered)),
     ("full relistings", |row| row.relists.to_string()),
     ("failures of publishing", |row| row.failures.to_string()),
     ("memory of a reader: now / at most / without views", |row| {
@@ -93,6 +93,11 @@ fn tenths(figure: f64) -> String {
 
 fn mebi(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / f64::from(1 << 20))
+}
+
+/// A time, or nothing where it was not asked for.
+fn measured(time: Duration) -> String {
+    if time.is_zero() { "–".to_owned() } else { short(time) }
 }
 
 fn short(time: Duration) -> String {
