@@ -53,7 +53,9 @@ pub enum Error {
     )]
     Gone(PathBuf),
     /// The owner hung up without an answer: it is ending, or does not know the user.
-    #[error("claim descriptor at {0:?}: its owner ended before it answered, try again: unavailable")]
+    #[error(
+        "claim descriptor at {0:?}: its owner ended before it answered, try again: unavailable"
+    )]
     Ended(PathBuf),
     /// The owner did not answer in time.
     #[error("claim descriptor at {path:?} within {deadline:?}: context deadline exceeded")]
