@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_lifecycle::{Held, Keyed};
+
 pub use add::Outcome;
 pub use gc::Leftover;
 
@@ -18,7 +20,7 @@ use crate::attachment::Told;
 use crate::cache::{Cache, Found, Record};
 use crate::conf::PluginConf;
 use crate::plugin::{Call, Command, Environment, find};
-use crate::turns::{Named, Turn};
+use crate::turns::Turn;
 use crate::{AttachmentId, Error, Network};
 
 /// Where plugins and records are, and how long a plugin may take.
@@ -45,8 +47,8 @@ pub struct Engine {
 struct Shared {
     settings: Settings,
     cache: Cache,
-    networks: Named,
-    containers: Named,
+    networks: Keyed<String>,
+    containers: Keyed<String>,
 }
 
 impl Engine {
@@ -54,12 +56,12 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let cache = Cache::new(settings.cache.clone());
-        let (networks, containers) = (Named::default(), Named::default());
+        let (networks, containers) = (Keyed::default(), Keyed::default());
         Self { shared: Arc::new(Shared { settings, cache, networks, containers }) }
     }
 
     /// The lock of a container, which no plugin of an earlier run has any more, if `patience` was enough.
-    async fn turn(&self, container: &str) -> Result<(impl Sized + use<>, Turn), Error> {
+    async fn turn(&self, container: &str) -> Result<(Held<String>, Turn), Error> {
         let alone = self.shared.containers.alone(container).await;
         let turn = Turn::take(&self.shared.cache.locks(), container, self.shared.settings.deadline)
             .await?;

@@ -1,79 +1,24 @@
 //! Who waits for whom: operations of one container go one after another, and a network's collection goes alone.
 //!
-//! Within the process locks by name do it. What outlives the process, a plugin at work, is waited for by a lock of a
-//! file (`flock`): plugins inherit the descriptor, and so hold it when the runtime is gone.
+//! Within the process locks by name do it ([`berth_lifecycle::Keyed`]). What outlives the process, a plugin at work,
+//! is waited for by a lock of a file (`flock`): plugins inherit the descriptor, and so hold it when the runtime is gone.
 //!
 //! Waiting within the process has no deadline of its own: what is waited for has one for each plugin, and whoever
 //! waits may give up at any time.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::time::Instant;
 
 use crate::Error;
 
 /// Between two looks at a lock that only a plugin of an earlier run can have.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// Locks by name. A name that nobody uses takes no memory.
-#[derive(Clone, Default)]
-pub(crate) struct Named {
-    locks: Arc<Mutex<HashMap<String, Arc<RwLock<()>>>>>,
-}
-
-/// The lock of one name, for as long as it is held.
-pub(crate) struct Guard<G> {
-    held: Option<G>,
-    named: Named,
-    name: String,
-}
-
-impl fmt::Debug for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Named")
-    }
-}
-
-impl Named {
-    /// Beside others who share it.
-    pub(crate) async fn shared(&self, name: &str) -> Guard<OwnedRwLockReadGuard<()>> {
-        let mut guard = Guard { held: None, named: self.clone(), name: name.to_owned() };
-        guard.held = Some(self.lock(name).read_owned().await);
-        guard
-    }
-
-    /// Alone.
-    pub(crate) async fn alone(&self, name: &str) -> Guard<OwnedRwLockWriteGuard<()>> {
-        let mut guard = Guard { held: None, named: self.clone(), name: name.to_owned() };
-        guard.held = Some(self.lock(name).write_owned().await);
-        guard
-    }
-
-    fn lock(&self, name: &str) -> Arc<RwLock<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.entry(name.to_owned()).or_default().clone()
-    }
-}
-
-impl<G> Drop for Guard<G> {
-    fn drop(&mut self) {
-        drop(self.held.take());
-        let mut locks = self.named.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits or holds has a share of its own.
-        if locks.get(&self.name).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            locks.remove(&self.name);
-        }
-    }
-}
 
 /// The lock of a container's file, which is removed when it is let go.
 #[derive(Debug)]
@@ -146,24 +91,6 @@ fn open_at(path: &Path) -> Result<OwnedFd, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_name_that_nobody_uses_takes_no_memory() {
-        let named = Named::default();
-        let first = named.shared("n").await;
-        let second = named.shared("n").await;
-        let third = named.clone();
-        let mut waits = Box::pin(third.alone("n"));
-        let soon = Duration::from_millis(10);
-        assert!(tokio::time::timeout(soon, &mut waits).await.is_err());
-        drop(first);
-        drop(second);
-        drop(waits.await);
-        let abandoned = named.alone("n").await;
-        assert!(tokio::time::timeout(soon, named.shared("n")).await.is_err());
-        drop(abandoned);
-        assert_eq!(named.locks.lock().unwrap().len(), 0);
-    }
 
     #[tokio::test]
     async fn whoever_shares_a_descriptor_holds_the_turn() {

@@ -15,7 +15,6 @@ mod filter;
 pub mod hash;
 mod info;
 pub mod ingests;
-pub mod locks;
 mod recover;
 mod store;
 pub mod there;

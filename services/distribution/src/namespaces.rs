@@ -5,11 +5,11 @@
 
 mod deletion;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use berth_ids::{Labels, Namespace};
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
+use berth_lifecycle::Keyed;
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -23,15 +23,15 @@ const DEFAULT_SNAPSHOTTER: &str = "containerd.io/defaults/snapshotter";
 #[derive(Clone)]
 pub struct Namespaces {
     shared: Arc<Shared>,
-    /// Deletions under way: a registration waits for them.
-    leaving: Arc<Mutex<HashMap<Namespace, Arc<AsyncMutex<()>>>>>,
+    /// Held by who deletes or makes a namespace: a registration waits for deletions under way.
+    leaving: Keyed<Namespace>,
     /// Wakes who takes down fences that a deletion could not take down.
     owed: Arc<Notify>,
 }
 
 impl Namespaces {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, leaving: Arc::default(), owed: Arc::default() }
+        Self { shared, leaving: Keyed::default(), owed: Arc::default() }
     }
 
     /// A namespace's labels, if it is there.
@@ -78,7 +78,7 @@ impl Namespaces {
 
     async fn create_told(&self, name: &Namespace, labels: Labels) -> Result<Labels> {
         let labels = clean_labels("namespace", labels)?;
-        let _leaving = self.enter(name).await;
+        let _leaving = self.leaving.alone(name).await;
         let (key, space) = (name.clone(), Space { labels: labels.clone() });
         let created = self.shared.store.commit("namespaces.create", move |txn| {
             if txn.get(&NAMESPACES, key.as_str())?.is_some() {
@@ -96,7 +96,7 @@ impl Namespaces {
     /// # Errors
     /// [`Error::Store`].
     pub async fn register(&self, name: &Namespace) -> Result<()> {
-        let _leaving = self.enter(name).await;
+        let _leaving = self.leaving.alone(name).await;
         if self.get(name)?.is_some() {
             return Ok(());
         }
@@ -123,7 +123,7 @@ impl Namespaces {
 
     async fn update_told(&self, name: &Namespace, change: LabelChange, told: Labels) -> Result<()> {
         clean_labels("namespace", change.new_labels())?;
-        let _leaving = self.enter(name).await;
+        let _leaving = self.leaving.alone(name).await;
         let key = name.clone();
         let updated = self.shared.store.commit("namespaces.update", move |txn| {
             let mut space = txn.get(&NAMESPACES, key.as_str())?.unwrap_or_default();
@@ -137,14 +137,5 @@ impl Namespaces {
 
     fn tell(&self, name: &Namespace, event: Event) {
         self.shared.tell(&Scope::new(name.clone()), &event);
-    }
-
-    async fn enter(&self, name: &Namespace) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-            leaving.retain(|_, lock| Arc::strong_count(lock) > 1);
-            leaving.entry(name.clone()).or_default().clone()
-        };
-        lock.lock_owned().await
     }
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use berth_config::Sharing;
-use berth_ids::{Labels, validate_labels};
-use berth_lifecycle::Tasks;
+use berth_ids::{Digest, Labels, validate_labels};
+use berth_lifecycle::{Keyed, Tasks};
 use berth_store::Store;
 
 use crate::content::files::Files;
 use crate::content::ingests::Ingests;
-use crate::content::locks::Locks;
 use crate::content::there::There;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
@@ -29,8 +28,9 @@ pub struct Shared {
     pub files: Files,
     /// Where the bytes of blobs are, if not in files.
     pub there: Option<There>,
-    /// Which blobs' files are being committed or deleted.
-    pub blob_locks: Locks,
+    /// By blob: held from before its file is put in place until a record names it, and while a file that no
+    /// record names is deleted.
+    pub blob_locks: Keyed<Digest>,
     /// What is being written.
     pub ingests: Ingests,
     /// The streams that leases keep.

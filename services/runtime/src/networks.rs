@@ -36,14 +36,13 @@ mod subnet;
 mod told;
 mod view;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use berth_cni::{Cidr, Engine, Settings};
-use berth_lifecycle::{Tasks as Jobs, Turns};
+use berth_lifecycle::{Keyed, Tasks as Jobs, Turns};
 use berth_store::Store;
-use tokio::sync::{Notify, OwnedMutexGuard, RwLock};
+use tokio::sync::{Notify, RwLock};
 
 pub(crate) use detach::mark_leaving;
 pub use fault::Fault;
@@ -95,7 +94,7 @@ struct Shared {
     pools: Vec<Cidr>,
     folders: Folders,
     rewrites: Rewrites,
-    names: Names,
+    names: Keyed<Key>,
     plugins: Turns,
     asked: Turns,
     departures: Arc<Notify>,
@@ -134,7 +133,7 @@ impl Networks {
             pools: settings.pools.iter().map(pool).collect::<Result<_>>()?,
             folders: Folders::in_state(&state),
             rewrites: Rewrites::default(),
-            names: Names::default(),
+            names: Keyed::default(),
             plugins: Turns::new(AT_ONCE),
             asked: Turns::new(1),
             departures,
@@ -164,40 +163,6 @@ impl Networks {
             self.0.engine.status(network).await.map_err(|error| Fault::from(Box::new(error)))?;
         }
         Ok(pods.first().map(|network| network.name().to_owned()).unwrap_or_default())
-    }
-}
-
-/// Locks by name. A name that nobody uses takes no memory.
-#[derive(Default)]
-struct Names(Arc<Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>>);
-
-/// A name that nobody else does anything with.
-struct Alone {
-    held: Option<OwnedMutexGuard<()>>,
-    names: Arc<Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>>,
-    key: Key,
-}
-
-impl Names {
-    async fn alone(&self, key: &Key) -> Alone {
-        let mut alone = Alone { held: None, names: self.0.clone(), key: key.clone() };
-        let lock = {
-            let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            names.entry(key.clone()).or_default().clone()
-        };
-        alone.held = Some(lock.lock_owned().await);
-        alone
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        drop(self.held.take());
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits has a share of its own.
-        if names.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            names.remove(&self.key);
-        }
     }
 }
 

@@ -27,16 +27,14 @@ pub(crate) use collect::{drop_dead, node_now};
 pub use records::{Activation, Active};
 pub use transient::Transient;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_ids::Labels;
-use berth_lifecycle::Tasks;
+use berth_lifecycle::{Held, Keyed, Tasks};
 use berth_mount::Mount;
 use berth_store::failpoint;
-use tokio::sync::OwnedMutexGuard;
 
 use crate::Error;
 use crate::snapshots::{Caller, Shared};
@@ -60,9 +58,6 @@ pub struct Activating {
     pub temporary: bool,
 }
 
-/// Held by whoever is at a name.
-type Lock = Arc<tokio::sync::Mutex<()>>;
-
 /// The activations of the node.
 #[derive(Clone)]
 pub struct Activations(Arc<Inner>);
@@ -74,7 +69,8 @@ struct Inner {
     /// Below these, directories may be made for mounts.
     roots: Vec<PathBuf>,
     next: AtomicU64,
-    locks: Mutex<HashMap<(String, String), Lock>>,
+    /// By namespace and name: held by whoever is at it.
+    names: Keyed<(String, String)>,
     tasks: Tasks,
 }
 
@@ -119,13 +115,8 @@ impl Activations {
     }
 
     /// Waits for others that are at this name.
-    async fn lock(&self, namespace: &str, name: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(locks.entry((namespace.to_owned(), name.to_owned())).or_default())
-        };
-        lock.lock_owned().await
+    async fn lock(&self, namespace: &str, name: &str) -> Held<(String, String)> {
+        self.0.names.alone(&(namespace.to_owned(), name.to_owned())).await
     }
 
     fn next(&self) -> u64 {

@@ -38,8 +38,8 @@ impl Activations {
         };
         shared.store.commit("forget lost mounts", drop_lost).await?;
         roots.push(targets.clone());
-        let (next, locks, tasks) = (AtomicU64::new(next), Default::default(), tasks.clone());
-        Ok(Self(Arc::new(Inner { shared, targets, roots, next, locks, tasks })))
+        let (next, names, tasks) = (AtomicU64::new(next), Default::default(), tasks.clone());
+        Ok(Self(Arc::new(Inner { shared, targets, roots, next, names, tasks })))
     }
 }
 

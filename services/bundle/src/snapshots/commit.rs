@@ -1,11 +1,10 @@
 //! Commit: an active snapshot, or a layer that was staged, becomes a parent for others.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use berth_ids::Labels;
+use berth_lifecycle::Held;
 use berth_store::{Write, failpoint};
-use tokio::sync::OwnedMutexGuard;
 
 use super::create::{adopt_child, checked_labels};
 use super::records::{LeaseRow, Moment, Record, SNAPSHOTS, validate_key};
@@ -74,7 +73,7 @@ impl Snapshots {
             return Err(taken());
         }
         let id = self.find(namespace.as_str(), snapshotter, key)?.id;
-        let alone = self.shared.committing.lock(id).await;
+        let alone = self.shared.committing.alone(&id).await;
         // As it is now, with nobody else at it.
         let active = self.find(namespace.as_str(), snapshotter, key)?;
         // The committed one may get a directory of its own.
@@ -101,8 +100,8 @@ impl Snapshots {
         snapshotter: &'static str,
         key: &str,
         record: &Record,
-        alone: Alone,
-    ) -> Result<(u64, Usage, Alone), Error> {
+        alone: Held<u64>,
+    ) -> Result<(u64, Usage, Held<u64>), Error> {
         if record.kind != Kind::Active {
             return Err(not_active(key));
         }
@@ -134,24 +133,6 @@ impl Snapshots {
             let error = berth_errors::chain(&error);
             tracing::warn!(snapshotter, id, error, "a commit leaves files for now");
         }
-    }
-}
-
-/// Held by who commits a snapshot.
-type Alone = OwnedMutexGuard<()>;
-
-/// One lock for each number of a snapshot that is being committed.
-#[derive(Default)]
-pub(super) struct Locks(Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Locks {
-    async fn lock(&self, id: u64) -> Alone {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(locks.entry(id).or_default())
-        };
-        lock.lock_owned().await
     }
 }
 

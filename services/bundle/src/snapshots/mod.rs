@@ -48,7 +48,7 @@ use std::sync::{Arc, Mutex};
 
 use berth_epochs::{News, Whole};
 use berth_ids::{Labels, Namespace};
-use berth_lifecycle::Turns;
+use berth_lifecycle::{Keyed, Turns};
 use berth_store::{Store, Write};
 use tokio_util::task::TaskTracker;
 
@@ -145,7 +145,7 @@ pub(crate) struct Shared {
     proxied: Vec<Proxied>,
     turns: Turns,
     /// Held by whoever commits the snapshot of a number.
-    committing: commit::Locks,
+    committing: Keyed<u64>,
     /// Held while directories without records are looked for, and by those that make one.
     making: tokio::sync::RwLock<()>,
     /// Directories of snapshots that are gone, until they are deleted.
@@ -224,7 +224,7 @@ impl Snapshots {
             staged: Mutex::default(),
             proxied,
             turns,
-            committing: commit::Locks::default(),
+            committing: Keyed::default(),
             making: tokio::sync::RwLock::default(),
             deletions: TaskTracker::new(),
             undeleted: undeleted::Undeleted::default(),

@@ -85,7 +85,7 @@ fn no_blob(path: String) -> Finding {
 
 /// A file that no namespace has. Its commit, or its deletion, holds the lock until it is done.
 async fn orphan(content: &Content, digest: &Digest) -> Result<Option<Finding>> {
-    let _lock = content.0.blob_locks.lock(digest).await;
+    let _lock = content.0.blob_locks.alone(digest).await;
     if content.is_held(digest)? {
         return Ok(None);
     }

@@ -243,7 +243,7 @@ impl Content {
             there.unused(digest);
             return Ok(());
         }
-        let _lock = self.0.blob_locks.lock(digest).await;
+        let _lock = self.0.blob_locks.alone(digest).await;
         self.unlink_if_unused(digest).await
     }
 
@@ -268,7 +268,7 @@ impl Content {
 
     /// Removes a blob from the process that keeps it, if no namespace has the blob.
     pub(super) async fn remove_if_unused(&self, there: &There, digest: &Digest) -> Result<()> {
-        let _lock = self.0.blob_locks.lock(digest).await;
+        let _lock = self.0.blob_locks.alone(digest).await;
         if is_held(&self.0, digest)? { Ok(()) } else { there.remove(digest).await }
     }
 

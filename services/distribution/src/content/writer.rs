@@ -246,7 +246,7 @@ impl Writer {
 
     async fn place(mut self, info: Info) -> Result<Info> {
         let content = self.content.clone();
-        let _lock = content.0.blob_locks.lock(&info.digest).await;
+        let _lock = content.0.blob_locks.alone(&info.digest).await;
         let shared = matches!(self.state, State::Shared { .. });
         if shared {
             let is_kept = match &content.0.there {

@@ -35,7 +35,7 @@ impl Namespaces {
 
     async fn delete_told(&self, name: &Namespace) -> Result<()> {
         self.get(name)?;
-        let _leaving = self.enter(name).await;
+        let _leaving = self.leaving.alone(name).await;
         let key = name.clone();
         let noted = self.shared.store.commit("namespaces.fence", move |txn| {
             Ok::<_, Error>(txn.put(&FENCED, key.as_str(), &())?)
@@ -142,7 +142,7 @@ impl Namespaces {
     /// One try; answers whether none is left.
     async fn lower_all(&self) -> Result<bool> {
         for name in self.fenced()? {
-            let _leaving = self.enter(&name).await;
+            let _leaving = self.leaving.alone(&name).await;
             // A deletion that was under way may have taken it down itself.
             if self.fenced()?.contains(&name) {
                 self.lower(&name).await?;

@@ -27,20 +27,18 @@ pub use backend::{Backend, Proxy, Work};
 pub(super) use rows::{forget, highest};
 pub(super) use staging::Extracted;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_ids::{Labels, Namespace};
-use tokio::sync::{Notify, OwnedMutexGuard, RwLock};
+use berth_lifecycle::{Held, Keyed};
+use tokio::sync::{Notify, RwLock};
 
 use super::REF_LABEL;
 
 /// What begins a label that the backend is told too.
 const INHERITED: &str = "containerd.io/snapshot/";
-
-/// A lock of one key.
-type Lock = Arc<tokio::sync::Mutex<()>>;
 
 /// A proxied snapshotter and what is under way there.
 pub(crate) struct Proxied {
@@ -55,13 +53,13 @@ pub(crate) struct Proxied {
     /// Told when there may be something to remove.
     wake: Arc<Notify>,
     /// One change of a snapshot at a time.
-    locks: Mutex<HashMap<(String, String), Lock>>,
+    changing: Keyed<(Namespace, String)>,
 }
 
 impl Proxied {
     pub(super) fn new(proxy: Proxy, temporary: PathBuf) -> Self {
-        let (busy, wake, locks) = Default::default();
-        Self { proxy, temporary, busy, adopting: RwLock::default(), wake, locks }
+        let (busy, wake, changing) = Default::default();
+        Self { proxy, temporary, busy, adopting: RwLock::default(), wake, changing }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -80,13 +78,8 @@ impl Proxied {
     }
 
     /// Waits for others that change a snapshot.
-    async fn lock(&self, namespace: &Namespace, key: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = lock(&self.locks);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(locks.entry((namespace.to_string(), key.to_owned())).or_default())
-        };
-        lock.lock_owned().await
+    async fn lock(&self, namespace: &Namespace, key: &str) -> Held<(Namespace, String)> {
+        self.changing.alone(&(namespace.clone(), key.to_owned())).await
     }
 }
 
