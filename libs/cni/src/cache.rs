@@ -11,9 +11,7 @@
 mod record;
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -29,6 +27,8 @@ use crate::{AttachmentId, Error};
 const MAX_RECORD: u64 = 8 << 20;
 /// The longest name of a file.
 const MAX_NAME: usize = 255;
+/// Of files: for root alone.
+const MODE: u32 = 0o600;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
@@ -68,16 +68,12 @@ impl Cache {
 
     /// Writes a record, so that it is there whatever happens after.
     pub(crate) fn keep(&self, record: &Record) -> Result<(), Error> {
-        let results = self.results();
-        self.make(&results)?;
-        self.replace(&results, &record.id, &record.to_json(), true)
+        self.replace(&self.results(), &record.id, &record.to_json(), true)
     }
 
     /// Notes what the plugins so far have said. A node that ends loses it, with what it was of.
     pub(crate) fn note(&self, id: &AttachmentId, result: &Value) -> Result<(), Error> {
-        let partial = self.folder.join("partial");
-        make_private(&partial)?;
-        self.replace(&partial, id, result.to_string().as_bytes(), false)
+        self.replace(&self.folder.join("partial"), id, result.to_string().as_bytes(), false)
     }
 
     /// Drops what was noted of an attachment that is whole now.
@@ -145,16 +141,6 @@ impl Cache {
         self.folder.join("results")
     }
 
-    /// A folder, and that it is there after a crash.
-    fn make(&self, folder: &Path) -> Result<(), Error> {
-        if folder.is_dir() {
-            return Ok(());
-        }
-        make_private(folder)?;
-        sync_folder(&self.folder)?;
-        self.folder.parent().map_or(Ok(()), sync_folder)
-    }
-
     fn replace(
         &self,
         folder: &Path,
@@ -164,22 +150,17 @@ impl Cache {
     ) -> Result<(), Error> {
         let name = file_name(id)?;
         let new = self.folder.join("new");
-        make_private(&new)?;
+        for folder in [&*new, folder] {
+            // For root alone.
+            berth_durable::make_folder(folder, 0o700).map_err(step("make", folder))?;
+        }
         let (new, path) = (new.join(&id.container_id), folder.join(&name));
-        let written = write(&new, text, durable).and_then(|()| fs_err::rename(&new, &path));
-        written.map_err(step("write", &path))?;
-        if durable { sync_folder(folder) } else { Ok(()) }
+        let written = match durable {
+            true => berth_durable::replace_through(&new, &path, text, MODE),
+            false => write(&new, text).and_then(|()| fs_err::rename(&new, &path)),
+        };
+        written.map_err(step("write", &path))
     }
-}
-
-/// A folder for root alone.
-fn make_private(folder: &Path) -> Result<(), Error> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let made = fs_err::create_dir_all(folder)
-        .and_then(|()| fs_err::set_permissions(folder, Permissions::from_mode(0o700)));
-    made.map_err(step("make", folder))
 }
 
 fn file_name(id: &AttachmentId) -> Result<String, Error> {
@@ -192,12 +173,10 @@ fn file_name(id: &AttachmentId) -> Result<String, Error> {
     Err(Error::Argument { what: "name of record", value: name, reason })
 }
 
-fn write(path: &Path, text: &[u8], durable: bool) -> io::Result<()> {
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = fs_err::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(path)?;
-    file.write_all(text)?;
-    if durable { file.sync_data() } else { Ok(()) }
+    options.write(true).create(true).truncate(true).mode(MODE);
+    options.open(path)?.write_all(text)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
@@ -223,11 +202,6 @@ fn remove(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(step("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), Error> {
-    let synced = fs_err::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(step("sync", folder))
 }
 
 fn step(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

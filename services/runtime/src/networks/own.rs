@@ -3,8 +3,8 @@
 //! Invariant: a network's file is there whole and durable before it is acknowledged, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use berth_cni::{Cidr, Network};
@@ -25,6 +25,8 @@ pub const DEFAULT: &str = "bridge";
 pub const MAX_OWN: usize = 256;
 /// The longest name of one, in bytes: with those of a container and an interface it is a file's.
 pub const MAX_NAME: usize = 64;
+/// Of its file, less the umask: it has no secrets.
+const MODE: u32 = 0o666;
 /// The most labels of one.
 const MAX_LABELS: usize = 128;
 /// What the kernel takes as the size of a packet; IPv6 needs as much.
@@ -96,7 +98,9 @@ impl Networks {
             let (device, internal, mtu) = (&*device, *internal, *mtu);
             let (subnets, data) = (&*subnets, &*data);
             let list = Bridge { name, device, subnets, internal, mtu, labels, data }.to_list();
-            write(&file, format!("{list:#}\n").as_bytes())?;
+            let text = format!("{list:#}\n");
+            let written = berth_durable::replace(&file, text.as_bytes(), MODE);
+            written.map_err(Fault::file("write", &file))?;
             let network = Network::read(&file).map_err(Box::new)?;
             Ok(Described { network: Arc::new(network), own: true, pods: false })
         };
@@ -129,7 +133,8 @@ impl Networks {
         let others: BTreeSet<_> = all.networks.values().flat_map(Described::bridges).collect();
         let work = move || {
             fs_err::remove_file(&file).map_err(Fault::file("remove", &file))?;
-            sync_folder(&file)?;
+            let folder = file.parent().unwrap_or(Path::new("/"));
+            berth_durable::sync_folder(folder).map_err(Fault::file("sync", folder))?;
             remove_all(&data)?;
             for device in devices.iter().filter(|device| !others.contains(*device)) {
                 link::remove_bridge(device).map_err(Fault::file("remove device", device))?;
@@ -244,31 +249,6 @@ fn subnets(
 fn devices(all: &All) -> Result<BTreeSet<String>, Fault> {
     let there = subnet::interfaces().map_err(Fault::file("read devices in", "/proc/net"))?;
     Ok(all.networks.values().flat_map(Described::bridges).chain(there).collect())
-}
-
-/// Writes a file that is not there, so that it is there whatever happens after.
-fn write(file: &Path, text: &[u8]) -> Result<(), Fault> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    // Not called as networks are.
-    let new = PathBuf::from(format!("{}.new", file.display()));
-    let write = || {
-        fs_err::create_dir_all(folder)?;
-        let mut opened = fs_err::File::create(&new)?;
-        opened.write_all(text)?;
-        opened.sync_all()?;
-        fs_err::rename(&new, file)
-    };
-    write().map_err(Fault::file("write", file))?;
-    sync_folder(file)?;
-    // The folder itself may be new.
-    sync_folder(folder)
-}
-
-/// The folder that a file is in.
-fn sync_folder(file: &Path) -> Result<(), Fault> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let synced = fs_err::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(Fault::file("sync", folder))
 }
 
 /// Removes a folder with what is in it, if it is there.
