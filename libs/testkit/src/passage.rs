@@ -122,9 +122,13 @@ fn pass_both(mut client: TcpStream, mut server: TcpStream, shared: &Arc<Shared>)
     });
     let shared = Arc::clone(shared);
     thread::spawn(move || {
+        // What was passed on last, too short for the words: they may come in several pieces.
+        let mut tail: Vec<u8> = Vec::new();
         pass(&mut client, |bytes| {
             let words = shared.words.as_bytes();
-            if bytes.windows(words.len()).any(|part| part == words) {
+            let seen = [&tail[..], bytes].concat();
+            tail = seen[(seen.len() + 1).saturating_sub(words.len())..].to_vec();
+            if seen.windows(words.len()).any(|part| part == words) {
                 // Before they are passed on, so that no answer is faster.
                 let first = shared.change(|state| {
                     state.came += 1;
@@ -152,5 +156,29 @@ fn pass(from: &mut TcpStream, mut passes: impl FnMut(&[u8]) -> bool) {
         if !passes(&buffer[..count]) {
             break;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_that_come_in_pieces_each_time_once() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = server.local_addr().unwrap().to_string();
+        let passage = Passage::new(&to, "words", Fate::Unheard).unwrap();
+        let mut client = TcpStream::connect(&passage.address).unwrap();
+        let (mut served, _) = server.accept().unwrap();
+        // Each piece is there before the next one goes.
+        let mut says = |piece: &str| {
+            client.write_all(piece.as_bytes()).unwrap();
+            let mut came = vec![0; piece.len()];
+            served.read_exact(&mut came).unwrap();
+            assert_eq!(came, piece.as_bytes());
+            passage.came()
+        };
+        assert_eq!(["some wo", "r", "d", "s"].map(&mut says), [0, 0, 0, 1]);
+        assert_eq!(["words", "wordswor", "dswo", "rdy", "w"].map(says), [2, 3, 4, 4, 4]);
     }
 }
