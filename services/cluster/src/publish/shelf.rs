@@ -33,6 +33,8 @@ pub(super) struct Shelf {
     beyond: u64,
     /// What is in etcd: what hash its value has, or none if it is there otherwise than it should be.
     written: BTreeMap<Held, Option<u64>>,
+    /// Those of `written` of which nobody knows whether they are there: what made or deleted them got no answer.
+    doubted: BTreeSet<Held>,
     /// What is to be written, or deleted.
     pending: BTreeMap<Held, Pending>,
     /// Keys under the node's prefix that are none, to be deleted.
@@ -84,6 +86,7 @@ impl Shelf {
             unnamed: 0,
             beyond: 0,
             written: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             pending: BTreeMap::new(),
             strays: BTreeSet::new(),
         }
@@ -96,6 +99,7 @@ impl Shelf {
         let differ = there.held.keys().filter(other).count() + gone;
         let strays = there.strays.iter().filter(|key| !self.strays.contains(*key)).count();
         self.written = there.held;
+        self.doubted.clear();
         let written = &self.written;
         self.pending.retain(|held, it| it.value.is_some() || written.contains_key(held));
         self.strays = there.strays.into_iter().collect();
@@ -214,6 +218,7 @@ impl Shelf {
         match &due.place {
             Place::Held(held) => {
                 self.pending.remove(held);
+                self.doubted.remove(held);
                 match &due.value {
                     Some(value) => {
                         self.written.insert(held.clone(), Some(hasher.hash_one(value)));
@@ -228,6 +233,10 @@ impl Shelf {
     /// Nobody knows whether etcd has it, or will have it. It waits on.
     pub(super) fn doubt(&mut self, due: &Due) {
         if let Place::Held(held) = &due.place {
+            // What is there and is written again is there in any case.
+            if !(self.is_there(held) && due.value.is_some()) {
+                self.doubted.insert(held.clone());
+            }
             self.written.insert(held.clone(), None);
         }
     }
@@ -242,12 +251,17 @@ impl Shelf {
         self.pending.iter().filter_map(|(held, pending)| Some((held.clone(), pending.since?)))
     }
 
-    /// How many will be in etcd when `due` is.
+    /// Whether etcd is known to have it, as it should be or otherwise.
+    fn is_there(&self, held: &Held) -> bool {
+        self.written.contains_key(held) && !self.doubted.contains(held)
+    }
+
+    /// How many are known to be in etcd when `due` is.
     pub(super) fn published<'d>(&self, due: impl Iterator<Item = &'d Due>) -> u64 {
-        let mut there = self.written.len();
+        let mut there = self.written.len() - self.doubted.len();
         for due in due {
             if let Place::Held(held) = &due.place {
-                match (self.written.contains_key(held), due.value.is_some()) {
+                match (self.is_there(held), due.value.is_some()) {
                     (false, true) => there += 1,
                     (true, false) => there -= 1,
                     _ => {}

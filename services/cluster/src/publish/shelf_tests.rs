@@ -177,6 +177,8 @@ proptest! {
     ) {
         let mut world = World::new(most);
         for step in steps {
+            // Whatever became of a write that got no answer.
+            prop_assert!(world.shelf.published([].iter()) <= world.etcd.len() as u64);
             match step {
                 Step::Change(number, size) => world.change(number, size),
                 Step::Namespace(namespace) => {
@@ -273,6 +275,35 @@ fn what_may_have_been_written_is_written_again_though_it_is_as_it_was_before() {
         assert_eq!(world.write(9), 2, "made: {made}");
         world.assert_whole(10);
     }
+}
+
+#[test]
+fn what_may_be_there_or_not_does_not_count_as_published() {
+    let mut world = World::new(10);
+    world.change(1, Some(1));
+    world.change(2, Some(1));
+    world.settle();
+    let published = |world: &World| world.shelf.published([].iter());
+    assert_eq!(published(&world), 2);
+    // One is written again, which leaves it there; one is deleted, and one is new.
+    world.change(1, Some(2));
+    world.change(2, None);
+    world.change(3, Some(1));
+    assert!(world.ask());
+    let due = world.shelf.due(9);
+    assert_eq!(world.shelf.published(due.iter()), 2, "when all of it is made");
+    world.doubt(9, true);
+    assert_eq!((published(&world), world.shelf.waiting()), (1, 3));
+    world.doubt(9, false);
+    let due = world.shelf.due(9);
+    assert_eq!((published(&world), world.shelf.published(due.iter())), (1, 2));
+    world.settle();
+    assert_eq!(published(&world), 2);
+    world.change(3, Some(2));
+    assert!(world.ask());
+    world.doubt(9, false);
+    world.shelf.found(world.there(&[]));
+    assert_eq!(published(&world), 2, "a reading says what is there");
 }
 
 #[test]
