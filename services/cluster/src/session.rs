@@ -20,7 +20,7 @@
 mod register;
 mod renewal;
 
-pub use register::register;
+pub use register::{register, tidy};
 pub use renewal::renew;
 
 use std::time::Duration;
@@ -55,4 +55,6 @@ pub struct Registration {
     pub fresh: bool,
     /// Since when the node is registered without a gap, as its key says.
     pub registered: OffsetDateTime,
+    /// A lease that was given on the way, of which nothing came: to be ended ([`tidy`]) beside what is done next.
+    pub unused: Option<i64>,
 }

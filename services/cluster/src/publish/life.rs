@@ -121,10 +121,18 @@ impl Publisher {
             renewal.send_if_modified(|now| std::mem::replace(now, next.clone()) != next);
         };
         let (lease, good) = (registration.lease, registration.good);
+        let tidied = async {
+            if let Some(unused) = registration.unused {
+                // It ends by itself by then.
+                let _ = timeout(good, session::tidy(&etcd, unused)).await;
+            }
+            std::future::pending::<Result<()>>().await
+        };
         let mut flusher = Flusher::new(self, &etcd, &registration, own, bucket, seen);
         let ended = tokio::select! {
             error = session::renew(&etcd, lease, good, renewed) => Err(error),
             ended = flusher.run(stop) => ended,
+            never = tidied => never,
         };
         flusher.leave();
         ended

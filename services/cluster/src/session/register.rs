@@ -36,9 +36,21 @@ pub async fn register(
     node.boot.clone_from(&identity.boot);
     let key = layout.node(&identity.name);
     let mut attempt = Attempt { etcd, identity, key, ttl, lease: None, fresh: false, wrote: false };
-    let registered = attempt.run(node).await;
-    attempt.tidy(&registered).await;
+    let mut registered = attempt.run(node).await;
+    match (&mut registered, attempt.lease) {
+        (Ok(made), lease) => made.unused = lease.filter(|lease| *lease != made.lease),
+        // While etcd is away it ends by itself.
+        (Err(Error::Away { .. }), _) | (Err(_), None) => {}
+        (Err(_), Some(lease)) => tidy(etcd, lease).await,
+    }
     registered
+}
+
+/// Ends a lease that nothing came of, and with it a write that may yet be made under it. If it is not ended it ends by
+/// itself, when its time is over.
+pub async fn tidy(etcd: &Etcd, unused: i64) {
+    let ended = etcd.revoke(unused).await;
+    debug!(lease = unused, ended = ended.is_ok(), "a lease was of no use");
 }
 
 struct Attempt<'a> {
@@ -184,7 +196,7 @@ impl Attempt<'_> {
         let registered = node.registered.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Ok(match self.etcd.write(&condition, vec![put]).await? {
             Outcome::Made(modified) => {
-                Some(Registration { lease, good, modified, fresh, registered })
+                Some(Registration { lease, good, modified, fresh, registered, unused: None })
             }
             Outcome::Refused(_) => None,
         })
@@ -197,20 +209,7 @@ impl Attempt<'_> {
             modified: entry.modified,
             fresh: self.fresh,
             registered: node.registered.unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        }
-    }
-
-    /// Ends a lease that nothing came of, and with it a write that may yet be made under it. While etcd is away
-    /// it ends by itself.
-    async fn tidy(&self, registered: &Result<Registration>) {
-        let used = match registered {
-            Ok(registration) => Some(registration.lease),
-            Err(Error::Away { .. }) => return,
-            Err(_) => None,
-        };
-        if let Some(lease) = self.lease.filter(|lease| Some(*lease) != used) {
-            let ended = self.etcd.revoke(lease).await;
-            debug!(lease, ended = ended.is_ok(), "a lease was of no use");
+            unused: None,
         }
     }
 }

@@ -69,3 +69,8 @@ pub fn assert_taken(error: &Error, from: &str, by: &str) {
         if (node.as_str(), address.as_str(), uuid.as_str()) == ("n1", from, by));
     assert!(is, "{error}");
 }
+
+/// How many leases there are.
+pub fn leases(etcd: &berth_testkit::Etcd) -> usize {
+    etcd.ctl(&["lease", "list"]).lines().skip(1).filter(|line| !line.is_empty()).count()
+}

@@ -11,7 +11,7 @@ use berth_testkit::{Etcd, until};
 use tokio::task::block_in_place;
 
 use crate::common::{
-    LONG, TTL, assert_taken, connect, hold, holds, identity, layout, registered, shown,
+    LONG, TTL, assert_taken, connect, hold, holds, identity, layout, leases, registered, shown,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,11 +48,6 @@ async fn a_predecessors_lease_is_taken_over_with_all_that_lies_under_it() {
         assert!(holds(&client).await);
     }
     assert_eq!(leases(&etcd), 1);
-}
-
-/// How many leases there are.
-fn leases(etcd: &Etcd) -> usize {
-    etcd.ctl(&["lease", "list"]).lines().skip(1).filter(|line| !line.is_empty()).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
