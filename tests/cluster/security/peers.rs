@@ -1,6 +1,9 @@
 //! Nodes that ask each other, and whom they believe.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use berth_testkit::{Authority, Etcd, is_root, program};
@@ -85,4 +88,44 @@ fn is_refused(cluster: &Cluster, asked: &str, of: &Setting) -> Result<()> {
         ensure!(words.contains(word), "{asked} of {}: no {word:?} in {words}", of.name);
     }
     Ok(())
+}
+
+/// How many connections a node refused by its log, and on how many lines it says so.
+fn refused(log: &str) -> (usize, usize) {
+    let mut refused = (0, 0);
+    for line in log.lines().filter(|line| line.contains("connection of another node")) {
+        let more = line.split_once("more=").map_or("", |(_, more)| more);
+        let digits = more.split(|c: char| !c.is_ascii_digit()).next();
+        let more: usize = digits.unwrap_or_default().parse().unwrap_or(0);
+        refused = (refused.0 + 1 + more, refused.1 + 1);
+    }
+    refused
+}
+
+#[test]
+fn who_is_refused_again_and_again_does_not_fill_the_log() -> Result<()> {
+    const KNOCKS: usize = 200;
+    if !is_root() {
+        return Ok(());
+    }
+    let etcd = Etcd::start()?;
+    let setting = Setting::new("a", &etcd.endpoints(), SHORT);
+    let door = (setting.address, PEERS);
+    Cluster::start_with(&[setting])?.play(|cluster| {
+        let (a, began) = (cluster.of("a"), Instant::now());
+        for _ in 0..KNOCKS {
+            TcpStream::connect(door)?.write_all(b"no TLS\n")?;
+        }
+        soon("all of them are told of", || Ok(refused(&a.node.log()?).0 >= KNOCKS))?;
+        let log = a.node.log()?;
+        let (connections, lines) = refused(&log);
+        ensure!(connections == KNOCKS, "{connections} were refused");
+        // One at once, and then one in five seconds.
+        let most = 2 + began.elapsed().as_secs() / 5;
+        ensure!(lines as u64 <= most, "{lines} lines within {:?}:\n{log}", began.elapsed());
+        let told = |line: &str| line.contains("from=127.") && line.contains("error=");
+        let first = log.lines().find(|line| line.contains("connection of another node"));
+        ensure!(first.is_some_and(told), "{first:?}");
+        a.lines("cluster node a").map(drop)
+    })
 }

@@ -3,6 +3,7 @@
 //! Whoever has a certificate of the configured authorities may ask. A node answers for itself alone.
 
 mod door;
+mod refused;
 
 use std::sync::Arc;
 

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
+use super::refused::{Line, Refused};
 use super::{AT_ONCE, Described};
 use crate::inspect::Itself;
 use crate::peers::nodes::PEERS;
@@ -56,6 +57,7 @@ struct Shared {
     own: Arc<Itself>,
     turns: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    refused: Refused,
 }
 
 struct Open {
@@ -71,7 +73,8 @@ impl Door {
     pub fn new(own: Arc<Itself>, tasks: Tasks) -> Self {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        Self { shared: Arc::new(Shared { own, turns, connections }), tasks, open: None }
+        let shared = Shared { own, turns, connections, refused: Refused::default() };
+        Self { shared: Arc::new(shared), tasks, open: None }
     }
 
     /// Listens as `settings` say instead, or nowhere.
@@ -154,9 +157,13 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, server: Arc<Server>,
         told = false;
         let (shared, server, token) = (shared.clone(), server.clone(), tasks.token());
         tasks.spawn("peer-connection", async move {
-            let _room = room;
-            if let Err(error) = connection(&shared, &server, stream, from, token).await {
-                tracing::warn!(%from, error = chain(&*error), "connection of another node");
+            let ended = connection(&shared, &server, stream, from, token.clone()).await;
+            // Others come while it waits to be told of.
+            drop(room);
+            let Err(error) = ended else { return };
+            let line = shared.refused.line(from, chain(&*error), &token).await;
+            if let Some(Line { from, reason, more }) = line {
+                tracing::warn!(%from, error = reason, more, "connection of another node");
             }
         });
     }
