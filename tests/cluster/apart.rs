@@ -74,5 +74,9 @@ pub fn says_how_old_its_views_are(member: &Member) -> Result<()> {
     })?;
     let listed = member.node.berth("cluster images").output()?;
     ensure!(listed.code == 0 && listed.stderr.contains("etcd is away"), "{listed}");
+    // Those that read JSON find it in each line.
+    let lines = member.viewed("cluster images")?;
+    let old = |of: &Value| of["view"]["connected"] == false && age(&of["view"]) > 0.5;
+    ensure!(!lines.is_empty() && lines.iter().all(old), "{lines:?}");
     Ok(())
 }

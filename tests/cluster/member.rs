@@ -47,8 +47,17 @@ impl Member {
         serde_json::from_str(&printed).with_context(|| format!("berth {line}: {printed}"))
     }
 
-    /// The same, an object a line.
+    /// The same, an object a line, without what the view was worth: that is another each time.
     pub fn lines(&self, line: &str) -> Result<Vec<Value>> {
+        let mut lines = self.viewed(line)?;
+        for of in lines.iter_mut().filter_map(Value::as_object_mut) {
+            of.remove("view");
+        }
+        Ok(lines)
+    }
+
+    /// The same as it is printed.
+    pub fn viewed(&self, line: &str) -> Result<Vec<Value>> {
         let printed = self.berth(&format!("--json {line}"))?;
         objects(&printed).with_context(|| format!("berth {line}: {printed}"))
     }

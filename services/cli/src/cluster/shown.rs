@@ -115,6 +115,24 @@ pub fn worth(view: &View) -> String {
     text
 }
 
+/// The same for programs.
+pub fn worth_as_json(view: &View) -> Value {
+    let age = view.age.unwrap_or_default();
+    json!({
+        "revision": view.revision,
+        "age_seconds": age.seconds as f64 + f64::from(age.nanos) / 1e9,
+        "connected": view.connected,
+        "unreadable": view.unreadable,
+    })
+}
+
+/// An object of a view as JSON, with what that is worth: whoever reads one line of many has it there.
+pub fn in_view_as_json(object: &Object, view: &View) -> Value {
+    let mut whole = as_json(object);
+    whole["view"] = worth_as_json(view);
+    whole
+}
+
 /// An object as JSON.
 pub fn as_json(object: &Object) -> Value {
     let (kind, is) = match &object.is {
@@ -205,4 +223,22 @@ fn container_as_json(container: &Container) -> Value {
         "exit_code": stopped.then_some(container.exit_status),
         "exited_at": output::moment(container.exited.as_ref()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_a_view_says_how_old_that_is() {
+        let object = Object { node: "n".into(), name: "i".into(), ..Object::default() };
+        let age = Some(prost_types::Duration { seconds: 7, nanos: 500_000_000 });
+        let view = View { revision: 3, age, connected: false, unreadable: 2 };
+        let told = in_view_as_json(&object, &view);
+        let worth = json!({
+            "revision": 3, "age_seconds": 7.5, "connected": false, "unreadable": 2,
+        });
+        assert_eq!((&told["node"], &told["view"]), (&json!("n"), &worth));
+        assert_eq!(as_json(&object).get("view"), None, "of a node that is asked itself");
+    }
 }

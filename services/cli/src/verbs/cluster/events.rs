@@ -77,6 +77,7 @@ fn print(change: &Change, view: &View, global: &Global) -> Result<()> {
             "resume": view.revision + 1,
             "deleted": change.deleted,
             "object": is,
+            "view": shown::worth_as_json(view),
         }));
     }
     let what = if change.deleted { "gone" } else { "is" };

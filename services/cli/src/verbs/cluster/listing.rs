@@ -45,7 +45,7 @@ pub async fn run(kind: Kinds, args: Args, global: &Global) -> Result<()> {
         return watch(&client, query, global).await;
     }
     let (objects, view) = list(&client, &query, args.limit).await?;
-    print(kind, &objects, global)?;
+    print(kind, &objects, Some(&view), global)?;
     tell_worth(&view);
     Ok(())
 }
@@ -60,10 +60,14 @@ pub async fn watch(client: &Client, query: Query, global: &Global) -> Result<()>
     }
 }
 
-/// As a table, or an object a line.
-pub fn print(kind: Kinds, objects: &[Object], global: &Global) -> Result<()> {
+/// As a table, or an object a line. They are of `view`, unless a node says them of itself.
+pub fn print(kind: Kinds, objects: &[Object], view: Option<&View>, global: &Global) -> Result<()> {
     if global.json {
-        return objects.iter().try_for_each(|object| output::json_line(&shown::as_json(object)));
+        let as_json = |object| match view {
+            Some(view) => shown::in_view_as_json(object, view),
+            None => shown::as_json(object),
+        };
+        return objects.iter().try_for_each(|object| output::json_line(&as_json(object)));
     }
     let rows: Vec<_> = objects.iter().map(shown::row).collect();
     output::grid(shown::headings(kind), &rows)
@@ -147,7 +151,7 @@ async fn line_by_line(global: &Global, follower: Follower) -> Result<()> {
     while let Some(next) = told.next().await {
         match next? {
             Told::Changes { changes, view, caught_up } => {
-                changes.iter().try_for_each(|change| print_change(change, global))?;
+                changes.iter().try_for_each(|change| print_change(change, &view, global))?;
                 if caught_up {
                     tell_worth(&view);
                 }
@@ -182,12 +186,13 @@ pub fn say_connected(said: &mut String, view: &View) {
     }
 }
 
-fn print_change(change: &Change, global: &Global) -> Result<()> {
+fn print_change(change: &Change, view: &View, global: &Global) -> Result<()> {
     let Some(object) = &change.object else { return Ok(()) };
     if global.json {
         return output::json_line(&json!({
             "deleted": change.deleted,
             "object": shown::as_json(object),
+            "view": shown::worth_as_json(view),
         }));
     }
     let what = if change.deleted { "gone " } else { "there" };

@@ -40,7 +40,7 @@ pub async fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let objects = inspect(&client, &name).await?;
     for kind in Kinds::ALL {
         let of: Vec<_> = objects.iter().filter(|object| is_of(object, kind)).cloned().collect();
-        listing::print(kind, &of, global)?;
+        listing::print(kind, &of, None, global)?;
         if !global.json && kind != Kinds::Containers {
             output::line("")?;
         }

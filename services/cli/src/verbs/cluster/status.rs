@@ -58,17 +58,11 @@ fn name(of: &KindView) -> String {
 fn as_json(status: &StatusResponse) -> Value {
     let published = status.published.unwrap_or_default();
     let views = status.views.iter().map(|of| {
-        let view = of.view.unwrap_or_default();
-        let age = view.age.unwrap_or_default();
-        json!({
-            "kind": name(of),
-            "objects": of.objects,
-            "readers": of.readers,
-            "revision": view.revision,
-            "age_seconds": age.seconds as f64 + f64::from(age.nanos) / 1e9,
-            "connected": view.connected,
-            "unreadable": view.unreadable,
-        })
+        let mut view = shown::worth_as_json(&of.view.unwrap_or_default());
+        view["kind"] = name(of).into();
+        view["objects"] = of.objects.into();
+        view["readers"] = of.readers.into();
+        view
     });
     json!({
         "cluster": status.cluster,

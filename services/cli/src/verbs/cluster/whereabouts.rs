@@ -37,7 +37,7 @@ pub async fn run(args: Args, global: &Global) -> Result<()> {
             args.image
         );
     }
-    listing::print(Kinds::Images, &objects, global)?;
+    listing::print(Kinds::Images, &objects, Some(&view), global)?;
     tell_worth(&view);
     Ok(())
 }
