@@ -1,5 +1,7 @@
 //! Processes that were stopped for longer than their lease.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use berth_testkit::{Etcd, Signal, is_root, signal};
 
@@ -8,6 +10,9 @@ use crate::converged::{converged, relists, shows_what_is};
 use crate::keys::all;
 use crate::load::changes_are_seen;
 use crate::member::{Member, SERVICES};
+
+/// The command waits for eight seconds; the rest is what a slow machine takes.
+const PROMPTLY: Duration = Duration::from_secs(20);
 
 #[test]
 fn who_was_stopped_longer_than_its_lease_registers_again() -> Result<()> {
@@ -35,6 +40,15 @@ fn stop_and_go_on(cluster: &Cluster, etcd: &Etcd, whole: bool) -> Result<()> {
     let pids = pids(b, whole)?;
     pids.iter().try_for_each(|pid| signal(*pid, Signal::STOP))?;
     shows_what_is(&[a], &[a])?;
+    if !whole {
+        // Who asks is told so before long, and by which name to look for it.
+        let began = Instant::now();
+        let refused = b.node.berth("cluster status").output()?.fails(1)?;
+        let took = began.elapsed();
+        ensure!(refused.contains("service berth-cluster does not answer"), "{refused}");
+        ensure!(refused.contains("journalctl -u berth"), "{refused}");
+        ensure!(took < PROMPTLY, "it took {took:?}");
+    }
     let left = all(&etcd.endpoints())?;
     ensure!(!left.keys().any(|key| key.contains("/b/") || key.ends_with("/b")), "{left:?}");
     if !whole {

@@ -7,15 +7,21 @@ pub mod compare;
 pub mod follow;
 pub mod shown;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use berth_proto::berth::cluster::v1::{Kind, ListRequest, ListResponse, Object, View};
 use clap::ValueEnum;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::client::{Client, Step};
 
 /// The most objects of one answer.
 const PAGE: u32 = 500;
+
+/// How long an answer of the node's cluster service is waited for. It waits for etcd itself, no longer than five
+/// seconds, and then says so.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Kinds of objects, as they are typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -114,7 +120,20 @@ async fn page(
 ) -> Result<ListResponse, Status> {
     let (kind, filters) = (query.kind.wire().into(), query.filters.clone());
     let request = ListRequest { kind, filters, page_size, page_token };
-    Ok(client.cluster().list(client.request(request)).await?.into_inner())
+    answered(client.cluster().list(client.request(request))).await
+}
+
+/// What the node's cluster service answers, or that it does not in time. One that is stopped has its connections as they
+/// were: the gateway takes it for one that has much to do until it has left a ping unanswered for long.
+pub async fn answered<T>(
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answered) => answered.map(Response::into_inner),
+        Err(_) => Err(Status::unavailable(format!(
+            "service berth-cluster does not answer: waited {PATIENCE:?}; see `journalctl -u berth` for why, and whether it is stopped"
+        ))),
+    }
 }
 
 fn count(objects: &[Object]) -> u32 {
@@ -124,6 +143,21 @@ fn count(objects: &[Object]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_does_not_answer_is_named_with_the_next_step() {
+        let began = tokio::time::Instant::now();
+        let refused = answered(std::future::pending::<Result<Response<()>, _>>()).await;
+        let (refused, took) = (refused.unwrap_err(), began.elapsed());
+        assert!(took <= Duration::from_secs(10), "{took:?}");
+        let said = refused.message();
+        assert!(said.contains("service berth-cluster") && said.contains("journalctl"), "{said}");
+        // What it says itself comes through.
+        let said = answered(async { Err::<Response<()>, _>(Status::not_found("n")) }).await;
+        assert_eq!(said.unwrap_err().code(), tonic::Code::NotFound);
+        let answer = answered(std::future::ready(Ok(Response::new(7)))).await;
+        assert_eq!(answer.unwrap(), 7);
+    }
 
     #[test]
     fn a_namespace_narrows_each_filter_and_no_node() {

@@ -7,7 +7,7 @@ use berth_proto::berth::cluster::v1::{Change, View, WatchRequest, WatchResponse}
 use futures::Stream;
 use tonic::{Code, Status, Streaming};
 
-use super::{Query, page};
+use super::{Query, answered, page};
 use crate::client::{Client, Step};
 
 /// Between a break and the next try; doubled up to the longest while there is no answer.
@@ -117,7 +117,7 @@ impl Follower {
                 let from_revision = self.from().await?;
                 let (kind, filters) = (self.query.kind.wire().into(), self.query.filters.clone());
                 let request = self.client.patient(WatchRequest { kind, filters, from_revision });
-                self.client.cluster().watch(request).await?.into_inner()
+                answered(self.client.cluster().watch(request)).await?
             }
         };
         Ok(self.stream.insert(stream))

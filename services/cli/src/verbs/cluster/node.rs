@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{listing, tell_worth};
 use crate::client::{Client, Step};
 use crate::cluster::compare::{Differences, differences, lasting};
-use crate::cluster::{Kinds, Query, list};
+use crate::cluster::{Kinds, Query, answered, list};
 use crate::global::Global;
 use crate::output;
 
@@ -33,7 +33,9 @@ pub struct Args {
 /// Does it.
 pub async fn run(args: Args, global: &Global) -> Result<ExitCode> {
     let client = Client::connect(global).await?;
-    let name = args.name.unwrap_or_default();
+    // It is there, then: how long another node may take is its own to know.
+    let own = own_name(&client).await?;
+    let name = args.name.unwrap_or(own);
     if args.compare {
         return compare(&client, &name, global).await;
     }
@@ -81,17 +83,13 @@ async fn viewed(client: &Client, name: &str) -> Result<(Vec<Object>, View)> {
 }
 
 async fn compare(client: &Client, name: &str, global: &Global) -> Result<ExitCode> {
-    let name = match name.is_empty() {
-        true => own_name(client).await?,
-        false => name.to_owned(),
-    };
     let mut found: Option<Differences> = None;
     for look in 0..LOOKS {
         if look > 0 {
             tokio::time::sleep(BETWEEN).await;
         }
-        let truth = inspect(client, &name).await?;
-        let (view, worth) = viewed(client, &name).await?;
+        let truth = inspect(client, name).await?;
+        let (view, worth) = viewed(client, name).await?;
         let now = differences(&truth, &view);
         let left = match found {
             Some(earlier) => lasting(earlier, &now),
@@ -118,7 +116,8 @@ async fn compare(client: &Client, name: &str, global: &Global) -> Result<ExitCod
 
 /// What the node that is asked is called.
 async fn own_name(client: &Client) -> Result<String> {
-    let answer = client.cluster().status(client.request(StatusRequest {})).await;
-    let name = answer.step(|| "ask for the node's name".to_owned())?.into_inner().node;
+    let mut cluster = client.cluster();
+    let answer = answered(cluster.status(client.request(StatusRequest {}))).await;
+    let name = answer.step(|| "ask for the node's name".to_owned())?.node;
     Some(name).filter(|name| !name.is_empty()).context("the node does not say its name")
 }

@@ -6,15 +6,16 @@ use berth_proto::berth::cluster::v1::{KindView, StatusRequest, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Step};
-use crate::cluster::shown;
+use crate::cluster::{answered, shown};
 use crate::global::Global;
 use crate::output;
 
 /// Does it.
 pub async fn run(global: &Global) -> Result<()> {
     let client = Client::connect(global).await?;
-    let answer = client.cluster().status(client.request(StatusRequest {})).await;
-    let status = answer.step(|| "ask for the status of the cluster".to_owned())?.into_inner();
+    let mut cluster = client.cluster();
+    let answer = answered(cluster.status(client.request(StatusRequest {}))).await;
+    let status = answer.step(|| "ask for the status of the cluster".to_owned())?;
     if global.json {
         return output::json_line(&as_json(&status));
     }
