@@ -84,7 +84,8 @@ pub struct Etcd {
 pub struct Peer {
     /// Where to listen, `HOST:PORT`. Empty: nowhere.
     pub address: String,
-    /// What others are told. Empty: `address`.
+    /// What others are told. Empty: `address`, or where that is one of all interfaces the first of the node's
+    /// addresses with its port.
     pub advertise: String,
     /// The authorities that certificates of nodes must be from (PEM).
     pub ca: Option<PathBuf>,

@@ -4,6 +4,7 @@
 //! know: what anybody does with it.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,9 +110,9 @@ impl Settings {
             compare: *cluster.compare,
             disk_pressure: cluster.disk_pressure,
             memory_pressure: cluster.memory_pressure,
+            peer: peer(&cluster.peer, &addresses),
             addresses,
             labels: cluster.labels.clone(),
-            peer: peer(&cluster.peer),
             incarnation: uuid::Uuid::new_v4().to_string(),
             boot: format!("{}-{:x}-{:x}", boot.trim(), root.dev(), root.ino()),
         })
@@ -198,16 +199,32 @@ fn etcd(of: &berth_config::Etcd, layout: &Layout) -> etcd::Settings {
 }
 
 /// All files are set where there is an address: the configuration was checked.
-fn peer(of: &berth_config::Peer) -> Option<Peer> {
+fn peer(of: &berth_config::Peer, addresses: &[String]) -> Option<Peer> {
     if of.address.is_empty() {
         return None;
     }
     let advertise = match of.advertise.is_empty() {
-        true => of.address.clone(),
+        true => reached_at(&of.address, addresses.first()),
         false => of.advertise.clone(),
     };
     let (ca, cert, key) = (of.ca.clone()?, of.cert.clone()?, of.key.clone()?);
     Some(Peer { address: of.address.clone(), advertise, ca, cert, key })
+}
+
+/// Where others reach what listens at `address`: one of all interfaces is none to go to, so it is the node's own.
+fn reached_at(address: &str, own: Option<&String>) -> String {
+    match (address.parse::<SocketAddr>(), own) {
+        (Ok(listens), Some(own)) if listens.ip().is_unspecified() => {
+            let port = listens.port();
+            match own.parse::<Ipv6Addr>() {
+                Ok(own) => format!("[{own}]:{port}"),
+                Err(_) if !own.contains([':', '/']) => format!("{own}:{port}"),
+                // It is no host.
+                Err(_) => address.to_owned(),
+            }
+        }
+        _ => address.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +265,15 @@ mod tests {
         assert_eq!(settings("").peer, None);
         let files = "ca = '/a'\ncert = '/c'\nkey = '/k'\n";
         let listens = format!("[cluster.peer]\naddress = '0.0.0.0:1'\n{files}");
-        assert_eq!(settings(&listens).node().peer_address, "0.0.0.0:1");
+        assert_eq!(settings(&listens).node().peer_address, format!("{}:1", host()));
+        for (own, told) in [("10.0.0.1", "10.0.0.1:1"), ("fd00::1", "[fd00::1]:1"), ("n", "n:1")] {
+            let reached = format!("[cluster]\naddresses = ['{own}', 'other']\n{listens}");
+            assert_eq!(settings(&reached).node().peer_address, told);
+        }
+        let url = format!("[cluster]\naddresses = ['https://n/']\n{listens}");
+        assert_eq!(settings(&url).node().peer_address, "0.0.0.0:1");
+        let one = listens.replace("0.0.0.0:1", "127.0.0.1:1");
+        assert_eq!(settings(&one).node().peer_address, "127.0.0.1:1");
         let told = settings(&format!("{listens}advertise = 'n:1'\n"));
         assert_eq!(told.node().peer_address, "n:1");
         assert_eq!(told.peer.unwrap().address, "0.0.0.0:1");
