@@ -19,6 +19,7 @@ fn three_nodes_and_those_who_watch_over_them() -> Result<()> {
     project::is_watched(&stage)?;
     project::runs_what_was_pushed(&stage)?;
     project::shows_what_all_nodes_hold(&stage)?;
+    project::ask_each_other(&stage)?;
     project::tells_its_traces(&stage)?;
     project::survives_the_ends_of_nodes(&stage)?;
     project::goes_and_comes_back(&stage)?;

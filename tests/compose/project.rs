@@ -98,6 +98,21 @@ pub fn shows_what_all_nodes_hold(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Each says of itself what the others show of it, asked by another.
+pub fn ask_each_other(stage: &Stage) -> Result<()> {
+    for (asked, of) in [(1, 2), (2, 3), (3, 1)] {
+        let said = stage.berth(asked, &format!("cluster node node-{of} --compare"))?;
+        ensure!(
+            said.starts_with(&format!("node-{of}: the view says what the node does")),
+            "{said}"
+        );
+    }
+    // What makes certificates is with none of them.
+    let folder = stage.composed("exec -T node-1 ls /etc/berth/peers")?;
+    ensure!(folder.split_whitespace().eq(["ca.pem", "node.key", "node.pem"]), "{folder}");
+    Ok(())
+}
+
 /// The container `long` of node-1 runs.
 fn says_inside(stage: &Stage) -> Result<()> {
     let said = stage.berth(1, "exec long echo inside")?;
