@@ -12,7 +12,7 @@ use crate::Error;
 /// Where sockets are when the caller does not say: as containerd has it.
 pub(crate) const DEFAULT_FOLDER: &str = "/run/containerd/s";
 /// The most bytes of a socket's path, of the 108 with which the kernel has it end in 0.
-const MAX_PATH: usize = 107;
+pub(crate) const MAX_PATH: usize = 107;
 
 /// What `start` found or made.
 pub(crate) enum Bound {

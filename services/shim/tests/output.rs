@@ -61,13 +61,13 @@ async fn output_is_in_its_log_when_the_end_is_told() {
     std::io::Write::write_all(&mut gate, "\n".repeat(EXECS).as_bytes()).unwrap();
     for end in ends {
         let text = end.await;
-        assert!(text.ends_with(" stdout F said\n"), "{text:?}");
+        assert!(text.ends_with(" stdout P said\n"), "{text:?}");
     }
     std::fs::write(stdin, "go\n").unwrap();
     assert_eq!(shim.wait("").await, 0);
     let text = std::fs::read_to_string(&log).unwrap();
     assert_eq!(text.lines().count(), 5001);
-    assert!(text.ends_with(" stdout F end\n"), "{}", text.lines().last().unwrap());
+    assert!(text.ends_with(" stdout P end\n"), "{}", text.lines().last().unwrap());
     shim.finish().await;
 }
 
@@ -80,7 +80,7 @@ async fn a_cri_log_is_tagged_and_rotated() {
     let text = std::fs::read_to_string(&path).unwrap();
     // The two outputs are copied apart.
     let last = text.lines().rfind(|line| line.contains(" stdout ")).unwrap();
-    assert!(last.ends_with(" stdout F end"), "{last}");
+    assert!(last.ends_with(" stdout P end"), "{last}");
     let lines: Vec<_> = ["x.log.2", "x.log.1", "x.log"]
         .iter()
         .flat_map(|name| {

@@ -6,10 +6,11 @@ use std::sync::Mutex;
 
 use tokio::net::unix::pipe;
 
+use super::attach::Tap;
 use super::console::Console;
-use super::copy::{BUFFER, Losses};
+use super::copy::BUFFER;
+use super::losses::Losses;
 use super::sink::Log;
-use crate::log;
 use crate::tasks::lock;
 
 /// The most that a pipe holds, unless its user may do all (`/proc/sys/fs/pipe-max-size`).
@@ -33,6 +34,9 @@ struct Kept {
     log: Log,
     buffer: Vec<u8>,
     losses: Losses,
+    tap: Option<Tap>,
+    /// Somebody hears it, and has to have their turn before more is read.
+    heard: bool,
 }
 
 impl Source {
@@ -59,24 +63,26 @@ impl Source {
 }
 
 impl Keeping {
-    pub(crate) fn new(from: Source, log: Log, name: String) -> Keeping {
-        let kept = Kept { log, buffer: vec![0; BUFFER], losses: Losses::default() };
+    pub(crate) fn new(from: Source, log: Log, tap: Option<Tap>, name: String) -> Keeping {
+        let (buffer, losses) = (vec![0; BUFFER], Losses::default());
+        let kept = Kept { log, buffer, losses, tap, heard: false };
         Keeping { from, name, to: Mutex::new(Some(kept)) }
     }
 
     /// Copies until the output ends.
     pub(crate) async fn copy(&self) {
         while self.from.readable().await.is_ok() {
-            let ended = {
+            let heard = {
                 let mut to = lock(&self.to);
                 self.step(&mut to, |buffer| self.from.try_read(buffer));
-                to.is_none()
+                to.as_ref().map(|kept| kept.heard)
             };
-            if ended {
-                return;
+            match heard {
+                None => return,
+                Some(true) => tokio::task::yield_now().await,
+                // Others have their turn beside one that never ceases.
+                Some(false) => tokio::task::coop::consume_budget().await,
             }
-            // Others have their turn beside one that never ceases.
-            tokio::task::coop::consume_budget().await;
         }
     }
 
@@ -100,19 +106,20 @@ impl Keeping {
         to: &mut Option<Kept>,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> usize {
-        let Some(Kept { log, buffer, losses }) = to else { return 0 };
+        let Some(Kept { log, buffer, losses, tap, heard }) = to else { return 0 };
         match read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Ok(count @ 1..) => {
                 losses.note(log.write(&buffer[..count]), &self.name);
+                *heard = tap.as_ref().is_some_and(|tap| tap.send(&buffer[..count]));
                 count
             }
             // A terminal's other side closing is an error here, a pipe's is an end.
             Ok(_) | Err(_) => {
-                if let Err(error) = log.finish() {
-                    log::warn(format_args!("write output of {}: {error}", self.name));
+                losses.note(log.finish(), &self.name);
+                if let Some(Kept { losses, .. }) = to.take() {
+                    losses.end(&self.name);
                 }
-                *to = None;
                 0
             }
         }

@@ -1,10 +1,12 @@
 //! The streams of a process: where they come from and go to.
 
+mod attach;
 mod console;
 mod copy;
 mod cri;
 mod keeping;
 mod logger;
+mod losses;
 mod sink;
 mod streams;
 mod target;

@@ -1,14 +1,15 @@
 //! Where a copied stream ends up.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::unix::pipe;
 
+use super::attach::Tap;
 use super::cri::{CriLog, Partial};
+use super::losses::{Lost, append};
 use crate::Error;
 use crate::tasks::lock;
 
@@ -16,14 +17,20 @@ use crate::tasks::lock;
 pub(crate) enum Sink {
     /// Somebody reads it, in their own time.
     Pipe(pipe::Sender),
-    /// It is kept.
-    Log(Log),
+    /// It is kept, and perhaps heard by who is attached.
+    Log(Log, Option<Tap>),
 }
 
 /// What takes all that it is given at once.
 pub(crate) enum Log {
     File(Arc<File>),
-    Cri { log: Arc<Mutex<CriLog>>, stream: &'static str, partial: Partial },
+    Cri {
+        log: Arc<Mutex<CriLog>>,
+        stream: &'static str,
+        partial: Partial,
+    },
+    /// Nothing is kept.
+    Discarded,
 }
 
 impl Sink {
@@ -37,22 +44,31 @@ impl Sink {
             return Ok(Sink::Pipe(pipe.map_err(step())?));
         }
         let file = File::options().append(true).open(path).map_err(step())?;
-        Ok(Sink::Log(Log::File(Arc::new(file))))
+        Ok(Sink::file(Arc::new(file)))
+    }
+
+    pub(super) fn file(file: Arc<File>) -> Sink {
+        Sink::Log(Log::File(file), None)
     }
 }
 
 impl Log {
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    /// Answers whether anything had to be written.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<bool, Lost> {
         match self {
-            Log::File(file) => file.as_ref().write_all(bytes),
+            Log::File(file) => match append(file, bytes) {
+                Ok(()) => Ok(true),
+                Err((done, error)) => Err(Lost { bytes: (bytes.len() - done) as u64, error }),
+            },
             Log::Cri { log, stream, partial } => lock(log).write(stream, partial, bytes),
+            Log::Discarded => Ok(false),
         }
     }
 
     /// The stream has ended.
-    pub(crate) fn finish(&mut self) -> std::io::Result<()> {
+    pub(super) fn finish(&mut self) -> Result<bool, Lost> {
         match self {
-            Log::File(_) => Ok(()),
+            Log::File(_) | Log::Discarded => Ok(false),
             Log::Cri { log, stream, partial } => lock(log).finish(stream, partial),
         }
     }

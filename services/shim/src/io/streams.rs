@@ -12,13 +12,14 @@ use rustix::process::{Gid, Uid};
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 
+use super::attach::{Attach, Hub, Place, To};
 use super::console::Console;
 use super::copy;
 use super::cri::{CriLog, Partial};
 use super::keeping::{Keeping, Source};
 use super::logger::Logger;
 use super::sink::{Log, Sink};
-use super::target::{Stdio, Target};
+use super::target::{CriTarget, Stdio, Target};
 use crate::children::Children;
 use crate::{Error, log};
 
@@ -45,13 +46,28 @@ pub(crate) struct Streams {
     stdin: Option<File>,
     console: Option<Console>,
     logger: Option<Logger>,
+    attach: Option<Attach>,
 }
 
 /// Two outputs and what has to be kept for them.
+#[derive(Default)]
 struct Outputs {
     stdout: Option<Sink>,
     stderr: Option<Sink>,
     logger: Option<Logger>,
+    /// Where clients hear them.
+    heard: Option<(Place, Arc<Hub>)>,
+}
+
+impl Outputs {
+    fn both(stdout: Sink, stderr: Sink) -> Outputs {
+        Outputs { stdout: Some(stdout), stderr: Some(stderr), ..Outputs::default() }
+    }
+
+    /// Whether clients that attach are to have a part in standard input.
+    fn speaks(&self) -> bool {
+        self.heard.as_ref().is_some_and(|(place, _)| place.stdin.is_some())
+    }
 }
 
 /// Makes the pipes of a process without a terminal; what it prints is copied from [`Streams::begin`] on.
@@ -61,18 +77,24 @@ pub(crate) async fn prepare(
 ) -> Result<(Streams, [std::process::Stdio; 3]), Error> {
     let mut streams = Streams::default();
     let outputs = outputs(stdio, owner).await?;
-    streams.logger = outputs.logger;
-    let stdout = streams.output(outputs.stdout, owner, "stdout")?;
-    let stderr = streams.output(outputs.stderr, owner, "stderr")?;
-    let stdin = if stdio.stdin.is_empty() {
-        std::process::Stdio::null()
-    } else {
+    let mut to = None;
+    let stdin = if !stdio.stdin.is_empty() {
         let (to, from) = pipe::pipe().map_err(Error::io("make pipe for stdin"))?;
         let end = own(from.into_blocking_fd(), owner)?;
         let fifo = streams.open_stdin(&stdio.stdin)?;
         streams.input.spawn(async move { copy::input(fifo, to).await });
         end.into()
+    } else if outputs.speaks() {
+        let (sender, from) = pipe::pipe().map_err(Error::io("make pipe for stdin"))?;
+        to = Some(To::Pipe(sender));
+        own(from.into_blocking_fd(), owner)?.into()
+    } else {
+        std::process::Stdio::null()
     };
+    streams.attach = listen(outputs.heard, to)?;
+    streams.logger = outputs.logger;
+    let stdout = streams.output(outputs.stdout, owner, "stdout")?;
+    let stderr = streams.output(outputs.stderr, owner, "stderr")?;
     Ok((streams, [stdin, stdout, stderr]))
 }
 
@@ -84,12 +106,14 @@ pub(crate) async fn attach_console(
 ) -> Result<Streams, Error> {
     let mut streams = Streams::default();
     let outputs = outputs(stdio, owner).await?;
-    streams.logger = outputs.logger;
     if !stdio.stdin.is_empty() {
         let fifo = streams.open_stdin(&stdio.stdin)?;
         let to = console.clone();
         streams.input.spawn(async move { copy::input(fifo, to).await });
     }
+    let to = outputs.speaks().then(|| To::Console(console.clone()));
+    streams.attach = listen(outputs.heard, to)?;
+    streams.logger = outputs.logger;
     if let Some(sink) = outputs.stdout {
         streams.copy(Source::Console(console.clone()), sink, owner.id.to_owned());
     }
@@ -97,31 +121,50 @@ pub(crate) async fn attach_console(
     Ok(streams)
 }
 
+fn listen(heard: Option<(Place, Arc<Hub>)>, to: Option<To>) -> Result<Option<Attach>, Error> {
+    heard.map(|(place, hub)| Attach::open(&place, hub, to)).transpose()
+}
+
 async fn outputs(stdio: &Stdio, owner: &Owner<'_>) -> Result<Outputs, Error> {
-    let both =
-        |stdout, stderr| Outputs { stdout: Some(stdout), stderr: Some(stderr), logger: None };
     Ok(match Target::parse(&stdio.stdout)? {
-        Target::Null => Outputs { stdout: None, stderr: sink(&stdio.stderr)?, logger: None },
+        Target::Null => Outputs { stderr: sink(&stdio.stderr)?, ..Outputs::default() },
         Target::Path(path) => {
-            Outputs { stdout: Some(Sink::open(&path)?), stderr: sink(&stdio.stderr)?, logger: None }
+            let (stdout, stderr) = (Some(Sink::open(&path)?), sink(&stdio.stderr)?);
+            Outputs { stdout, stderr, ..Outputs::default() }
         }
         Target::File(path) => {
             let file = Arc::new(create(&path)?);
-            both(Sink::Log(Log::File(file.clone())), Sink::Log(Log::File(file)))
+            Outputs::both(Sink::file(file.clone()), Sink::file(file))
         }
-        Target::Cri { path, max_size, max_files } => {
-            let log = Arc::new(Mutex::new(CriLog::open(&path, max_size, max_files)?));
-            let sink = |stream| Log::Cri { log: log.clone(), stream, partial: Partial::default() };
-            both(Sink::Log(sink("stdout")), Sink::Log(sink("stderr")))
-        }
+        Target::Cri { log, attach } => cri(log, attach, stdio)?,
         Target::Program { path, args, strict } => {
             let of = (owner.namespace, owner.id);
             let (logger, stdout, stderr) =
                 Logger::start(&path, &args, strict, of, owner.children.clone()).await?;
-            let (stdout, stderr) = (Sink::Pipe(stdout), Sink::Pipe(stderr));
-            Outputs { stdout: Some(stdout), stderr: Some(stderr), logger: Some(logger) }
+            let both = Outputs::both(Sink::Pipe(stdout), Sink::Pipe(stderr));
+            Outputs { logger: Some(logger), ..both }
         }
     })
+}
+
+fn cri(log: Option<CriTarget>, place: Option<Place>, stdio: &Stdio) -> Result<Outputs, Error> {
+    if place.as_ref().is_some_and(|place| place.stdin.is_some()) && !stdio.stdin.is_empty() {
+        return Err(Error::Invalid {
+            what: format!("stdin address {:?}", stdio.stdin),
+            reason: "those who attach have a part in it already".into(),
+        });
+    }
+    let log = log.map(|log| CriLog::open(&log.path, log.rotation, log.max_line)).transpose()?;
+    let log = log.map(|log| Arc::new(Mutex::new(log)));
+    let of = |stream| match &log {
+        Some(log) => Log::Cri { log: log.clone(), stream, partial: Partial::default() },
+        None => Log::Discarded,
+    };
+    let heard = place.map(|place| (place, Arc::new(Hub::default())));
+    let hub = heard.as_ref().map(|(_, hub)| hub);
+    let stdout = Sink::Log(of("stdout"), hub.map(Hub::stdout));
+    let stderr = Sink::Log(of("stderr"), hub.map(Hub::stderr));
+    Ok(Outputs { heard, ..Outputs::both(stdout, stderr) })
 }
 
 /// Standard error's own address, when standard output's does not say it for both.
@@ -129,7 +172,7 @@ fn sink(address: &str) -> Result<Option<Sink>, Error> {
     match Target::parse(address)? {
         Target::Null => Ok(None),
         Target::Path(path) => Sink::open(&path).map(Some),
-        Target::File(path) => Ok(Some(Sink::Log(Log::File(Arc::new(create(&path)?))))),
+        Target::File(path) => Ok(Some(Sink::file(Arc::new(create(&path)?)))),
         Target::Cri { .. } | Target::Program { .. } => Err(Error::Invalid {
             what: format!("stderr address {address:?}"),
             reason: "give it for stdout, it takes both".into(),
@@ -191,8 +234,8 @@ impl Streams {
             (Source::Console(from), Sink::Pipe(to)) => {
                 self.outputs.spawn(copy::output(from, to, name));
             }
-            (from, Sink::Log(log)) => {
-                let keeping = Arc::new(Keeping::new(from, log, name));
+            (from, Sink::Log(log, tap)) => {
+                let keeping = Arc::new(Keeping::new(from, log, tap, name));
                 self.kept.push(keeping.clone());
                 self.outputs.spawn(async move { keeping.copy().await });
             }
@@ -218,6 +261,9 @@ impl Streams {
     /// Lets standard input end when the client's side has.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
+        if let Some(attach) = &self.attach {
+            attach.close_stdin();
+        }
     }
 
     pub(crate) fn console(&self) -> Option<&Console> {
@@ -227,12 +273,16 @@ impl Streams {
     /// Waits until all output has been copied, for at most `bound`, and ends what is left.
     pub(crate) async fn drain(mut self, bound: Duration, id: &str) {
         self.input.shutdown().await;
+        self.close_stdin();
         self.console = None;
         let copied = async { while self.outputs.join_next().await.is_some() {} };
         if tokio::time::timeout(bound, copied).await.is_err() {
             log::warn(format_args!("output of {id} is still open after {bound:?}; it is cut off"));
         }
         self.outputs.shutdown().await;
+        if let Some(attach) = self.attach {
+            attach.close().await;
+        }
         if let Some(logger) = self.logger
             && let Err(error) = logger.end().await
         {
