@@ -77,9 +77,9 @@ pub fn default_capabilities() -> Capabilities {
 
 /// The set that `options` ask for: drops, then adds, so that `ALL` dropped and one added is one.
 pub(crate) fn wanted(options: &Options) -> Result<Capabilities, Error> {
-    let mut set = if options.privileged { held() } else { default_capabilities() };
+    let mut set = if options.privileged { held_capabilities() } else { default_capabilities() };
     for name in &options.cap_drop {
-        match named(name)? {
+        match capability(name)? {
             Some(capability) => {
                 set.remove(&capability);
             }
@@ -87,11 +87,11 @@ pub(crate) fn wanted(options: &Options) -> Result<Capabilities, Error> {
         }
     }
     for name in &options.cap_add {
-        match named(name)? {
+        match capability(name)? {
             Some(capability) => {
                 set.insert(capability);
             }
-            None => set.extend(held()),
+            None => set.extend(held_capabilities()),
         }
     }
     Ok(set)
@@ -109,8 +109,11 @@ pub(crate) fn of_process(set: Capabilities) -> LinuxCapabilities {
     capabilities
 }
 
-/// A capability by name; `None` is `ALL`.
-fn named(name: &str) -> Result<Option<Capability>, Error> {
+/// A capability by name, with or without `CAP_` and in any case; `None` is `ALL`.
+///
+/// # Errors
+/// [`Error::UnknownCapability`].
+pub fn capability(name: &str) -> Result<Option<Capability>, Error> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     if bare == "ALL" {
@@ -120,8 +123,9 @@ fn named(name: &str) -> Result<Option<Capability>, Error> {
     Capability::from_str(bare).map(Some).map_err(unknown)
 }
 
-/// What this process may pass on: asking a runtime for more than that is refused by the kernel.
-fn held() -> Capabilities {
+/// All that this process may pass on: asking a runtime for more than that is refused by the kernel.
+#[must_use]
+pub fn held_capabilities() -> Capabilities {
     let status = rustix::thread::capabilities(None);
     let bits = status.map_or(0, |sets| sets.permitted.bits());
     let bits = if bits == 0 { u64::MAX } else { bits };

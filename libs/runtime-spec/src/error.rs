@@ -15,11 +15,19 @@ pub enum Error {
         "the image has neither entrypoint nor command, name a program to run: invalid argument"
     )]
     NoCommand,
-    /// A user or group is neither a number in range nor of the form `user[:group]`.
+    /// A user is not of the form `user[:group]`.
     #[error(
         "user {0:?} is not NAME|UID[:GROUP|GID] with numbers up to 2147483647: invalid argument"
     )]
     MalformedUser(String),
+    /// The number of a user or group, given or in the image's files, is not one of the kernel's.
+    #[error("invalid USER value {user:?}: {kind} out of range: invalid argument")]
+    IdOutOfRange {
+        /// The user as it was given.
+        user: String,
+        /// `uid` or `gid`.
+        kind: &'static str,
+    },
     /// The image's `/etc/passwd` or `/etc/group` has no such name.
     #[error("no {kind} {name:?} in the image's {file}, give a number instead: not found")]
     UnknownName {
@@ -48,6 +56,14 @@ pub enum Error {
     /// A path that should be a device and is not.
     #[error("{0} is not a device node: invalid argument")]
     NotADevice(PathBuf),
+    /// A folder has more devices, or lies deeper, than anything sensible.
+    #[error("{path} has more than {most} devices, or folders within folders: resource exhausted")]
+    ManyDevices {
+        /// The folder.
+        path: PathBuf,
+        /// How many are taken.
+        most: usize,
+    },
     /// A path inside the container is not absolute.
     #[error("{what} {path:?} must be an absolute path in the container: invalid argument")]
     RelativePath {
@@ -72,12 +88,13 @@ impl Coded for Error {
             Error::ImageConfig(_)
             | Error::NoCommand
             | Error::MalformedUser(_)
+            | Error::IdOutOfRange { .. }
             | Error::UnknownCapability(_)
             | Error::NotADevice(_)
             | Error::RelativePath { .. }
             | Error::LimitOutOfRange { .. } => Code::InvalidArgument,
             Error::UnknownName { .. } => Code::NotFound,
-            Error::OversizedFile(..) => Code::ResourceExhausted,
+            Error::OversizedFile(..) | Error::ManyDevices { .. } => Code::ResourceExhausted,
             Error::ReadFile(_, _, cause)
             | Error::OpenLayer(_, cause)
             | Error::StatDevice(_, cause) => {

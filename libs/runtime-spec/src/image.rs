@@ -1,8 +1,9 @@
 //! The part of an image's config that says how to run it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::Error;
 
@@ -31,6 +32,9 @@ pub struct ImageConfig {
     /// The signal that asks the program to end, by name or number; empty is SIGTERM.
     #[serde(deserialize_with = "or_default")]
     pub stop_signal: String,
+    /// Paths in the container whose contents are to outlive it.
+    #[serde(deserialize_with = "keys")]
+    pub volumes: BTreeSet<String>,
 }
 
 impl ImageConfig {
@@ -47,6 +51,12 @@ impl ImageConfig {
         let blob: Blob = serde_json::from_slice(blob).map_err(Error::ImageConfig)?;
         Ok(blob.config)
     }
+}
+
+/// The keys of an object whose values say nothing.
+fn keys<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    let map = Option::<BTreeMap<String, IgnoredAny>>::deserialize(deserializer)?;
+    Ok(map.unwrap_or_default().into_keys().collect())
 }
 
 /// Docker writes null where the specification has an absent field.
@@ -66,7 +76,11 @@ mod tests {
     fn null_and_absent_are_empty() {
         let config = ImageConfig::parse(br#"{"config":{"Env":null,"Cmd":["sh"]}}"#).unwrap();
         assert_eq!(config, ImageConfig { cmd: vec!["sh".into()], ..Default::default() });
-        for blob in [&b"{}"[..], br#"{"config":null}"#] {
+        let blob = br#"{"config":{"Volumes":{"/b":{},"/a":null}}}"#;
+        let volumes: Vec<_> = ImageConfig::parse(blob).unwrap().volumes.into_iter().collect();
+        assert_eq!(volumes, ["/a", "/b"]);
+        let nulls = &br#"{"config":{"Volumes":null}}"#[..];
+        for blob in [&b"{}"[..], br#"{"config":null}"#, nulls] {
             assert_eq!(ImageConfig::parse(blob).unwrap(), ImageConfig::default());
         }
     }

@@ -30,7 +30,7 @@ pub fn build(image: &ImageConfig, options: &Options, root: &RootView) -> Result<
         .set_masked_paths(None)
         .set_readonly_paths(None);
     if options.privileged {
-        linux.set_devices(Some(devices::of_host()?));
+        linux.set_devices(Some(devices::host_devices()?));
     } else {
         linux.set_masked_paths(Some(defaults::MASKED_PATHS.map(str::to_owned).into()));
         linux.set_readonly_paths(Some(defaults::READONLY_PATHS.map(str::to_owned).into()));
@@ -200,7 +200,8 @@ fn cgroups_path(options: &Options) -> PathBuf {
 }
 
 fn resources(options: &Options) -> Result<LinuxResources, Error> {
-    let rules = if options.privileged { devices::allow_all() } else { devices::default_rules() };
+    let rules =
+        if options.privileged { devices::all_devices_allowed() } else { devices::default_rules() };
     let mut resources = LinuxResources::default();
     resources
         .set_devices(Some(rules))
