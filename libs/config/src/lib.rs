@@ -10,6 +10,7 @@ mod args;
 mod bundle;
 mod cluster;
 pub mod containerd;
+mod cri;
 mod decoders;
 mod error;
 mod level;
@@ -26,6 +27,7 @@ mod units;
 pub use args::{Args, Overrides};
 pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
 pub use cluster::{Cluster, Etcd, Peer};
+pub use cri::{Cri, Handler};
 pub use error::Error;
 pub use load::{Explained, Loaded, Source};
 pub use network::Network;
@@ -86,6 +88,8 @@ pub struct Config {
     pub network: Network,
     /// Cluster's part.
     pub cluster: Cluster,
+    /// The part of what kubelets call.
+    pub cri: Cri,
     /// Programs that make layers of what is none, by their IDs.
     pub stream_processors: BTreeMap<String, StreamProcessor>,
     /// Parts of the engine that are processes of others, by name.
@@ -111,6 +115,7 @@ impl Default for Config {
             runtime: Runtime::default(),
             network: Network::default(),
             cluster: Cluster::default(),
+            cri: Cri::default(),
             stream_processors: BTreeMap::new(),
             proxy_plugins: BTreeMap::new(),
         }
@@ -178,6 +183,7 @@ impl Config {
         self.proxy_plugins.iter().try_for_each(|(name, plugin)| plugin.check(name))?;
         self.bundle.check()?;
         self.cluster.check()?;
+        self.cri.check()?;
         proxies::check_differs(&self.bundle.differs, &self.proxy_plugins)?;
         let content_store = self.distribution.content_store.as_deref();
         proxies::check_content_store(content_store, &self.proxy_plugins)?;

@@ -16,6 +16,8 @@ pub enum Service {
     Runtime,
     /// The node shown to its cluster, and the cluster to the node.
     Cluster,
+    /// What kubelets call.
+    Cri,
     /// The socket of clients.
     Gateway,
 }
@@ -23,11 +25,12 @@ pub enum Service {
 impl Service {
     /// Every service there is, in the order in which they are started. [`Config::services`] has those of a
     /// node.
-    pub const ALL: [Service; 5] = [
+    pub const ALL: [Service; 6] = [
         Service::Distribution,
         Service::Bundle,
         Service::Runtime,
         Service::Cluster,
+        Service::Cri,
         Service::Gateway,
     ];
 
@@ -39,6 +42,7 @@ impl Service {
             Service::Bundle => "bundle",
             Service::Runtime => "runtime",
             Service::Cluster => "cluster",
+            Service::Cri => "cri",
             Service::Gateway => "gateway",
         }
     }
@@ -51,6 +55,7 @@ impl Service {
             Service::Bundle => "berth-bundle",
             Service::Runtime => "berth-runtime",
             Service::Cluster => "berth-cluster",
+            Service::Cri => "berth-cri",
             Service::Gateway => "berth-gateway",
         }
     }
@@ -58,7 +63,7 @@ impl Service {
     /// Whether the node is one without it. All others do their work, and clients theirs, when it is away.
     #[must_use]
     pub fn is_optional(self) -> bool {
-        self == Service::Cluster
+        matches!(self, Service::Cluster | Service::Cri)
     }
 }
 
@@ -71,8 +76,12 @@ impl fmt::Display for Service {
 impl Config {
     /// The services of this node, in the order in which they are started.
     pub fn services(&self) -> impl Iterator<Item = Service> + use<> {
-        let on = self.cluster_is_on();
-        Service::ALL.into_iter().filter(move |service| *service != Service::Cluster || on)
+        let (cluster, cri) = (self.cluster_is_on(), self.cri.enabled);
+        Service::ALL.into_iter().filter(move |service| match service {
+            Service::Cluster => cluster,
+            Service::Cri => cri,
+            _ => true,
+        })
     }
 
     /// The socket on which a service answers.

@@ -19,6 +19,11 @@ pub enum Error {
         "this node is part of no cluster: set [cluster.etcd] endpoints in its configuration and start it again: not implemented"
     )]
     NoCluster,
+    /// The node serves no kubelets.
+    #[error(
+        "this node serves no kubelets: set [cri] enabled = true in its configuration and start it again: not implemented"
+    )]
+    NoCri,
     /// The gateway's own socket.
     #[error("{step} {}", path.display())]
     Socket {
@@ -107,7 +112,7 @@ pub enum Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Self::UnknownService(_) | Self::MalformedPath(_) | Self::NoCluster => {
+            Self::UnknownService(_) | Self::MalformedPath(_) | Self::NoCluster | Self::NoCri => {
                 Code::Unimplemented
             }
             Self::Socket { source, .. }

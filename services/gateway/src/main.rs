@@ -19,6 +19,7 @@ const READS: &[&str] = &[
     "metrics.address",
     "disabled_plugins",
     "cluster.etcd.endpoints",
+    "cri.enabled",
 ];
 
 /// The socket that clients know: routes calls to the services of the node.

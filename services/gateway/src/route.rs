@@ -26,7 +26,7 @@ pub enum Lane {
 /// Every gRPC service that clients can call, and its owner. `None` is the gateway.
 ///
 /// Services of berth.node.v1 that are missing here are between the processes of the node only.
-const OWNERS: [(&str, Option<Service>); 27] = [
+const OWNERS: [(&str, Option<Service>); 29] = [
     ("berth.cluster.v1.Cluster", Some(Service::Cluster)),
     ("berth.node.v1.BundleCheck", Some(Service::Bundle)),
     ("berth.node.v1.Collection", Some(Service::Distribution)),
@@ -54,6 +54,8 @@ const OWNERS: [(&str, Option<Service>); 27] = [
     ("grpc.health.v1.Health", None),
     ("grpc.reflection.v1.ServerReflection", None),
     ("grpc.reflection.v1alpha.ServerReflection", None),
+    ("runtime.v1.ImageService", Some(Service::Cri)),
+    ("runtime.v1.RuntimeService", Some(Service::Cri)),
 ];
 
 /// Methods that another process answers although their service is the gateway's.
@@ -63,12 +65,13 @@ const EXCEPTIONS: [(&str, Service); 2] = [
 ];
 
 /// Methods that move file contents or as much as that, at the pace of who reads.
-const BULK: [&str; 5] = [
+const BULK: [&str; 6] = [
     "/berth.cluster.v1.Cluster/Inspect",
     "/berth.cluster.v1.Cluster/Watch",
     "/containerd.services.content.v1.Content/Read",
     "/containerd.services.content.v1.Content/Write",
     "/containerd.services.streaming.v1.Streaming/Stream",
+    "/runtime.v1.RuntimeService/GetContainerEvents",
 ];
 
 /// Who answers the call of this path, of those services that are not `left_out`.
@@ -136,6 +139,7 @@ mod tests {
             ("/containerd.services.tasks.v1.Tasks/Wait", calls(Service::Runtime)),
             ("/containerd.services.events.v1.Events/Publish", calls(Service::Runtime)),
             ("/berth.cluster.v1.Cluster/List", calls(Service::Cluster)),
+            ("/runtime.v1.ImageService/ListImages", calls(Service::Cri)),
             ("/containerd.services.events.v1.Events/Subscribe", Route::Own),
             (
                 "/containerd.services.content.v1.Content/Read",

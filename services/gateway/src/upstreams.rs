@@ -18,6 +18,7 @@ pub struct Upstreams {
     bundle: Upstream,
     runtime: Upstream,
     cluster: Option<Upstream>,
+    cri: Option<Upstream>,
 }
 
 /// One service, on a connection for each lane.
@@ -40,20 +41,22 @@ impl Upstreams {
             bundle: upstream(Service::Bundle),
             runtime: upstream(Service::Runtime),
             cluster: config.cluster_is_on().then(|| upstream(Service::Cluster)),
+            cri: config.cri.enabled.then(|| upstream(Service::Cri)),
         }
     }
 
     /// The upstream of a service.
     ///
     /// # Errors
-    /// [`Error::NoCluster`] for one that the node does not have. The gateway is none, either: no route leads
-    /// from it to itself.
+    /// [`Error::NoCluster`] and [`Error::NoCri`] for one that the node does not have. The gateway is none, either:
+    /// no route leads from it to itself.
     pub fn of(&self, service: Service) -> Result<&Upstream, Error> {
         match service {
             Service::Distribution => Ok(&self.distribution),
             Service::Bundle => Ok(&self.bundle),
             Service::Runtime | Service::Gateway => Ok(&self.runtime),
             Service::Cluster => self.cluster.as_ref().ok_or(Error::NoCluster),
+            Service::Cri => self.cri.as_ref().ok_or(Error::NoCri),
         }
     }
 
@@ -88,7 +91,7 @@ impl Upstreams {
 
     /// Those, and what there is beside.
     pub fn there(&self) -> impl Iterator<Item = &Upstream> {
-        self.all().chain(&self.cluster)
+        self.all().chain(&self.cluster).chain(&self.cri)
     }
 }
 

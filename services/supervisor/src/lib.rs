@@ -36,7 +36,8 @@ use launch::Launcher;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What of the configuration is read here.
-const READS: &[&str] = &["root", "state", "oom_score", "cgroup", "opt", "cluster.etcd.endpoints"];
+const READS: &[&str] =
+    &["root", "state", "oom_score", "cgroup", "opt", "cluster.etcd.endpoints", "cri.enabled"];
 
 /// Runs the services until this process is told to end, then ends them in order.
 ///

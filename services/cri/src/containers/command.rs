@@ -1,0 +1,256 @@
+//! A command within a container: its pipes, its process, its end.
+//!
+//! Invariant: nothing of a command is left once [`Command::clear`] has answered.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use berth_lifecycle::blocking;
+use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_runtime_spec::PROCESS_TYPE_URL;
+use prost_types::Any;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+
+use super::{Container, Containers, Shared};
+use crate::peers::{Node, WORK, call, endless, gone_is_fine, refused};
+use crate::{Error, Result, ids};
+
+/// SIGKILL.
+const KILL: u32 = 9;
+
+/// Which streams a command has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tty: bool,
+}
+
+/// A command, and the folder of its pipes.
+pub(crate) struct Command {
+    node: Node,
+    container: String,
+    id: String,
+    pipes: PathBuf,
+    wanted: Wanted,
+}
+
+/// Our ends of its pipes.
+pub(crate) struct Ends {
+    pub stdin: Option<pipe::Sender>,
+    pub stdout: Option<pipe::Receiver>,
+    pub stderr: Option<pipe::Receiver>,
+    /// Keep the outputs from ending before the shim has opened its ends.
+    hold: Vec<pipe::Sender>,
+}
+
+impl Shared {
+    /// Makes a command of a container that runs, with its pipes.
+    pub(crate) async fn command(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        wanted: Wanted,
+    ) -> Result<(Command, Ends, Any)> {
+        container.runs()?;
+        let process = self.process(container, args, wanted.tty).await?;
+        let id = ids::new()?;
+        let pipes = self.parts.folders.streams(container.id()).join(&id);
+        let (node, container) = (self.parts.node.clone(), container.id().to_owned());
+        let command = Command { node, container, id, pipes, wanted };
+        match command.open().await {
+            Ok(ends) => Ok((command, ends, process)),
+            Err(error) => {
+                // The failure itself is what is told.
+                let _ = command.clear().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The container's own process with another command.
+    async fn process(&self, container: &Container, args: Vec<String>, tty: bool) -> Result<Any> {
+        if args.is_empty() {
+            return Err(Error::Invalid("exec command cannot be empty".to_owned()));
+        }
+        let spec = self.spec_on_record(container).await?;
+        let mut process = spec.process().clone().unwrap_or_default();
+        let mut env = process.env().clone().unwrap_or_default();
+        if tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
+            env.push("TERM=xterm".to_owned());
+        }
+        process.set_args(Some(args)).set_env(Some(env)).set_terminal(Some(tty));
+        process.set_console_size(None);
+        let value = serde_json::to_vec(&process).unwrap_or_default();
+        Ok(Any { type_url: PROCESS_TYPE_URL.to_owned(), value })
+    }
+}
+
+impl Command {
+    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let Wanted { stdin, stdout, stderr, .. } = self.wanted;
+        let all = [("stdin", stdin), ("stdout", stdout), ("stderr", stderr)];
+        all.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(name, _)| name)
+    }
+
+    async fn open(&self) -> Result<Ends> {
+        let (pipes, names) = (self.pipes.clone(), self.names());
+        let make = move || {
+            berth_durable::make_folder(&pipes, 0o700).map_err(Error::file("make", &pipes))?;
+            names.into_iter().try_for_each(|name| {
+                let made =
+                    mknodat(CWD, pipes.join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+                made.map_err(|errno| Error::file("make pipe", pipes.join(name))(errno.into()))
+            })
+        };
+        blocking("exec-pipes", make).await??;
+        let failed = |name: &str| Error::file("open pipe", self.pipes.join(name));
+        let reader = |name: &str| {
+            pipe::OpenOptions::new().open_receiver(self.pipes.join(name)).map_err(failed(name))
+        };
+        let writer = |name: &str| {
+            let mut options = pipe::OpenOptions::new();
+            // For reading too, or opening would need the other side to be there already.
+            options.read_write(true).open_sender(self.pipes.join(name)).map_err(failed(name))
+        };
+        let Wanted { stdin, stdout, stderr, .. } = self.wanted;
+        Ok(Ends {
+            stdin: stdin.then(|| writer("stdin")).transpose()?,
+            stdout: stdout.then(|| reader("stdout")).transpose()?,
+            stderr: stderr.then(|| reader("stderr")).transpose()?,
+            hold: self
+                .names()
+                .filter(|name| *name != "stdin")
+                .map(writer)
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// Runs it. Its pipes are read from now on.
+    pub(crate) async fn start(&self, ends: &mut Ends, process: Any) -> Result<()> {
+        let path = |name: &str, is_wanted: bool| match is_wanted {
+            true => self.pipes.join(name).to_string_lossy().into_owned(),
+            false => String::new(),
+        };
+        let request = wire::ExecProcessRequest {
+            container_id: self.container.clone(),
+            exec_id: self.id.clone(),
+            stdin: path("stdin", self.wanted.stdin),
+            stdout: path("stdout", self.wanted.stdout),
+            stderr: path("stderr", self.wanted.stderr),
+            terminal: self.wanted.tty,
+            spec: Some(process),
+        };
+        let mut tasks = self.node.tasks();
+        tasks.exec(call(request, WORK)).await.map_err(refused("failed to create exec"))?;
+        let (container_id, exec_id) = (self.container.clone(), self.id.clone());
+        let request = wire::StartRequest { container_id, exec_id };
+        let started = tasks.start(call(request, WORK)).await.map_err(refused("start"));
+        started.map_err(Error::within(format!("failed to start exec {:?}", self.id)))?;
+        ends.hold.clear();
+        Ok(())
+    }
+
+    /// Waits for its end, and kills it when the limit has passed; none is endless.
+    pub(crate) async fn wait(&self, limit: Option<Duration>) -> Result<i32> {
+        let mut tasks = self.node.tasks();
+        let waiting = tasks.wait(endless(self.wait_request()));
+        let waited = match limit {
+            None => Ok(waiting.await),
+            Some(limit) => timeout(limit, waiting).await,
+        };
+        match waited {
+            Ok(ended) => {
+                let status = ended.map_err(refused("wait for exec"))?.into_inner().exit_status;
+                Ok(i32::try_from(status).unwrap_or(-1))
+            }
+            Err(_) => {
+                self.kill().await?;
+                let limit = limit.unwrap_or_default();
+                Err(Error::Deadline(format!("timeout {limit:?} exceeded")))
+            }
+        }
+    }
+
+    fn wait_request(&self) -> wire::WaitRequest {
+        wire::WaitRequest { container_id: self.container.clone(), exec_id: self.id.clone() }
+    }
+
+    async fn kill(&self) -> Result<()> {
+        let request = wire::KillRequest {
+            container_id: self.container.clone(),
+            exec_id: self.id.clone(),
+            signal: KILL,
+            all: true,
+        };
+        let mut tasks = self.node.tasks();
+        gone_is_fine(tasks.kill(call(request, WORK)).await).map_err(refused("kill exec"))?;
+        let ended = tasks.wait(call(self.wait_request(), WORK)).await;
+        gone_is_fine(ended).map_err(refused("wait for exec"))
+    }
+
+    /// Its terminal has another size.
+    pub(crate) async fn resize(&self, width: u16, height: u16) -> Result<()> {
+        resize(&self.node, &self.container, &self.id, (width, height)).await
+    }
+
+    /// Its input has ended.
+    pub(crate) async fn close_input(&self) -> Result<()> {
+        let request = wire::CloseIoRequest {
+            container_id: self.container.clone(),
+            exec_id: self.id.clone(),
+            stdin: true,
+        };
+        let closed = self.node.tasks().close_io(call(request, WORK)).await;
+        gone_is_fine(closed).map_err(refused("close input"))
+    }
+
+    /// Takes away what is left of it; one that runs still is killed.
+    pub(crate) async fn clear(&self) -> Result<()> {
+        let request = wire::DeleteProcessRequest {
+            container_id: self.container.clone(),
+            exec_id: self.id.clone(),
+        };
+        let deleted = self.node.tasks().delete_process(call(request, WORK)).await;
+        let deleted = gone_is_fine(deleted).map_err(refused("delete exec"));
+        let pipes = self.pipes.clone();
+        let remove = move || match fs_err::remove_dir_all(&pipes) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("remove", &pipes)(error))
+            }
+            _ => Ok(()),
+        };
+        blocking("exec-pipes", remove).await??;
+        deleted
+    }
+}
+
+/// The terminal of a container's command has another size, or without one that of its own process.
+async fn resize(
+    node: &Node,
+    container: &str,
+    command: &str,
+    (width, height): (u16, u16),
+) -> Result<()> {
+    let request = wire::ResizePtyRequest {
+        container_id: container.to_owned(),
+        exec_id: command.to_owned(),
+        width: width.into(),
+        height: height.into(),
+    };
+    let resized = node.tasks().resize_pty(call(request, WORK)).await;
+    resized.map(drop).map_err(refused("resize terminal"))
+}
+
+impl Containers {
+    /// The terminal of a container's own process has another size.
+    ///
+    /// # Errors
+    /// [`Error::Peer`].
+    pub async fn resize(&self, container: &Container, width: u16, height: u16) -> Result<()> {
+        resize(&self.0.parts.node, container.id(), "", (width, height)).await
+    }
+}

@@ -1,0 +1,142 @@
+//! Stopping and removing a container. Both are no error for one that is not there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_cri_spec as spec;
+use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_proto::runtime::v1::ContainerState;
+use tokio::time::timeout;
+
+use super::{Container, Containers, Shared};
+use crate::events::Kind;
+use crate::peers::{WORK, call, gone_is_fine, refused};
+use crate::{Error, Result};
+
+/// SIGKILL.
+const KILL: u32 = 9;
+/// How long a container may take to be gone that was killed: longer than the kernel does, and the disk.
+const GONE: Duration = Duration::from_secs(120);
+
+impl Containers {
+    /// Asks a container's process to end, and kills it if it has not when the grace is over; none kills it at once.
+    /// A caller that leaves during the grace leaves it as it is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a signal that is none; [`Error::Deadline`] for one that does not even end when it is
+    /// killed; [`Error::Peer`].
+    pub async fn stop(&self, id: &str, grace: i64) -> Result<()> {
+        let container = match self.find(id) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            found => found?,
+        };
+        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
+        self.0.stop(&container, grace).await
+    }
+
+    /// Ends all of a pod's at once.
+    ///
+    /// # Errors
+    /// As [`Containers::stop`]: the first.
+    pub async fn stop_all_of(&self, pod: &str) -> Result<()> {
+        let ending = self.of_pod(pod).into_iter().map(|container| async move {
+            let step = format!("failed to stop container {:?}", container.id());
+            self.0.stop(&container, Duration::ZERO).await.map_err(Error::within(step))
+        });
+        futures::future::try_join_all(ending).await.map(drop)
+    }
+
+    /// Removes a container with all that is kept of it; one that runs is killed before.
+    ///
+    /// # Errors
+    /// As [`Containers::stop`]; [`Error::Refused`] while it is being removed; [`Error::Peer`], [`Error::File`]: it is
+    /// still there then.
+    pub async fn remove(&self, id: &str) -> Result<()> {
+        let container = match self.find(id) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            found => found?,
+        };
+        let this = self.clone();
+        self.to_the_end("remove-container", async move { this.0.remove(&container).await }).await
+    }
+
+    /// Removes all of a pod's.
+    ///
+    /// # Errors
+    /// As [`Containers::remove`]: the first.
+    pub async fn remove_all_of(&self, pod: &str) -> Result<()> {
+        for container in self.of_pod(pod) {
+            let step = format!("failed to remove container {:?}", container.id());
+            self.remove(container.id()).await.map_err(Error::within(step))?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    async fn stop(&self, container: &Arc<Container>, grace: Duration) -> Result<()> {
+        let state = container.standing().state();
+        if !matches!(state, ContainerState::ContainerRunning | ContainerState::ContainerUnknown) {
+            return Ok(());
+        }
+        if !grace.is_zero() && state == ContainerState::ContainerRunning {
+            let signal = &container.metadata.stop_signal;
+            let signal = if signal.is_empty() { "SIGTERM" } else { signal };
+            let number = spec::signal_number(signal)?;
+            // Over several calls it is sent once.
+            let mut first = false;
+            container.now.send_if_modified(|now| {
+                first = !now.asked_to_stop;
+                now.asked_to_stop = true;
+                first
+            });
+            if first {
+                self.kill(container, number).await?;
+            }
+            if timeout(grace, container.ended()).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.kill(container, KILL).await?;
+        self.look_at(container).await;
+        let late = |_| Error::Deadline(format!("wait container {:?}", container.id()));
+        timeout(GONE, container.ended()).await.map_err(late)
+    }
+
+    async fn kill(&self, container: &Container, signal: u32) -> Result<()> {
+        let request = wire::KillRequest {
+            container_id: container.id().to_owned(),
+            signal,
+            all: signal == KILL,
+            ..Default::default()
+        };
+        let killed = self.parts.node.tasks().kill(call(request, WORK)).await;
+        gone_is_fine(killed).map_err(refused("kill container"))
+    }
+
+    async fn remove(&self, container: &Arc<Container>) -> Result<()> {
+        let id = container.id();
+        let step = format!("failed to forcibly stop container {id:?}");
+        self.stop(container, Duration::ZERO).await.map_err(Error::within(step))?;
+        let _alone = self.turns.alone(id).await;
+        if !self.there().contains_key(id) {
+            return Ok(());
+        }
+        let state = container.standing().state();
+        if matches!(state, ContainerState::ContainerRunning | ContainerState::ContainerUnknown) {
+            let why = "container is still running, to stop first";
+            let step = format!("failed to set removing state for container {id:?}: {why}");
+            return Err(Error::Refused(step));
+        }
+        container.now.send_modify(|now| now.removing = true);
+        let removed = self.take_away(id).await;
+        if removed.is_err() {
+            container.now.send_modify(|now| now.removing = false);
+            return removed;
+        }
+        self.there().remove(id);
+        self.names.release(id);
+        self.tell(container, Kind::ContainerDeletedEvent);
+        Ok(())
+    }
+}

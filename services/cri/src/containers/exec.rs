@@ -1,0 +1,152 @@
+//! A command within a container that is waited for, with what it printed.
+//!
+//! Invariants: what is printed beyond [`MOST`] is read and dropped, and said so; a process that the command has left
+//! behind and that holds an output open ends nothing but its own stream; nothing of a command is left.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_proto::runtime::v1::ExecSyncResponse;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::command::Wanted;
+use super::{Container, Containers, Shared};
+use crate::{Error, Result};
+
+/// The most of each output that is kept, in bytes.
+const MOST: usize = 16 << 20;
+/// How long outputs that are held open are read on when the command has ended.
+const DRAIN: Duration = Duration::from_secs(10);
+/// What is read at once.
+const PIECE: usize = 32 << 10;
+
+impl Containers {
+    /// Runs a command in a container. A limit of 0 is none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Refused`] for a container that does not run; [`Error::Deadline`] when the limit
+    /// has passed, after which it is killed; [`Error::Peer`] for one that does not start.
+    pub async fn exec_sync(
+        &self,
+        id: &str,
+        command: Vec<String>,
+        limit: i64,
+    ) -> Result<ExecSyncResponse> {
+        let step = "failed to exec in container";
+        let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0).map(Duration::from_secs);
+        let run = async {
+            let unknown = format!("failed to find container {id:?} in store");
+            let container = self.find(id).map_err(Error::within(unknown))?;
+            let this = self.clone();
+            let work = async move { this.0.exec(&container, command, limit).await };
+            self.to_the_end("exec-sync", work).await
+        };
+        run.await.map_err(Error::within(step))
+    }
+}
+
+impl Shared {
+    async fn exec(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        limit: Option<Duration>,
+    ) -> Result<ExecSyncResponse> {
+        let wanted = Wanted { stdout: true, stderr: true, ..Wanted::default() };
+        let (command, mut ends, process) = self.command(container, args, wanted).await?;
+        let run = async {
+            command.start(&mut ends, process).await?;
+            let [stdout, stderr] =
+                [ends.stdout.take(), ends.stderr.take()].map(|pipe| pipe.map(Reading::of));
+            let exit_code = command.wait(limit).await;
+            let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
+            Ok::<_, Error>(ExecSyncResponse { stdout, stderr, exit_code: exit_code? })
+        };
+        let ran = run.await;
+        let cleared = command.clear().await;
+        let ran = ran?;
+        cleared?;
+        Ok(ran)
+    }
+}
+
+async fn drained(reading: Option<Reading>) -> Vec<u8> {
+    match reading {
+        Some(reading) => reading.drained().await,
+        None => Vec::new(),
+    }
+}
+
+/// An output that is read while the command runs.
+struct Reading {
+    read: Arc<Mutex<Read>>,
+    task: JoinHandle<()>,
+}
+
+/// What was read of an output, and how much of it was dropped.
+#[derive(Default)]
+struct Read {
+    kept: Vec<u8>,
+    dropped: u64,
+}
+
+impl Reading {
+    fn of(mut pipe: pipe::Receiver) -> Self {
+        let read: Arc<Mutex<Read>> = Arc::default();
+        let into = read.clone();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the command that it is of")]
+        let task = tokio::spawn(async move {
+            let mut piece = vec![0; PIECE];
+            loop {
+                match pipe.read(&mut piece).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(length) => lock(&into).take(&piece[..length]),
+                }
+            }
+        });
+        Self { read, task }
+    }
+
+    /// What was printed, when the output has ended or for long enough somebody else has held it open.
+    async fn drained(mut self) -> Vec<u8> {
+        if timeout(DRAIN, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        let Read { mut kept, dropped } = std::mem::take(&mut *lock(&self.read));
+        if dropped > 0 {
+            let note = format!("\n[{dropped} more bytes of output were dropped]\n");
+            kept.truncate(MOST - note.len());
+            kept.extend_from_slice(note.as_bytes());
+        }
+        kept
+    }
+}
+
+impl Read {
+    fn take(&mut self, piece: &[u8]) {
+        let fits = piece.len().min(MOST - self.kept.len());
+        self.kept.extend_from_slice(&piece[..fits]);
+        self.dropped += (piece.len() - fits) as u64;
+    }
+}
+
+fn lock(read: &Mutex<Read>) -> MutexGuard<'_, Read> {
+    // Nothing that can panic stands between changes under this lock.
+    read.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_dropped_and_counted() {
+        let mut read = Read::default();
+        read.take(&vec![1; MOST - 1]);
+        read.take(&[2; 10]);
+        assert_eq!((read.kept.len(), read.dropped), (MOST, 9));
+    }
+}

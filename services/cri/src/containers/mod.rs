@@ -1,0 +1,253 @@
+//! Containers of pods.
+//!
+//! Owns: which there are, how each began and ended, their records, streams and commands. Must not know: how a pod is
+//! made, nor how an image is.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `create` | from a request to a record |
+//! | `root` | its root file system |
+//! | `start` | from a record to a process |
+//! | `end` | stopping and removing |
+//! | `exits` | a process has ended |
+//! | `update` | other limits; a log that was moved |
+//! | `command`, `exec` | a command within it; one that is waited for, with what it printed |
+//! | `view` | how it is, as kubelets see it |
+//! | `recover` | what an earlier run has left |
+//!
+//! Invariants: a container's record is there before its status, which is there before it is shown; how it ended is
+//! durable before it is told; its turns (start, stop, remove) come one after another.
+
+mod command;
+mod create;
+mod end;
+mod exec;
+mod exits;
+mod recover;
+mod root;
+mod start;
+mod update;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_config::Cri;
+use berth_cri_spec as spec;
+use berth_lifecycle::{Keyed, Tasks};
+use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
+use tokio::sync::watch;
+
+use crate::events::{Events, Kind};
+use crate::folders::Folders;
+use crate::images::Images;
+use crate::joins::Joins;
+use crate::names::Names;
+use crate::peers::Node;
+use crate::pods::Pods;
+use crate::records::metadata::OfContainer;
+use crate::records::status::{Status, Statuses};
+use crate::{Error, Result, ids};
+
+pub(crate) use command::{Command, Wanted};
+pub use exits::Exit;
+
+/// The containers. Clones are the same.
+#[derive(Clone)]
+pub struct Containers(Arc<Shared>);
+
+/// What they are made of.
+pub struct Parts {
+    /// The other services.
+    pub node: Node,
+    /// What is configured.
+    pub cri: Cri,
+    /// Where files are.
+    pub folders: Folders,
+    /// What goes on when a caller has left.
+    pub jobs: Tasks,
+    /// What they are made of.
+    pub images: Images,
+    /// Whose they are.
+    pub pods: Pods,
+    /// How they began and ended.
+    pub statuses: Statuses,
+    /// Where it is told what becomes of them.
+    pub events: Events,
+}
+
+/// What a container is asked for with: its pod's number, its own configuration and the pod's.
+type Asked = (String, ContainerConfig, PodSandboxConfig);
+
+struct Shared {
+    parts: Parts,
+    machine: spec::Node,
+    there: Mutex<BTreeMap<String, Arc<Container>>>,
+    names: Names,
+    runs: Joins<Asked>,
+    turns: Keyed<String>,
+}
+
+/// A container that was made.
+#[derive(Debug)]
+pub struct Container {
+    /// What is said of it.
+    pub metadata: OfContainer,
+    /// As the kubelet gave it.
+    pub config: ContainerConfig,
+    now: watch::Sender<Standing>,
+}
+
+/// How a container is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How it began and ended.
+    pub status: Status,
+    /// Its process; 0: it has none.
+    pub pid: u32,
+    /// Nobody can say how it is.
+    pub unknown: bool,
+    /// Its signal to stop was sent.
+    pub asked_to_stop: bool,
+    /// It is being removed.
+    pub removing: bool,
+}
+
+impl Standing {
+    /// In the CRI's words.
+    #[must_use]
+    pub fn state(&self) -> ContainerState {
+        let Status { created_at, started_at, finished_at, .. } = self.status;
+        match (created_at, started_at, finished_at) {
+            _ if self.unknown => ContainerState::ContainerUnknown,
+            (_, _, at) if at != 0 => ContainerState::ContainerExited,
+            (_, at, _) if at != 0 => ContainerState::ContainerRunning,
+            (at, _, _) if at != 0 => ContainerState::ContainerCreated,
+            _ => ContainerState::ContainerUnknown,
+        }
+    }
+}
+
+impl Containers {
+    /// None yet: [`Containers::recover`] finds those that there are.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            parts,
+            machine: spec::Node::look(),
+            there: Mutex::default(),
+            names: Names::default(),
+            runs: Joins::default(),
+            turns: Keyed::default(),
+        }))
+    }
+
+    /// The container of a number, or of the part that its number alone begins with.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Ambiguous`].
+    pub fn find(&self, id: &str) -> Result<Arc<Container>> {
+        self.0.find(id)
+    }
+
+    /// All of them, by number.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        self.0.there().values().cloned().collect()
+    }
+
+    /// Those of a pod.
+    #[must_use]
+    pub fn of_pod(&self, pod: &str) -> Vec<Arc<Container>> {
+        let of_it = |container: &Arc<Container>| container.metadata.sandbox_id == pod;
+        self.all().into_iter().filter(of_it).collect()
+    }
+
+    /// Makes a command of a container that runs, with its pipes.
+    pub(crate) async fn command(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        wanted: Wanted,
+    ) -> Result<(Command, command::Ends, prost_types::Any)> {
+        self.0.command(container, args, wanted).await
+    }
+
+    /// Where clients attach to a container's own process.
+    #[must_use]
+    pub fn attach_socket(&self, container: &Container) -> PathBuf {
+        start::attach_socket(&self.0.parts.folders.streams(container.id()))
+    }
+
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.parts.jobs.spawn(name, work).await.map_err(|_| Error::NotReady)?
+    }
+}
+
+impl Shared {
+    fn there(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Container>>> {
+        // Each change of the map is one call.
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Container>> {
+        let there = self.there();
+        let found = ids::find(there.keys(), id)?;
+        there.get(found).cloned().ok_or_else(|| Error::NotFound(format!("container {id:?}")))
+    }
+
+    fn tell(&self, container: &Container, kind: Kind) {
+        self.parts.events.tell(container.id(), &container.metadata.sandbox_id, kind);
+    }
+
+    /// Writes down how a container is, and then shows it.
+    async fn settle(
+        &self,
+        container: &Container,
+        change: impl FnOnce(&mut Standing),
+    ) -> Result<()> {
+        let mut standing = container.standing();
+        change(&mut standing);
+        self.parts.statuses.put(container.id(), standing.status.clone()).await?;
+        container.now.send_replace(standing);
+        Ok(())
+    }
+}
+
+impl Container {
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.metadata.id
+    }
+
+    /// How it is now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.now.borrow().clone()
+    }
+
+    /// Whether its process runs.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if not.
+    pub fn runs(&self) -> Result<()> {
+        match self.standing().state() {
+            ContainerState::ContainerRunning => Ok(()),
+            state => Err(Error::Refused(format!("container is in {} state", state.as_str_name()))),
+        }
+    }
+
+    /// Waits until it has ended, if it runs.
+    async fn ended(&self) {
+        let mut now = self.now.subscribe();
+        let ended = now.wait_for(|standing| standing.state() != ContainerState::ContainerRunning);
+        // The sender is ours: it lives as long as this call does.
+        let _ = ended.await;
+    }
+}

@@ -1,0 +1,153 @@
+//! Starting a container. One that does not start has ended, with the reason.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_proto::runtime::v1::ContainerState;
+
+use super::{Container, Containers, Shared};
+use crate::events::Kind;
+use crate::peers::{WORK, call, gone_is_fine, refused};
+use crate::pods::nanoseconds;
+use crate::{Error, Result};
+
+/// The number that one ends with which does not start, and the reason.
+const NOT_STARTED: (i32, &str) = (128, "StartError");
+/// The longest line that is written whole into a log, in bytes.
+const LONGEST_LINE: usize = 16 << 10;
+
+impl Containers {
+    /// Starts a container that was made.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Refused`] for a state that is another; [`Error::Peer`], after which it has ended.
+    pub async fn start(&self, id: &str) -> Result<()> {
+        let step = format!("an error occurred when try to find container {id:?}");
+        let container = self.find(id).map_err(Error::within(step))?;
+        let this = self.clone();
+        let work = async move { this.0.start(&container).await };
+        self.to_the_end("start-container", work).await
+    }
+}
+
+impl Shared {
+    async fn start(&self, container: &Arc<Container>) -> Result<()> {
+        let _alone = self.turns.alone(container.id()).await;
+        let standing = container.standing();
+        let refuse = |why: String| {
+            Err(Error::Refused(format!(
+                "failed to set starting state for container {:?}: {why}",
+                container.id()
+            )))
+        };
+        match standing.state() {
+            _ if standing.removing => {
+                return refuse("container is in removing state, can't be started".to_owned());
+            }
+            ContainerState::ContainerCreated => {}
+            state => return refuse(format!("container is in {} state", state.as_str_name())),
+        }
+        match self.run(container).await {
+            Ok(pid) => {
+                let started = |standing: &mut super::Standing| {
+                    standing.pid = pid;
+                    standing.status.started_at = nanoseconds();
+                };
+                self.settle(container, started).await?;
+                self.tell(container, Kind::ContainerStartedEvent);
+                // It may have ended before anybody could be told.
+                self.look_at(container).await;
+                Ok(())
+            }
+            Err(error) => {
+                let message = berth_errors::chain(&error);
+                self.give_up(container, message).await?;
+                Err(Error::within(format!("failed to start container {:?}", container.id()))(error))
+            }
+        }
+    }
+
+    async fn run(&self, container: &Container) -> Result<u32> {
+        let pod = self.parts.pods.find(&container.metadata.sandbox_id)?;
+        if !pod.standing().ready {
+            return Err(Error::Refused(format!("sandbox container {:?} is not running", pod.id)));
+        }
+        let id = container.id();
+        let config = &container.config;
+        let streams = self.parts.folders.streams(id);
+        berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
+        let request = wire::CreateTaskRequest {
+            container_id: id.to_owned(),
+            rootfs: self.root(id).await?,
+            stdout: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
+            terminal: config.tty,
+            ..Default::default()
+        };
+        let mut tasks = self.parts.node.tasks();
+        let made = tasks.create(call(request, WORK)).await;
+        let pid = made.map_err(refused("failed to create containerd task"))?.into_inner().pid;
+        let request = wire::StartRequest { container_id: id.to_owned(), ..Default::default() };
+        let started = tasks.start(call(request, WORK)).await;
+        let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
+        Ok(if started == 0 { pid } else { started })
+    }
+
+    /// It has ended without having begun.
+    async fn give_up(&self, container: &Container, message: String) -> Result<()> {
+        let request = wire::DeleteTaskRequest { container_id: container.id().to_owned() };
+        let deleted = self.parts.node.tasks().delete(call(request, WORK)).await;
+        if let Err(error) = gone_is_fine(deleted).map_err(refused("delete task")) {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(id = container.id(), error, "a container that did not start");
+        }
+        let (exit_code, reason) = NOT_STARTED;
+        let ended = |standing: &mut super::Standing| {
+            standing.pid = 0;
+            standing.status.finished_at = nanoseconds();
+            standing.status.exit_code = exit_code;
+            reason.clone_into(&mut standing.status.reason);
+            standing.status.message = message;
+        };
+        self.settle(container, ended).await
+    }
+}
+
+/// Where the shim writes a container's output, which clients may attach to, and what its input is.
+fn output(log: &str, streams: &Path, stdin: bool, once: bool) -> String {
+    let encode =
+        |text: &str| -> String {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+            text.bytes()
+                .map(|byte| {
+                    if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+                })
+                .collect()
+        };
+    let attach = encode(&attach_socket(streams).to_string_lossy());
+    let stdin = match (stdin, once) {
+        (false, _) => "",
+        (true, false) => "&stdin=open",
+        (true, true) => "&stdin=once",
+    };
+    format!("cri://{}?max-line={LONGEST_LINE}&attach={attach}{stdin}", encode(log))
+}
+
+/// Where clients attach to a container.
+pub(super) fn attach_socket(streams: &Path) -> std::path::PathBuf {
+    streams.join("attach.sock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_sign_of_its_own_in_it() {
+        let address = output("/var/log/a b?c&d.log", Path::new("/run/x"), true, false);
+        let expected =
+            "cri:///var/log/a%20b%3Fc%26d.log?max-line=16384&attach=/run/x/attach.sock&stdin=open";
+        assert_eq!(address, expected);
+        assert!(output("", Path::new("/run/x"), false, true).starts_with("cri://?max-line"));
+    }
+}

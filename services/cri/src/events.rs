@@ -1,0 +1,137 @@
+//! What becomes of pods and containers, told to whoever listens.
+//!
+//! Owns: the order of what is told, and who listens. Must not know: why something happened.
+//!
+//! What happens is told without waiting for anybody: a listener that is [`BEHIND`] events behind loses its stream, and asks
+//! again.
+
+use std::sync::Arc;
+
+use berth_proto::runtime::v1 as wire;
+use futures::Stream;
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::containers::Containers;
+use crate::pods::{Pods, nanoseconds};
+use crate::{Error, Result};
+
+pub use wire::ContainerEventType as Kind;
+
+/// So many events may wait for a listener, and to be told at all.
+const BEHIND: usize = 1024;
+
+/// Where it is told that something happened. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Events {
+    news: mpsc::Sender<News>,
+    told: broadcast::Sender<Arc<wire::ContainerEventResponse>>,
+}
+
+/// Who tells it, with how things are then.
+pub struct Teller {
+    news: mpsc::Receiver<News>,
+    told: broadcast::Sender<Arc<wire::ContainerEventResponse>>,
+}
+
+/// Something happened to a container, or to a pod, whose numbers are the same then.
+#[derive(Debug)]
+struct News {
+    id: String,
+    pod: String,
+    kind: Kind,
+}
+
+/// Where it is told, and who tells it.
+#[must_use]
+pub fn channel() -> (Events, Teller) {
+    let ((sender, news), told) = (mpsc::channel(BEHIND), broadcast::Sender::new(BEHIND));
+    (Events { news: sender, told: told.clone() }, Teller { news, told })
+}
+
+impl Events {
+    /// Something happened to a container of a pod.
+    pub fn tell(&self, id: &str, pod: &str, kind: Kind) {
+        let news = News { id: id.to_owned(), pod: pod.to_owned(), kind };
+        if self.told.receiver_count() > 0 && self.news.try_send(news).is_err() {
+            tracing::warn!(id, ?kind, "too much happens at once: an event is not told");
+        }
+    }
+
+    /// Something happened to a pod itself.
+    pub fn tell_of_pod(&self, id: &str, kind: Kind) {
+        self.tell(id, id, kind);
+    }
+
+    /// What happens from now on. It ends with an error when the listener is too slow.
+    pub fn listen(&self) -> impl Stream<Item = Result<wire::ContainerEventResponse>> + use<> {
+        let behind = |_| {
+            Error::TooMany(format!(
+                "the listener fell {BEHIND} events behind: listen again, and list"
+            ))
+        };
+        BroadcastStream::new(self.told.subscribe())
+            .map(move |told| Ok((*told.map_err(behind)?).clone()))
+    }
+}
+
+impl Teller {
+    /// Tells what happens until `stop`.
+    pub async fn run(mut self, pods: Pods, containers: Containers, stop: CancellationToken) {
+        let telling = async {
+            while let Some(news) = self.news.recv().await {
+                let told = described(news, &pods, &containers).await;
+                // Nobody may listen any more.
+                let _ = self.told.send(Arc::new(told));
+            }
+        };
+        stop.run_until_cancelled(telling).await;
+    }
+}
+
+async fn described(
+    news: News,
+    pods: &Pods,
+    containers: &Containers,
+) -> wire::ContainerEventResponse {
+    let News { id, pod, kind } = news;
+    let mut containers_statuses = Vec::new();
+    for container in containers.of_pod(&pod) {
+        // One that is gone meanwhile is told of next.
+        if let Ok((status, _)) = containers.status(container.id(), false).await {
+            containers_statuses.push(status);
+        }
+    }
+    wire::ContainerEventResponse {
+        container_id: id,
+        container_event_type: kind.into(),
+        created_at: nanoseconds(),
+        pod_sandbox_status: pods.status(&pod, false).ok().map(|(status, _)| status),
+        containers_statuses,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_and_who_is_too_slow_is_told_so() {
+        let (events, mut teller) = channel();
+        // Nobody listens: nothing is kept.
+        events.tell_of_pod("p", Kind::ContainerCreatedEvent);
+        assert!(teller.news.try_recv().is_err());
+        let mut slow = Box::pin(events.listen());
+        events.tell("c", "p", Kind::ContainerStartedEvent);
+        assert_eq!(teller.news.try_recv().unwrap().id, "c");
+        for number in 0..=BEHIND {
+            let told =
+                wire::ContainerEventResponse { created_at: number as i64, ..Default::default() };
+            teller.told.send(Arc::new(told)).unwrap();
+        }
+        let first = slow.next().await.unwrap().unwrap_err().to_string();
+        assert!(first.contains("listen again"), "{first}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Where files of pods and containers lie: below the service's own two folders, as containerd has them below its.
+
+use std::path::{Path, PathBuf};
+
+use berth_config::{Config, Service};
+use berth_durable::make_folder;
+
+use crate::{Error, Result};
+
+/// The program of pods' own processes.
+const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pod-init"));
+/// Its name in its root file system.
+pub const INIT_NAME: &str = "pause";
+/// Folders of pods and containers: containers of other users may have to pass.
+const PASSABLE: u32 = 0o755;
+
+/// The folders of this service.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    root: PathBuf,
+    state: PathBuf,
+}
+
+/// The files of one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFolders {
+    /// What lasts over a start of the machine: hostname, hosts, resolv.conf.
+    pub root: PathBuf,
+    /// What does not: shm.
+    pub state: PathBuf,
+}
+
+impl Folders {
+    /// Those of a node with this configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let (root, state) = (config.service_root(Service::Cri), config.service_state(Service::Cri));
+        Self { root, state }
+    }
+
+    /// The files of the pod `id`.
+    #[must_use]
+    pub fn pod(&self, id: &str) -> PodFolders {
+        let below = |folder: &Path| folder.join("sandboxes").join(id);
+        PodFolders { root: below(&self.root), state: below(&self.state) }
+    }
+
+    /// The folder of the container `id`: its volumes.
+    #[must_use]
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id)
+    }
+
+    /// The folder of pipes and sockets of a container's or command's streams.
+    #[must_use]
+    pub fn streams(&self, id: &str) -> PathBuf {
+        // Short: a socket's whole path has 107 bytes.
+        self.state.join("io").join(&id[..id.len().min(20)])
+    }
+
+    /// The root file system of pods' own processes: a folder with one program.
+    #[must_use]
+    pub fn init(&self) -> PathBuf {
+        self.state.join("init")
+    }
+
+    /// Makes what all pods need.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn make(&self) -> Result<()> {
+        for folder in [&self.root, &self.state, &self.init()] {
+            make_folder(folder, PASSABLE).map_err(Error::file("make", folder))?;
+        }
+        let init = self.init().join(INIT_NAME);
+        // One that runs cannot be written to: it is replaced.
+        berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))
+    }
+}

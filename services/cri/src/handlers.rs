@@ -1,0 +1,113 @@
+//! What pods are run by: the runtime of a handler's name, and its options.
+
+use std::path::Path;
+
+use berth_config::{Cri, Handler};
+use berth_cri_spec as spec;
+use berth_proto::containerd::runc::v1::Options;
+use berth_proto::pack;
+use berth_proto::runtime::v1::PodSandboxConfig;
+use prost_types::Any;
+
+use crate::{Error, Result};
+
+/// The annotation of pods that nobody trusts.
+const UNTRUSTED: &str = "io.kubernetes.cri.untrusted-workload";
+/// Their handler.
+const UNTRUSTED_HANDLER: &str = "untrusted";
+
+/// The handler that a pod asks for, and its name.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn of<'a>(
+    cri: &'a Cri,
+    id: &str,
+    asked: &str,
+    config: &PodSandboxConfig,
+) -> Result<(&'a str, &'a Handler)> {
+    let is_untrusted = config.annotations.get(UNTRUSTED).is_some_and(|value| value == "true");
+    let name = match asked {
+        "" | UNTRUSTED_HANDLER if is_untrusted => UNTRUSTED_HANDLER,
+        _ if is_untrusted => {
+            let why = "untrusted workload with explicit runtime handler is not allowed";
+            return Err(refused(id, why));
+        }
+        "" => &cri.default_runtime_name,
+        asked => asked,
+    };
+    let none = || refused(id, &format!("no runtime for {name:?} is configured"));
+    let (name, handler) = cri.runtimes.get_key_value(name).ok_or_else(none)?;
+    Ok((name, handler))
+}
+
+/// What specifications depend on of a handler.
+#[must_use]
+pub fn facts(handler: &Handler) -> spec::Handler {
+    spec::Handler {
+        pod_annotations: handler.pod_annotations.clone(),
+        container_annotations: handler.container_annotations.clone(),
+        privileged_without_host_devices: handler.privileged_without_host_devices,
+        ..spec::Handler::default()
+    }
+}
+
+/// What they depend on of the rest of the configuration.
+#[must_use]
+pub fn settings(cri: &Cri) -> spec::Settings {
+    spec::Settings {
+        enable_unprivileged_ports: cri.enable_unprivileged_ports,
+        enable_unprivileged_icmp: cri.enable_unprivileged_icmp,
+        restrict_oom_score_adj: cri.restrict_oom_score_adj,
+        ..spec::Settings::default()
+    }
+}
+
+fn refused(id: &str, why: &str) -> Error {
+    Error::Refused(format!("unable to get OCI runtime for sandbox {id:?}: {why}"))
+}
+
+/// What its shim is told; nothing where all is as usual.
+#[must_use]
+pub fn options(handler: &Handler) -> Option<Any> {
+    let Handler { binary, systemd_cgroup, .. } = handler;
+    if binary == Path::new("") && !systemd_cgroup {
+        return None;
+    }
+    let binary_name = binary.to_string_lossy().into_owned();
+    Some(pack(&Options { binary_name, systemd_cgroup: *systemd_cgroup, ..Default::default() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cri() -> Cri {
+        let other = Handler { systemd_cgroup: true, ..Handler::default() };
+        let mut cri = Cri::default();
+        cri.runtimes.insert("other".into(), other);
+        cri
+    }
+
+    #[test]
+    fn a_pod_gets_the_handler_that_it_names_or_the_usual_one() {
+        let (cri, plain) = (cri(), PodSandboxConfig::default());
+        assert_eq!(options(of(&cri, "p", "", &plain).unwrap().1), None);
+        assert!(options(of(&cri, "p", "other", &plain).unwrap().1).is_some());
+        let none = of(&cri, "p", "x", &plain).unwrap_err().to_string();
+        assert_eq!(
+            none,
+            "unable to get OCI runtime for sandbox \"p\": no runtime for \"x\" is configured"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_nobody_trusts_gets_its_own_or_none() {
+        let (cri, mut pod) = (cri(), PodSandboxConfig::default());
+        pod.annotations.insert(UNTRUSTED.into(), "true".into());
+        let explicit = of(&cri, "p", "other", &pod).unwrap_err().to_string();
+        assert!(explicit.ends_with("explicit runtime handler is not allowed"), "{explicit}");
+        let none = of(&cri, "p", "", &pod).unwrap_err().to_string();
+        assert!(none.ends_with("no runtime for \"untrusted\" is configured"), "{none}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Pods.
+//!
+//! Owns: which pods there are and how they are; their own process, files, network. Must not know: what containers
+//! of a pod do.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `run` | making one |
+//! | `making` | its steps |
+//! | `network` | what is asked of the networks for it |
+//! | `files` | what its containers see of it |
+//! | `end` | stopping and removing it |
+//! | `exits` | its process has ended |
+//! | `view` | how it is, as kubelets see it |
+//! | `recover` | what an earlier run has left |
+//!
+//! Invariants: a pod's record is there before anything of it is, and goes when nothing of it is left; a pod that
+//! could not be undone stays, to be stopped and removed again.
+
+mod end;
+mod exits;
+mod files;
+mod making;
+mod network;
+mod recover;
+mod run;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_config::Cri;
+use berth_lifecycle::{Keyed, Tasks};
+use berth_proto::runtime::v1::PodSandboxConfig;
+use tokio::sync::watch;
+
+use crate::events::Events;
+use crate::folders::Folders;
+use crate::joins::Joins;
+use crate::names::Names;
+use crate::peers::Node;
+use crate::{Error, Result, ids};
+
+pub(crate) use making::packed;
+pub(crate) use run::nanoseconds;
+
+/// The pods. Clones are the same.
+#[derive(Clone)]
+pub struct Pods(Arc<Shared>);
+
+/// What they are made of.
+pub struct Parts {
+    /// The other services.
+    pub node: Node,
+    /// What is configured.
+    pub cri: Cri,
+    /// Where files are.
+    pub folders: Folders,
+    /// What goes on when a caller has left.
+    pub jobs: Tasks,
+    /// Where it is told what becomes of them.
+    pub events: Events,
+}
+
+struct Shared {
+    parts: Parts,
+    spec: making::SpecParts,
+    there: Mutex<BTreeMap<String, Arc<Pod>>>,
+    names: Names,
+    runs: Joins<(PodSandboxConfig, String)>,
+    turns: Keyed<String>,
+}
+
+/// A pod that was made.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its number.
+    pub id: String,
+    /// Its name, as no other has it.
+    pub name: String,
+    /// As the kubelet gave it.
+    pub config: PodSandboxConfig,
+    /// The handler, as the kubelet named it.
+    pub handler: String,
+    /// Where its network namespace is; empty: it is in the node's.
+    pub netns: String,
+    /// Its addresses, the first one first.
+    pub ips: Vec<String>,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_at: i64,
+    now: watch::Sender<Standing>,
+}
+
+/// How a pod is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its process; 0: it has none.
+    pub pid: u32,
+    /// Whether its containers can be run.
+    pub ready: bool,
+}
+
+impl Pods {
+    /// None yet: [`Pods::recover`] finds those that there are.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            spec: making::SpecParts::of(&parts),
+            parts,
+            there: Mutex::default(),
+            names: Names::default(),
+            runs: Joins::default(),
+            turns: Keyed::default(),
+        }))
+    }
+
+    /// The pod of a number, or of the part that its number alone begins with.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Ambiguous`].
+    pub fn find(&self, id: &str) -> Result<Arc<Pod>> {
+        let there = self.0.there();
+        let found = ids::find(there.keys(), id)?;
+        there.get(found).cloned().ok_or_else(|| Error::NotFound(format!("pod {id:?}")))
+    }
+
+    /// All of them, by number.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Pod>> {
+        self.0.there().values().cloned().collect()
+    }
+}
+
+impl Shared {
+    fn there(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Pod>>> {
+        // Each change of the map is one call.
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pod {
+    /// How it is now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        *self.now.borrow()
+    }
+
+    /// Whether it shares the node's network.
+    #[must_use]
+    pub fn is_on_host(&self) -> bool {
+        network::is_on_host(&self.config)
+    }
+}

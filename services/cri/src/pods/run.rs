@@ -1,0 +1,152 @@
+//! Making a pod. Whoever asks again for one that is being made waits for that one.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use berth_lifecycle::blocking;
+use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{Pod, Pods, Shared, Standing, files, network};
+use crate::events::Kind;
+use crate::joins::Begun;
+use crate::records::golang;
+use crate::records::metadata::OfPod;
+use crate::{Error, Result, handlers, ids};
+
+/// What was made of a pod so far.
+struct Made {
+    metadata: OfPod,
+    ips: Vec<String>,
+    pid: u32,
+}
+
+impl Pods {
+    /// Makes a pod, and answers its number. Asked again in the same words it answers the same, also while the pod
+    /// is being made; whoever leaves does not keep it from being made.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a name that another has, a handler that is not there; [`Error::Spec`] for what cannot
+    /// be; [`Error::Peer`]. Nothing of it is left then, or it stays as a pod that is not ready.
+    pub async fn run(&self, config: PodSandboxConfig, handler: String) -> Result<String> {
+        let name = berth_cri_spec::pod_name(&config)?;
+        let asked = (config.clone(), handler.clone());
+        let begin = || self.begin(&name, config, handler);
+        self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await
+    }
+
+    fn begin(
+        &self,
+        name: &str,
+        config: PodSandboxConfig,
+        handler: String,
+    ) -> Result<Begun<impl Future<Output = Result<String>> + Send + use<>>> {
+        let step = || format!("failed to reserve sandbox name {name:?}");
+        if let Some(id) = self.0.names.holder(name) {
+            let there = self.0.there().get(&id).cloned();
+            let is_same = |pod: &Arc<Pod>| {
+                pod.standing().ready && pod.config == config && pod.handler == handler
+            };
+            if there.as_ref().is_some_and(is_same) {
+                return Ok(Begun::Done(id));
+            }
+        }
+        let id = ids::new()?;
+        self.0.names.reserve(name, &id).map_err(Error::within(step()))?;
+        let (this, name) = (self.clone(), name.to_owned());
+        Ok(Begun::Work(async move { this.make(id, name, config, handler).await }))
+    }
+
+    async fn make(
+        &self,
+        id: String,
+        name: String,
+        config: PodSandboxConfig,
+        handler: String,
+    ) -> Result<String> {
+        let shared = &self.0;
+        let netns_path = String::new();
+        let metadata = OfPod {
+            id: id.clone(),
+            name: name.clone(),
+            config: golang::to_json(&config),
+            netns_path,
+            runtime_handler: handler.clone(),
+            cni_result: Value::Null,
+            ..OfPod::default()
+        };
+        let created_at = nanoseconds();
+        let mut made = Made { metadata, ips: Vec::new(), pid: 0 };
+        let outcome = shared.build(&mut made, &config).await;
+        let Made { metadata, ips, pid } = made;
+        let now = watch::Sender::new(Standing { pid, ready: outcome.is_ok() });
+        let netns = metadata.netns_path;
+        let pod = Pod { id: id.clone(), name, config, handler, netns, ips, created_at, now };
+        if outcome.is_ok() {
+            shared.there().insert(id.clone(), Arc::new(pod));
+            for kind in [Kind::ContainerCreatedEvent, Kind::ContainerStartedEvent] {
+                shared.parts.events.tell_of_pod(&id, kind);
+            }
+            // It may have ended before anybody could be told.
+            shared.look_at(&id).await;
+            return Ok(id);
+        }
+        if let Err(error) = shared.take_away(&id).await {
+            // It stays, for whoever removes it.
+            tracing::warn!(id, error = berth_errors::chain(&error), "undo a pod that was not made");
+            shared.there().insert(id, Arc::new(pod));
+        } else {
+            shared.names.release(&id);
+        }
+        outcome.map(|()| String::new())
+    }
+}
+
+impl Shared {
+    /// All steps, in order.
+    async fn build(&self, made: &mut Made, config: &PodSandboxConfig) -> Result<()> {
+        let cri = &self.parts.cri;
+        let id = made.metadata.id.clone();
+        let (name, handler) = handlers::of(cri, &id, &made.metadata.runtime_handler, config)?;
+        refuse_users(config)?;
+        self.make_lease(&id).await?;
+        self.make_sandbox(&made.metadata, handler).await?;
+        if !network::is_on_host(config) {
+            let attachment = network::attach(&self.parts.node, &id, config).await?;
+            made.ips = network::ips(&attachment);
+            made.metadata.netns_path.clone_from(&attachment.netns);
+            made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
+            made.metadata.additional_ips = Some(made.ips.iter().skip(1).cloned().collect());
+            made.metadata.cni_result = network::summed_up(&attachment);
+            self.note_sandbox(&made.metadata).await?;
+        }
+        let (folders, config) = (self.parts.folders.pod(&id), config.clone());
+        let hostname = self.spec.node.hostname.clone();
+        blocking("pod-files", move || files::make(&folders, &config, &hostname)).await??;
+        let spec = self.spec(&made.metadata, name)?;
+        self.make_record(&made.metadata, handler, &spec).await?;
+        let step = format!("failed to start sandbox {id:?}");
+        made.pid = self.start(&id).await.map_err(Error::within(step))?;
+        Ok(())
+    }
+}
+
+/// Namespaces of users are not made for pods yet: better told than left out.
+fn refuse_users(config: &PodSandboxConfig) -> Result<()> {
+    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    let options = context.and_then(|context| context.namespace_options.as_ref());
+    let users = options.and_then(|options| options.userns_options.as_ref());
+    match users {
+        Some(users) if users.mode() == NamespaceMode::Pod => {
+            Err(Error::Unserved("a user namespace of a pod's own"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Now, since 1970.
+pub(crate) fn nanoseconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

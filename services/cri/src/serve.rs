@@ -1,0 +1,134 @@
+//! From a configuration to a service that answers: wiring only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use berth_config::{Config, Service};
+use berth_lifecycle::{Tasks, blocking};
+use berth_store::{Options, Store};
+use berth_streaming::Limits;
+use tokio::sync::watch;
+
+use crate::api::{self, Domain};
+use crate::containers::{self, Containers};
+use crate::events;
+use crate::exits::Exits;
+use crate::folders::Folders;
+use crate::images::Images;
+use crate::peers::Node;
+use crate::pods::{self, Pods};
+use crate::records::status::Statuses;
+use crate::stats::Stats;
+use crate::streaming::Streaming;
+
+/// The version of this service's tables.
+const SCHEMA: u32 = 1;
+/// Memory for what was read of the store: it is small.
+const CACHE: usize = 1 << 20;
+/// Between two attempts to find out what an earlier run has left.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long nobody is answered meanwhile; then they are refused.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What serves.
+#[derive(Debug)]
+pub struct Served {
+    /// To be closed after the jobs have ended.
+    pub store: Store,
+}
+
+/// Opens the store, takes over what an earlier run has left, and serves. Where the other services are away, calls are
+/// refused until they are there.
+///
+/// # Errors
+/// What could not be opened, made or bound.
+pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
+    let options = Options { cache_bytes: CACHE, schema: SCHEMA };
+    let store = Store::open(config.store(Service::Cri), options)?;
+    let (folders, node, cri) = (Folders::of(config), Node::new(config), config.cri.clone());
+    let made = folders.clone();
+    blocking("make folders", move || made.make()).await?.context("make folders")?;
+    let (events, teller) = events::channel();
+    let images = Images::new(node.clone(), config);
+    let pods = Pods::new(pods::Parts {
+        node: node.clone(),
+        cri: cri.clone(),
+        folders: folders.clone(),
+        jobs: tasks.clone(),
+        events: events.clone(),
+    });
+    let containers = Containers::new(containers::Parts {
+        node: node.clone(),
+        cri: cri.clone(),
+        folders,
+        jobs: tasks.clone(),
+        images: images.clone(),
+        pods: pods.clone(),
+        statuses: Statuses::new(store.clone()),
+        events: events.clone(),
+    });
+    let limits = Limits { idle: *config.cri.stream_idle_timeout, ..Limits::default() };
+    let address = &config.cri.stream_address;
+    let streaming =
+        Streaming::listen(address, limits, (containers.clone(), pods.clone()), tasks).await?;
+    tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
+    let stats = Stats::new(node.clone(), pods.clone(), containers.clone());
+    let (told, recovered) = watch::channel(false);
+    recover(
+        Exits { pods: pods.clone(), containers: containers.clone() },
+        node.clone(),
+        told,
+        tasks,
+    );
+    // Who waits for this service to be there waits for that too, unless it takes long.
+    let mut soon = recovered.clone();
+    let _ = tokio::time::timeout(SOON, soon.wait_for(|recovered| *recovered)).await;
+    let domain = Domain {
+        images,
+        pods,
+        containers,
+        streaming,
+        stats,
+        events,
+        node,
+        cri: Arc::new(cri),
+        recovered,
+    };
+    berth_grpc::server::serve(&config.socket(Service::Cri), 0o600, api::routes(&domain), tasks)?;
+    Ok(Served { store })
+}
+
+/// Finds out what an earlier run has left, as soon as the other services can say it, and follows what ends from then on.
+fn recover(exits: Exits, node: Node, told: watch::Sender<bool>, tasks: &Tasks) {
+    let stop = tasks.token();
+    let work = async move {
+        let Exits { pods, containers } = &exits;
+        let found = async {
+            loop {
+                let recovered = async {
+                    pods.recover().await?;
+                    containers.recover().await
+                };
+                match recovered.await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        let error = berth_errors::chain(&error);
+                        tracing::warn!(error, "find out which pods there are: it is tried again");
+                    }
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        if stop.run_until_cancelled(found).await.is_none() {
+            return;
+        }
+        told.send_replace(true);
+        let (pods, containers) = (pods.all().len(), containers.all().len());
+        if pods + containers > 0 {
+            tracing::info!(pods, containers, "took over those of an earlier run");
+        }
+        exits.follow(node, stop).await;
+    };
+    tasks.spawn("pods", work);
+}

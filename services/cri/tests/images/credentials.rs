@@ -1,0 +1,55 @@
+//! Credentials of requests.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use berth_proto::runtime::v1::AuthConfig;
+use berth_testkit::Registry;
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::{Cri, config_and_size, image};
+
+const SECRET: &str = "open-sesame";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_is_told_who_asks_if_the_credentials_are_for_it() {
+    let cri = Cri::start("");
+    let registry = Registry::start_with_password("ali", SECRET).unwrap();
+    let made = image(1000, 1, json!({}));
+    let options = ["--dest-creds", &format!("ali:{SECRET}")];
+    let reference = made.push_with(&registry, "cave:1", &options).unwrap();
+    let (config, _) = config_and_size(&made);
+    let named = |username: &str, password: &str, server: &str| AuthConfig {
+        username: username.into(),
+        password: password.into(),
+        server_address: server.into(),
+        ..Default::default()
+    };
+    let auth = |auth: &str| AuthConfig { auth: auth.into(), ..Default::default() };
+
+    for refused in [
+        None,
+        Some(named("ali", "open-barley", "")),
+        Some(named("ali", SECRET, "https://elsewhere.example")),
+    ] {
+        let status = cri.pull_as(&reference, refused).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+        assert!(status.message().starts_with("failed to pull and unpack image"), "{status}");
+        assert!(!status.message().contains("open-"), "{status}");
+    }
+    let status = cri.pull_as(&reference, Some(auth(SECRET))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unknown, "{status}");
+    assert!(status.message().contains("invalid decoded auth"), "{status}");
+    assert!(cri.names().is_empty());
+
+    let address = format!("http://{}/v2/", registry.host());
+    for taken in [
+        named("ali", SECRET, ""),
+        named("ali", SECRET, &address),
+        auth(&STANDARD.encode(format!("ali:{SECRET}"))),
+    ] {
+        assert_eq!(cri.pull_as(&reference, Some(taken)).await.unwrap(), config);
+        cri.remove(&config).await.unwrap();
+    }
+    assert!(!cri.node.log().unwrap().contains(SECRET));
+}
