@@ -50,10 +50,10 @@ impl Index {
         {
             return Ok(Some(entry));
         }
-        let part = match text.strip_prefix("sha256:") {
-            Some(_) => text.to_owned(),
-            None if text.is_empty() => String::new(),
-            None => format!("sha256:{text}"),
+        let part = match text.strip_prefix("sha256:").unwrap_or(text) {
+            // It is a part of all of them, and means none.
+            "" => String::new(),
+            digits => format!("sha256:{digits}"),
         };
         match ids::find(self.0.keys(), &part) {
             Ok(id) => Ok(self.0.get(id)),
@@ -156,7 +156,9 @@ mod tests {
         assert_eq!(found(&index, "a:2"), None);
         assert_eq!(found(&index, "Not a name"), None);
         assert!(matches!(index.find("sha256:a"), Err(Error::Ambiguous(_))));
-        assert!(matches!(index.find(""), Err(Error::Refused(_))));
+        for empty in ["", "sha256:"] {
+            assert!(matches!(index.find(empty), Err(Error::Refused(_))));
+        }
     }
 
     #[test]

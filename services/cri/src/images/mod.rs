@@ -29,7 +29,7 @@ mod unpack;
 mod usage;
 pub mod user;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,7 +189,7 @@ impl Images {
         };
         let reading = futures::stream::iter(targets).map(read).buffer_unordered(AT_ONCE);
         let found: Vec<_> = reading.try_collect().await?;
-        let facts: std::collections::HashMap<_, _> = found.into_iter().flatten().collect();
+        let facts: HashMap<_, _> = found.into_iter().flatten().collect();
         let mut index = Index::default();
         for record in records {
             if let Some(facts) = facts.get(&record.target.digest) {

@@ -13,6 +13,9 @@ use crate::peers::images::{self, Record};
 use crate::peers::transfer;
 use crate::{Error, Result};
 
+/// So much is told of what is no name, in characters.
+const SHOWN: usize = 512;
+
 /// What a pull is asked for.
 pub struct Pull {
     /// The image's name.
@@ -34,7 +37,8 @@ impl Images {
             return found.ok_or_else(|| Error::NotFound(format!("image {image:?}")));
         }
         let reference = Reference::parse(&image).map_err(|why| {
-            Error::Refused(format!("failed to parse image reference {image:?}: {why}"))
+            let shown: String = image.chars().take(SHOWN).collect();
+            Error::Refused(format!("failed to parse image reference {shown:?}: {why}"))
         })?;
         let reference = reference.exact();
         let name = reference.to_string();

@@ -16,8 +16,8 @@ async fn a_registry_is_told_who_asks_if_the_credentials_are_for_it() {
     let cri = Cri::start("");
     let registry = Registry::start_with_password("ali", SECRET).unwrap();
     let made = image(1000, 1, json!({}));
-    let options = ["--dest-creds", &format!("ali:{SECRET}")];
-    let reference = made.push_with(&registry, "cave:1", &options).unwrap();
+    let whole = format!("ali:{SECRET}");
+    let reference = made.push_with(&registry, "cave:1", &["--dest-creds", &whole]).unwrap();
     let (config, _) = config_and_size(&made);
     let named = |username: &str, password: &str, server: &str| AuthConfig {
         username: username.into(),
@@ -43,11 +43,9 @@ async fn a_registry_is_told_who_asks_if_the_credentials_are_for_it() {
     assert!(cri.names().is_empty());
 
     let address = format!("http://{}/v2/", registry.host());
-    for taken in [
-        named("ali", SECRET, ""),
-        named("ali", SECRET, &address),
-        auth(&STANDARD.encode(format!("ali:{SECRET}"))),
-    ] {
+    for taken in
+        [named("ali", SECRET, ""), named("ali", SECRET, &address), auth(&STANDARD.encode(whole))]
+    {
         assert_eq!(cri.pull_as(&reference, Some(taken)).await.unwrap(), config);
         cri.remove(&config).await.unwrap();
     }

@@ -67,5 +67,9 @@ async fn what_cannot_be_pulled_says_why() {
         assert_eq!(status.code(), Code::Unknown, "{status}");
         assert!(status.message().starts_with(&begin), "{status}");
     }
+    let long = "a/".repeat(1 << 20);
+    let status = cri.pull(&long).await.unwrap_err();
+    assert_eq!((status.code(), status.message().len() < 1000), (Code::Unknown, true));
+    assert_eq!(cri.status(&long).await.unwrap(), None);
     assert!(cri.names().is_empty());
 }
