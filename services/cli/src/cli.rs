@@ -85,6 +85,8 @@ pub enum Verb {
     Network(verbs::network::Args),
     /// Show what all nodes of the cluster hold.
     Cluster(verbs::cluster::Args),
+    /// Ask the service that kubelets call, as crictl does: pods, their containers and images.
+    Cri(Box<verbs::cri::Args>),
     /// Look into the node's configuration.
     Config(verbs::config::Args),
     /// Have the node read its configuration again.

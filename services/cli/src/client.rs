@@ -15,6 +15,8 @@ use berth_proto::berth::node::v1::networks_client::NetworksClient;
 use berth_proto::berth::node::v1::runtime_check_client::RuntimeCheckClient;
 use berth_proto::berth::node::v1::runtime_recent_client::RuntimeRecentClient;
 use berth_proto::containerd::services as api;
+use berth_proto::runtime::v1::image_service_client::ImageServiceClient;
+use berth_proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -90,6 +92,10 @@ services! {
     runtime_recent: RuntimeRecentClient<Channel>;
     /// Networks of containers.
     networks: NetworksClient<Channel>;
+    /// Pods and their containers, as kubelets see them.
+    cri: RuntimeServiceClient<Channel>;
+    /// Images, as kubelets see them.
+    cri_images: ImageServiceClient<Channel>;
     /// What all nodes hold.
     cluster: ClusterClient<Channel>;
 }
@@ -154,6 +160,13 @@ impl Client {
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = self.patient(message);
         request.set_timeout(DEADLINE);
+        request
+    }
+
+    /// A call that may take so much longer than usual.
+    pub fn lasting<T>(&self, message: T, longer: Duration) -> Request<T> {
+        let mut request = self.patient(message);
+        request.set_timeout(DEADLINE.saturating_add(longer));
         request
     }
 

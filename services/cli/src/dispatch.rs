@@ -18,7 +18,10 @@ pub struct Failure {
 
 /// Does what was typed.
 pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    let runs_a_program = matches!(cli.verb, Verb::Run(_) | Verb::Exec(_));
+    let runs_a_program = match &cli.verb {
+        Verb::Cri(args) => args.runs_a_program(),
+        verb => matches!(verb, Verb::Run(_) | Verb::Exec(_)),
+    };
     let is_check = matches!(cli.verb, Verb::Fsck(_));
     one(cli).await.map_err(|error| {
         let code = match runs_a_program {
@@ -40,6 +43,7 @@ async fn one(cli: Cli) -> Result<ExitCode> {
         Verb::Doctor(args) => return verbs::doctor::run(args, global).await,
         Verb::Trace(args) => return verbs::trace::run(args, global).await,
         Verb::Cluster(args) => return verbs::cluster::run(args, global).await,
+        Verb::Cri(args) => return verbs::cri::run(*args, global).await,
         Verb::Df(args) => verbs::df::run(args, global).await,
         Verb::Pull(args) => verbs::pull::run(args, global).await,
         Verb::Images(args) => verbs::images::run(args, global).await,

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod container;
 mod credentials;
+mod cri;
 mod disk;
 mod dispatch;
 mod doctor;

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod create;
+pub mod cri;
 pub mod df;
 pub mod doctor;
 pub mod events;
