@@ -82,15 +82,6 @@ pub fn signal(text: &str) -> Result<u32, String> {
     }
 }
 
-/// `NAME:PASSWORD`.
-pub fn credentials(text: &str) -> Result<(String, String), String> {
-    match text.split_once(':') {
-        Some((name, password)) if !name.is_empty() => Ok((name.to_owned(), password.to_owned())),
-        // What was typed may be a password.
-        _ => Err("it is not NAME:PASSWORD".to_owned()),
-    }
-}
-
 /// `NAME=VALUE`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
