@@ -10,7 +10,7 @@ TOOLS    := golang-go golang-github-containerd-containerd-dev
 # What images of docker-compose.yml are made of where there is no network.
 IMAGES   := tini ca-certificates
 PREFIX   ?= /usr/local
-BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime berth-cluster containerd-shim-runc-v2
+BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime berth-cluster berth-cri containerd-shim-runc-v2
 UNITS    := deploy/berth.service $(wildcard deploy/systemd/*)
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 

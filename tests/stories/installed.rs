@@ -133,9 +133,9 @@ fn make_install_puts_everything_where_the_units_look_for_it() -> Result<()> {
         let at = stage.root().join(path.strip_prefix("/")?);
         assert!(at.is_file(), "a unit names {}, which is not installed", path.display());
     }
-    // The programs of six units, and what is to be read.
+    // The programs of seven units, and what is to be read.
     let programs = named.iter().filter(|path| path.starts_with("/usr/local/bin")).count();
-    assert!(programs == 6 && named.len() > programs, "{named:?}");
+    assert!(programs == 7 && named.len() > programs, "{named:?}");
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn units_name_programs_below_another_prefix() -> Result<()> {
     stage.install(Some("/opt/berth"))?;
     assert_eq!(stage.files()?, expected("opt/berth")?);
     let named = stage.named()?;
-    assert_eq!(named.iter().filter(|path| path.starts_with("/opt/berth/bin")).count(), 6);
+    assert_eq!(named.iter().filter(|path| path.starts_with("/opt/berth/bin")).count(), 7);
     for path in named {
         assert!(stage.root().join(path.strip_prefix("/")?).is_file(), "{}", path.display());
     }

@@ -71,8 +71,8 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         "/usr/bin/unshare",
     ];
     Machine { story: "systemd.sh", programs, packages: &["systemd", "mount", "apparmor"] }.tells(&[
-        // Eight programs, eight units, a configuration.
-        ("installed", "17 files"),
+        // Nine programs, nine units, a configuration.
+        ("installed", "19 files"),
         ("enabled", "enabled, disabled"),
         ("active", "active"),
         ("reloaded", "0 4 inside"),
@@ -173,7 +173,7 @@ impl Machine<'_> {
         }
         let own = ["berth", "berthd", "berth-gateway", "berth-distribution", "berth-bundle"]
             .into_iter()
-            .chain(["berth-runtime", "berth-cluster", "containerd-shim-runc-v2"]);
+            .chain(["berth-runtime", "berth-cluster", "berth-cri", "containerd-shim-runc-v2"]);
         for name in own {
             let binary = Node::binary(name)?;
             let copy = root.join("berth/bin").join(name);

@@ -19,8 +19,9 @@ const ALL_IN_ONE: (&str, u32) = ("berth.service", 97);
 const SERVICES: [(&str, u32); 4] =
     [("distribution", 27), ("bundle", 59), ("runtime", 97), ("gateway", 21)];
 
-/// The same of that which ends where there is no cluster.
-const OPTIONAL: (&str, u32) = ("cluster", 21);
+/// The same of those that end where they have nothing to do, and what they say then.
+const OPTIONAL: [(&str, u32, &str); 2] =
+    [("cluster", 21, "[cluster.etcd] has no endpoints"), ("cri", 69, "[cri] is not enabled")];
 
 /// What gives a unit a mount namespace of its own, in systemd.exec(5).
 const NAMESPACES: [&str; 28] = [
@@ -79,7 +80,7 @@ fn installed(to: &Path) -> Result<Vec<PathBuf>> {
 fn systemd_has_nothing_to_say_against_the_units() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let units = installed(folder.path())?;
-    assert_eq!(units.len(), 8, "{units:?}");
+    assert_eq!(units.len(), 9, "{units:?}");
     let verify = || program("systemd-analyze").args(["verify", "--man=no"]).args(&units).output();
     let verified = verify()?;
     assert_eq!((verified.code, verified.stderr.as_str()), (0, ""), "{verified}");
@@ -95,7 +96,7 @@ fn systemd_has_nothing_to_say_against_the_units() -> Result<()> {
 fn no_unit_is_more_exposed_than_its_work_needs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     installed(folder.path())?;
-    let services = SERVICES.into_iter().chain([OPTIONAL]);
+    let services = SERVICES.into_iter().chain(OPTIONAL.map(|(service, most, _)| (service, most)));
     let services = services.map(|(service, most)| (format!("berth-{service}.service"), most));
     let (all, most) = ALL_IN_ONE;
     for (unit, most) in services.chain([(all.to_owned(), most)]) {
@@ -128,10 +129,14 @@ fn those_that_mount_and_start_shims_share_the_mounts_of_the_machine() -> Result<
         keys.into_iter().filter(known).map(str::to_owned).collect::<Vec<_>>()
     };
     let (runtime, all) = (Unit::read("runtime")?, Unit::of(ALL_IN_ONE.0)?);
-    for (unit, name) in [(&Unit::read("bundle")?, "bundle"), (&runtime, "runtime"), (&all, "all")] {
+    let (bundle, cri) = (Unit::read("bundle")?, Unit::read("cri")?);
+    let mounting = [(&bundle, "bundle"), (&cri, "cri"), (&runtime, "runtime"), (&all, "all")];
+    for (unit, name) in mounting {
         let found = given(unit);
         assert!(found.is_empty(), "{name}: {found:?}");
     }
+    // A privileged pod may what this service may.
+    assert!(cri.values("CapabilityBoundingSet").is_empty());
     assert!(given(&Unit::read("gateway")?).len() > 5, "the test finds such keys");
     // What runtime may do, its containers may, and so what berthd may.
     let inherited = ["CapabilityBoundingSet", "NoNewPrivileges", "SystemCallFilter", "UMask"];

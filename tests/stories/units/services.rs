@@ -7,6 +7,7 @@ use anyhow::Result;
 use berth_testkit::{Image, Node, Registry, Signal, ended, program, until};
 
 use super::manager::{Machine, Started, WATCHDOG};
+use super::unit::Unit;
 use super::{OPTIONAL, SERVICES};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -121,14 +122,16 @@ fn the_services_of_the_units_are_a_node_that_containers_outlive() -> Result<()> 
 
 /// It has started and ended well, and so is not started again.
 #[test]
-fn the_service_of_a_cluster_ends_where_there_is_none() -> Result<()> {
-    let machine = Machine::new()?;
-    let mut cluster = machine.start(OPTIONAL.0)?;
-    cluster.tells("READY=1\n")?;
-    assert_eq!(cluster.ended()?, Some(0));
-    let log = machine.log()?;
-    assert!(log.contains("there is nothing to do: [cluster.etcd] has no endpoints"), "{log}");
-    assert_eq!(super::unit::Unit::read(OPTIONAL.0)?.values("Restart"), ["on-failure"]);
+fn a_service_that_has_nothing_to_do_ends_well() -> Result<()> {
+    for (service, _, why) in OPTIONAL {
+        let machine = Machine::new()?;
+        let mut idle = machine.start(service)?;
+        idle.tells("READY=1\n")?;
+        assert_eq!(idle.ended()?, Some(0), "{service}");
+        let log = machine.log()?;
+        assert!(log.contains(&format!("there is nothing to do: {why}")), "{log}");
+        assert_eq!(Unit::read(service)?.values("Restart"), ["on-failure"], "{service}");
+    }
     Ok(())
 }
 
