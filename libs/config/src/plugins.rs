@@ -28,13 +28,25 @@ const SANDBOXERS: [&str; 1] = ["shim"];
 
 /// What a part cannot be there without, as with containerd. Of what depends on other keys it is said
 /// below.
-const NEEDS: [(&str, &[&str]); 36] = [
+const NEEDS: [(&str, &[&str]); 39] = [
     (BOLT, &["event.v1.exchange"]),
+    (
+        "cri.v1.images",
+        &[
+            BOLT,
+            "lease.v1.manager",
+            "sandbox.store.v1.local",
+            "transfer.v1.local",
+            "warning.v1.deprecations",
+        ],
+    ),
+    ("cri.v1.runtime", &["warning.v1.deprecations"]),
     ("differ.v1.erofs", &[BOLT]),
     ("differ.v1.walking", &[BOLT]),
     ("gc.v1.scheduler", &[BOLT]),
     ("grpc.v1.containers", &["service.v1.containers-service"]),
     ("grpc.v1.content", &["service.v1.content-service"]),
+    ("grpc.v1.cri", &["cri.v1.runtime", "cri.v1.images", "event.v1.exchange", "shim.v1.manager"]),
     ("grpc.v1.diff", &[DIFF]),
     ("grpc.v1.events", &["event.v1.exchange"]),
     ("grpc.v1.images", &["service.v1.images-service"]),
@@ -116,7 +128,8 @@ impl Config {
         let differs = self.bundle.differs.iter().map(|name| vec![format!("{DIFFER}.{name}")]);
         need(DIFF, differs.collect());
         let sandboxers = self.any(SANDBOXER, &SANDBOXERS, ProxyKind::SandboxController);
-        need("grpc.v1.sandbox-controllers", vec![sandboxers]);
+        need("grpc.v1.sandbox-controllers", vec![sandboxers.clone()]);
+        need("grpc.v1.cri", vec![sandboxers]);
         Plugins { disabled, needs }
     }
 
@@ -155,6 +168,9 @@ impl Config {
         }
         if out("server.v1", "grpc-tcp") {
             self.gateway.tcp = None;
+        }
+        if out("grpc.v1", "cri") {
+            self.cri.enabled = false;
         }
         if out("internal.v1", "opt") {
             self.opt.clear();
@@ -233,11 +249,18 @@ mod tests {
         let plugins = without(&["gc.v1.scheduler"]).plugins();
         assert_eq!(plugins.presence("io.containerd.gc.v1", "scheduler"), Presence::Disabled);
         let why = "no plugins registered for io.containerd.gc.v1.scheduler: plugin: not found";
-        for (kind, id) in [("lease.v1", "manager"), ("grpc.v1", "images"), ("grpc.v1", "transfer")]
-        {
+        for (kind, id) in [
+            ("lease.v1", "manager"),
+            ("grpc.v1", "images"),
+            ("grpc.v1", "transfer"),
+            ("cri.v1", "images"),
+            ("grpc.v1", "cri"),
+        ] {
             assert_eq!(plugins.presence(kind, id), Presence::Failed(why.into()), "{kind}.{id}");
         }
-        for (kind, id) in [("grpc.v1", "content"), ("grpc.v1", "tasks"), ("x.v1", "none")] {
+        for (kind, id) in
+            [("grpc.v1", "content"), ("grpc.v1", "tasks"), ("cri.v1", "runtime"), ("x.v1", "none")]
+        {
             assert!(plugins.has(kind, id), "{kind}.{id}");
         }
         let plugins = without(&["metadata.v1.bolt"]).plugins();
@@ -260,10 +283,13 @@ mod tests {
         let all: Vec<_> = all.iter().map(String::as_str).collect();
         assert!(!without(&all).plugins().has("grpc.v1", "snapshots"));
         let mut pods = without(&["sandbox.controller.v1.shim"]);
-        assert!(!pods.plugins().has("grpc.v1", "sandbox-controllers"));
+        for needs in ["sandbox-controllers", "cri"] {
+            assert!(!pods.plugins().has("grpc.v1", needs), "{needs}");
+        }
         let theirs = toml::from_str("type = 'sandbox'\naddress = '/s.sock'").unwrap();
         pods.proxy_plugins.insert("theirs".into(), theirs);
         assert!(pods.plugins().has("grpc.v1", "sandbox-controllers"));
+        assert!(pods.plugins().has("grpc.v1", "cri"));
         let mut walking = without(&["differ.v1.walking"]);
         assert!(!walking.plugins().has("grpc.v1", "diff"));
         walking.bundle.differs = vec!["theirs".into()];
@@ -276,10 +302,13 @@ mod tests {
 
     #[test]
     fn other_keys_do_without() {
-        let names = ["server.v1.metrics", "internal.v1.opt", "tracing.processor.v1.otlp"];
+        let names =
+            ["server.v1.metrics", "internal.v1.opt", "tracing.processor.v1.otlp", "grpc.v1.cri"];
         let mut config = without(&names);
         config.metrics.address = "[::1]:1".into();
+        config.cri.enabled = true;
         config.leave_out().unwrap();
+        assert!(!config.cri.enabled);
         assert_eq!((&*config.metrics.address, config.opt.as_os_str().len()), ("", 0));
         assert!(config.telemetry.left_out && !config.distribution.image_verifiers.left_out);
         for kept in KEPT {

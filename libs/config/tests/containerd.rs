@@ -104,7 +104,7 @@ env = ["A=b"]
     let remarks = files.remarks(&loaded);
     let expected = [
         "config.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
-        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is not there yet",
+        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is configured in a file of berth's own so far, by [cri]",
         "config.toml:14: plugins.\"io.containerd.snapshotter.v1.devmapper\" has no effect here: there is no such snapshotter",
         "config.toml:24: unknown key proxy_plugins.stargz.colour is ignored",
     ];
@@ -219,7 +219,7 @@ fn timeouts_are_those_of_shims() {
     assert_eq!(found.map(|length| length.as_millis()), [6000, 60_000, 1500, 250, 4000]);
     let said = [
         "config.toml:8: timeouts.\"io.containerd.timeout.bolt.open\" has no effect here: a store is opened by the service that locks it",
-        "config.toml:9: timeouts.\"io.containerd.timeout.cri.defercleanup\" has no effect here: the CRI is not there yet",
+        "config.toml:9: timeouts.\"io.containerd.timeout.cri.defercleanup\" has no effect here: the CRI is configured in a file of berth's own so far, by [cri]",
         "config.toml:10: unknown key timeouts.\"my.own\" is ignored",
     ];
     assert_eq!(files.remarks(&loaded)[1..], said);
@@ -301,7 +301,7 @@ fn the_default_file_of_the_containerd_that_is_installed_changes_nothing() {
         .collect();
     let expected = [
         "read as containerd's version 2; `berthd config migrate` prints it in version 4",
-        "plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is not there yet",
+        "plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is configured in a file of berth's own so far, by [cri]",
     ];
     assert_eq!(remarks, expected);
     let expected = one("version = 4\n").load_as_containerd().unwrap().config;

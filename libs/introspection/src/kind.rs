@@ -4,6 +4,7 @@
 
 pub const CONTENT: &str = "io.containerd.content.v1";
 pub const CONTAINER_MONITOR: &str = "io.containerd.monitor.container.v1";
+pub const CRI: &str = "io.containerd.cri.v1";
 pub const DIFFER: &str = "io.containerd.differ.v1";
 pub const EVENT: &str = "io.containerd.event.v1";
 pub const GC: &str = "io.containerd.gc.v1";

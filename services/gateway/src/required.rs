@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use berth_config::Config;
+use berth_config::{Config, Service};
 use berth_lifecycle::Tasks;
 
 use crate::Error;
 use crate::api::introspection;
 use crate::peers::SERVICE;
-use crate::upstreams::Upstreams;
+use crate::upstreams::{Upstream, Upstreams};
 
 /// How long the services may take, all together, to start and say what they have.
 const START: Duration = Duration::from_secs(30);
@@ -33,8 +33,11 @@ pub async fn check_within(config: &Config, tasks: &Tasks, within: Duration) -> R
         return Ok(());
     }
     let upstreams = Upstreams::new(config, within, tasks);
-    // No node waits for what it can be without.
-    let plugins = introspection::of(upstreams.all(), &config.plugins(), within).await;
+    // No node waits for what it can be without, unless it is to have it.
+    let cri = required.iter().any(|id| introspection::is_of_cri(id));
+    let cri = upstreams.of(Service::Cri).ok().filter(|_| cri).map(Upstream::needed);
+    let asked = upstreams.all().chain(&cri);
+    let plugins = introspection::of(asked, &config.plugins(), within).await;
     let mut missing = Vec::new();
     for id in required {
         let is_it = |plugin: &&_| introspection::uri(plugin) == *id;

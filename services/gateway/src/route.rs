@@ -105,6 +105,7 @@ fn plugin(service: &str) -> Option<&str> {
         "containerd.services.sandbox.v1.Controller" => Some("sandbox-controllers"),
         "containerd.services.sandbox.v1.Store" => Some("sandboxes"),
         "grpc.health.v1.Health" => Some("healthcheck"),
+        "runtime.v1.ImageService" | "runtime.v1.RuntimeService" => Some("cri"),
         other => other.strip_prefix("containerd.services.")?.split('.').next(),
     }
 }
@@ -165,13 +166,16 @@ mod tests {
     #[test]
     fn what_is_left_out_is_as_unknown() {
         let text = "disabled_plugins = ['io.containerd.grpc.v1.images', 'io.containerd.grpc.v1.events', \
-                    'io.containerd.sandbox.store.v1.local']";
+                    'io.containerd.sandbox.store.v1.local']\n[cri]\nenabled = true\n";
         let config = berth_config::Config::parse(text, std::path::Path::new("test")).unwrap();
         let left_out = left_out(&config.plugins());
         let expected = [
             "containerd.services.events.v1.Events",
             "containerd.services.images.v1.Images",
             "containerd.services.sandbox.v1.Store",
+            // It needs pods' records.
+            "runtime.v1.ImageService",
+            "runtime.v1.RuntimeService",
         ];
         assert_eq!(left_out, expected);
         for path in ["images.v1.Images/List", "events.v1.Events/Publish", "sandbox.v1.Store/Get"] {

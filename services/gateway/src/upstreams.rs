@@ -109,6 +109,12 @@ impl Upstream {
         Self { name, optional: service.is_optional(), calls: channel(), bulk: channel() }
     }
 
+    /// The same, by somebody who cannot do without it.
+    #[must_use]
+    pub fn needed(&self) -> Self {
+        Self { optional: false, ..self.clone() }
+    }
+
     /// The process's name.
     #[must_use]
     pub fn name(&self) -> &'static str {

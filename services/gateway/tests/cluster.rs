@@ -1,26 +1,18 @@
-//! The one service that a node can be without.
+//! The service of a cluster, on nodes that are in one and on those that are not.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
 
 use berth_config::Service;
 use berth_proto::berth::cluster::v1 as wire;
 use berth_proto::berth::cluster::v1::cluster_client::ClusterClient;
 use berth_proto::berth::cluster::v1::cluster_server::{Cluster, ClusterServer};
-use berth_proto::containerd::services::introspection::v1::PluginsRequest;
-use berth_proto::containerd::services::introspection::v1::introspection_client::IntrospectionClient;
-use berth_proto::grpc::health::v1::HealthCheckRequest;
-use berth_proto::grpc::health::v1::health_check_response::ServingStatus;
-use berth_proto::grpc::health::v1::health_client::HealthClient;
-use common::{Node, fakes};
+use common::Node;
+use common::optional::{is_missed_by_nobody, nothing_is_told_of};
 use futures::{Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -71,30 +63,8 @@ fn fake() -> Routes {
     Routes::new(ClusterServer::new(Fake))
 }
 
+const SERVED: [&str; 1] = ["berth.cluster.v1.Cluster"];
 const ON: &str = "[cluster.etcd]\nendpoints = ['http://127.0.0.1:1']\n";
-
-async fn get(at: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(at).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut told = String::new();
-    stream.read_to_string(&mut told).await.unwrap();
-    told
-}
-
-async fn health(node: &Node, service: &str) -> Result<ServingStatus, Code> {
-    let request = HealthCheckRequest { service: service.to_owned() };
-    let answer = HealthClient::new(node.channel.clone()).check(request).await;
-    answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
-}
-
-/// The IDs of services that introspection has an entry for.
-async fn listed(node: &Node) -> Vec<(String, bool)> {
-    let filters = vec!["type==io.berth.service.v1".to_owned()];
-    let mut client = IntrospectionClient::new(node.channel.clone());
-    let plugins = client.plugins(PluginsRequest { filters }).await.unwrap().into_inner().plugins;
-    plugins.into_iter().map(|plugin| (plugin.id, plugin.init_err.is_none())).collect()
-}
 
 #[tokio::test]
 async fn a_node_without_a_cluster_says_how_to_have_one() {
@@ -105,9 +75,7 @@ async fn a_node_without_a_cluster_says_how_to_have_one() {
     let said = "this node is part of no cluster: set [cluster.etcd] endpoints in its configuration and start \
         it again: not implemented";
     assert_eq!(status.message(), said);
-    assert_eq!(health(&node, "berth-cluster").await, Err(Code::NotFound));
-    assert_eq!(health(&node, "berth.cluster.v1.Cluster").await, Err(Code::NotFound));
-    assert!(!listed(&node).await.iter().any(|(id, _)| id == "cluster"));
+    nothing_is_told_of(&node, Service::Cluster, &SERVED).await;
 }
 
 #[tokio::test]
@@ -135,40 +103,9 @@ async fn calls_and_watches_pass_to_the_service_and_peers_of_other_nodes_do_not()
 
 #[tokio::test]
 async fn the_node_is_ready_and_healthy_while_it_is_away() {
-    let mut node = Node::configured("", &format!("wait = \"100ms\"\n{ON}"));
-    node.live.observed.at("127.0.0.1:0").unwrap();
-    let at = node.live.observed.address().unwrap();
-    let _others = [Service::Distribution, Service::Bundle, Service::Runtime]
-        .map(|service| node.start(service, fakes::parts("part")));
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    loop {
-        let told = get(at, "/readyz").await;
-        if told.starts_with("HTTP/1.1 200") {
-            assert!(
-                told.ends_with("\r\n\r\ndistribution: ok\nbundle: ok\nruntime: ok\n"),
-                "{told}"
-            );
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{told}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    is_missed_by_nobody(ON, Service::Cluster, &SERVED).await;
+    let node = Node::configured("", &format!("wait = \"100ms\"\n{ON}"));
     let mut client = ClusterClient::new(node.channel.clone());
     let away = client.status(wire::StatusRequest {}).await.unwrap_err();
     assert_eq!(away.code(), Code::Unavailable, "{away}");
-    assert_eq!(health(&node, "").await, Ok(ServingStatus::Serving));
-    for name in ["berth-cluster", "berth.cluster.v1.Cluster"] {
-        assert_eq!(health(&node, name).await, Ok(ServingStatus::NotServing), "{name}");
-    }
-    let metrics = get(at, "/metrics").await;
-    assert!(metrics.contains("berth_up{service=\"cluster\"} 0\n"), "{metrics}");
-    assert!(listed(&node).await.contains(&("cluster".to_owned(), false)));
-
-    let _cluster = node.start(Service::Cluster, fakes::parts("cluster"));
-    for name in ["berth-cluster", "berth.cluster.v1.Cluster"] {
-        assert_eq!(health(&node, name).await, Ok(ServingStatus::Serving), "{name}");
-    }
-    let metrics = get(at, "/metrics").await;
-    assert!(metrics.contains("berth_up{service=\"cluster\"} 1\n"), "{metrics}");
-    assert!(listed(&node).await.contains(&("cluster".to_owned(), true)));
 }

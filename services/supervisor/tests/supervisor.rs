@@ -48,55 +48,82 @@ async fn a_killed_service_is_started_again_and_leaves_no_zombie() {
 }
 
 #[tokio::test]
-async fn a_node_in_no_cluster_has_no_process_for_it() {
+async fn a_service_that_is_optional_has_no_process_unless_it_is_turned_on() {
     let node = Node::new();
     let _berthd = node.start().await;
-    assert!(node.pids(OPTIONAL).is_empty(), "{:?}", node.notes());
+    for (name, _) in OPTIONAL {
+        assert!(node.pids(name).is_empty(), "{:?}", node.notes());
+    }
 }
 
 #[tokio::test]
-async fn a_service_that_is_optional_is_kept_and_ends_in_its_turn() {
-    let node = Node::new();
-    node.in_a_cluster();
+async fn each_that_is_optional_is_turned_on_by_itself() {
+    for (name, keys) in OPTIONAL {
+        let node = Node::new();
+        node.configure(keys);
+        let _berthd = node.start().await;
+        node.until(|| node.pids(name).len() == 1).await;
+        for (other, _) in OPTIONAL.into_iter().filter(|(other, _)| *other != name) {
+            assert!(node.pids(other).is_empty(), "{:?}", node.notes());
+        }
+    }
+}
+
+#[tokio::test]
+async fn services_that_are_optional_are_kept_and_end_in_their_turn() {
+    let node = with_all();
     let mut berthd = node.start().await;
-    node.until(|| node.pids(OPTIONAL).len() == 1).await;
-    node::kill(node.pids(OPTIONAL)[0]);
-    node.until(|| node.pids(OPTIONAL).len() == 2).await;
+    for (name, _) in OPTIONAL {
+        node.until(|| node.pids(name).len() == 1).await;
+        node::kill(node.pids(name)[0]);
+        node.until(|| node.pids(name).len() == 2).await;
+    }
     berthd.signal(Signal::TERM);
     assert_eq!(berthd.exit_code().await, Some(0));
     let ended: Vec<_> = node.notes().into_iter().filter(|note| note.contains("ended")).collect();
     let mut order: Vec<_> = SERVICES.to_vec();
-    order.insert(3, OPTIONAL);
+    order.splice(3..3, OPTIONAL.map(|(name, _)| name));
     let expected: Vec<_> = order.iter().rev().map(|name| format!("{name} ended SIGTERM")).collect();
     assert_eq!(ended, expected);
 }
 
-/// It refuses to start each time, and is there once what was in its way has gone.
+/// Each refuses to start each time, and is there once what was in its way has gone.
 #[tokio::test]
-async fn a_service_that_is_optional_keeps_nobody_from_starting() {
-    let node = Node::new();
-    node.in_a_cluster();
-    node.flag(&format!("{OPTIONAL}.refuse"));
+async fn services_that_are_optional_keep_nobody_from_starting() {
+    let node = with_all();
+    for (name, _) in OPTIONAL {
+        node.flag(&format!("{name}.refuse"));
+    }
     let berthd = node.start().await;
     for name in SERVICES {
         assert_eq!(node.pids(name).len(), 1, "{name} served before");
     }
-    assert!(node.pids(OPTIONAL).is_empty());
-    std::fs::remove_file(node.path("state").join(format!("{OPTIONAL}.refuse"))).unwrap();
-    node.until(|| node.pids(OPTIONAL).len() == 1).await;
+    for (name, _) in OPTIONAL {
+        assert!(node.pids(name).is_empty(), "{name}");
+        std::fs::remove_file(node.path("state").join(format!("{name}.refuse"))).unwrap();
+        node.until(|| node.pids(name).len() == 1).await;
+    }
     assert!(SERVICES.into_iter().all(|name| node.pids(name).len() == 1), "{:?}", node.notes());
     assert!(berthd.zombies().is_empty(), "{:?}", berthd.zombies());
 }
 
 #[tokio::test]
-async fn a_program_of_a_service_that_is_optional_may_be_missing() {
-    let node = Node::new();
-    node.in_a_cluster();
-    std::fs::remove_file(node.path("bin").join(OPTIONAL)).unwrap();
+async fn programs_of_services_that_are_optional_may_be_missing() {
+    let node = with_all();
+    for (name, _) in OPTIONAL {
+        std::fs::remove_file(node.path("bin").join(name)).unwrap();
+    }
     let mut berthd = node.start().await;
     assert!(SERVICES.into_iter().all(|name| node.pids(name).len() == 1), "{:?}", node.notes());
     berthd.signal(Signal::TERM);
     assert_eq!(berthd.exit_code().await, Some(0));
+}
+
+/// A node with all that it could be without.
+fn with_all() -> Node {
+    let node = Node::new();
+    node.configure(&OPTIONAL.map(|(_, keys)| keys).concat());
+    node
 }
 
 #[tokio::test]

@@ -255,11 +255,14 @@ pub(crate) const PROGRAMS: [(&str, &[&str]); 2] = [
     ("stream_processors", &["accepts", "returns", "path", "args", "env"]),
 ];
 
+/// Why the CRI's keys have none.
+const CRI: &str = "the CRI is configured in a file of berth's own so far, by [cri]";
+
 /// Plugins whose names start so are not here, for this reason: what is said of one is said once.
 const ABSENT: &[(&str, &str)] = &[
-    ("io.containerd.grpc.v1.cri", "the CRI is not there yet"),
-    ("io.containerd.cri.v1", "the CRI is not there yet"),
-    ("io.containerd.nri.v1.nri", "NRI comes with the CRI, from which containerd calls it"),
+    ("io.containerd.grpc.v1.cri", CRI),
+    ("io.containerd.cri.v1", CRI),
+    ("io.containerd.nri.v1.nri", "NRI is not there yet"),
     ("io.containerd.snapshotter.v1.aufs", "there is no such snapshotter"),
     ("io.containerd.snapshotter.v1.devmapper", "there is no such snapshotter"),
     ("io.containerd.snapshotter.v1.zfs", "there is no such snapshotter"),
@@ -278,7 +281,7 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["plugin_dir"], "programs that are loaded into containerd cannot be loaded here"),
     (&["temp"], "what is made for a moment lies beside what it becomes"),
     (&["debug", "log_trace_id"], "lines have the trace in format \"json\""),
-    (&["timeouts", "io.containerd.timeout.cri"], "the CRI is not there yet"),
+    (&["timeouts", "io.containerd.timeout.cri"], CRI),
     (&["plugins", TRACING], "each process is a service of its own, or what OTEL_SERVICE_NAME says"),
     (&["plugins", OTLP, "protocol"], "spans go by gRPC"),
     (&["plugins", "io.containerd.server.v1.debug"], "SIGUSR1 writes down what berthd does"),

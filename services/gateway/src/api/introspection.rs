@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use berth_config::{Plugins as Parts, Presence};
-use berth_introspection::kind::{EVENT, GRPC, METRICS, SERVER, SERVICE, TTRPC, WARNING};
+use berth_config::{Plugins as Parts, Presence, Service};
+use berth_introspection::kind::{CRI, EVENT, GRPC, METRICS, SERVER, SERVICE, TTRPC, WARNING};
 use berth_introspection::{Described, plugin};
 use berth_proto::containerd::services::introspection::v1::{
     Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
@@ -92,7 +92,11 @@ impl introspection_server::Introspection for Introspection {
             answered => return answered,
         };
         let services = &self.upstreams;
-        for service in [services.runtime(), services.bundle(), services.distribution()] {
+        // Nobody waits for who does not know it.
+        let cri = is_of_cri(&format!("{}.{}", asked.r#type, asked.id));
+        let cri = cri.then(|| services.of(Service::Cri).ok()).flatten();
+        let usual = [services.runtime(), services.bundle(), services.distribution()];
+        for service in usual.into_iter().chain(cri) {
             match peers::plugin_info(service, asked.clone()).await {
                 Err(status) if status.code() == Code::NotFound => {}
                 Err(status) if status.code() == Code::Unavailable => unknown = status,
@@ -134,6 +138,12 @@ fn shown(plugin: Plugin, parts: &Parts) -> Option<Plugin> {
 /// What configurations call a plugin.
 pub(crate) fn uri(plugin: &Plugin) -> String {
     format!("{}.{}", plugin.r#type, plugin.id)
+}
+
+/// Whether it is a part of the service that kubelets call.
+pub(crate) fn is_of_cri(uri: &str) -> bool {
+    let id = |kind| uri.strip_prefix(kind)?.strip_prefix('.');
+    id(GRPC) == Some("cri") || id(CRI).is_some()
 }
 
 /// What the gateway itself is made of.

@@ -110,8 +110,8 @@ impl Streaming for Echo {
     }
 }
 
-/// Tells of one plugin.
-pub struct Parts(pub &'static str);
+/// Tells of one plugin, of this type and ID.
+pub struct Parts(&'static str, &'static str);
 
 #[tonic::async_trait]
 impl introspection::introspection_server::Introspection for Parts {
@@ -120,8 +120,8 @@ impl introspection::introspection_server::Introspection for Parts {
         _: Request<introspection::PluginsRequest>,
     ) -> Result<Response<introspection::PluginsResponse>, Status> {
         let plugin = introspection::Plugin {
-            r#type: "io.containerd.test.v1".into(),
-            id: self.0.into(),
+            r#type: self.0.into(),
+            id: self.1.into(),
             ..Default::default()
         };
         Ok(Response::new(introspection::PluginsResponse { plugins: vec![plugin] }))
@@ -131,8 +131,8 @@ impl introspection::introspection_server::Introspection for Parts {
         &self,
         _: Request<()>,
     ) -> Result<Response<introspection::ServerResponse>, Status> {
-        let uuid = format!("uuid-of-{}", self.0);
-        let id = format!("deprecation-of-{}", self.0);
+        let uuid = format!("uuid-of-{}", self.1);
+        let id = format!("deprecation-of-{}", self.1);
         let deprecations = vec![introspection::DeprecationWarning { id, ..Default::default() }];
         let server = introspection::ServerResponse { uuid, deprecations, ..Default::default() };
         Ok(Response::new(server))
@@ -143,7 +143,7 @@ impl introspection::introspection_server::Introspection for Parts {
         request: Request<introspection::PluginInfoRequest>,
     ) -> Result<Response<introspection::PluginInfoResponse>, Status> {
         let introspection::PluginInfoRequest { r#type, id, .. } = request.into_inner();
-        if id != self.0 {
+        if (&*r#type, &*id) != (self.0, self.1) {
             return Err(Status::not_found(id));
         }
         let plugin = Some(introspection::Plugin { r#type, id, ..Default::default() });
@@ -153,7 +153,12 @@ impl introspection::introspection_server::Introspection for Parts {
 
 /// A service that introspection can ask.
 pub fn parts(name: &'static str) -> Routes {
-    Routes::new(introspection::introspection_server::IntrospectionServer::new(Parts(name)))
+    plugin("io.containerd.test.v1", name)
+}
+
+/// The same, with a plugin of a type that there is.
+pub fn plugin(kind: &'static str, id: &'static str) -> Routes {
+    Routes::new(introspection::introspection_server::IntrospectionServer::new(Parts(kind, id)))
 }
 
 /// Sends one script of events per subscription, then waits; records what was asked.

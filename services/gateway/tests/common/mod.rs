@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 pub mod fakes;
+pub mod optional;
 pub mod raw;
 
 use std::path::Path;

@@ -14,8 +14,12 @@ use tokio::process::{Child, Command};
 /// In the order of their start.
 pub const SERVICES: [&str; 4] =
     ["berth-distribution", "berth-bundle", "berth-runtime", "berth-gateway"];
-/// That which the node can be without.
-pub const OPTIONAL: &str = "berth-cluster";
+/// Those that the node can be without, in the order of their start, each with what turns it on. Of the cluster's etcd
+/// nothing is to be seen.
+pub const OPTIONAL: [(&str, &str); 2] = [
+    ("berth-cluster", "[cluster.etcd]\nendpoints = ['http://127.0.0.1:1']\n"),
+    ("berth-cri", "[cri]\nenabled = true\n"),
+];
 pub const SOON: Duration = Duration::from_secs(60);
 
 pub struct Node {
@@ -34,7 +38,7 @@ impl Node {
         std::fs::create_dir_all(dir.path().join("state")).unwrap();
         std::fs::create_dir(&bin).unwrap();
         copy_program(env!("CARGO_BIN_EXE_berthd"), bin.join("berthd")).unwrap();
-        for name in SERVICES.into_iter().chain([OPTIONAL]) {
+        for name in SERVICES.into_iter().chain(OPTIONAL.map(|(name, _)| name)) {
             copy_program(stand_in(), bin.join(name)).unwrap();
         }
         Self { dir }
@@ -44,9 +48,8 @@ impl Node {
         self.dir.path().join(name)
     }
 
-    /// Makes it part of a cluster, of whose etcd nothing is to be seen.
-    pub fn in_a_cluster(&self) {
-        let text = "[cluster.etcd]\nendpoints = ['http://127.0.0.1:1']\n";
+    /// Writes its configuration.
+    pub fn configure(&self, text: &str) {
         std::fs::write(self.path("berth.toml"), text).unwrap();
     }
 
