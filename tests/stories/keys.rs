@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use berth_proto::runtime::v1 as cri;
 use berth_testkit::{Image, Node, Registry, program, until, write_program};
+use cri::runtime_service_client::RuntimeServiceClient;
 use serde_json::Value;
 
 const SHIM: &str = "containerd-shim-runc-v2";
@@ -296,4 +298,37 @@ shim_load = "8s"
     ensure!(metrics.contains("\nberth_layer_turns_free 7\n"), "{metrics}");
     node.berth("rm -f keys-before keys-after").output()?.ok()?;
     node.shims_end()
+}
+
+/// The ones that are configured, and what of them is changed counts when berth-cri starts again, alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn kubelets_are_told_of_the_handlers_that_are_set() -> Result<()> {
+    let config = "[cri]\nenabled = true\ndefault_runtime_name = \"other\"\n\
+                  [cri.runtimes.other]\nsystemd_cgroup = true\n";
+    let node = Node::start_with(config)?;
+    let mut kubelet = RuntimeServiceClient::new(berth_grpc::channel(&node.address()));
+    let told = kubelet.status(cri::StatusRequest::default()).await?.into_inner();
+    let names: Vec<_> = told.runtime_handlers.into_iter().map(|handler| handler.name).collect();
+    ensure!(names == ["", "other"], "{names:?}");
+    let driver = kubelet.runtime_config(cri::RuntimeConfigRequest::default()).await?.into_inner();
+    ensure!(driver.linux.is_some_and(|linux| linux.cgroup_driver() == cri::CgroupDriver::Systemd));
+
+    let explained = node.berth("config explain --config").args([node.path("berth.toml")]);
+    let explained = explained.output()?.ok()?;
+    for key in ["cri.enabled ", "cri.runtimes.other.systemd_cgroup ", "cri.stream_address "] {
+        ensure!(explained.lines().any(|line| line.starts_with(key)), "{key}: {explained}");
+    }
+    let config = config.replace("systemd_cgroup = true", "systemd_cgroup = false");
+    fs_err::write(node.path("berth.toml"), config)?;
+    let args = ["--config".into(), node.path("berth.toml"), "--root".into(), node.path("root")];
+    node.berth("reload").args(args).output()?.ok()?;
+    let waits = "counts after a restart keys=\"cri.runtimes.other.systemd_cgroup\"\n";
+    until(waits, Duration::from_secs(60), || node.log().is_ok_and(|log| log.contains(waits)))?;
+    let before = node.service_pid("berth-cri")?;
+    node.kill_service("berth-cri")?;
+    let again = || node.service_pid("berth-cri").is_ok_and(|pid| pid != before);
+    until("berth-cri is started again", Duration::from_secs(60), again)?;
+    let driver = kubelet.runtime_config(cri::RuntimeConfigRequest::default()).await?.into_inner();
+    ensure!(driver.linux.is_some_and(|linux| linux.cgroup_driver() == cri::CgroupDriver::Cgroupfs));
+    Ok(())
 }

@@ -121,6 +121,37 @@ fn without_metadata_there_is_little_left() -> Result<()> {
     )
 }
 
+/// What containerd lists of its CRI is listed where there is one; a part of it that is left out takes it along.
+#[test]
+fn what_kubelets_call_is_listed_where_it_is() -> Result<()> {
+    const ON: &str = "[cri]\nenabled = true\n";
+    let parts = |images, cri| {
+        [("cri.v1", "images", images), ("cri.v1", "runtime", Some("ok")), ("grpc.v1", "cri", cri)]
+    };
+    let node = Node::start_with(ON)?;
+    // It says so when it is there.
+    let there = || plugins(&node).is_ok_and(|all| status(&all, "grpc.v1", "cri").is_some());
+    until("berth-cri answers", Duration::from_secs(60), there)?;
+    has(&node, &parts(Some("ok"), Some("ok")))?;
+    let runtime = node.ctr("plugins ls -d id==runtime").output()?.ok()?;
+    ensure!(runtime.contains("CRIVersion") && runtime.contains("v1"), "{runtime}");
+    drop(node);
+
+    let node =
+        Node::start_with(&format!("disabled_plugins = ['io.containerd.cri.v1.images']\n{ON}"))?;
+    let there = || plugins(&node).is_ok_and(|all| status(&all, "grpc.v1", "cri").is_some());
+    until("berth-cri answers", Duration::from_secs(60), there)?;
+    has(&node, &parts(None, Some("error")))?;
+    drop(node);
+
+    let node =
+        Node::start_with(&format!("disabled_plugins = ['io.containerd.grpc.v1.cri']\n{ON}"))?;
+    let none = [("cri.v1", "images", None), ("cri.v1", "runtime", None), ("grpc.v1", "cri", None)];
+    has(&node, &none)?;
+    ensure!(node.service_pid("berth-cri").is_err(), "it runs for nothing");
+    node.fsck()
+}
+
 #[test]
 fn nothing_is_collected_by_itself_without_the_scheduler() -> Result<()> {
     let collects = |node: &Node| -> Result<bool> {

@@ -11,13 +11,14 @@ use berth_testkit::Registry;
 use super::{for_operators, shell, stage};
 
 /// What the page's commands begin with.
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 28] = [
     "berth",
     "berthd",
     "berth-gateway",
     "berth-distribution",
     "berth-bundle",
     "berth-cluster",
+    "berth-cri",
     "berth-runtime",
     "cargo",
     "cp",
