@@ -43,6 +43,21 @@ fn a_pod_is_made_and_shown_and_taken_away_whole() -> Result<()> {
         };
         assert_eq!((listed(label("web"))?, listed(label("x"))?), (1, 0));
 
+        // What it is to use from now on is on record.
+        let update = |id: &str| {
+            let resources = cri::LinuxContainerResources { cpu_shares: 512, ..Default::default() };
+            let request = cri::UpdatePodSandboxResourcesRequest {
+                pod_sandbox_id: id.to_owned(),
+                resources: Some(resources),
+                ..Default::default()
+            };
+            stage.runtime(|mut c| async move { c.update_pod_sandbox_resources(request).await })
+        };
+        refused(update("none"), Code::NotFound, "failed to find sandbox")?;
+        update(&id)?;
+        let kept = serde_json::json!({"Overhead": null, "Resources": {"cpu_shares": 512}});
+        assert_eq!(stage.extension(&id, "updated-resources")?, kept);
+
         stage.stop_pod(&id)?;
         stage.stop_pod(&id)?;
         assert_eq!(stage.pod(&id)?.state, NOT_READY);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use berth_grpc::Channel;
+use berth_proto::containerd::services::sandbox::v1::StoreGetRequest;
+use berth_proto::containerd::services::sandbox::v1::store_client::StoreClient;
 use berth_proto::runtime::v1 as cri;
 use berth_testkit::{Image, Node, Registry, is_root, until};
 use cri::image_service_client::ImageServiceClient;
@@ -218,6 +220,17 @@ impl Stage {
         config.log_directory = folder.display().to_string();
         let id = self.run_pod(&config)?;
         Ok((folder, config, id))
+    }
+
+    /// An extension of a sandbox's record.
+    pub fn extension(&self, id: &str, name: &str) -> Result<serde_json::Value> {
+        let mut client = StoreClient::new(self.channel());
+        let request = StoreGetRequest { sandbox_id: id.to_owned() };
+        let request = berth_grpc::with_namespace(request, &"k8s.io".parse()?);
+        let found = self.tokio.block_on(client.get(request))?.into_inner().sandbox;
+        let value =
+            found.and_then(|mut found| found.extensions.remove(name)).context("an extension")?;
+        Ok(serde_json::from_slice(&value.value)?)
     }
 
     /// What was given away of the network's addresses.

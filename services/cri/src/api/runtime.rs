@@ -114,9 +114,13 @@ impl wire::runtime_service_server::RuntimeService for Service {
 
     async fn update_pod_sandbox_resources(
         &self,
-        _: Request<wire::UpdatePodSandboxResourcesRequest>,
+        request: Request<wire::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<wire::UpdatePodSandboxResourcesResponse> {
-        Err(status(Error::Unserved("UpdatePodSandboxResources")))
+        let wire::UpdatePodSandboxResourcesRequest { pod_sandbox_id, overhead, resources } =
+            request.into_inner();
+        let pods = &self.domain()?.pods;
+        pods.update(&pod_sandbox_id, overhead, resources).await.map_err(status)?;
+        Ok(Response::new(wire::UpdatePodSandboxResourcesResponse {}))
     }
 
     async fn create_container(

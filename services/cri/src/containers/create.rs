@@ -6,7 +6,9 @@ use std::sync::Arc;
 use berth_cri_spec as spec;
 use berth_lifecycle::blocking;
 use berth_proto::containerd::services::containers::v1 as wire;
-use berth_proto::runtime::v1::{ContainerConfig, ContainerState, NamespaceMode, PodSandboxConfig};
+use berth_proto::runtime::v1::{
+    ContainerConfig, ContainerState, Mount, NamespaceMode, PodSandboxConfig,
+};
 use berth_runtime_spec::Spec;
 use tokio::sync::watch;
 
@@ -50,6 +52,11 @@ impl Containers {
         }
         let (config, pod_config) = (config.unwrap_or_default(), pod_config.unwrap_or_default());
         let name = spec::container_name(&config, &pod_config)?;
+        let of_image =
+            |mount: &Mount| mount.image.as_ref().is_some_and(|image| !image.image.is_empty());
+        if config.mounts.iter().any(of_image) {
+            return Err(Error::Unserved("a mount of an image"));
+        }
         let asked = (pod.id.clone(), config.clone(), pod_config.clone());
         let begin = || self.begin(&name, pod, config, pod_config);
         self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await

@@ -12,6 +12,7 @@ use berth_proto::containerd::services::tasks::v1 as tasks;
 use berth_proto::containerd::types;
 use berth_runtime_spec::{ImageConfig, RootView, SPEC_TYPE_URL, Spec};
 use prost_types::Any;
+use serde_json::Value;
 
 use super::{Parts, Shared};
 use crate::folders::INIT_NAME;
@@ -23,6 +24,9 @@ use crate::{Error, Result, handlers};
 pub(super) const SANDBOXER: &str = "podsandbox";
 /// The extension of a sandbox's record with what is said of the pod.
 const OF_SANDBOX: &str = "metadata";
+/// The extension with what the pod was told to use after it was made, and its type.
+const UPDATED: &str = "updated-resources";
+const UPDATED_TYPE: &str = "io.containerd.cri.v1/UpdatedResources";
 /// SIGKILL.
 const KILL: u32 = 9;
 /// How long a pod's process may take to be gone that was killed.
@@ -100,6 +104,21 @@ impl Shared {
         let request = sandboxes::StoreDeleteRequest { sandbox_id: id.to_owned() };
         gone_is_fine(self.parts.node.sandboxes().delete(call(request, QUICK)).await)
             .map_err(refused("delete record of sandbox"))
+    }
+
+    /// What the pod is to use from now on: kept for who asks, as nothing of the pod's own process follows from it.
+    pub(super) async fn note_resources(&self, id: &str, updated: &Value) -> Result<()> {
+        let value = updated.to_string().into_bytes();
+        let any = Any { type_url: UPDATED_TYPE.to_owned(), value };
+        let sandbox = types::Sandbox {
+            sandbox_id: id.to_owned(),
+            extensions: [(UPDATED.to_owned(), any)].into(),
+            ..Default::default()
+        };
+        let fields = vec![format!("extensions.{UPDATED}")];
+        let request = call(sandboxes::StoreUpdateRequest { sandbox: Some(sandbox), fields }, QUICK);
+        let noted = self.parts.node.sandboxes().update(request).await;
+        noted.map(drop).map_err(refused("update record of sandbox"))
     }
 
     /// The specification of the pod's own process.

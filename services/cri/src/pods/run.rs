@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_lifecycle::blocking;
-use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
-use serde_json::Value;
+use berth_proto::runtime::v1::{LinuxContainerResources, NamespaceMode, PodSandboxConfig};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Pod, Pods, Shared, Standing, files, network};
@@ -34,6 +34,22 @@ impl Pods {
         let asked = (config.clone(), handler.clone());
         let begin = || self.begin(&name, config, handler);
         self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await
+    }
+
+    /// Takes in what a pod is to use from now on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Peer`].
+    pub async fn update(
+        &self,
+        id: &str,
+        overhead: Option<LinuxContainerResources>,
+        resources: Option<LinuxContainerResources>,
+    ) -> Result<()> {
+        let pod = self.find(id).map_err(Error::within("failed to find sandbox"))?;
+        let json = |part: Option<LinuxContainerResources>| part.map(|part| golang::to_json(&part));
+        let updated = json!({ "Overhead": json(overhead), "Resources": json(resources) });
+        self.0.note_resources(&pod.id, &updated).await
     }
 
     fn begin(
