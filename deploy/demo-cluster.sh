@@ -101,7 +101,8 @@ registry_with_busybox
 say "images on different nodes, seen from each"
 other=${image%busybox:1}tools:1
 skopeo copy --insecure-policy -q --src-tls-verify=false --dest-tls-verify=false "docker://$image" "docker://$other"
-on node-3 cluster events --kind images --kind containers >"$work/events" 2>&1 &
+# Not by a function: it would be a shell's child, and go on.
+"$bin/berth" --address "$work/node-3/berth.sock" cluster events --kind images --kind containers >"$work/events" 2>&1 &
 events_pid=$!
 show node-1 pull -q "$image"
 show node-2 pull -q "$image"
