@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use berth_grpc::{Channel, with_namespace};
@@ -125,7 +125,9 @@ fn of_kubelets() -> Result<(Methods, Methods)> {
         let full = format!("runtime.v1.{service}/{method}");
         match here.split([',', ':', ';']).next() {
             Some("served") => {}
-            Some("not yet") => drop(unserved.insert(full.clone())),
+            Some("not yet") => {
+                unserved.insert(full.clone());
+            }
             _ => bail!("neither served nor not yet: {row}"),
         }
         ensure!(named.insert(full), "named twice: {row}");
@@ -140,8 +142,12 @@ async fn what_kubelets_call_is_served_as_the_page_says() -> Result<()> {
     let (named, said) = of_kubelets()?;
     assert_eq!(named, methods, "the page names each method once");
     let node = Node::start_with("[cri]\nenabled = true\n")?;
-    let there = || node.service_pid("berth-cri").is_ok();
-    berth_testkit::until("berth-cri runs", DEADLINE, there)?;
+    let channel = berth_grpc::channel(&node.address());
+    let give_up = Instant::now() + DEADLINE;
+    while answer(&channel, "runtime.v1.RuntimeService/Version").await? != Code::Ok {
+        ensure!(Instant::now() < give_up, "berth-cri does not answer");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(unimplemented(&node, &methods).await?, said);
     Ok(())
 }

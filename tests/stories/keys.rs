@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use berth_proto::runtime::v1 as cri;
 use berth_testkit::{Image, Node, Registry, program, until, write_program};
 use cri::runtime_service_client::RuntimeServiceClient;
 use serde_json::Value;
+use tonic::Code;
 
 const SHIM: &str = "containerd-shim-runc-v2";
 
@@ -307,11 +308,10 @@ async fn kubelets_are_told_of_the_handlers_that_are_set() -> Result<()> {
                   [cri.runtimes.other]\nsystemd_cgroup = true\n";
     let node = Node::start_with(config)?;
     let mut kubelet = RuntimeServiceClient::new(berth_grpc::channel(&node.address()));
+    ensure!(cgroup_driver(&mut kubelet).await? == cri::CgroupDriver::Systemd);
     let told = kubelet.status(cri::StatusRequest::default()).await?.into_inner();
     let names: Vec<_> = told.runtime_handlers.into_iter().map(|handler| handler.name).collect();
     ensure!(names == ["", "other"], "{names:?}");
-    let driver = kubelet.runtime_config(cri::RuntimeConfigRequest::default()).await?.into_inner();
-    ensure!(driver.linux.is_some_and(|linux| linux.cgroup_driver() == cri::CgroupDriver::Systemd));
 
     let explained = node.berth("config explain --config").args([node.path("berth.toml")]);
     let explained = explained.output()?.ok()?;
@@ -322,13 +322,31 @@ async fn kubelets_are_told_of_the_handlers_that_are_set() -> Result<()> {
     fs_err::write(node.path("berth.toml"), config)?;
     let args = ["--config".into(), node.path("berth.toml"), "--root".into(), node.path("root")];
     node.berth("reload").args(args).output()?.ok()?;
-    let waits = "counts after a restart keys=\"cri.runtimes.other.systemd_cgroup\"\n";
+    let waits = "counts after a restart keys=\"cri.runtimes.other.systemd_cgroup\"";
     until(waits, Duration::from_secs(60), || node.log().is_ok_and(|log| log.contains(waits)))?;
     let before = node.service_pid("berth-cri")?;
     node.kill_service("berth-cri")?;
     let again = || node.service_pid("berth-cri").is_ok_and(|pid| pid != before);
     until("berth-cri is started again", Duration::from_secs(60), again)?;
-    let driver = kubelet.runtime_config(cri::RuntimeConfigRequest::default()).await?.into_inner();
-    ensure!(driver.linux.is_some_and(|linux| linux.cgroup_driver() == cri::CgroupDriver::Cgroupfs));
+    ensure!(cgroup_driver(&mut kubelet).await? == cri::CgroupDriver::Cgroupfs);
     Ok(())
+}
+
+/// What kubelets are told of control groups, as soon as somebody tells it.
+async fn cgroup_driver(
+    kubelet: &mut RuntimeServiceClient<berth_grpc::Channel>,
+) -> Result<cri::CgroupDriver> {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        match kubelet.runtime_config(cri::RuntimeConfigRequest::default()).await {
+            Ok(told) => {
+                let linux = told.into_inner().linux.context("no driver is told")?;
+                return Ok(linux.cgroup_driver());
+            }
+            Err(away) if away.code() == Code::Unavailable && Instant::now() < give_up => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(status) => return Err(status.into()),
+        }
+    }
 }
