@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::Path;
+use berth_config::{Config, Error, Overrides, Service};
 
-use berth_config::{Config, Error, Service};
-
+/// As programs read it: what follows from other keys is filled in.
 fn parse(text: &str) -> Result<Config, Error> {
-    Config::parse(text, Path::new("test.toml"))
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("test.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::load(Some(&file), Overrides::default())
 }
 
 fn services(config: &Config) -> Vec<&'static str> {

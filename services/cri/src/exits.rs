@@ -18,6 +18,9 @@ use crate::pods::{Pods, nanoseconds};
 /// Between two times that the runtime is followed which refused, or lost events.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two questions about those of whom nobody could say how they are.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Who is told.
 #[derive(Clone)]
 pub struct Exits {
@@ -30,6 +33,7 @@ pub struct Exits {
 impl Exits {
     /// Follows the runtime until `stop`.
     pub async fn follow(mut self, node: Node, stop: CancellationToken) {
+        let again = self.clone();
         let following = async {
             let mut follower = Follower::new(node.runtime.clone(), "runtime");
             loop {
@@ -42,23 +46,32 @@ impl Exits {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        stop.run_until_cancelled(following).await;
+        let (pods, containers) = (again.pods, again.containers);
+        let asking = async {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                pods.look_again().await;
+                containers.look_again().await;
+            }
+        };
+        let both = async { tokio::join!(following, asking) };
+        stop.run_until_cancelled(both).await;
     }
 
     async fn tell(&self, event: NodeEvent) {
         let Some(value) = event.event.filter(|_| event.namespace == NAMESPACE) else { return };
         if let Some(Ok(exit)) = unpack::<TaskExit>(&value) {
             // A command within a container has a number of its own.
-            if exit.id != exit.container_id || self.pods.ended(&exit.id).await {
+            if exit.id != exit.container_id || self.pods.ended(&exit.id) {
                 return;
             }
             let at = exit.exited_at.as_ref();
             let at =
                 at.map_or_else(nanoseconds, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos));
             let code = i32::try_from(exit.exit_status).unwrap_or(255);
-            self.containers.ended(&exit.id, Exit { code, at }).await;
+            self.containers.ended(&exit.id, Exit { code, at });
         } else if let Some(Ok(oom)) = unpack::<TaskOom>(&value) {
-            self.containers.lacks_memory(&oom.container_id).await;
+            self.containers.lacks_memory(&oom.container_id);
         }
     }
 }

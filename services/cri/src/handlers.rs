@@ -6,7 +6,7 @@ use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
 use berth_proto::containerd::runc::v1::Options;
 use berth_proto::pack;
-use berth_proto::runtime::v1::PodSandboxConfig;
+use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
 use prost_types::Any;
 
 use crate::{Error, Result};
@@ -36,6 +36,9 @@ pub fn of<'a>(
         "" => &cri.default_runtime_name,
         asked => asked,
     };
+    if is_untrusted && shares_with_host(config) {
+        return Err(refused(id, "untrusted workload with host access is not allowed"));
+    }
     let none = || refused(id, &format!("no runtime for {name:?} is configured"));
     let (name, handler) = cri.runtimes.get_key_value(name).ok_or_else(none)?;
     Ok((name, handler))
@@ -61,6 +64,15 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         restrict_oom_score_adj: cri.restrict_oom_score_adj,
         ..spec::Settings::default()
     }
+}
+
+/// Whether it is in a namespace of the node's.
+fn shares_with_host(config: &PodSandboxConfig) -> bool {
+    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    let options = context.and_then(|context| context.namespace_options.as_ref());
+    options.is_some_and(|options| {
+        [options.network(), options.pid(), options.ipc()].contains(&NamespaceMode::Node)
+    })
 }
 
 fn refused(id: &str, why: &str) -> Error {

@@ -13,6 +13,7 @@ pub async fn stop(pods: &Pods, containers: &Containers, id: &str) -> Result<()> 
         Err(error) if error.is_not_found() => return Ok(()),
         found => found?,
     };
+    pods.begin_to_stop(&pod);
     containers.stop_all_of(&pod.id).await?;
     pods.stop(&pod).await
 }
@@ -26,6 +27,7 @@ pub async fn remove(pods: &Pods, containers: &Containers, id: &str) -> Result<()
         Err(error) if error.is_not_found() => return Ok(()),
         found => found?,
     };
+    pods.begin_to_stop(&pod);
     containers.stop_all_of(&pod.id).await?;
     pods.stop(&pod).await?;
     containers.remove_all_of(&pod.id).await?;

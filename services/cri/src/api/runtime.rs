@@ -13,7 +13,6 @@ pub(super) struct Service(pub(super) Domain);
 
 impl Service {
     /// What is called, once what an earlier run has left is known.
-    #[expect(clippy::result_large_err, reason = "handlers return Status")]
     fn domain(&self) -> Result<&Domain, Status> {
         self.0.ready().map_err(status)
     }

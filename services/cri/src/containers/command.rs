@@ -214,8 +214,13 @@ impl Command {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),
         };
-        let deleted = self.node.tasks().delete_process(call(request, WORK)).await;
-        let deleted = gone_is_fine(deleted).map_err(refused("delete exec"));
+        let mut tasks = self.node.tasks();
+        let mut deleted = gone_is_fine(tasks.delete_process(call(request.clone(), WORK)).await);
+        if deleted.is_err() {
+            self.kill().await?;
+            deleted = gone_is_fine(tasks.delete_process(call(request, WORK)).await);
+        }
+        let deleted = deleted.map_err(refused("delete exec"));
         let pipes = self.pipes.clone();
         let remove = move || match fs_err::remove_dir_all(&pipes) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -10,7 +10,6 @@ use berth_proto::runtime::v1::{
     ContainerConfig, ContainerState, Mount, NamespaceMode, PodSandboxConfig,
 };
 use berth_runtime_spec::Spec;
-use tokio::sync::watch;
 
 use super::{Container, Containers, Shared, Standing, root};
 use crate::events::Kind;
@@ -47,9 +46,7 @@ impl Containers {
     ) -> Result<String> {
         let step = format!("failed to find sandbox id {pod:?}");
         let pod = self.0.parts.pods.find(pod).map_err(Error::within(step))?;
-        if !pod.standing().ready {
-            return Err(Error::Refused(format!("sandbox container {:?} is not running", pod.id)));
-        }
+        is_usable(&pod)?;
         let (config, pod_config) = (config.unwrap_or_default(), pod_config.unwrap_or_default());
         let name = spec::container_name(&config, &pod_config)?;
         let of_image =
@@ -85,13 +82,19 @@ impl Containers {
         let (this, name) = (self.clone(), name.to_owned());
         Ok(Begun::Work(async move {
             let made = this.0.make(&id, name, pod, config, pod_config).await;
-            if made.is_err() {
-                this.0.undo(&id).await;
+            // A name whose container could not be undone stays taken: two records would have it.
+            if made.is_err() && this.0.undo(&id).await {
                 this.0.names.release(&id);
             }
             made.map(|()| id)
         }))
     }
+}
+
+/// Whether containers can be run in a pod.
+fn is_usable(pod: &Pod) -> Result<()> {
+    let refused = || Error::Refused(format!("sandbox container {:?} is not running", pod.id));
+    pod.is_usable().then_some(()).ok_or_else(refused)
 }
 
 impl Shared {
@@ -123,16 +126,18 @@ impl Shared {
         let draft = Draft { pod, pod_config, config, image, metadata };
         let parent =
             self.parts.images.ensure_unpacked(&draft.image, &self.parts.cri.snapshotter).await?;
-        let mounts = self.make_root(id, parent).await?;
+        let mounts = self.make_root(&draft.pod.id, id, parent).await?;
         let root = root::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
+        // It may have been stopped meanwhile, with the containers that it had then.
+        is_usable(&draft.pod)?;
         self.record(&draft, &spec).await?;
         let status = Status { created_at: nanoseconds(), ..Status::default() };
         self.parts.statuses.put(id, status.clone()).await?;
         let Draft { metadata, config, .. } = draft;
-        let now = watch::Sender::new(Standing { status, ..Standing::default() });
-        let container = Arc::new(Container { metadata, config, now });
+        let standing = Standing { status, ..Standing::default() };
+        let container = Arc::new(Container::new(metadata, config, standing));
         self.there().insert(id.to_owned(), container.clone());
         self.tell(&container, Kind::ContainerCreatedEvent);
         Ok(())
@@ -178,7 +183,7 @@ impl Shared {
     }
 
     /// The process whose pid namespace the container is to be in, where that is another container's.
-    fn target(&self, config: &ContainerConfig, pod: &str) -> Result<Option<u32>> {
+    pub(super) fn target(&self, config: &ContainerConfig, pod: &str) -> Result<Option<u32>> {
         let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
         let options = context.and_then(|context| context.namespace_options.as_ref());
         let Some(options) = options.filter(|options| options.pid() == NamespaceMode::Target) else {
@@ -241,15 +246,18 @@ impl Shared {
     }
 
     /// Takes away what an attempt has made. What stays is found by the next start, as nobody knows it.
-    async fn undo(&self, id: &str) {
-        if let Err(error) = self.take_away(id).await {
-            let error = berth_errors::chain(&error);
+    async fn undo(&self, id: &str) -> bool {
+        let undone = self.take_away(id).await;
+        if let Err(error) = &undone {
+            let error = berth_errors::chain(error);
             tracing::warn!(id, error, "undo a container that was not made");
         }
+        undone.is_ok()
     }
 
     /// Takes all of a container away that has no process.
     pub(super) async fn take_away(&self, id: &str) -> Result<()> {
+        self.end_process(id).await?;
         self.delete_record(id).await?;
         self.remove_root(id).await?;
         self.parts.statuses.delete(id).await?;

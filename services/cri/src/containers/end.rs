@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// SIGKILL.
 const KILL: u32 = 9;
+/// Between two questions whether it has ended.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long a container may take to be gone that was killed: longer than the kernel does, and the disk.
 const GONE: Duration = Duration::from_secs(120);
 
@@ -75,8 +77,10 @@ impl Containers {
 
 impl Shared {
     async fn stop(&self, container: &Arc<Container>, grace: Duration) -> Result<()> {
+        // A start under way is waited for.
+        drop(self.turns.alone(container.id()).await);
         let state = container.standing().state();
-        if !matches!(state, ContainerState::ContainerRunning | ContainerState::ContainerUnknown) {
+        if !container.may_run() {
             return Ok(());
         }
         if !grace.is_zero() && state == ContainerState::ContainerRunning {
@@ -84,23 +88,24 @@ impl Shared {
             let signal = if signal.is_empty() { "SIGTERM" } else { signal };
             let number = spec::signal_number(signal)?;
             // Over several calls it is sent once.
-            let mut first = false;
-            container.now.send_if_modified(|now| {
-                first = !now.asked_to_stop;
-                now.asked_to_stop = true;
-                first
-            });
-            if first {
+            if !container.standing().asked_to_stop {
                 self.kill(container, number).await?;
+                container.now.send_modify(|now| now.asked_to_stop = true);
             }
             if timeout(grace, container.ended()).await.is_ok() {
                 return Ok(());
             }
         }
         self.kill(container, KILL).await?;
+        let gone = async {
+            // Nobody may tell of its end: it is asked for.
+            while timeout(AGAIN, container.ended()).await.is_err() {
+                self.look_at(container).await;
+            }
+        };
         self.look_at(container).await;
         let late = |_| Error::Deadline(format!("wait container {:?}", container.id()));
-        timeout(GONE, container.ended()).await.map_err(late)
+        timeout(GONE, gone).await.map_err(late)
     }
 
     async fn kill(&self, container: &Container, signal: u32) -> Result<()> {
@@ -122,8 +127,7 @@ impl Shared {
         if !self.there().contains_key(id) {
             return Ok(());
         }
-        let state = container.standing().state();
-        if matches!(state, ContainerState::ContainerRunning | ContainerState::ContainerUnknown) {
+        if container.may_run() {
             let why = "container is still running, to stop first";
             let step = format!("failed to set removing state for container {id:?}: {why}");
             return Err(Error::Refused(step));

@@ -3,6 +3,7 @@
 //! Invariants: what is printed beyond [`MOST`] is read and dropped, and said so; a process that the command has left
 //! behind and that holds an output open ends nothing but its own stream; nothing of a command is left.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use super::command::Wanted;
 use super::{Container, Containers, Shared};
 use crate::{Error, Result};
 
-/// The most of each output that is kept, in bytes.
-const MOST: usize = 16 << 20;
+/// The most of both outputs that is kept, in bytes: a kubelet takes messages of 16 MiB.
+const MOST: usize = (16 << 20) - (64 << 10);
 /// How long outputs that are held open are read on when the command has ended.
 const DRAIN: Duration = Duration::from_secs(10);
 /// What is read at once.
@@ -59,8 +60,9 @@ impl Shared {
         let (command, mut ends, process) = self.command(container, args, wanted).await?;
         let run = async {
             command.start(&mut ends, process).await?;
-            let [stdout, stderr] =
-                [ends.stdout.take(), ends.stderr.take()].map(|pipe| pipe.map(Reading::of));
+            let budget = Arc::new(AtomicUsize::new(MOST));
+            let [stdout, stderr] = [ends.stdout.take(), ends.stderr.take()]
+                .map(|pipe| pipe.map(|pipe| Reading::of(pipe, &budget)));
             let exit_code = command.wait(limit).await;
             let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
             Ok::<_, Error>(ExecSyncResponse { stdout, stderr, exit_code: exit_code? })
@@ -87,15 +89,17 @@ struct Reading {
 }
 
 /// What was read of an output, and how much of it was dropped.
-#[derive(Default)]
 struct Read {
     kept: Vec<u8>,
     dropped: u64,
+    /// How much more both outputs may have.
+    budget: Arc<AtomicUsize>,
 }
 
 impl Reading {
-    fn of(mut pipe: pipe::Receiver) -> Self {
-        let read: Arc<Mutex<Read>> = Arc::default();
+    fn of(mut pipe: pipe::Receiver, budget: &Arc<AtomicUsize>) -> Self {
+        let read = Read { kept: Vec::new(), dropped: 0, budget: budget.clone() };
+        let read = Arc::new(Mutex::new(read));
         let into = read.clone();
         #[expect(clippy::disallowed_methods, reason = "it ends with the command that it is of")]
         let task = tokio::spawn(async move {
@@ -115,11 +119,12 @@ impl Reading {
         if timeout(DRAIN, &mut self.task).await.is_err() {
             self.task.abort();
         }
-        let Read { mut kept, dropped } = std::mem::take(&mut *lock(&self.read));
+        let mut read = lock(&self.read);
+        let (mut kept, dropped) = (std::mem::take(&mut read.kept), read.dropped);
         if dropped > 0 {
-            let note = format!("\n[{dropped} more bytes of output were dropped]\n");
-            kept.truncate(MOST - note.len());
-            kept.extend_from_slice(note.as_bytes());
+            kept.extend_from_slice(
+                format!("\n[{dropped} more bytes of output were dropped]\n").as_bytes(),
+            );
         }
         kept
     }
@@ -127,7 +132,9 @@ impl Reading {
 
 impl Read {
     fn take(&mut self, piece: &[u8]) {
-        let fits = piece.len().min(MOST - self.kept.len());
+        let fits = |left: usize| Some(left.saturating_sub(piece.len()));
+        let left = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        let fits = piece.len().min(left.unwrap_or_default());
         self.kept.extend_from_slice(&piece[..fits]);
         self.dropped += (piece.len() - fits) as u64;
     }
@@ -144,9 +151,13 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_dropped_and_counted() {
-        let mut read = Read::default();
-        read.take(&vec![1; MOST - 1]);
-        read.take(&[2; 10]);
-        assert_eq!((read.kept.len(), read.dropped), (MOST, 9));
+        let budget = Arc::new(AtomicUsize::new(100));
+        let read = || Read { kept: Vec::new(), dropped: 0, budget: budget.clone() };
+        let (mut one, mut other) = (read(), read());
+        one.take(&[1; 60]);
+        other.take(&[2; 50]);
+        one.take(&[3; 10]);
+        assert_eq!((one.kept.len(), one.dropped), (60, 10));
+        assert_eq!((other.kept.len(), other.dropped), (40, 10));
     }
 }

@@ -97,6 +97,8 @@ pub struct Container {
     /// As the kubelet gave it.
     pub config: ContainerConfig,
     now: watch::Sender<Standing>,
+    /// Held while it is written down how the container is: one change follows another.
+    noting: tokio::sync::Mutex<()>,
 }
 
 /// How a container is.
@@ -126,6 +128,13 @@ impl Standing {
             (at, _, _) if at != 0 => ContainerState::ContainerCreated,
             _ => ContainerState::ContainerUnknown,
         }
+    }
+}
+
+impl Standing {
+    /// Whether its process may be there.
+    fn may_run(&self) -> bool {
+        matches!(self.state(), ContainerState::ContainerRunning | ContainerState::ContainerUnknown)
     }
 }
 
@@ -205,17 +214,22 @@ impl Shared {
         self.parts.events.tell(container.id(), &container.metadata.sandbox_id, kind);
     }
 
-    /// Writes down how a container is, and then shows it.
+    /// Writes down how a container is, and then shows it. Answers whether there was anything to change.
     async fn settle(
         &self,
         container: &Container,
         change: impl FnOnce(&mut Standing),
-    ) -> Result<()> {
-        let mut standing = container.standing();
-        change(&mut standing);
-        self.parts.statuses.put(container.id(), standing.status.clone()).await?;
-        container.now.send_replace(standing);
-        Ok(())
+    ) -> Result<bool> {
+        let _noting = container.noting.lock().await;
+        let before = container.standing();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(false);
+        }
+        self.parts.statuses.put(container.id(), after.status.clone()).await?;
+        container.show(after);
+        Ok(true)
     }
 }
 
@@ -226,10 +240,24 @@ impl Container {
         &self.metadata.id
     }
 
+    fn new(metadata: OfContainer, config: ContainerConfig, standing: Standing) -> Self {
+        let now = watch::Sender::new(standing);
+        Self { metadata, config, now, noting: tokio::sync::Mutex::default() }
+    }
+
     /// How it is now.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.now.borrow().clone()
+    }
+
+    /// Shows what was written down, beside what else became of it meanwhile.
+    fn show(&self, Standing { status, pid, unknown, .. }: Standing) {
+        self.now.send_modify(|now| *now = Standing { status, pid, unknown, ..now.clone() });
+    }
+
+    fn may_run(&self) -> bool {
+        self.now.borrow().may_run()
     }
 
     /// Whether its process runs.
@@ -246,7 +274,7 @@ impl Container {
     /// Waits until it has ended, if it runs.
     async fn ended(&self) {
         let mut now = self.now.subscribe();
-        let ended = now.wait_for(|standing| standing.state() != ContainerState::ContainerRunning);
+        let ended = now.wait_for(|standing| !standing.may_run());
         // The sender is ours: it lives as long as this call does.
         let _ = ended.await;
     }

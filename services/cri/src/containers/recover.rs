@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use berth_cri_spec::{KIND_LABEL, Kind};
-use berth_proto::containerd::services::containers::v1::{
-    Container as Record, ListContainersRequest,
-};
-use tokio::sync::watch;
+use berth_cri_spec::Kind;
+use berth_proto::containerd::services::containers::v1::Container as Record;
+use berth_proto::containerd::services::tasks::v1::GetRequest;
+use berth_proto::containerd::v1::types::Status as TaskStatus;
+use berth_proto::runtime::v1::ContainerState;
+use futures::StreamExt;
 
 use super::{Container, Containers, Standing};
-use crate::peers::{WORK, call, refused};
+use crate::peers::{QUICK, call, records};
+use crate::pods::{nanoseconds, since_1970};
 use crate::records::metadata::{Metadata, OfContainer, unpack};
 use crate::records::status::Status;
 use crate::{Error, Result};
+
+/// So many are asked about at once.
+const AT_ONCE: usize = 16;
 
 impl Containers {
     /// Takes over the containers that there are. One that was being made when an earlier run was cut off has no status:
@@ -22,13 +27,11 @@ impl Containers {
     /// # Errors
     /// [`Error::Peer`], [`Error::Store`]: nothing is known then.
     pub async fn recover(&self) -> Result<()> {
-        let filters = vec![format!("labels.{KIND_LABEL:?}=={}", Kind::Container.as_str())];
-        let request = call(ListContainersRequest { filters }, WORK);
-        let listed = self.0.parts.node.containers().list(request).await;
-        let listed = listed.map_err(refused("list containers"))?.into_inner().containers;
-        let on_record: BTreeSet<_> = listed.iter().map(|record| record.id.clone()).collect();
-        for record in &listed {
-            if let Err(error) = self.take_over(record).await {
+        let mut found = Vec::new();
+        records(&self.0.parts.node, Kind::Container, |record| found.push(record)).await?;
+        let on_record: BTreeSet<_> = found.iter().map(|record| record.id.clone()).collect();
+        for record in &found {
+            if let Err(error) = self.take_over(record) {
                 let error = berth_errors::chain(&error);
                 tracing::error!(
                     id = record.id,
@@ -43,10 +46,20 @@ impl Containers {
             }
         }
         self.look().await;
+        self.look_at_new().await;
         Ok(())
     }
 
-    async fn take_over(&self, record: &Record) -> Result<()> {
+    /// One that is on record as not started may have a process all the same: the answer to its start was not written
+    /// down.
+    async fn look_at_new(&self) {
+        let is_new =
+            |one: &Arc<Container>| one.standing().state() == ContainerState::ContainerCreated;
+        let new = futures::stream::iter(self.all().into_iter().filter(is_new));
+        new.for_each_concurrent(AT_ONCE, |one| async move { self.0.look_at_new(&one).await }).await;
+    }
+
+    fn take_over(&self, record: &Record) -> Result<()> {
         let missing = || Error::Unreadable {
             what: OfContainer::WHAT,
             id: record.id.clone(),
@@ -54,33 +67,47 @@ impl Containers {
         };
         let metadata = record.extensions.get(OfContainer::EXTENSION).ok_or_else(missing)?;
         let metadata: OfContainer = unpack(&record.id, metadata)?;
-        let created = record.created_at.as_ref();
-        let created = created.map_or(1, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos));
+        let created = since_1970(record.created_at.as_ref());
         // A status that is lost is told as such; nothing is removed for it.
         let lost = || Status { created_at: created, started_at: created, ..Status::default() };
         let status = self.0.parts.statuses.get(&record.id)?.unwrap_or_else(lost);
         let config = metadata.config()?;
         let unknown = status.started_at != 0 && status.finished_at == 0;
-        self.0.names.reserve(&metadata.name, &metadata.id)?;
+        if let Err(error) = self.0.names.reserve(&metadata.name, &metadata.id) {
+            // Both are shown, so that one can be removed.
+            let error = berth_errors::chain(&error);
+            tracing::error!(id = metadata.id, error, "two containers have one name");
+        }
         let id = metadata.id.clone();
-        let now = watch::Sender::new(Standing { status, unknown, ..Standing::default() });
-        let container = Arc::new(Container { metadata, config, now });
-        self.0.there().insert(id, container.clone());
-        self.0.clear_unstarted(&container).await;
+        let standing = Standing { status, unknown, ..Standing::default() };
+        self.0.there().insert(id, Arc::new(Container::new(metadata, config, standing)));
         Ok(())
     }
 }
 
 impl super::Shared {
-    /// A process that was made and not started is nobody's: the container can be started.
-    async fn clear_unstarted(&self, container: &Container) {
-        let Status { created_at, started_at, finished_at, .. } = container.standing().status;
-        if created_at == 0 || started_at != 0 || finished_at != 0 {
-            return;
-        }
-        if let Err(error) = self.end_process(container.id()).await {
+    /// A process that was made and not started is nobody's: the container can be started. One that was started counts
+    /// from now.
+    async fn look_at_new(&self, container: &Arc<Container>) {
+        let request = GetRequest { container_id: container.id().to_owned(), ..Default::default() };
+        let Ok(answer) = self.parts.node.tasks().get(call(request, QUICK)).await else { return };
+        let process = answer.into_inner().process.unwrap_or_default();
+        let done = match process.status() {
+            TaskStatus::Created => self.end_process(container.id()).await,
+            _ => {
+                let started = |standing: &mut Standing| standing.status.started_at = nanoseconds();
+                let noted = self.settle(container, started).await;
+                self.look_at(container).await;
+                noted.map(drop)
+            }
+        };
+        if let Err(error) = done {
             let error = berth_errors::chain(&error);
-            tracing::warn!(id = container.id(), error, "clear a process that was not started");
+            tracing::warn!(
+                id = container.id(),
+                error,
+                "look at a process whose start was not noted"
+            );
         }
     }
 }

@@ -10,12 +10,20 @@ use crate::peers::{WORK, call, gone_is_fine, refused};
 use crate::{Error, Result};
 
 impl Shared {
-    /// Makes it on top of an image's. Who asks again gets the same.
-    pub(super) async fn make_root(&self, id: &str, parent: String) -> Result<Vec<Mount>> {
+    /// Makes it on top of an image's. Who asks again gets the same. The pod's lease keeps it until the container's
+    /// record does.
+    pub(super) async fn make_root(
+        &self,
+        pod: &str,
+        id: &str,
+        parent: String,
+    ) -> Result<Vec<Mount>> {
         let (snapshotter, key) = (self.parts.cri.snapshotter.clone(), id.to_owned());
         let request =
             wire::PrepareSnapshotRequest { snapshotter, key, parent, ..Default::default() };
-        match self.parts.node.snapshots().prepare(call(request, WORK)).await {
+        let request = berth_grpc::with_lease(call(request, WORK), pod)
+            .map_err(|error| Error::Invalid(error.to_string()))?;
+        match self.parts.node.snapshots().prepare(request).await {
             Err(status) if status.code() == Code::AlreadyExists => self.root(id).await,
             made => Ok(made.map_err(refused("prepare root file system"))?.into_inner().mounts),
         }

@@ -8,7 +8,7 @@ use berth_proto::runtime::v1::ContainerState;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{WORK, call, gone_is_fine, refused};
+use crate::peers::{WORK, call, refused};
 use crate::pods::nanoseconds;
 use crate::{Error, Result};
 
@@ -51,8 +51,10 @@ impl Shared {
         match self.run(container).await {
             Ok(pid) => {
                 let started = |standing: &mut super::Standing| {
-                    standing.pid = pid;
-                    standing.status.started_at = nanoseconds();
+                    // One that was quick has ended already.
+                    let (now, ended) = (nanoseconds(), standing.status.finished_at);
+                    standing.status.started_at = if ended == 0 { now } else { now.min(ended) };
+                    standing.pid = if ended == 0 { pid } else { 0 };
                 };
                 self.settle(container, started).await?;
                 self.tell(container, Kind::ContainerStartedEvent);
@@ -70,11 +72,12 @@ impl Shared {
 
     async fn run(&self, container: &Container) -> Result<u32> {
         let pod = self.parts.pods.find(&container.metadata.sandbox_id)?;
-        if !pod.standing().ready {
+        if !pod.is_usable() {
             return Err(Error::Refused(format!("sandbox container {:?} is not running", pod.id)));
         }
         let id = container.id();
         let config = &container.config;
+        self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
         let request = wire::CreateTaskRequest {
@@ -95,9 +98,8 @@ impl Shared {
 
     /// It has ended without having begun.
     async fn give_up(&self, container: &Container, message: String) -> Result<()> {
-        let request = wire::DeleteTaskRequest { container_id: container.id().to_owned() };
-        let deleted = self.parts.node.tasks().delete(call(request, WORK)).await;
-        if let Err(error) = gone_is_fine(deleted).map_err(refused("delete task")) {
+        // The answer to a start may be lost: what runs is ended.
+        if let Err(error) = self.end_process(container.id()).await {
             let error = berth_errors::chain(&error);
             tracing::warn!(id = container.id(), error, "a container that did not start");
         }
@@ -109,7 +111,7 @@ impl Shared {
             reason.clone_into(&mut standing.status.reason);
             standing.status.message = message;
         };
-        self.settle(container, ended).await
+        self.settle(container, ended).await.map(drop)
     }
 }
 

@@ -49,9 +49,11 @@ impl Containers {
         }
         let open = move || {
             let path = Path::new(&path);
-            let opened =
-                std::fs::OpenOptions::new().create(true).append(true).mode(0o640).open(path);
-            opened.map(drop).map_err(Error::file("open log", path))
+            // A pipe that somebody has put there keeps nobody.
+            let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).append(true).mode(0o640).custom_flags(nonblock);
+            options.open(path).map(drop).map_err(Error::file("open log", path))
         };
         blocking("reopen-log", open).await?
     }

@@ -169,7 +169,7 @@ mod tests {
         let entry = index(&records).all().next().unwrap();
         let (tags, digests) = entry.names();
         assert_eq!(tags, ["docker.io/library/short:1", "h.x/b:1", "h.x/b:2"]);
-        assert_eq!(digests, [digest.clone()]);
+        assert_eq!(digests, std::slice::from_ref(&digest));
         let meant = |text: &str| entry.record(text).unwrap().name.clone();
         assert_eq!(meant("h.x/b:2"), "h.x/b:2");
         assert_eq!(meant(&format!("h.x/b:7@{}", super::tests::id(9))), digest);

@@ -16,6 +16,7 @@ use berth_proto::berth::node::v1::networks_client::NetworksClient;
 use berth_proto::containerd::services as wire;
 use tonic::{Code, Request, Response, Status};
 use wire::containers::v1::containers_client::ContainersClient;
+use wire::containers::v1::{Container, ListContainersRequest};
 use wire::content::v1::content_client::ContentClient;
 use wire::diff::v1::diff_client::DiffClient;
 use wire::images::v1::images_client::ImagesClient;
@@ -122,11 +123,32 @@ pub fn refused(step: &'static str) -> impl FnOnce(Status) -> Error {
     move |status| Error::Peer { step, code: code_of(&status), message: status.message().to_owned() }
 }
 
+/// Gives each record of containers of a kind to `take`. They come one by one: all of a node are more than one message
+/// may have.
+///
+/// # Errors
+/// [`Error::Peer`].
+pub async fn records(
+    node: &Node,
+    kind: berth_cri_spec::Kind,
+    mut take: impl FnMut(Container),
+) -> Result<(), Error> {
+    let filters = vec![format!("labels.{:?}=={}", berth_cri_spec::KIND_LABEL, kind.as_str())];
+    let request = call(ListContainersRequest { filters }, WORK);
+    let listed = node.containers().list_stream(request).await;
+    let mut listed = listed.map_err(refused("list records of containers"))?.into_inner();
+    while let Some(message) =
+        listed.message().await.map_err(refused("list records of containers"))?
+    {
+        message.container.into_iter().for_each(&mut take);
+    }
+    Ok(())
+}
+
 /// Nothing was there, which is as good as that it is gone now.
 ///
 /// # Errors
 /// All others.
-#[expect(clippy::result_large_err, reason = "it is made an error of ours by who calls")]
 pub fn gone_is_fine<T>(answer: Result<Response<T>, Status>) -> Result<(), Status> {
     match answer {
         Err(status) if status.code() == Code::NotFound => Ok(()),

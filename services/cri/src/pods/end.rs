@@ -27,13 +27,18 @@ impl Pods {
         let (this, pod) = (self.clone(), pod.clone());
         let work = async move {
             let _alone = this.0.turns.alone(&pod.id).await;
-            this.0.take_away(&pod.id).await?;
+            this.0.take_away(&pod.id, !pod.netns.is_empty()).await?;
             this.0.there().remove(&pod.id);
             this.0.names.release(&pod.id);
             this.0.parts.events.tell_of_pod(&pod.id, Kind::ContainerDeletedEvent);
             Ok(())
         };
         self.to_the_end("remove-pod", work).await
+    }
+
+    /// No container is made in it or started from now on.
+    pub fn begin_to_stop(&self, pod: &Pod) {
+        pod.now.send_modify(|now| now.stopping = true);
     }
 
     async fn to_the_end(
@@ -51,17 +56,27 @@ impl Shared {
         let step = format!("failed to stop sandbox {:?}", pod.id);
         self.end(&pod.id).await.map_err(Error::within(step))?;
         self.has_ended(pod);
-        if !pod.is_on_host() {
-            network::detach(&self.parts.node, &pod.id).await?;
-        }
+        self.detach(&pod.id, !pod.netns.is_empty()).await?;
         let folders = self.parts.folders.pod(&pod.id);
         blocking("pod-files", move || files::unmount(&folders)).await?
     }
 
+    /// Undoes its network. What a plugin refuses of one that never came to be keeps nobody: the node tries it again.
+    async fn detach(&self, id: &str, attached: bool) -> Result<()> {
+        match network::detach(&self.parts.node, id).await {
+            Err(error) if !attached => {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(id, error, "undo the network of a pod that had none yet");
+                Ok(())
+            }
+            undone => undone,
+        }
+    }
+
     /// Takes all of a pod away, whatever there is of it. What records it goes last.
-    pub(super) async fn take_away(&self, id: &str) -> Result<()> {
+    pub(super) async fn take_away(&self, id: &str, attached: bool) -> Result<()> {
         self.end(id).await?;
-        network::detach(&self.parts.node, id).await?;
+        self.detach(id, attached).await?;
         self.delete_record(id).await?;
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;

@@ -14,7 +14,7 @@ use berth_runtime_spec::{ImageConfig, RootView, SPEC_TYPE_URL, Spec};
 use prost_types::Any;
 use serde_json::Value;
 
-use super::{Parts, Shared};
+use super::{Parts, Shared, since_1970};
 use crate::folders::INIT_NAME;
 use crate::peers::{QUICK, WORK, call, gone_is_fine, refused};
 use crate::records::metadata::{Metadata, OfPod, pack};
@@ -23,7 +23,7 @@ use crate::{Error, Result, handlers};
 /// Who makes sandboxes, as their records say it.
 pub(super) const SANDBOXER: &str = "podsandbox";
 /// The extension of a sandbox's record with what is said of the pod.
-const OF_SANDBOX: &str = "metadata";
+pub(super) const OF_SANDBOX: &str = "metadata";
 /// The extension with what the pod was told to use after it was made, and its type.
 const UPDATED: &str = "updated-resources";
 const UPDATED_TYPE: &str = "io.containerd.cri.v1/UpdatedResources";
@@ -146,13 +146,13 @@ impl Shared {
         Ok(spec::pod(&config, &facts, &root)?)
     }
 
-    /// The record of the pod's own process, as of a container.
+    /// The record of the pod's own process, as of a container. Answers when it was made.
     pub(super) async fn make_record(
         &self,
         metadata: &OfPod,
         handler: &Handler,
         spec: &Spec,
-    ) -> Result<()> {
+    ) -> Result<i64> {
         let config = metadata.config()?;
         let mut labels = config.labels;
         labels.insert(spec::KIND_LABEL.to_owned(), spec::Kind::Sandbox.as_str().to_owned());
@@ -170,7 +170,8 @@ impl Shared {
         let request =
             call(containers::CreateContainerRequest { container: Some(container) }, QUICK);
         let made = self.parts.node.containers().create(request).await;
-        made.map(drop).map_err(refused("create record of pod"))
+        let made = made.map_err(refused("create record of pod"))?.into_inner().container;
+        Ok(since_1970(made.unwrap_or_default().created_at.as_ref()))
     }
 
     pub(super) async fn delete_record(&self, id: &str) -> Result<()> {

@@ -42,7 +42,7 @@ use crate::peers::Node;
 use crate::{Error, Result, ids};
 
 pub(crate) use making::packed;
-pub(crate) use run::nanoseconds;
+pub(crate) use run::{nanoseconds, since_1970};
 
 /// The pods. Clones are the same.
 #[derive(Clone)]
@@ -96,8 +96,12 @@ pub struct Pod {
 pub struct Standing {
     /// Its process; 0: it has none.
     pub pid: u32,
-    /// Whether its containers can be run.
+    /// Whether its own process runs.
     pub ready: bool,
+    /// Nobody could say how it is, since this service began.
+    pub unknown: bool,
+    /// It is being stopped: no container is made in it, or started.
+    pub stopping: bool,
 }
 
 impl Pods {
@@ -143,6 +147,13 @@ impl Pod {
     #[must_use]
     pub fn standing(&self) -> Standing {
         *self.now.borrow()
+    }
+
+    /// Whether containers can be run in it.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let Standing { ready, stopping, .. } = self.standing();
+        ready && !stopping
     }
 
     /// Whether it shares the node's network.

@@ -1,15 +1,16 @@
 //! What an earlier run has left: pods whose records are whole, and parts of others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use berth_cri_spec::{KIND_LABEL, Kind};
-use berth_proto::containerd::services::containers::v1::{Container, ListContainersRequest};
+use berth_cri_spec::Kind;
+use berth_proto::containerd::services::containers::v1::Container;
 use berth_proto::containerd::services::sandbox::v1::StoreListRequest;
 use tokio::sync::watch;
 
-use super::making::SANDBOXER;
-use super::{Pod, Pods, Standing};
-use crate::peers::{WORK, call, refused};
+use super::making::{OF_SANDBOX, SANDBOXER};
+use super::{Pod, Pods, Standing, since_1970};
+use crate::peers::{WORK, call, records, refused};
 use crate::records::metadata::{Metadata, OfPod, unpack};
 use crate::{Error, Result};
 
@@ -19,45 +20,48 @@ impl Pods {
     /// # Errors
     /// [`Error::Peer`]: nothing is known then.
     pub async fn recover(&self) -> Result<()> {
-        let filters = vec![format!("labels.{KIND_LABEL:?}=={}", Kind::Sandbox.as_str())];
-        let request = call(ListContainersRequest { filters }, WORK);
-        let listed = self.0.parts.node.containers().list(request).await;
-        let listed = listed.map_err(refused("list pods"))?.into_inner().containers;
-        for record in &listed {
-            match pod_of(record) {
-                Ok(pod) => self.take_over(pod).await,
+        let node = &self.0.parts.node;
+        let mut on_record = BTreeSet::new();
+        let mut found = Vec::new();
+        records(node, Kind::Sandbox, |record| {
+            match pod_of(&record) {
+                Ok(pod) => found.push(pod),
                 Err(error) => {
-                    let error = berth_errors::chain(&error);
-                    tracing::error!(
-                        id = record.id,
-                        error,
-                        "pod is left out: its record cannot be read"
-                    );
+                    let (id, error) = (&record.id, berth_errors::chain(&error));
+                    tracing::error!(id, error, "pod is left out: its record cannot be read");
                 }
             }
+            on_record.insert(record.id);
+        })
+        .await?;
+        for pod in found {
+            self.take_over(pod);
         }
-        self.undo_unfinished().await
+        self.look().await;
+        self.undo_unfinished(&on_record).await
     }
 
-    async fn take_over(&self, pod: Pod) {
+    fn take_over(&self, pod: Pod) {
         let id = pod.id.clone();
         if let Err(error) = self.0.names.reserve(&pod.name, &id) {
             tracing::error!(id, error = berth_errors::chain(&error), "two pods have one name");
         }
-        self.0.there().insert(id.clone(), Arc::new(pod));
-        self.0.look_at(&id).await;
+        self.0.there().insert(id, Arc::new(pod));
     }
 
     /// A sandbox's record without that of its process: a pod was being made, or removed.
-    async fn undo_unfinished(&self) -> Result<()> {
+    async fn undo_unfinished(&self, on_record: &BTreeSet<String>) -> Result<()> {
         let request = call(StoreListRequest { filters: Vec::new() }, WORK);
         let listed = self.0.parts.node.sandboxes().list(request).await;
         for sandbox in listed.map_err(refused("list sandboxes"))?.into_inner().list {
             let id = &sandbox.sandbox_id;
-            if sandbox.sandboxer != SANDBOXER || self.0.there().contains_key(id) {
+            let Some(metadata) = sandbox.extensions.get(OF_SANDBOX) else { continue };
+            if sandbox.sandboxer != SANDBOXER || on_record.contains(id) {
                 continue;
             }
-            match self.0.take_away(id).await {
+            let attached =
+                unpack::<OfPod>(id, metadata).is_ok_and(|metadata| !metadata.netns_path.is_empty());
+            match self.0.take_away(id, attached).await {
                 Ok(()) => tracing::info!(id, "undid a pod that was not made"),
                 Err(error) => {
                     let error = berth_errors::chain(&error);
@@ -77,7 +81,6 @@ fn pod_of(record: &Container) -> Result<Pod> {
     };
     let metadata = record.extensions.get(OfPod::EXTENSION).ok_or_else(missing)?;
     let metadata: OfPod = unpack(&record.id, metadata)?;
-    let created = record.created_at.as_ref();
     let ips = Some(metadata.ip.clone()).filter(|ip| !ip.is_empty());
     Ok(Pod {
         id: record.id.clone(),
@@ -86,7 +89,7 @@ fn pod_of(record: &Container) -> Result<Pod> {
         handler: metadata.runtime_handler,
         netns: metadata.netns_path,
         ips: ips.into_iter().chain(metadata.additional_ips.unwrap_or_default()).collect(),
-        created_at: created.map_or(1, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos)),
-        now: watch::Sender::new(Standing::default()),
+        created_at: since_1970(record.created_at.as_ref()),
+        now: watch::Sender::new(Standing { unknown: true, ..Standing::default() }),
     })
 }

@@ -20,6 +20,7 @@ struct Made {
     metadata: OfPod,
     ips: Vec<String>,
     pid: u32,
+    created_at: i64,
 }
 
 impl Pods {
@@ -92,11 +93,11 @@ impl Pods {
             cni_result: Value::Null,
             ..OfPod::default()
         };
-        let created_at = nanoseconds();
-        let mut made = Made { metadata, ips: Vec::new(), pid: 0 };
+        let mut made = Made { metadata, ips: Vec::new(), pid: 0, created_at: nanoseconds() };
         let outcome = shared.build(&mut made, &config).await;
-        let Made { metadata, ips, pid } = made;
-        let now = watch::Sender::new(Standing { pid, ready: outcome.is_ok() });
+        let Made { metadata, ips, pid, created_at } = made;
+        let now =
+            watch::Sender::new(Standing { pid, ready: outcome.is_ok(), ..Standing::default() });
         let netns = metadata.netns_path;
         let pod = Pod { id: id.clone(), name, config, handler, netns, ips, created_at, now };
         if outcome.is_ok() {
@@ -108,7 +109,7 @@ impl Pods {
             shared.look_at(&id).await;
             return Ok(id);
         }
-        if let Err(error) = shared.take_away(&id).await {
+        if let Err(error) = shared.take_away(&id, !pod.netns.is_empty()).await {
             // It stays, for whoever removes it.
             tracing::warn!(id, error = berth_errors::chain(&error), "undo a pod that was not made");
             shared.there().insert(id, Arc::new(pod));
@@ -126,8 +127,9 @@ impl Shared {
         let id = made.metadata.id.clone();
         let (name, handler) = handlers::of(cri, &id, &made.metadata.runtime_handler, config)?;
         refuse_users(config)?;
-        self.make_lease(&id).await?;
+        // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
+        self.make_lease(&id).await?;
         if !network::is_on_host(config) {
             let attachment = network::attach(&self.parts.node, &id, config).await?;
             made.ips = network::ips(&attachment);
@@ -141,7 +143,7 @@ impl Shared {
         let hostname = self.spec.node.hostname.clone();
         blocking("pod-files", move || files::make(&folders, &config, &hostname)).await??;
         let spec = self.spec(&made.metadata, name)?;
-        self.make_record(&made.metadata, handler, &spec).await?;
+        made.created_at = self.make_record(&made.metadata, handler, &spec).await?;
         let step = format!("failed to start sandbox {id:?}");
         made.pid = self.start(&id).await.map_err(Error::within(step))?;
         Ok(())
@@ -159,6 +161,11 @@ fn refuse_users(config: &PodSandboxConfig) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A moment of the wire's, since 1970; 1 for none, as kubelets take 0 for a fault.
+pub(crate) fn since_1970(at: Option<&prost_types::Timestamp>) -> i64 {
+    at.map_or(1, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos))
 }
 
 /// Now, since 1970.

@@ -179,11 +179,7 @@ mod tests {
     fn config() -> wire::ContainerConfig {
         wire::ContainerConfig {
             metadata: Some(wire::ContainerMetadata { name: "c".into(), attempt: 2 }),
-            envs: vec![wire::KeyValue {
-                key: "K".into(),
-                value: b"a b".to_vec(),
-                ..Default::default()
-            }],
+            envs: vec![wire::KeyValue { key: "K".into(), value: b"a b".to_vec() }],
             labels: [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into(),
             mounts: vec![wire::Mount {
                 container_path: "/d".into(),

@@ -26,7 +26,7 @@ async fn what_ctr_pulls_names_and_removes_is_seen_at_once() {
     ctr(&cri, &format!("images pull --plain-http {reference}"));
     let status = cri.status(&reference).await.unwrap().unwrap();
     assert_eq!((status.id.as_str(), status.size), (config.as_str(), size));
-    assert_eq!(status.repo_tags, [reference.clone()]);
+    assert_eq!(status.repo_tags, std::slice::from_ref(&reference));
     assert!(status.repo_digests.is_empty() && !status.pinned);
     assert_eq!(cri.status(&config).await.unwrap().unwrap(), status);
 

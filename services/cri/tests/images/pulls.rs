@@ -45,7 +45,7 @@ async fn a_pull_gives_an_image_the_names_that_containerd_gives_it() {
     assert_eq!(cri.pull(&both).await.unwrap(), config);
     let status = cri.status(&by_digest).await.unwrap().unwrap();
     assert!(status.repo_tags.is_empty());
-    assert_eq!(status.repo_digests, [by_digest.clone()]);
+    assert_eq!(status.repo_digests, std::slice::from_ref(&by_digest));
     let mut names = vec![by_digest, config];
     names.sort();
     assert_eq!(cri.names(), names);

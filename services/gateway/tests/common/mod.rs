@@ -7,10 +7,9 @@ pub mod fakes;
 pub mod optional;
 pub mod raw;
 
-use std::path::Path;
 use std::time::Duration;
 
-use berth_config::{Config, Service};
+use berth_config::{Config, Overrides, Service};
 use berth_gateway::live::Live;
 use berth_grpc::Channel;
 use berth_lifecycle::Tasks;
@@ -51,7 +50,10 @@ impl Node {
             "{top}root = \"{root}/root\"\nstate = \"{root}\"\naddress = \"{root}/berth.sock\"\n\
              [gateway]\nuid = {uid}\ngid = {gid}\n{keys}\n"
         );
-        let config = Config::parse(&text, Path::new("test.toml")).unwrap();
+        // As programs read it: what follows from other keys is filled in.
+        let file = dir.path().join("test.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(Some(&file), Overrides::default()).unwrap();
         let tasks = Tasks::new();
         let live = berth_gateway::serve(&config, &tasks).unwrap();
         let channel = berth_grpc::channel(&config.address);

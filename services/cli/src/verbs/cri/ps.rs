@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(short, long, value_name = "POD")]
     pod: Option<String>,
     /// Show containers in this state only, whatever it is.
-    #[arg(short, long, value_enum, conflicts_with = "all")]
+    #[arg(short, long, value_enum)]
     state: Option<State>,
     /// Show containers with this label only; with several, with all of them.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse::pair)]

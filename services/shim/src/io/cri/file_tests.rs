@@ -92,7 +92,7 @@ fn on_a_full_disk_only_whole_records_stay() {
     let records = b"a record of its own\n".repeat(10_000);
     let lost = log.append(&records).unwrap_err();
     assert_eq!(lost.error.kind(), io::ErrorKind::StorageFull);
-    assert!(lost.kept > 0 && lost.kept % 20 == 0, "{}", lost.kept);
+    assert!(lost.kept > 0 && lost.kept.is_multiple_of(20), "{}", lost.kept);
     let kept = std::fs::read(&path).unwrap();
     assert_eq!((kept.len(), log.size), (lost.kept, lost.kept as u64));
     assert_eq!(kept, records[..lost.kept]);
