@@ -11,13 +11,19 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor,
     ReflectMessage, Value as Field,
 };
+use prost_types::FileDescriptorSet;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
+/// The CRI's own messages: those of all interfaces take megabytes.
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("what was compiled in can be decoded")
+    let mut set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("it was compiled in");
+    set.file.retain(|file| file.package() == PACKAGE);
+    DescriptorPool::from_file_descriptor_set(set).expect("it imports nothing of others")
 });
 
+/// The package of the CRI.
+const PACKAGE: &str = "runtime.v1";
 /// The deepest message within messages that is read.
 const MAX_DEPTH: usize = 32;
 
