@@ -41,13 +41,17 @@ demo-cluster: build ## three nodes and etcd on this machine: images on different
 lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --workspace --test newer --test skew --test compose --locked -- -D warnings
+	cargo clippy --workspace --test newer --test skew --test compose --test vm --locked -- -D warnings
 
 test: tools lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
 	cargo build --workspace --locked
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-run
+	cargo test --workspace --locked --test vm --no-run
+	@cargo test --workspace --locked --test vm >"$(TARGET)/vm.log" 2>&1 & vm=$$!; \
+	cargo test --workspace --locked; rest=$$?; \
+	wait $$vm; vm=$$?; cat "$(TARGET)/vm.log"; exit $$(( rest ? rest : vm ))
 
-test-long: tools scale ## five times the kills -9 of services that `make test` makes, ten times its load, and simulated clusters (needs root)
+test-long: tools scale ## eight times the kills -9 of services that `make test` makes, ten times its load, and simulated clusters (needs root)
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture

@@ -26,8 +26,8 @@ use crate::work::Work;
 
 const VICTIMS: [&str; 5] =
     ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime", "berthd"];
-/// How often each of them is killed: two hundred kills in all.
-const KILLS: u64 = 40;
+/// How often each of them is killed: a hundred and twenty-five kills in all.
+const KILLS: u64 = 25;
 /// The longest that the clients work before the kill, in milliseconds.
 const LATEST: u64 = 400;
 /// Between two collections, in kills.
