@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod containers;
+mod load;
 mod pods;
 mod stage;
 mod streams;

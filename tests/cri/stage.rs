@@ -113,7 +113,7 @@ impl Stage {
         })
     }
 
-    fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Channel {
         berth_grpc::channel(&self.node.address())
     }
 
