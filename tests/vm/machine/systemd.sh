@@ -81,7 +81,7 @@ echo "STORY upgraded=$(runs "$box")"
 echo "STORY edited=$(tr '\0' ' ' </proc/$(systemctl show -P MainPID berth-runtime)/cmdline)"
 echo "STORY told=$(journalctl --no-pager -u berth-runtime -o cat | grep -c 'took over')"
 
-echo "STORY fields=$(journalctl --no-pager -q PRIORITY=6 SYSLOG_IDENTIFIER=berth-runtime TARGET=berth_runtime::serve BERTH_TASKS=1 -o cat | grep -c 'took over')"
+echo "STORY fields=$(journalctl --no-pager -q PRIORITY=6 SYSLOG_IDENTIFIER=berth-runtime TARGET=berth_runtime::serve::parts BERTH_TASKS=1 -o cat | grep -c 'took over')"
 
 # An update of the image: the programs that are others are exchanged, and all services take them up.
 echo >>/berth/bin/berth-runtime
