@@ -70,8 +70,9 @@ impl End {
             Some(Self::Failed)
         } else if says("deadline exceeded") {
             Some(Self::Deadline)
-        } else if says("unavailable") || says("failed to dial") {
-            // ctr has no code for a gateway that is not there.
+        } else if says("unavailable") || says("failed to dial") || says("eof: unknown") {
+            // ctr has no code for a gateway that is not there, and none for a stream of a blob that ended before it
+            // sent the next message: it does not read then how that ended.
             Some(Self::Unavailable)
         } else {
             None

@@ -1,5 +1,7 @@
 //! Where files of pods and containers lie: below the service's own two folders, as containerd has them below its.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use berth_config::{Config, Service};
@@ -58,6 +60,30 @@ impl Folders {
         self.state.join("io").join(&id[..id.len().min(20)])
     }
 
+    /// Removes folders of containers that there are not. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn clear(&self, containers: &BTreeSet<String>) -> Result<()> {
+        let streams: BTreeSet<_> = containers.iter().map(|id| self.streams(id)).collect();
+        let kept: BTreeSet<_> = containers.iter().map(|id| self.container(id)).collect();
+        for (folder, kept) in
+            [(self.state.join("io"), streams), (self.root.join("containers"), kept)]
+        {
+            let entries = match fs_err::read_dir(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(Error::file("list", &folder))?,
+            };
+            for entry in entries {
+                let path = entry.map_err(Error::file("list", &folder))?.path();
+                if !kept.contains(&path) {
+                    fs_err::remove_dir_all(&path).map_err(Error::file("remove", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The root file system of pods' own processes: a folder with one program.
     #[must_use]
     pub fn init(&self) -> PathBuf {
@@ -75,5 +101,26 @@ impl Folders {
         let init = self.init().join(INIT_NAME);
         // One that runs cannot be written to: it is replaced.
         berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_no_container_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders { root: dir.path().join("root"), state: dir.path().join("state") };
+        let none = BTreeSet::new();
+        folders.clear(&none).unwrap();
+        let (one, other) = ("a".repeat(64), "b".repeat(64));
+        for id in [&one, &other] {
+            fs_err::create_dir_all(folders.streams(id).join("exec")).unwrap();
+            fs_err::create_dir_all(folders.container(id)).unwrap();
+        }
+        folders.clear(&[one.clone()].into()).unwrap();
+        assert!(folders.streams(&one).is_dir() && folders.container(&one).is_dir());
+        assert!(!folders.streams(&other).exists() && !folders.container(&other).exists());
     }
 }

@@ -179,7 +179,8 @@ impl Command {
         wire::WaitRequest { container_id: self.container.clone(), exec_id: self.id.clone() }
     }
 
-    async fn kill(&self) -> Result<()> {
+    /// Kills it, and waits for its end.
+    pub(crate) async fn kill(&self) -> Result<()> {
         let request = wire::KillRequest {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::command::Wanted;
 use super::{Container, Containers, Shared};
@@ -42,7 +43,10 @@ impl Containers {
             let unknown = format!("failed to find container {id:?} in store");
             let container = self.find(id).map_err(Error::within(unknown))?;
             let this = self.clone();
-            let work = async move { this.0.exec(&container, command, limit).await };
+            // A caller that leaves ends the command.
+            let left = CancellationToken::new();
+            let _here = left.clone().drop_guard();
+            let work = async move { this.0.exec(&container, command, limit, &left).await };
             self.to_the_end("exec-sync", work).await
         };
         run.await.map_err(Error::within(step))
@@ -55,6 +59,7 @@ impl Shared {
         container: &Container,
         args: Vec<String>,
         limit: Option<Duration>,
+        left: &CancellationToken,
     ) -> Result<ExecSyncResponse> {
         let wanted = Wanted { stdout: true, stderr: true, ..Wanted::default() };
         let (command, mut ends, process) = self.command(container, args, wanted).await?;
@@ -63,7 +68,10 @@ impl Shared {
             let budget = Arc::new(AtomicUsize::new(MOST));
             let [stdout, stderr] = [ends.stdout.take(), ends.stderr.take()]
                 .map(|pipe| pipe.map(|pipe| Reading::of(pipe, &budget)));
-            let exit_code = command.wait(limit).await;
+            let exit_code = match left.run_until_cancelled(command.wait(limit)).await {
+                Some(exit_code) => exit_code,
+                None => command.kill().await.and(Err(Error::NotReady)),
+            };
             let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
             Ok::<_, Error>(ExecSyncResponse { stdout, stderr, exit_code: exit_code? })
         };

@@ -47,7 +47,8 @@ impl Containers {
         }
         self.look().await;
         self.look_at_new().await;
-        Ok(())
+        let folders = self.0.parts.folders.clone();
+        berth_lifecycle::blocking("clear folders", move || folders.clear(&on_record)).await?
     }
 
     /// One that is on record as not started may have a process all the same: the answer to its start was not written

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use berth_cri_spec::Kind;
 use berth_proto::containerd::services::containers::v1::Container;
 use berth_proto::containerd::services::sandbox::v1::StoreListRequest;
+use prost_types::{Any, Timestamp};
 use tokio::sync::watch;
 
 use super::making::{OF_SANDBOX, SANDBOXER};
@@ -65,7 +66,14 @@ impl Pods {
                 Ok(()) => tracing::info!(id, "undid a pod that was not made"),
                 Err(error) => {
                     let error = berth_errors::chain(&error);
-                    tracing::warn!(id, error, "undo a pod that was not made");
+                    tracing::warn!(
+                        id,
+                        error,
+                        "undo a pod that was not made: it stays, to be removed"
+                    );
+                    if let Ok(pod) = pod_in(id, metadata, sandbox.created_at.as_ref()) {
+                        self.take_over(pod);
+                    }
                 }
             }
         }
@@ -80,16 +88,21 @@ fn pod_of(record: &Container) -> Result<Pod> {
         why: "its extension is missing".to_owned(),
     };
     let metadata = record.extensions.get(OfPod::EXTENSION).ok_or_else(missing)?;
-    let metadata: OfPod = unpack(&record.id, metadata)?;
+    pod_in(&record.id, metadata, record.created_at.as_ref())
+}
+
+/// The pod that is described in an extension.
+fn pod_in(id: &str, metadata: &Any, created: Option<&Timestamp>) -> Result<Pod> {
+    let metadata: OfPod = unpack(id, metadata)?;
     let ips = Some(metadata.ip.clone()).filter(|ip| !ip.is_empty());
     Ok(Pod {
-        id: record.id.clone(),
+        id: id.to_owned(),
         config: metadata.config()?,
         name: metadata.name,
         handler: metadata.runtime_handler,
         netns: metadata.netns_path,
         ips: ips.into_iter().chain(metadata.additional_ips.unwrap_or_default()).collect(),
-        created_at: since_1970(record.created_at.as_ref()),
+        created_at: since_1970(created),
         now: watch::Sender::new(Standing { unknown: true, ..Standing::default() }),
     })
 }
