@@ -87,7 +87,7 @@ compare: build ## berth beside Debian's containerd, in turns: times, ratios, mem
 scale: setup ## clusters of 100, 1,000 and 5,000 simulated nodes on one etcd: writes, memory, latency (some minutes)
 	cargo build --release --locked -p berth-scale
 	"$(TARGET)/release/berth-scale" --nodes 100,1000 $(SCALE)
-	"$(TARGET)/release/berth-scale" --nodes 5000 --changes 0.2 --readers 2 --lease 60 $(SCALE)
+	"$(TARGET)/release/berth-scale" --nodes 5000 --changes 0.2 --readers 2 $(SCALE)
 
 install: build ## install the binaries, the units and the documented configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/berth $(DESTDIR)/etc/systemd/system
