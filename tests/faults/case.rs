@@ -86,7 +86,8 @@ fn ends((fault, service): Hit, kind: Kind) -> Ends {
         Fault::Slowed => &[Works],
         Fault::Memory => &[Works, Unavailable, Exhausted],
         Fault::Descriptors => &[Works, Unavailable, Exhausted, Deadline],
-        Fault::Disk => &[Works, Exhausted],
+        // What is asked between a flush that failed and the store's opening again can be asked again.
+        Fault::Disk => &[Works, Unavailable, Exhausted],
     };
     ends.iter().copied().collect()
 }
