@@ -219,6 +219,20 @@ pub struct Refused {
     message: String,
 }
 
+/// What is said of a call whose connection ended before the answer.
+const BROKE_OFF: &str = "berth ended the connection: it may have been carried out or not, look before trying again: unavailable";
+
+impl Refused {
+    fn of(status: &Status) -> Self {
+        // A connection that ends takes calls with it, which the transport calls cancelled. Nobody here has done that.
+        let by_transport = std::error::Error::source(status).is_some();
+        if status.code() == Code::Cancelled && by_transport {
+            return Self { code: Code::Unavailable, message: BROKE_OFF.to_owned() };
+        }
+        Self { code: status.code(), message: status.message().to_owned() }
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.message.is_empty() {
@@ -241,10 +255,7 @@ pub trait Step<T> {
 
 impl<T> Step<T> for Result<T, Status> {
     fn step(self, doing: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|status| {
-            let refused = Refused { code: status.code(), message: status.message().to_owned() };
-            anyhow::Error::new(refused).context(doing())
-        })
+        self.map_err(|status| anyhow::Error::new(Refused::of(&status)).context(doing()))
     }
 
     fn optional(self) -> Result<Option<T>, Status> {
