@@ -41,7 +41,7 @@ pub use error::Error;
 pub use facts::{ContainerFacts, Handler, PodFacts, PodFiles, SelinuxLabels, Settings};
 pub use labels::{KIND_LABEL, Kind, container_labels};
 pub use names::{container_name, log_path, pod_name};
-pub use namespaces::{Mappings, user_mappings};
+pub use namespaces::{Mappings, container_options, host_network, pod_options, user_mappings};
 pub use node::Node;
 pub use pod::pod;
 pub use resources::{resources_of, update};

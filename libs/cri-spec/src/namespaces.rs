@@ -136,19 +136,22 @@ pub(crate) fn of_container(
 }
 
 /// Whether a pod is in the node's network.
-pub(crate) fn host_network(config: &cri::PodSandboxConfig) -> bool {
+#[must_use]
+pub fn host_network(config: &cri::PodSandboxConfig) -> bool {
     pod_options(config).network() == Mode::Node
 }
 
 /// What a pod says of its namespaces.
-pub(crate) fn pod_options(config: &cri::PodSandboxConfig) -> cri::NamespaceOption {
+#[must_use]
+pub fn pod_options(config: &cri::PodSandboxConfig) -> cri::NamespaceOption {
     let linux = config.linux.as_ref();
     let security = linux.and_then(|linux| linux.security_context.as_ref());
     security.and_then(|security| security.namespace_options.clone()).unwrap_or_default()
 }
 
 /// What a container says of its namespaces.
-pub(crate) fn container_options(config: &cri::ContainerConfig) -> cri::NamespaceOption {
+#[must_use]
+pub fn container_options(config: &cri::ContainerConfig) -> cri::NamespaceOption {
     let linux = config.linux.as_ref();
     let security = linux.and_then(|linux| linux.security_context.as_ref());
     security.and_then(|security| security.namespace_options.clone()).unwrap_or_default()

@@ -15,8 +15,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::Containers;
-use crate::pods::{Pods, nanoseconds};
-use crate::{Error, Result};
+use crate::pods::Pods;
+use crate::{Error, Result, time};
 
 pub use wire::ContainerEventType as Kind;
 
@@ -107,7 +107,7 @@ async fn described(
     wire::ContainerEventResponse {
         container_id: id,
         container_event_type: kind.into(),
-        created_at: nanoseconds(),
+        created_at: time::now(),
         pod_sandbox_status: pods.status(&pod, false).ok().map(|(status, _)| status),
         containers_statuses,
     }

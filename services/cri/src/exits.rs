@@ -10,10 +10,10 @@ use berth_proto::containerd::events::{TaskExit, TaskOom};
 use berth_proto::unpack;
 use tokio_util::sync::CancellationToken;
 
-use crate::NAMESPACE;
 use crate::containers::{Containers, Exit};
 use crate::peers::Node;
-use crate::pods::{Pods, nanoseconds};
+use crate::pods::Pods;
+use crate::{NAMESPACE, time};
 
 /// Between two times that the runtime is followed which refused, or lost events.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -65,9 +65,7 @@ impl Exits {
             if exit.id != exit.container_id || self.pods.ended(&exit.id) {
                 return;
             }
-            let at = exit.exited_at.as_ref();
-            let at =
-                at.map_or_else(nanoseconds, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos));
+            let at = time::from_wire(exit.exited_at.as_ref()).unwrap_or_else(time::now);
             let code = i32::try_from(exit.exit_status).unwrap_or(255);
             self.containers.ended(&exit.id, Exit { code, at });
         } else if let Some(Ok(oom)) = unpack::<TaskOom>(&value) {

@@ -77,7 +77,7 @@ impl Folders {
             for entry in entries {
                 let path = entry.map_err(Error::file("list", &folder))?.path();
                 if !kept.contains(&path) {
-                    fs_err::remove_dir_all(&path).map_err(Error::file("remove", &path))?;
+                    remove(&path)?;
                 }
             }
         }
@@ -101,6 +101,19 @@ impl Folders {
         let init = self.init().join(INIT_NAME);
         // One that runs cannot be written to: it is replaced.
         berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))
+    }
+}
+
+/// Removes a folder with what is in it, if it is there. Blocks.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn remove(folder: &Path) -> Result<()> {
+    match fs_err::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::file("remove", folder)(error))
+        }
+        _ => Ok(()),
     }
 }
 

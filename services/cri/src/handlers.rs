@@ -68,11 +68,8 @@ pub fn settings(cri: &Cri) -> spec::Settings {
 
 /// Whether it is in a namespace of the node's.
 fn shares_with_host(config: &PodSandboxConfig) -> bool {
-    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    let options = context.and_then(|context| context.namespace_options.as_ref());
-    options.is_some_and(|options| {
-        [options.network(), options.pid(), options.ipc()].contains(&NamespaceMode::Node)
-    })
+    let options = spec::pod_options(config);
+    [options.network(), options.pid(), options.ipc()].contains(&NamespaceMode::Node)
 }
 
 fn refused(id: &str, why: &str) -> Error {

@@ -23,6 +23,7 @@
 //! | [`exits`] | what ends |
 //! | [`events`] | what becomes of pods and containers, told to who listens |
 //! | [`teardown`] | a pod with its containers |
+//! | [`time`] | times as the CRI has them |
 //! | [`about`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
@@ -46,6 +47,7 @@ mod serve;
 pub mod stats;
 pub mod streaming;
 pub mod teardown;
+pub mod time;
 
 pub use error::{Error, Result};
 pub use serve::{Served, serve};

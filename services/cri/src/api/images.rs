@@ -87,7 +87,7 @@ impl wire::image_service_server::ImageService for Service {
         let usage = self.0.images.usage().await.map_err(told)?;
         let mountpoint = usage.folder.display().to_string();
         let snapshots = wire::FilesystemUsage {
-            timestamp: nanoseconds(usage.at),
+            timestamp: crate::time::nanoseconds(usage.at),
             fs_id: Some(wire::FilesystemIdentifier { mountpoint }),
             used_bytes: Some(wire::UInt64Value { value: usage.used.bytes }),
             inodes_used: Some(wire::UInt64Value { value: usage.used.inodes }),
@@ -128,9 +128,4 @@ fn credentials(auth: wire::AuthConfig) -> Credentials {
     // registry_token is not looked at by containerd either.
     let wire::AuthConfig { username, password, auth, server_address, identity_token, .. } = auth;
     Credentials { server_address, username, password, identity_token, auth }
-}
-
-fn nanoseconds(at: std::time::SystemTime) -> i64 {
-    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

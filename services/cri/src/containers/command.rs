@@ -14,11 +14,9 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::{Container, Containers, Shared};
-use crate::peers::{Node, WORK, call, endless, gone_is_fine, refused};
+use crate::folders::remove;
+use crate::peers::{KILL, Node, WORK, call, endless, gone_is_fine, refused};
 use crate::{Error, Result, ids};
-
-/// SIGKILL.
-const KILL: u32 = 9;
 
 /// Which streams a command has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,13 +221,7 @@ impl Command {
         }
         let deleted = deleted.map_err(refused("delete exec"));
         let pipes = self.pipes.clone();
-        let remove = move || match fs_err::remove_dir_all(&pipes) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::file("remove", &pipes)(error))
-            }
-            _ => Ok(()),
-        };
-        blocking("exec-pipes", remove).await??;
+        blocking("exec-pipes", move || remove(&pipes)).await??;
         deleted
     }
 }

@@ -13,14 +13,15 @@ use berth_runtime_spec::Spec;
 
 use super::{Container, Containers, Shared, Standing, root};
 use crate::events::Kind;
+use crate::folders::remove;
 use crate::images::Resolved;
 use crate::joins::Begun;
 use crate::peers::{QUICK, call, gone_is_fine, refused};
-use crate::pods::{Pod, nanoseconds, packed};
+use crate::pods::{Pod, packed};
 use crate::records::golang;
 use crate::records::metadata::{Metadata, OfContainer, pack};
 use crate::records::status::Status;
-use crate::{Error, Result, handlers, ids};
+use crate::{Error, Result, handlers, ids, time};
 
 /// What a container is made of, once it is known.
 struct Draft {
@@ -133,7 +134,7 @@ impl Shared {
         // It may have been stopped meanwhile, with the containers that it had then.
         is_usable(&draft.pod)?;
         self.record(&draft, &spec).await?;
-        let status = Status { created_at: nanoseconds(), ..Status::default() };
+        let status = Status { created_at: time::now(), ..Status::default() };
         self.parts.statuses.put(id, status.clone()).await?;
         let Draft { metadata, config, .. } = draft;
         let standing = Standing { status, ..Standing::default() };
@@ -184,11 +185,10 @@ impl Shared {
 
     /// The process whose pid namespace the container is to be in, where that is another container's.
     pub(super) fn target(&self, config: &ContainerConfig, pod: &str) -> Result<Option<u32>> {
-        let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-        let options = context.and_then(|context| context.namespace_options.as_ref());
-        let Some(options) = options.filter(|options| options.pid() == NamespaceMode::Target) else {
+        let options = spec::container_options(config);
+        if options.pid() != NamespaceMode::Target {
             return Ok(None);
-        };
+        }
         let id = &options.target_id;
         let step = format!("invalid target container: container {id:?} does not exist");
         let target = self.find(id).map_err(Error::within(step))?;
@@ -262,14 +262,7 @@ impl Shared {
         self.remove_root(id).await?;
         self.parts.statuses.delete(id).await?;
         let folders = [self.parts.folders.container(id), self.parts.folders.streams(id)];
-        let remove = move || {
-            folders.iter().try_for_each(|folder| match fs_err::remove_dir_all(folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::file("remove", folder)(error))
-                }
-                _ => Ok(()),
-            })
-        };
+        let remove = move || folders.iter().try_for_each(|folder| remove(folder));
         blocking("container-files", remove).await?
     }
 }

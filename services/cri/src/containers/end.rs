@@ -10,11 +10,9 @@ use tokio::time::timeout;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{WORK, call, gone_is_fine, refused};
+use crate::peers::{KILL, WORK, call, gone_is_fine, refused};
 use crate::{Error, Result};
 
-/// SIGKILL.
-const KILL: u32 = 9;
 /// Between two questions whether it has ended.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a container may take to be gone that was killed: longer than the kernel does, and the disk.

@@ -11,10 +11,9 @@ use berth_proto::unpack;
 use futures::StreamExt;
 
 use super::{Container, Containers, Shared, Standing};
-use crate::Result;
 use crate::events::Kind;
-use crate::peers::{QUICK, WORK, call, gone_is_fine, refused};
-use crate::pods::nanoseconds;
+use crate::peers::{AT_ONCE, KILL, QUICK, WORK, call, gone_is_fine, refused};
+use crate::{Result, time};
 
 /// What memory that ran out is called.
 const NO_MEMORY: &str = "OOMKilled";
@@ -23,8 +22,6 @@ const KILLED: i32 = 137;
 /// Between two attempts to clear an ended process away.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
-/// So many are asked about at once.
-const AT_ONCE: usize = 16;
 /// How one has ended of which nobody knows how.
 const UNKNOWN: (i32, &str) = (255, "Unknown");
 
@@ -122,7 +119,7 @@ impl Shared {
                 Some(written) if written.finished_at != 0 => standing.status = written,
                 _ => {
                     let (code, reason) = UNKNOWN;
-                    standing.status.finished_at = nanoseconds();
+                    standing.status.finished_at = time::now();
                     standing.status.exit_code = code;
                     reason.clone_into(&mut standing.status.reason);
                 }
@@ -178,7 +175,7 @@ impl Shared {
         let mut tasks = self.parts.node.tasks();
         let request = wire::KillRequest {
             container_id: id.to_owned(),
-            signal: 9,
+            signal: KILL,
             all: true,
             ..Default::default()
         };
@@ -206,10 +203,7 @@ impl Shared {
         };
         match process.status() {
             TaskStatus::Stopped => {
-                let at = process.exited_at.as_ref();
-                let at = at.map_or_else(nanoseconds, |at| {
-                    at.seconds * 1_000_000_000 + i64::from(at.nanos)
-                });
+                let at = time::from_wire(process.exited_at.as_ref()).unwrap_or_else(time::now);
                 let code = i32::try_from(process.exit_status).unwrap_or(UNKNOWN.0);
                 self.take_in(container, Exit { code, at }).await;
             }

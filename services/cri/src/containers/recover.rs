@@ -11,14 +11,10 @@ use berth_proto::runtime::v1::ContainerState;
 use futures::StreamExt;
 
 use super::{Container, Containers, Standing};
-use crate::peers::{QUICK, call, records};
-use crate::pods::{nanoseconds, since_1970};
+use crate::peers::{AT_ONCE, QUICK, call, records};
 use crate::records::metadata::{Metadata, OfContainer, unpack};
 use crate::records::status::Status;
-use crate::{Error, Result};
-
-/// So many are asked about at once.
-const AT_ONCE: usize = 16;
+use crate::{Error, Result, time};
 
 impl Containers {
     /// Takes over the containers that there are. One that was being made when an earlier run was cut off has no status:
@@ -68,7 +64,7 @@ impl Containers {
         };
         let metadata = record.extensions.get(OfContainer::EXTENSION).ok_or_else(missing)?;
         let metadata: OfContainer = unpack(&record.id, metadata)?;
-        let created = since_1970(record.created_at.as_ref());
+        let created = time::of_record(record.created_at.as_ref());
         // A status that is lost is told as such; nothing is removed for it.
         let lost = || Status { created_at: created, started_at: created, ..Status::default() };
         let status = self.0.parts.statuses.get(&record.id)?.unwrap_or_else(lost);
@@ -96,7 +92,7 @@ impl super::Shared {
         let done = match process.status() {
             TaskStatus::Created => self.end_process(container.id()).await,
             _ => {
-                let started = |standing: &mut Standing| standing.status.started_at = nanoseconds();
+                let started = |standing: &mut Standing| standing.status.started_at = time::now();
                 let noted = self.settle(container, started).await;
                 self.look_at(container).await;
                 noted.map(drop)

@@ -9,8 +9,7 @@ use berth_proto::runtime::v1::ContainerState;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::peers::{WORK, call, refused};
-use crate::pods::nanoseconds;
-use crate::{Error, Result};
+use crate::{Error, Result, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
@@ -52,7 +51,7 @@ impl Shared {
             Ok(pid) => {
                 let started = |standing: &mut super::Standing| {
                     // One that was quick has ended already.
-                    let (now, ended) = (nanoseconds(), standing.status.finished_at);
+                    let (now, ended) = (time::now(), standing.status.finished_at);
                     standing.status.started_at = if ended == 0 { now } else { now.min(ended) };
                     standing.pid = if ended == 0 { pid } else { 0 };
                 };
@@ -106,7 +105,7 @@ impl Shared {
         let (exit_code, reason) = NOT_STARTED;
         let ended = |standing: &mut super::Standing| {
             standing.pid = 0;
-            standing.status.finished_at = nanoseconds();
+            standing.status.finished_at = time::now();
             standing.status.exit_code = exit_code;
             reason.clone_into(&mut standing.status.reason);
             standing.status.message = message;

@@ -35,6 +35,10 @@ use crate::{Error, NAMESPACE};
 pub const QUICK: Duration = Duration::from_secs(20);
 /// How long what works on processes, mounts or networks may take.
 pub const WORK: Duration = Duration::from_secs(120);
+/// SIGKILL.
+pub const KILL: u32 = 9;
+/// Of many questions so many are asked at once.
+pub const AT_ONCE: usize = 16;
 /// The largest message that is taken: lists of images and containers come whole.
 const MAX_MESSAGE: usize = 64 << 20;
 

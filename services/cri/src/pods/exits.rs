@@ -6,10 +6,7 @@ use futures::StreamExt;
 
 use super::{Pod, Pods, Shared, Standing};
 use crate::events::Kind;
-use crate::peers::{QUICK, WORK, call, gone_is_fine};
-
-/// So many are asked about at once.
-const AT_ONCE: usize = 16;
+use crate::peers::{AT_ONCE, QUICK, WORK, call, gone_is_fine};
 
 impl Pods {
     /// Takes in that a process has ended, if it is a pod's own. Answers whether it is.

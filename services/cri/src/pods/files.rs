@@ -6,7 +6,7 @@ use berth_durable::{make_folder, replace};
 use berth_mount::{Mount, mount_all, unmount_all};
 use berth_proto::runtime::v1::{DnsConfig, NamespaceMode, PodSandboxConfig};
 
-use crate::folders::PodFolders;
+use crate::folders::{self, PodFolders};
 use crate::{Error, Result};
 
 /// Containers of other users read them.
@@ -46,9 +46,7 @@ pub(super) fn make(folders: &PodFolders, config: &PodSandboxConfig, node: &str) 
 
 /// Whether a pod has the node's System V and POSIX shared memory.
 pub(super) fn shares_memory_with_node(config: &PodSandboxConfig) -> bool {
-    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    let options = context.and_then(|context| context.namespace_options.as_ref());
-    options.is_some_and(|options| options.ipc() == NamespaceMode::Node)
+    berth_cri_spec::pod_options(config).ipc() == NamespaceMode::Node
 }
 
 fn make_shm(shm: &Path) -> Result<()> {
@@ -78,16 +76,9 @@ pub(super) fn unmount(folders: &PodFolders) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Mount`], [`Error::File`].
-pub(super) fn remove(folders: &PodFolders) -> Result<()> {
-    unmount(folders)?;
-    [&folders.state, &folders.root].into_iter().try_for_each(|folder| match fs_err::remove_dir_all(
-        folder,
-    ) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::file("remove", folder)(error))
-        }
-        _ => Ok(()),
-    })
+pub(super) fn remove(of_pod: &PodFolders) -> Result<()> {
+    unmount(of_pod)?;
+    [&of_pod.state, &of_pod.root].into_iter().try_for_each(|folder| folders::remove(folder))
 }
 
 /// A file of the machine's; none is an empty one.

@@ -14,11 +14,11 @@ use berth_runtime_spec::{ImageConfig, RootView, SPEC_TYPE_URL, Spec};
 use prost_types::Any;
 use serde_json::Value;
 
-use super::{Parts, Shared, since_1970};
+use super::{Parts, Shared};
 use crate::folders::INIT_NAME;
-use crate::peers::{QUICK, WORK, call, gone_is_fine, refused};
+use crate::peers::{KILL, QUICK, WORK, call, gone_is_fine, refused};
 use crate::records::metadata::{Metadata, OfPod, pack};
-use crate::{Error, Result, handlers};
+use crate::{Error, Result, handlers, time};
 
 /// Who makes sandboxes, as their records say it.
 pub(super) const SANDBOXER: &str = "podsandbox";
@@ -27,8 +27,6 @@ pub(super) const OF_SANDBOX: &str = "metadata";
 /// The extension with what the pod was told to use after it was made, and its type.
 const UPDATED: &str = "updated-resources";
 const UPDATED_TYPE: &str = "io.containerd.cri.v1/UpdatedResources";
-/// SIGKILL.
-const KILL: u32 = 9;
 /// How long a pod's process may take to be gone that was killed.
 const GONE: Duration = Duration::from_secs(30);
 
@@ -171,7 +169,7 @@ impl Shared {
             call(containers::CreateContainerRequest { container: Some(container) }, QUICK);
         let made = self.parts.node.containers().create(request).await;
         let made = made.map_err(refused("create record of pod"))?.into_inner().container;
-        Ok(since_1970(made.unwrap_or_default().created_at.as_ref()))
+        Ok(time::of_record(made.unwrap_or_default().created_at.as_ref()))
     }
 
     pub(super) async fn delete_record(&self, id: &str) -> Result<()> {

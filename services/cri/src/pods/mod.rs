@@ -42,7 +42,6 @@ use crate::peers::Node;
 use crate::{Error, Result, ids};
 
 pub(crate) use making::packed;
-pub(crate) use run::{nanoseconds, since_1970};
 
 /// The pods. Clones are the same.
 #[derive(Clone)]
@@ -159,6 +158,6 @@ impl Pod {
     /// Whether it shares the node's network.
     #[must_use]
     pub fn is_on_host(&self) -> bool {
-        network::is_on_host(&self.config)
+        berth_cri_spec::host_network(&self.config)
     }
 }

@@ -3,7 +3,7 @@
 use berth_proto::berth::node::v1::{
     AttachRequest, Attachment, DetachRequest, DnsChoice, PublishedPort,
 };
-use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig, Protocol};
+use berth_proto::runtime::v1::{PodSandboxConfig, Protocol};
 use serde_json::{Map, Value, json};
 
 use crate::peers::{Node, WORK, call, refused};
@@ -11,13 +11,6 @@ use crate::{Error, Result};
 
 /// Under this capability plugins are told a pod's annotations.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
-
-/// Whether a pod shares the node's network.
-pub(super) fn is_on_host(config: &PodSandboxConfig) -> bool {
-    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    let options = context.and_then(|context| context.namespace_options.as_ref());
-    options.is_some_and(|options| options.network() == NamespaceMode::Node)
-}
 
 /// Makes a network namespace for a pod, and attaches it to the pods' network.
 ///

@@ -10,10 +10,10 @@ use prost_types::{Any, Timestamp};
 use tokio::sync::watch;
 
 use super::making::{OF_SANDBOX, SANDBOXER};
-use super::{Pod, Pods, Standing, since_1970};
+use super::{Pod, Pods, Standing};
 use crate::peers::{WORK, call, records, refused};
 use crate::records::metadata::{Metadata, OfPod, unpack};
-use crate::{Error, Result};
+use crate::{Error, Result, time};
 
 impl Pods {
     /// Takes over the pods that there are, and undoes those that an earlier run was cut off while it made them.
@@ -102,7 +102,7 @@ fn pod_in(id: &str, metadata: &Any, created: Option<&Timestamp>) -> Result<Pod> 
         handler: metadata.runtime_handler,
         netns: metadata.netns_path,
         ips: ips.into_iter().chain(metadata.additional_ips.unwrap_or_default()).collect(),
-        created_at: since_1970(created),
+        created_at: time::of_record(created),
         now: watch::Sender::new(Standing { unknown: true, ..Standing::default() }),
     })
 }

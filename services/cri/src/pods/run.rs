@@ -1,7 +1,6 @@
 //! Making a pod. Whoever asks again for one that is being made waits for that one.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::{LinuxContainerResources, NamespaceMode, PodSandboxConfig};
@@ -13,7 +12,7 @@ use crate::events::Kind;
 use crate::joins::Begun;
 use crate::records::golang;
 use crate::records::metadata::OfPod;
-use crate::{Error, Result, handlers, ids};
+use crate::{Error, Result, handlers, ids, time};
 
 /// What was made of a pod so far.
 struct Made {
@@ -93,7 +92,7 @@ impl Pods {
             cni_result: Value::Null,
             ..OfPod::default()
         };
-        let mut made = Made { metadata, ips: Vec::new(), pid: 0, created_at: nanoseconds() };
+        let mut made = Made { metadata, ips: Vec::new(), pid: 0, created_at: time::now() };
         let outcome = shared.build(&mut made, &config).await;
         let Made { metadata, ips, pid, created_at } = made;
         let now =
@@ -130,7 +129,7 @@ impl Shared {
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
         self.make_lease(&id).await?;
-        if !network::is_on_host(config) {
+        if !berth_cri_spec::host_network(config) {
             let attachment = network::attach(&self.parts.node, &id, config).await?;
             made.ips = network::ips(&attachment);
             made.metadata.netns_path.clone_from(&attachment.netns);
@@ -152,24 +151,10 @@ impl Shared {
 
 /// Namespaces of users are not made for pods yet: better told than left out.
 fn refuse_users(config: &PodSandboxConfig) -> Result<()> {
-    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    let options = context.and_then(|context| context.namespace_options.as_ref());
-    let users = options.and_then(|options| options.userns_options.as_ref());
-    match users {
+    match berth_cri_spec::pod_options(config).userns_options {
         Some(users) if users.mode() == NamespaceMode::Pod => {
             Err(Error::Unserved("a user namespace of a pod's own"))
         }
         _ => Ok(()),
     }
-}
-
-/// A moment of the wire's, since 1970; 1 for none, as kubelets take 0 for a fault.
-pub(crate) fn since_1970(at: Option<&prost_types::Timestamp>) -> i64 {
-    at.map_or(1, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos))
-}
-
-/// Now, since 1970.
-pub(crate) fn nanoseconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -2,7 +2,8 @@
 
 use berth_proto::runtime::v1 as wire;
 
-use crate::pods::{Pod, nanoseconds};
+use crate::pods::Pod;
+use crate::time;
 
 /// The one that is shown before the others.
 const DEFAULT: &str = "eth0";
@@ -21,7 +22,7 @@ pub(super) fn of(pod: &Pod) -> Option<wire::NetworkUsage> {
     let interfaces = parse(&text);
     let default_interface =
         interfaces.iter().find(|one| one.name == DEFAULT).or(interfaces.first()).cloned();
-    Some(wire::NetworkUsage { timestamp: nanoseconds(), default_interface, interfaces })
+    Some(wire::NetworkUsage { timestamp: time::now(), default_interface, interfaces })
 }
 
 fn parse(text: &str) -> Vec<wire::NetworkInterfaceUsage> {

@@ -36,8 +36,7 @@ impl Measured {
             (_, Some(Ok(metrics))) => Self::of_v2(metrics),
             _ => return None,
         };
-        let at = metric.timestamp.as_ref();
-        let at = at.map_or(0, |at| at.seconds * 1_000_000_000 + i64::from(at.nanos));
+        let at = crate::time::from_wire(metric.timestamp.as_ref()).unwrap_or_default();
         Some(Self { at, ..figures })
     }
 

@@ -21,8 +21,8 @@ use berth_proto::runtime::v1 as wire;
 
 use crate::containers::{Container, Containers};
 use crate::peers::{Node, WORK, call, refused};
-use crate::pods::{Pod, Pods, nanoseconds};
-use crate::{Error, Result};
+use crate::pods::{Pod, Pods};
+use crate::{Error, Result, time};
 use measured::Measured;
 use rates::Rates;
 
@@ -164,7 +164,7 @@ impl Stats {
             memory: whole.as_ref().map(Measured::memory),
             network: interfaces::of(pod),
             process: whole.as_ref().map(|whole| wire::ProcessUsage {
-                timestamp: nanoseconds(),
+                timestamp: time::now(),
                 process_count: Some(wire::UInt64Value { value: whole.processes }),
             }),
             containers: containers
