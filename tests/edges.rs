@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the wire's types may be named, below the workspace's root. The shim, the command line and the CRI, which is
 /// one wire in words of another, are edges as a whole.
-const EDGES: [&str; 18] = [
+const EDGES: [&str; 19] = [
+    "libs/cgroup-metrics/",
     "libs/check/",
     "libs/cri-spec/",
     "libs/grpc/",
