@@ -19,7 +19,7 @@ use crate::images::Images;
 use crate::peers::Node;
 use crate::pods::{self, Pods};
 use crate::records::status::Statuses;
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 use crate::streaming::Streaming;
 
 /// The version of this service's tables.
@@ -73,8 +73,16 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let streaming =
         Streaming::listen(address, limits, (containers.clone(), pods.clone()), tasks).await?;
     tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
-    let stats = Stats::new(node.clone(), pods.clone(), containers.clone());
+    let stats = Stats::new(stats::Parts {
+        node: node.clone(),
+        pods: pods.clone(),
+        containers: containers.clone(),
+        jobs: tasks.clone(),
+        snapshotter: config.cri.snapshotter.clone(),
+        folder: config.service_root(Service::Bundle),
+    });
     let (told, recovered) = watch::channel(false);
+    begin(stats.clone(), recovered.clone(), tasks);
     recover(
         Exits { pods: pods.clone(), containers: containers.clone() },
         node.clone(),
@@ -97,6 +105,23 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     };
     berth_grpc::server::serve(&config.socket(Service::Cri), 0o600, api::routes(&domain), tasks)?;
     Ok(Served { store })
+}
+
+/// Measures what an earlier run has left, once that is known.
+fn begin(stats: Stats, mut recovered: watch::Receiver<bool>, tasks: &Tasks) {
+    let stop = tasks.token();
+    let work = async move {
+        let begun = async {
+            if recovered.wait_for(|recovered| *recovered).await.is_ok()
+                && let Err(error) = stats.begin().await
+            {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(error, "measure pods: there is no rate in the first answer");
+            }
+        };
+        stop.run_until_cancelled(begun).await;
+    };
+    tasks.spawn("first-figures", work);
 }
 
 /// Finds out what an earlier run has left, as soon as the other services can say it, and follows what ends from then on.

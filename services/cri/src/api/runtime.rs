@@ -6,6 +6,7 @@ use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status};
 
 use super::{Answer, Domain, Listed, in_parts};
+use crate::stats::metrics;
 use crate::{Error, about, teardown};
 
 /// Serves pods and their containers.
@@ -324,14 +325,17 @@ impl wire::runtime_service_server::RuntimeService for Service {
         &self,
         _: Request<wire::ListMetricDescriptorsRequest>,
     ) -> Answer<wire::ListMetricDescriptorsResponse> {
-        Err(status(Error::Unserved("ListMetricDescriptors")))
+        self.domain()?;
+        let descriptors = metrics::descriptors();
+        Ok(Response::new(wire::ListMetricDescriptorsResponse { descriptors }))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<wire::ListPodSandboxMetricsRequest>,
     ) -> Answer<wire::ListPodSandboxMetricsResponse> {
-        Err(status(Error::Unserved("ListPodSandboxMetrics")))
+        let pod_metrics = self.domain()?.stats.metrics().await.map_err(status)?;
+        Ok(Response::new(wire::ListPodSandboxMetricsResponse { pod_metrics }))
     }
 
     type StreamPodSandboxMetricsStream = Listed<wire::StreamPodSandboxMetricsResponse>;
@@ -340,7 +344,10 @@ impl wire::runtime_service_server::RuntimeService for Service {
         &self,
         _: Request<wire::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        Err(status(Error::Unserved("StreamPodSandboxMetrics")))
+        let metrics = self.domain()?.stats.metrics().await.map_err(status)?;
+        Ok(in_parts(metrics, |metrics| wire::StreamPodSandboxMetricsResponse {
+            pod_sandbox_metrics: metrics,
+        }))
     }
 
     type GetContainerEventsStream = Listed<wire::ContainerEventResponse>;

@@ -3,6 +3,7 @@
 //! Owns: connections, the namespace and the end that each call has. Must not know: what is asked for, or why.
 
 pub mod content;
+pub mod figures;
 pub mod images;
 pub mod snapshots;
 pub mod transfer;
