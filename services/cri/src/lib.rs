@@ -14,6 +14,7 @@
 //! | [`joins`] | what is asked for again while it is being done |
 //! | [`folders`] | where files are |
 //! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
+//! | [`counts`] | what this service counts |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`images`] | images |
 //! | [`pods`] | pods |
@@ -31,6 +32,7 @@ pub mod about;
 pub mod api;
 pub mod bandwidth;
 pub mod containers;
+pub mod counts;
 mod error;
 pub mod events;
 pub mod exits;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Domain};
 use crate::containers::{self, Containers};
+use crate::counts;
 use crate::events;
 use crate::exits::Exits;
 use crate::folders::Folders;
@@ -83,6 +84,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     });
     let (told, recovered) = watch::channel(false);
     begin(stats.clone(), recovered.clone(), tasks);
+    counts::register(pods.clone(), containers.clone());
     recover(
         Exits { pods: pods.clone(), containers: containers.clone() },
         node.clone(),

@@ -9,7 +9,7 @@ use berth_proto::runtime::v1::ContainerState;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::peers::{WORK, call, refused};
-use crate::{Error, Result, time};
+use crate::{Error, Result, counts, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
@@ -47,7 +47,7 @@ impl Shared {
             ContainerState::ContainerCreated => {}
             state => return refuse(format!("container is in {} state", state.as_str_name())),
         }
-        match self.run(container).await {
+        match counts::START_CONTAINER.of(self.run(container)).await {
             Ok(pid) => {
                 let started = |standing: &mut super::Standing| {
                     // One that was quick has ended already.

@@ -12,7 +12,7 @@ use crate::events::Kind;
 use crate::joins::Begun;
 use crate::records::golang;
 use crate::records::metadata::OfPod;
-use crate::{Error, Result, handlers, ids, time};
+use crate::{Error, Result, counts, handlers, ids, time};
 
 /// What was made of a pod so far.
 struct Made {
@@ -130,7 +130,8 @@ impl Shared {
         self.make_sandbox(&made.metadata, handler).await?;
         self.make_lease(&id).await?;
         if !berth_cri_spec::host_network(config) {
-            let attachment = network::attach(&self.parts.node, &id, config).await?;
+            let attaching = network::attach(&self.parts.node, &id, config);
+            let attachment = counts::ATTACH.of(attaching).await?;
             made.ips = network::ips(&attachment);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
@@ -144,7 +145,7 @@ impl Shared {
         let spec = self.spec(&made.metadata, name)?;
         made.created_at = self.make_record(&made.metadata, handler, &spec).await?;
         let step = format!("failed to start sandbox {id:?}");
-        made.pid = self.start(&id).await.map_err(Error::within(step))?;
+        made.pid = counts::START_POD.of(self.start(&id)).await.map_err(Error::within(step))?;
         Ok(())
     }
 }
