@@ -14,6 +14,7 @@
 //! | [`joins`] | what is asked for again while it is being done |
 //! | [`folders`] | where files are |
 //! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
+//! | [`features`] | what handlers can do |
 //! | [`counts`] | what this service counts |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`images`] | images |
@@ -25,7 +26,7 @@
 //! | [`events`] | what becomes of pods and containers, told to who listens |
 //! | [`teardown`] | a pod with its containers |
 //! | [`time`] | times as the CRI has them |
-//! | [`about`] | the node itself |
+//! | [`about`], [`details`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
 pub mod about;
@@ -33,9 +34,11 @@ pub mod api;
 pub mod bandwidth;
 pub mod containers;
 pub mod counts;
+pub mod details;
 mod error;
 pub mod events;
 pub mod exits;
+pub mod features;
 pub mod folders;
 pub mod handlers;
 pub mod ids;

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use crate::api::{self, Domain};
 use crate::containers::{self, Containers};
 use crate::counts;
+use crate::details::Details;
 use crate::events;
 use crate::exits::Exits;
+use crate::features::Features;
 use crate::folders::Folders;
 use crate::images::Images;
 use crate::peers::Node;
@@ -52,6 +54,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     blocking("make folders", move || made.make()).await?.context("make folders")?;
     let (events, teller) = events::channel();
     let images = Images::new(node.clone(), config);
+    let features = Features::new(node.clone(), cri.clone());
     let pods = Pods::new(pods::Parts {
         node: node.clone(),
         cri: cri.clone(),
@@ -68,6 +71,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         pods: pods.clone(),
         statuses: Statuses::new(store.clone()),
         events: events.clone(),
+        features: features.clone(),
     });
     let limits = Limits { idle: *config.cri.stream_idle_timeout, ..Limits::default() };
     let address = &config.cri.stream_address;
@@ -83,7 +87,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         folder: config.service_root(Service::Bundle),
     });
     let (told, recovered) = watch::channel(false);
-    begin(stats.clone(), recovered.clone(), tasks);
+    begin(stats.clone(), features.clone(), recovered.clone(), tasks);
     counts::register(pods.clone(), containers.clone());
     recover(
         Exits { pods: pods.clone(), containers: containers.clone() },
@@ -101,6 +105,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         streaming,
         stats,
         events,
+        features,
+        details: Arc::new(Details::of(config)),
         node,
         cri: Arc::new(cri),
         recovered,
@@ -109,11 +115,12 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     Ok(Served { store })
 }
 
-/// Measures what an earlier run has left, once that is known.
-fn begin(stats: Stats, mut recovered: watch::Receiver<bool>, tasks: &Tasks) {
+/// Asks what handlers can do, and measures what an earlier run has left, once that is known.
+fn begin(stats: Stats, features: Features, mut recovered: watch::Receiver<bool>, tasks: &Tasks) {
     let stop = tasks.token();
     let work = async move {
         let begun = async {
+            features.begin().await;
             if recovered.wait_for(|recovered| *recovered).await.is_ok()
                 && let Err(error) = stats.begin().await
             {

@@ -33,7 +33,9 @@ impl wire::runtime_service_server::RuntimeService for Service {
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::StatusResponse> {
         let (domain, verbose) = (self.domain()?, request.into_inner().verbose);
-        let told = about::status(&domain.node, &domain.cri, verbose).await.map_err(status)?;
+        let Domain { node, cri, features, details, .. } = domain;
+        let details = verbose.then_some(&**details);
+        let told = about::status(node, cri, features, details).await.map_err(status)?;
         Ok(Response::new(told))
     }
 

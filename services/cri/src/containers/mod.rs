@@ -40,6 +40,7 @@ use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig
 use tokio::sync::watch;
 
 use crate::events::{Events, Kind};
+use crate::features::Features;
 use crate::folders::Folders;
 use crate::images::Images;
 use crate::joins::Joins;
@@ -75,6 +76,8 @@ pub struct Parts {
     pub statuses: Statuses,
     /// Where it is told what becomes of them.
     pub events: Events,
+    /// What handlers can do.
+    pub features: Features,
 }
 
 /// What a container is asked for with: its pod's number, its own configuration and the pod's.

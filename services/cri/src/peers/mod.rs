@@ -5,6 +5,7 @@
 pub mod content;
 pub mod figures;
 pub mod images;
+pub mod runtimes;
 pub mod snapshots;
 pub mod transfer;
 pub mod unpack;
@@ -85,6 +86,8 @@ clients! {
     diff: DiffClient by bundle;
     /// Mounts that are made for clients.
     mounts: MountsClient by bundle;
+    /// What runtimes can do.
+    runtimes: IntrospectionClient by runtime;
     /// Records of containers.
     containers: ContainersClient by runtime;
     /// Records of sandboxes.
