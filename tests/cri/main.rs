@@ -5,6 +5,7 @@
 
 mod containers;
 mod load;
+mod metrics;
 mod pods;
 mod stage;
 mod streams;
