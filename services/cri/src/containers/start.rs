@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::runtime::v1::ContainerState;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{WORK, call, refused};
+use crate::peers::tasks;
 use crate::{Error, Result, time};
 
 /// The number that one ends with which does not start, and the reason.
@@ -79,20 +78,13 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
-        let request = wire::CreateTaskRequest {
-            container_id: id.to_owned(),
-            rootfs: self.root(id).await?,
-            stdout: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
+        let new = tasks::New {
+            id: id.to_owned(),
+            root: self.root(id).await?,
+            output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
-            ..Default::default()
         };
-        let mut tasks = self.parts.node.tasks();
-        let made = tasks.create(call(request, WORK)).await;
-        let pid = made.map_err(refused("failed to create containerd task"))?.into_inner().pid;
-        let request = wire::StartRequest { container_id: id.to_owned(), ..Default::default() };
-        let started = tasks.start(call(request, WORK)).await;
-        let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
-        Ok(if started == 0 { pid } else { started })
+        tasks::run(&self.parts.node, new).await
     }
 
     /// It has ended without having begun.
