@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::ContainerState;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
+use crate::folders::remove;
 use crate::peers::tasks;
 use crate::{Error, Result, time};
 
@@ -78,13 +80,21 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
+        let saved = self.parts.folders.saved(id);
         let new = tasks::New {
             id: id.to_owned(),
             root: self.root(id).await?,
             output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
+            saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
         };
-        tasks::run(&self.parts.node, new).await
+        let restored = new.saved.is_some();
+        let pid = tasks::run(&self.parts.node, new).await?;
+        if restored {
+            // Started again it would begin, and what it went on from may be large.
+            blocking("checkpoints", move || remove(&saved)).await??;
+        }
+        Ok(pid)
     }
 
     /// It has ended without having begun.
