@@ -1,13 +1,12 @@
 //! What kubelets ask about the node itself.
 
 use berth_config::Cri;
-use berth_proto::berth::node::v1::NetworksReadyRequest;
 use berth_proto::runtime::v1 as wire;
 
 use crate::Result;
 use crate::details::Details;
 use crate::features::Features;
-use crate::peers::{Node, QUICK, call, refused};
+use crate::peers::{Node, networks};
 
 /// Where systemd runs the machine.
 const SYSTEMD: &str = "/run/systemd/system";
@@ -22,10 +21,7 @@ pub async fn status(
     features: &Features,
     details: Option<&Details>,
 ) -> Result<wire::StatusResponse> {
-    let trouble = match node.networks().ready(call(NetworksReadyRequest {}, QUICK)).await {
-        Ok(answer) => Some(answer.into_inner()).filter(|told| !told.ready).map(|told| told.reason),
-        Err(status) => Some(refused("ask for networks")(status).to_string()),
-    };
+    let trouble = networks::trouble(node).await;
     let condition = |kind: &str, status, reason: &str, message: String| wire::RuntimeCondition {
         r#type: kind.to_owned(),
         status,

@@ -11,6 +11,7 @@ use berth_streaming::Limits;
 use tokio::sync::watch;
 
 use crate::api::{self, Domain};
+use crate::checkpoints::{self, Checkpoints};
 use crate::containers::{self, Containers};
 use crate::counts;
 use crate::details::Details;
@@ -65,7 +66,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let containers = Containers::new(containers::Parts {
         node: node.clone(),
         cri: cri.clone(),
-        folders,
+        folders: folders.clone(),
         jobs: tasks.clone(),
         images: images.clone(),
         pods: pods.clone(),
@@ -78,19 +79,21 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let streaming =
         Streaming::listen(address, limits, (containers.clone(), pods.clone()), tasks).await?;
     tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
-    let stats = Stats::new(stats::Parts {
+    let checkpoints = Checkpoints::new(checkpoints::Parts {
         node: node.clone(),
+        cri: cri.clone(),
+        folders,
+        jobs: tasks.clone(),
         pods: pods.clone(),
         containers: containers.clone(),
-        jobs: tasks.clone(),
-        snapshotter: config.cri.snapshotter.clone(),
-        folder: config.service_root(Service::Bundle),
     });
     let (told, recovered) = watch::channel(false);
-    begin(stats.clone(), features.clone(), recovered.clone(), tasks);
     counts::register(pods.clone(), containers.clone());
+    let stats = figures(config, &node, (pods.clone(), containers.clone()), tasks);
+    begin(stats.clone(), features.clone(), recovered.clone(), tasks);
     recover(
         Exits { pods: pods.clone(), containers: containers.clone() },
+        checkpoints.clone(),
         node.clone(),
         told,
         tasks,
@@ -102,6 +105,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         images,
         pods,
         containers,
+        checkpoints,
         streaming,
         stats,
         events,
@@ -113,6 +117,22 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     };
     berth_grpc::server::serve(&config.socket(Service::Cri), 0o600, api::routes(&domain), tasks)?;
     Ok(Served { store })
+}
+
+fn figures(
+    config: &Config,
+    node: &Node,
+    (pods, containers): (Pods, Containers),
+    jobs: &Tasks,
+) -> Stats {
+    Stats::new(stats::Parts {
+        node: node.clone(),
+        pods,
+        containers,
+        jobs: jobs.clone(),
+        snapshotter: config.cri.snapshotter.clone(),
+        folder: config.service_root(Service::Bundle),
+    })
 }
 
 /// Asks what handlers can do, and measures what an earlier run has left, once that is known.
@@ -134,7 +154,13 @@ fn begin(stats: Stats, features: Features, mut recovered: watch::Receiver<bool>,
 }
 
 /// Finds out what an earlier run has left, as soon as the other services can say it, and follows what ends from then on.
-fn recover(exits: Exits, node: Node, told: watch::Sender<bool>, tasks: &Tasks) {
+fn recover(
+    exits: Exits,
+    checkpoints: Checkpoints,
+    node: Node,
+    told: watch::Sender<bool>,
+    tasks: &Tasks,
+) {
     let stop = tasks.token();
     let work = async move {
         let Exits { pods, containers } = &exits;
@@ -142,7 +168,8 @@ fn recover(exits: Exits, node: Node, told: watch::Sender<bool>, tasks: &Tasks) {
             loop {
                 let recovered = async {
                     pods.recover().await?;
-                    containers.recover().await
+                    containers.recover().await?;
+                    checkpoints.recover().await
                 };
                 match recovered.await {
                     Ok(()) => return,

@@ -3,9 +3,8 @@
 use berth_proto::containerd::services::introspection::v1::PluginInfoRequest;
 use berth_proto::containerd::types::{RuntimeInfo, RuntimeRequest};
 use berth_proto::{pack, unpack};
-use prost_types::Any;
 
-use super::{Node, QUICK, call, refused};
+use super::{Node, Packed, QUICK, call, refused};
 use crate::{Error, Result};
 
 /// The plugin that runs shims.
@@ -19,8 +18,9 @@ const PLUGIN: (&str, &str) = ("io.containerd.runtime.v2", "task");
 pub async fn features(
     node: &Node,
     shim: &str,
-    options: Option<Any>,
+    options: Option<Packed>,
 ) -> Result<Option<serde_json::Value>> {
+    let options = options.map(Into::into);
     let asked = RuntimeRequest { runtime_path: shim.to_owned(), options };
     let request = PluginInfoRequest {
         r#type: PLUGIN.0.to_owned(),

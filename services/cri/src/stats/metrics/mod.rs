@@ -149,8 +149,7 @@ fn add_facts(samples: &mut Samples, container: &Container) {
     if standing.pid != 0 {
         processes::add_limits(samples, standing.pid);
     }
-    let limits = container.config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
-    let Some(limits) = limits else { return };
+    let Some(limits) = container.limits() else { return };
     for (family, value) in [
         (&of::CPU_PERIOD, limits.cpu_period),
         (&of::CPU_SHARES, limits.cpu_shares),
