@@ -88,7 +88,6 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         containers: containers.clone(),
     });
     let (told, recovered) = watch::channel(false);
-    counts::register(pods.clone(), containers.clone());
     let stats = figures(config, &node, (pods.clone(), containers.clone()), tasks);
     begin(stats.clone(), features.clone(), recovered.clone(), tasks);
     recover(
@@ -125,6 +124,7 @@ fn figures(
     (pods, containers): (Pods, Containers),
     jobs: &Tasks,
 ) -> Stats {
+    counts::register(pods.clone(), containers.clone());
     Stats::new(stats::Parts {
         node: node.clone(),
         pods,
