@@ -7,6 +7,7 @@ pub mod images;
 pub mod snapshots;
 pub mod transfer;
 pub mod unpack;
+pub mod views;
 
 use std::time::Duration;
 
