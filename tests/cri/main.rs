@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod containers;
+mod devices;
 mod load;
+mod mounts;
 mod pods;
 mod stage;
 mod streams;
