@@ -291,7 +291,7 @@ fn what_a_host_path_leads_to_is_as_it_was() -> Result<()> {
         config.mounts = vec![mount("link", "/l"), mount("file", "/f"), mount("new/one", "/n")];
         let user = Some(cri::Int64Value { value: 1000 });
         let security = cri::LinuxContainerSecurityContext {
-            run_as_user: user.clone(),
+            run_as_user: user,
             run_as_group: user,
             ..Default::default()
         };
