@@ -58,7 +58,7 @@ mod tests {
         for (link, target) in [("abs", "/etc"), ("up", "../../../etc"), ("a/good", "../etc")] {
             fs_err::os::unix::fs::symlink(target, top.join("root").join(link)).unwrap();
         }
-        let root = rustix::fs::open(&top.join("root"), FOLDER, Mode::empty()).unwrap();
+        let root = rustix::fs::open(top.join("root"), FOLDER, Mode::empty()).unwrap();
         let place = |opened: Result<OwnedFd>| {
             opened.map(|fd| {
                 let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
