@@ -71,7 +71,7 @@ mod tests {
 
     fn given(config: &cri::ContainerConfig, settings: &Settings) -> Result<Vec<String>, String> {
         let mut spec = Spec::default();
-        spec.set_process(None);
+        spec.process_mut().get_or_insert_default().set_env(None);
         let given = apply(&mut spec, config, settings);
         given.map_err(|error| berth_errors::chain(&error))?;
         let process = spec.process().clone().unwrap_or_default();
