@@ -6,6 +6,7 @@ use berth_lifecycle::blocking;
 
 use super::{Pod, Pods, Shared, files, network};
 use crate::events::Kind;
+use crate::peers::{containers, leases, sandboxes};
 use crate::{Error, Result, views};
 
 impl Pods {
@@ -79,10 +80,10 @@ impl Shared {
         self.end(id).await?;
         self.detach(id, attached).await?;
         views::release(&self.parts.node, &self.parts.cri.snapshotter, id).await?;
-        self.delete_record(id).await?;
+        containers::delete(&self.parts.node, id).await?;
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;
-        self.delete_lease(id).await?;
-        self.delete_sandbox(id).await
+        leases::delete(&self.parts.node, id).await?;
+        sandboxes::delete(&self.parts.node, id).await
     }
 }
