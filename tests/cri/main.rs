@@ -5,7 +5,9 @@
 
 mod checkpoints;
 mod containers;
+mod devices;
 mod load;
+mod mounts;
 mod pods;
 mod stage;
 mod streams;

@@ -1,6 +1,7 @@
 //! What a container sees of the node's files.
 
 mod bind;
+mod volumes;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,6 +16,8 @@ use crate::error::{MountFault, bounded};
 use crate::namespaces::container_options;
 use crate::paths::clean;
 use crate::{ContainerFacts, Error, cri};
+
+pub use volumes::image_volumes;
 
 /// How many mounts one request has.
 const MAX_MOUNTS: usize = 4096;

@@ -116,17 +116,12 @@ impl Folders {
     }
 }
 
-/// Removes a folder with what is in it, if it is there. Blocks.
+/// Removes a folder with what is in it, if it is there, however deep it is: containers write to volumes. Blocks.
 ///
 /// # Errors
 /// [`Error::File`].
 pub fn remove(folder: &Path) -> Result<()> {
-    match fs_err::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::file("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
+    berth_tree::remove(folder).map_err(|errno| Error::file("remove", folder)(errno.into()))
 }
 
 #[cfg(test)]

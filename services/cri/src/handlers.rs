@@ -60,6 +60,8 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         enable_unprivileged_ports: cri.enable_unprivileged_ports,
         enable_unprivileged_icmp: cri.enable_unprivileged_icmp,
         restrict_oom_score_adj: cri.restrict_oom_score_adj,
+        enable_cdi: cri.enable_cdi,
+        cdi_spec_dirs: cri.cdi_spec_dirs.clone(),
         ..spec::Settings::default()
     }
 }

@@ -24,6 +24,7 @@
 //! | [`exits`] | what ends |
 //! | [`events`] | what becomes of pods and containers, told to who listens |
 //! | [`teardown`] | a pod with its containers |
+//! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
 //! | [`about`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
@@ -50,6 +51,7 @@ pub mod stats;
 pub mod streaming;
 pub mod teardown;
 pub mod time;
+pub mod views;
 
 pub use error::{Error, Result};
 pub use serve::{Served, serve};

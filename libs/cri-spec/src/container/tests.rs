@@ -363,7 +363,12 @@ fn what_cannot_be_is_refused() {
     assert!(matches!(refused(&masks), Error::TooMany { what: "masked paths", .. }));
     let device = cri::CdiDevice { name: "v.com/c=d".into() };
     let cdi = cri::ContainerConfig { cdi_devices: vec![device], ..config() };
-    assert!(matches!(refused(&cdi), Error::CdiUnresolvable(_)));
+    let mut given = Given::new();
+    given.settings.cdi_spec_dirs = Vec::new();
+    let mut spec = given.made(&cdi).unwrap();
+    let root = RootView::of_layers([]).unwrap();
+    let refused = finish(&mut spec, &cdi, &given.facts(), &root).unwrap_err();
+    assert!(matches!(refused, Error::Cdi(_)));
 }
 
 #[test]

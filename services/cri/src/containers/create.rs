@@ -30,6 +30,10 @@ struct Draft {
     config: ContainerConfig,
     image: Resolved,
     metadata: OfContainer,
+    /// Where mounts of images are of what is mounted.
+    mounted: ContainerConfig,
+    /// Folders for the image's volumes.
+    volumes: Vec<Mount>,
 }
 
 impl Containers {
@@ -50,11 +54,6 @@ impl Containers {
         is_usable(&pod)?;
         let (config, pod_config) = (config.unwrap_or_default(), pod_config.unwrap_or_default());
         let name = spec::container_name(&config, &pod_config)?;
-        let of_image =
-            |mount: &Mount| mount.image.as_ref().is_some_and(|image| !image.image.is_empty());
-        if config.mounts.iter().any(of_image) {
-            return Err(Error::Unserved("a mount of an image"));
-        }
         let asked = (pod.id.clone(), config.clone(), pod_config.clone());
         let begin = || self.begin(&name, pod, config, pod_config);
         self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await
@@ -124,9 +123,10 @@ impl Shared {
             stop_signal: asked_signal.unwrap_or_else(|| image.config.stop_signal.clone()),
             process_label: String::new(),
         };
-        let draft = Draft { pod, pod_config, config, image, metadata };
-        let parent =
-            self.parts.images.ensure_unpacked(&draft.image, &self.parts.cri.snapshotter).await?;
+        let mounted = self.mount_images(&pod.id, &config).await?;
+        let parent = self.parts.images.ensure_unpacked(&image, &self.parts.cri.snapshotter).await?;
+        let volumes = self.make_volumes(&pod.id, id, (&image, &parent), &config).await?;
+        let draft = Draft { pod, pod_config, config, image, metadata, mounted, volumes };
         let mounts = self.make_root(&draft.pod.id, id, parent).await?;
         let root = root::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     async fn spec(&self, draft: &Draft, root: berth_runtime_spec::RootView) -> Result<Spec> {
-        let Draft { pod, pod_config, config, image, metadata } = draft;
+        let Draft { pod, pod_config, mounted, image, metadata, volumes, .. } = draft;
         let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
         let (handler, settings) = (handlers::facts(handler), handlers::settings(&self.parts.cri));
         let folders = self.parts.folders.pod(&pod.id);
@@ -155,7 +155,8 @@ impl Shared {
             resolv_conf: folders.root.join("resolv.conf"),
             shm: folders.state.join("shm"),
         };
-        let (pod_config, config, image) = (pod_config.clone(), config.clone(), image.clone());
+        let (pod_config, config, image) = (pod_config.clone(), mounted.clone(), image.clone());
+        let volumes = volumes.clone();
         let (id, pod_id, pod_pid) = (metadata.id.clone(), pod.id.clone(), pod.standing().pid);
         let target_pid = self.target(&config, &pod.id)?;
         let machine = self.machine.clone();
@@ -169,7 +170,7 @@ impl Shared {
                 image: &image.config,
                 image_name: &image.name,
                 files: &files,
-                volumes: &[],
+                volumes: &volumes,
                 selinux: None,
                 pod_label: "",
                 handler: &handler,
