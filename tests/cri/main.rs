@@ -9,3 +9,4 @@ mod pods;
 mod stage;
 mod streams;
 mod told;
+mod userns;

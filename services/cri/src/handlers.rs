@@ -80,11 +80,17 @@ fn refused(id: &str, why: &str) -> Error {
 #[must_use]
 pub fn options(handler: &Handler) -> Option<Any> {
     let Handler { binary, systemd_cgroup, .. } = handler;
-    if binary == Path::new("") && !systemd_cgroup {
-        return None;
-    }
+    let is_usual = binary == Path::new("") && !systemd_cgroup;
+    (!is_usual).then(|| options_with(handler, (0, 0)))
+}
+
+/// The same for a process whose streams belong to this user and group of the node.
+#[must_use]
+pub fn options_with(handler: &Handler, (io_uid, io_gid): (u32, u32)) -> Any {
+    let Handler { binary, systemd_cgroup, .. } = handler;
     let binary_name = binary.to_string_lossy().into_owned();
-    Some(pack(&Options { binary_name, systemd_cgroup: *systemd_cgroup, ..Default::default() }))
+    let systemd_cgroup = *systemd_cgroup;
+    pack(&Options { binary_name, systemd_cgroup, io_uid, io_gid, ..Default::default() })
 }
 
 #[cfg(test)]

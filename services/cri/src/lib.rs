@@ -13,6 +13,7 @@
 //! | [`ids`], [`names`] | numbers and names of pods and containers, and finding by a part |
 //! | [`joins`] | what is asked for again while it is being done |
 //! | [`folders`] | where files are |
+//! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`images`] | images |
@@ -48,6 +49,7 @@ pub mod stats;
 pub mod streaming;
 pub mod teardown;
 pub mod time;
+pub mod users;
 
 pub use error::{Error, Result};
 pub use serve::{Served, serve};

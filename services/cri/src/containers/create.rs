@@ -21,6 +21,7 @@ use crate::pods::{Pod, packed};
 use crate::records::golang;
 use crate::records::metadata::{Metadata, OfContainer, pack};
 use crate::records::status::Status;
+use crate::users::Users;
 use crate::{Error, Result, handlers, ids, time};
 
 /// What a container is made of, once it is known.
@@ -127,7 +128,9 @@ impl Shared {
         let draft = Draft { pod, pod_config, config, image, metadata };
         let parent =
             self.parts.images.ensure_unpacked(&draft.image, &self.parts.cri.snapshotter).await?;
-        let mounts = self.make_root(&draft.pod.id, id, parent).await?;
+        let options = spec::container_options(&draft.config);
+        let users = Users::of(options.userns_options.as_ref())?;
+        let mounts = self.make_root(&draft.pod.id, id, parent, users).await?;
         let root = root::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;

@@ -7,20 +7,22 @@ use tonic::Code;
 
 use super::Shared;
 use crate::peers::{WORK, call, gone_is_fine, refused};
+use crate::users::Users;
 use crate::{Error, Result};
 
 impl Shared {
-    /// Makes it on top of an image's. Who asks again gets the same. The pod's lease keeps it until the container's
+    /// Makes it on top of an image's, for a user namespace of its own if it has one. Who asks again gets the same. The pod's lease keeps it until the container's
     /// record does.
     pub(super) async fn make_root(
         &self,
         pod: &str,
         id: &str,
         parent: String,
+        users: Option<Users>,
     ) -> Result<Vec<Mount>> {
         let (snapshotter, key) = (self.parts.cri.snapshotter.clone(), id.to_owned());
-        let request =
-            wire::PrepareSnapshotRequest { snapshotter, key, parent, ..Default::default() };
+        let labels = users.map(|users| users.labels()).unwrap_or_default();
+        let request = wire::PrepareSnapshotRequest { snapshotter, key, parent, labels };
         let request = berth_grpc::with_lease(call(request, WORK), pod)
             .map_err(|error| Error::Invalid(error.to_string()))?;
         match self.parts.node.snapshots().prepare(request).await {

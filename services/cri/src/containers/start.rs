@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::runtime::v1::ContainerState;
+use prost_types::Any;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::peers::{WORK, call, refused};
-use crate::{Error, Result, time};
+use crate::pods::Pod;
+use crate::users::Users;
+use crate::{Error, Result, handlers, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
@@ -80,6 +83,7 @@ impl Shared {
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
         let request = wire::CreateTaskRequest {
+            options: self.owned(container, &pod).await?,
             container_id: id.to_owned(),
             rootfs: self.root(id).await?,
             stdout: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
@@ -93,6 +97,24 @@ impl Shared {
         let started = tasks.start(call(request, WORK)).await;
         let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
         Ok(if started == 0 { pid } else { started })
+    }
+
+    /// In a user namespace its streams are its user's: it may open them by their names.
+    async fn owned(&self, container: &Container, pod: &Pod) -> Result<Option<Any>> {
+        let options = berth_cri_spec::container_options(&container.config);
+        let Some(users) = Users::of(options.userns_options.as_ref())? else { return Ok(None) };
+        let spec = self.spec_on_record(container).await?;
+        let user = spec.process().as_ref().map(|process| process.user().clone());
+        let user = user.unwrap_or_default();
+        let (uid, gid) = (user.uid(), user.gid());
+        let none = || {
+            Error::Refused(format!(
+                "user {uid}:{gid} of the container is not one of its user namespace"
+            ))
+        };
+        let owner = users.outside(uid, gid).ok_or_else(none)?;
+        let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
+        Ok(Some(handlers::options_with(handler, owner)))
     }
 
     /// It has ended without having begun.

@@ -1,6 +1,7 @@
 //! The steps by which a pod comes to be, and by which it goes; each may be repeated.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_config::Handler;
@@ -120,7 +121,12 @@ impl Shared {
     }
 
     /// The specification of the pod's own process.
-    pub(super) fn spec(&self, metadata: &OfPod, handler: &str) -> Result<Spec> {
+    pub(super) fn spec(
+        &self,
+        metadata: &OfPod,
+        handler: &str,
+        userns: Option<PathBuf>,
+    ) -> Result<Spec> {
         let (id, config) = (&metadata.id, metadata.config()?);
         let folders = self.parts.folders.pod(id);
         let none = || Error::Refused(format!("no runtime for {handler:?} is configured"));
@@ -131,7 +137,7 @@ impl Shared {
             root: self.parts.folders.init(),
             netns: Some(metadata.netns_path.clone().into())
                 .filter(|_| !metadata.netns_path.is_empty()),
-            userns: None,
+            userns,
             shm: folders.state.join("shm"),
             resolv_conf: folders.root.join("resolv.conf"),
             selinux: None,

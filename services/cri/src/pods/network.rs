@@ -7,17 +7,24 @@ use berth_proto::runtime::v1::{PodSandboxConfig, Protocol};
 use serde_json::{Map, Value, json};
 
 use crate::peers::{Node, WORK, call, refused};
+use crate::users::Users;
 use crate::{Error, Result};
 
 /// Under this capability plugins are told a pod's annotations.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
-/// Makes a network namespace for a pod, and attaches it to the pods' network.
+/// Makes a network namespace for a pod, owned by its users where it has its own, and attaches it to the pods' network.
 ///
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
-pub(super) async fn attach(node: &Node, id: &str, config: &PodSandboxConfig) -> Result<Attachment> {
-    let request = request(id, config)?;
+pub(super) async fn attach(
+    node: &Node,
+    id: &str,
+    config: &PodSandboxConfig,
+    users: Option<Users>,
+) -> Result<Attachment> {
+    let (uids, gids) = users.map(|users| users.ranges()).unwrap_or_default();
+    let request = AttachRequest { uids, gids, ..request(id, config)? };
     let step = format!("failed to setup network for sandbox {id:?}");
     let answer = node.networks().attach(call(request, WORK)).await;
     let answer = answer.map_err(refused("attach")).map_err(Error::within(step))?;
@@ -61,6 +68,8 @@ fn request(id: &str, config: &PodSandboxConfig) -> Result<AttachRequest> {
         dns,
         args: args.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         capabilities: Value::Object(capabilities(config)?).to_string(),
+        // They are the pod's own.
+        without_files: true,
         ..Default::default()
     })
 }

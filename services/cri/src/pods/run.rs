@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_lifecycle::blocking;
-use berth_proto::runtime::v1::{LinuxContainerResources, NamespaceMode, PodSandboxConfig};
+use berth_proto::runtime::v1::{LinuxContainerResources, PodSandboxConfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -12,6 +12,7 @@ use crate::events::Kind;
 use crate::joins::Begun;
 use crate::records::golang;
 use crate::records::metadata::OfPod;
+use crate::users::Users;
 use crate::{Error, Result, handlers, ids, time};
 
 /// What was made of a pod so far.
@@ -125,12 +126,14 @@ impl Shared {
         let cri = &self.parts.cri;
         let id = made.metadata.id.clone();
         let (name, handler) = handlers::of(cri, &id, &made.metadata.runtime_handler, config)?;
-        refuse_users(config)?;
+        let users = Users::of_pod(&id, config)?;
+        let mut userns = None;
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
         self.make_lease(&id).await?;
         if !berth_cri_spec::host_network(config) {
-            let attachment = network::attach(&self.parts.node, &id, config).await?;
+            let attachment = network::attach(&self.parts.node, &id, config, users).await?;
+            userns = Some(attachment.userns.clone().into()).filter(|_| users.is_some());
             made.ips = network::ips(&attachment);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
@@ -140,21 +143,11 @@ impl Shared {
         }
         let (folders, config) = (self.parts.folders.pod(&id), config.clone());
         let hostname = self.spec.node.hostname.clone();
-        blocking("pod-files", move || files::make(&folders, &config, &hostname)).await??;
-        let spec = self.spec(&made.metadata, name)?;
+        blocking("pod-files", move || files::make(&folders, &config, &hostname, users)).await??;
+        let spec = self.spec(&made.metadata, name, userns)?;
         made.created_at = self.make_record(&made.metadata, handler, &spec).await?;
         let step = format!("failed to start sandbox {id:?}");
         made.pid = self.start(&id).await.map_err(Error::within(step))?;
         Ok(())
-    }
-}
-
-/// Namespaces of users are not made for pods yet: better told than left out.
-fn refuse_users(config: &PodSandboxConfig) -> Result<()> {
-    match berth_cri_spec::pod_options(config).userns_options {
-        Some(users) if users.mode() == NamespaceMode::Pod => {
-            Err(Error::Unserved("a user namespace of a pod's own"))
-        }
-        _ => Ok(()),
     }
 }
