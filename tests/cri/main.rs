@@ -5,6 +5,7 @@
 
 mod containers;
 mod load;
+mod pause;
 mod pods;
 mod stage;
 mod streams;

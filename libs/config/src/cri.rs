@@ -31,6 +31,8 @@ pub struct Cri {
     pub image_pull_progress_timeout: HumanDuration,
     /// Names of images that kubelets are told to leave where they are.
     pub pinned_images: Vec<String>,
+    /// The image of pods' own processes, pulled where it is missing; empty: a program that berth brings, without an image.
+    pub sandbox_image: String,
     /// What pods are run by, by the name that they ask for (RuntimeClass).
     pub runtimes: BTreeMap<String, Handler>,
 }
@@ -66,6 +68,7 @@ impl Default for Cri {
             stream_idle_timeout: HumanDuration::secs(4 * 60 * 60),
             image_pull_progress_timeout: HumanDuration::secs(300),
             pinned_images: Vec::new(),
+            sandbox_image: String::new(),
             runtimes: [("runc".to_owned(), Handler::default())].into(),
         }
     }

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
-use berth_proto::containerd::runc::v1::Options;
-use berth_proto::pack;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
-use prost_types::Any;
 
+use crate::peers::Packed;
 use crate::{Error, Result};
 
 /// The annotation of pods that nobody trusts.
@@ -78,7 +76,7 @@ fn refused(id: &str, why: &str) -> Error {
 
 /// What its shim is told; nothing where all is as usual.
 #[must_use]
-pub fn options(handler: &Handler) -> Option<Any> {
+pub fn options(handler: &Handler) -> Option<Packed> {
     let Handler { binary, systemd_cgroup, .. } = handler;
     let is_usual = binary == Path::new("") && !systemd_cgroup;
     (!is_usual).then(|| options_with(handler, (0, 0)))
@@ -86,11 +84,10 @@ pub fn options(handler: &Handler) -> Option<Any> {
 
 /// The same for a process whose streams belong to this user and group of the node.
 #[must_use]
-pub fn options_with(handler: &Handler, (io_uid, io_gid): (u32, u32)) -> Any {
+pub fn options_with(handler: &Handler, owner: (u32, u32)) -> Packed {
     let Handler { binary, systemd_cgroup, .. } = handler;
     let binary_name = binary.to_string_lossy().into_owned();
-    let systemd_cgroup = *systemd_cgroup;
-    pack(&Options { binary_name, systemd_cgroup, io_uid, io_gid, ..Default::default() })
+    Packed::runc(binary_name, *systemd_cgroup, owner)
 }
 
 #[cfg(test)]

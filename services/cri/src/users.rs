@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use berth_cri_spec as spec;
-use berth_proto::berth::node::v1::IdRange;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig, UserNamespace};
 
 use crate::{Error, Result};
@@ -12,11 +11,20 @@ use crate::{Error, Result};
 const LABELS: [&str; 2] =
     ["containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping"];
 
-/// Its users and groups: one range of each, from 0 on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Ids from 0 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Which one of the node's is 0.
+    pub outside: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// Its users and groups: one range of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Users {
-    uids: IdRange,
-    gids: IdRange,
+    uids: Range,
+    gids: Range,
 }
 
 impl Users {
@@ -56,29 +64,34 @@ impl Users {
         let gid = mappings.gids.iter().find(|one| one.container_id() == 0);
         let uid = uid.ok_or_else(|| missing("UID"))?;
         let gid = gid.ok_or_else(|| missing("GID"))?;
-        let range = |outside, size| IdRange { inside: 0, outside, size };
-        let uids = range(uid.host_id(), uid.size());
-        let gids = range(gid.host_id(), gid.size());
+        let uids = Range { outside: uid.host_id(), size: uid.size() };
+        let gids = Range { outside: gid.host_id(), size: gid.size() };
         Ok(Some(Self { uids, gids }))
     }
 
-    /// As networks are asked for one that they own.
+    /// Which users they are.
     #[must_use]
-    pub fn ranges(&self) -> (Vec<IdRange>, Vec<IdRange>) {
-        (vec![self.uids], vec![self.gids])
+    pub fn users(&self) -> Range {
+        self.uids
+    }
+
+    /// Which groups.
+    #[must_use]
+    pub fn groups(&self) -> Range {
+        self.gids
     }
 
     /// What a root file system is labelled with that is to be theirs.
     #[must_use]
     pub fn labels(&self) -> HashMap<String, String> {
-        let value = |IdRange { inside, outside, size }| format!("{inside}:{outside}:{size}");
+        let value = |Range { outside, size }| format!("0:{outside}:{size}");
         LABELS.map(String::from).into_iter().zip([self.uids, self.gids].map(value)).collect()
     }
 
     /// Who a user and a group of the namespace are outside; nobody if they are not of it.
     #[must_use]
     pub fn outside(&self, user: u32, group: u32) -> Option<(u32, u32)> {
-        let of = |range: &IdRange, id: u32| {
+        let of = |range: &Range, id: u32| {
             (id < range.size).then(|| range.outside.checked_add(id)).flatten()
         };
         Some((of(&self.uids, user)?, of(&self.gids, group)?))

@@ -3,13 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::runtime::v1::ContainerState;
-use prost_types::Any;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{WORK, call, refused};
+use crate::peers::{Packed, tasks};
 use crate::pods::Pod;
 use crate::users::Users;
 use crate::{Error, Result, handlers, time};
@@ -82,25 +80,19 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
-        let request = wire::CreateTaskRequest {
+        let new = tasks::New {
+            id: id.to_owned(),
             options: self.owned(container, &pod).await?,
-            container_id: id.to_owned(),
-            rootfs: self.root(id).await?,
-            stdout: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
+            root: self.root(id).await?,
+            output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
-            ..Default::default()
+            ..tasks::New::default()
         };
-        let mut tasks = self.parts.node.tasks();
-        let made = tasks.create(call(request, WORK)).await;
-        let pid = made.map_err(refused("failed to create containerd task"))?.into_inner().pid;
-        let request = wire::StartRequest { container_id: id.to_owned(), ..Default::default() };
-        let started = tasks.start(call(request, WORK)).await;
-        let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
-        Ok(if started == 0 { pid } else { started })
+        tasks::run(&self.parts.node, new).await
     }
 
     /// In a user namespace its streams are its user's: it may open them by their names.
-    async fn owned(&self, container: &Container, pod: &Pod) -> Result<Option<Any>> {
+    async fn owned(&self, container: &Container, pod: &Pod) -> Result<Option<Packed>> {
         let options = berth_cri_spec::container_options(&container.config);
         let Some(users) = Users::of(options.userns_options.as_ref())? else { return Ok(None) };
         let spec = self.spec_on_record(container).await?;

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use super::{Pod, Pods, Shared, Standing, files, network};
 use crate::events::Kind;
 use crate::joins::Begun;
+use crate::peers::{leases, sandboxes};
 use crate::records::golang;
-use crate::records::metadata::OfPod;
+use crate::records::metadata::{OfPod, pack};
 use crate::users::Users;
 use crate::{Error, Result, handlers, ids, time};
 
@@ -19,6 +20,7 @@ use crate::{Error, Result, handlers, ids, time};
 struct Made {
     metadata: OfPod,
     ips: Vec<String>,
+    image: String,
     pid: u32,
     created_at: i64,
 }
@@ -93,13 +95,14 @@ impl Pods {
             cni_result: Value::Null,
             ..OfPod::default()
         };
-        let mut made = Made { metadata, ips: Vec::new(), pid: 0, created_at: time::now() };
+        let (ips, image) = (Vec::new(), String::new());
+        let mut made = Made { metadata, ips, image, pid: 0, created_at: time::now() };
         let outcome = shared.build(&mut made, &config).await;
-        let Made { metadata, ips, pid, created_at } = made;
+        let Made { metadata, ips, image, pid, created_at } = made;
         let now =
             watch::Sender::new(Standing { pid, ready: outcome.is_ok(), ..Standing::default() });
         let netns = metadata.netns_path;
-        let pod = Pod { id: id.clone(), name, config, handler, netns, ips, created_at, now };
+        let pod = Pod { id: id.clone(), name, config, handler, image, netns, ips, created_at, now };
         if outcome.is_ok() {
             shared.there().insert(id.clone(), Arc::new(pod));
             for kind in [Kind::ContainerCreatedEvent, Kind::ContainerStartedEvent] {
@@ -130,7 +133,8 @@ impl Shared {
         let mut userns = None;
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
-        self.make_lease(&id).await?;
+        leases::create(&self.parts.node, &id).await?;
+        let program = self.program(&id, users).await?;
         if !berth_cri_spec::host_network(config) {
             let attachment = network::attach(&self.parts.node, &id, config, users).await?;
             userns = Some(attachment.userns.clone().into()).filter(|_| users.is_some());
@@ -139,15 +143,17 @@ impl Shared {
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
             made.metadata.additional_ips = Some(made.ips.iter().skip(1).cloned().collect());
             made.metadata.cni_result = network::summed_up(&attachment);
-            self.note_sandbox(&made.metadata).await?;
+            let known = pack(&made.metadata);
+            sandboxes::put_metadata(&self.parts.node, &id, known).await?;
         }
         let (folders, config) = (self.parts.folders.pod(&id), config.clone());
         let hostname = self.spec.node.hostname.clone();
         blocking("pod-files", move || files::make(&folders, &config, &hostname, users)).await??;
-        let spec = self.spec(&made.metadata, name, userns)?;
-        made.created_at = self.make_record(&made.metadata, handler, &spec).await?;
+        let spec = self.spec(&made.metadata, name, &program, userns)?;
+        made.created_at = self.make_record(&made.metadata, handler, &program, &spec).await?;
+        made.image = program.name;
         let step = format!("failed to start sandbox {id:?}");
-        made.pid = self.start(&id).await.map_err(Error::within(step))?;
+        made.pid = self.start(&id, program.mounts).await.map_err(Error::within(step))?;
         Ok(())
     }
 }
