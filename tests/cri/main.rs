@@ -7,6 +7,7 @@ mod containers;
 mod load;
 mod pause;
 mod pods;
+mod selinux;
 mod stage;
 mod streams;
 mod told;

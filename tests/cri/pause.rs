@@ -11,7 +11,7 @@ use crate::stage::{SOON, Stage, on_a_node, pod, refused, shell};
 const READY: i32 = cri::PodSandboxState::SandboxReady as i32;
 
 /// Gives the registry an image that waits, and answers its name.
-fn push(stage: &Stage) -> Result<String> {
+pub fn push(stage: &Stage) -> Result<String> {
     let config = json!({
         "Entrypoint": ["/bin/sleep"], "Cmd": ["100000"],
         "Labels": {"of": "the image", "io.cri-containerd.kind": "container"},
@@ -25,7 +25,7 @@ fn push(stage: &Stage) -> Result<String> {
 }
 
 /// Has the node's pods run it from now on; empty: what berth brings.
-fn configure(stage: &Stage, image: &str) -> Result<()> {
+pub fn configure(stage: &Stage, image: &str) -> Result<()> {
     let file = stage.node.path("berth.toml");
     let text = fs_err::read_to_string(&file)?;
     let lines = text.lines().filter(|line| !line.starts_with("sandbox_image"));

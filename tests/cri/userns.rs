@@ -8,6 +8,7 @@ use berth_proto::runtime::v1 as cri;
 use berth_testkit::until;
 use tonic::Code;
 
+use crate::pause;
 use crate::stage::{SOON, Stage, on_a_node, pod, refused, shell};
 use crate::streams::Client;
 
@@ -223,6 +224,25 @@ fn users_of_their_own_may_be_in_the_nodes_network() -> Result<()> {
         // The node's network is not theirs.
         let refused = stage.exec(&id, &["ip", "link", "set", "lo", "down"], 20)?;
         ensure!(refused.exit_code != 0, "{refused:?}");
+        stage.remove_pod(&pod)?;
+        nothing_is_left(stage)
+    })
+}
+
+#[test]
+fn their_pods_own_process_may_be_an_images() -> Result<()> {
+    on_a_node(|stage| {
+        open(stage)?;
+        let image = pause::push(stage)?;
+        pause::configure(stage, &image)?;
+        stage.pull()?;
+        let config = with(pod("web"), options(users(200_000)));
+        let pod = stage.run_pod(&config)?;
+        assert_eq!(outside(stage, &pod)?, ["200000", "201000"]);
+        let container = shell_of("in", &stage.image, "sleep 1000", options(users(200_000)));
+        let id = stage.create(&pod, &container, &config)?;
+        stage.start(&id)?;
+        assert_eq!(said(stage, &id, "stat -c %u:%g /bin/sh")?, "0:0");
         stage.remove_pod(&pod)?;
         nothing_is_left(stage)
     })
