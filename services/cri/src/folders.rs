@@ -108,7 +108,9 @@ impl Folders {
             make_folder(&folder, PASSABLE).map_err(Error::file("make", &folder))?;
         }
         let resolver = self.init().join(RESOLVER);
-        berth_durable::replace(&resolver, b"", 0o444).map_err(Error::file("write", resolver))?;
+        // One that is there stays: pods that run have something mounted on it, which would go with it.
+        let made = fs_err::OpenOptions::new().create(true).append(true).open(&resolver);
+        made.map_err(Error::file("make", resolver))?;
         let init = self.init().join(INIT_NAME);
         // One that runs cannot be written to: it is replaced.
         berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))
