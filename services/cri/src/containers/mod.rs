@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_config::Cri;
 use berth_cri_spec as spec;
-use berth_lifecycle::{Keyed, Tasks};
+use berth_lifecycle::{Held, Keyed, Tasks};
 use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use berth_runtime_spec::{Process, Spec};
 use tokio::sync::watch;
@@ -191,6 +191,11 @@ impl Containers {
     #[must_use]
     pub fn attach_socket(&self, container: &Container) -> PathBuf {
         start::attach_socket(&self.0.parts.folders.streams(container.id()))
+    }
+
+    /// Keeps a container from being started, stopped, removed or changed meanwhile.
+    pub(crate) async fn turn(&self, id: &str) -> Held<String> {
+        self.0.turns.alone(id).await
     }
 
     async fn to_the_end<T: Send + 'static>(

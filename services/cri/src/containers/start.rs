@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::ContainerState;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
+use crate::folders::remove;
 use crate::peers::{Packed, tasks};
 use crate::pods::Pod;
 use crate::users::Users;
@@ -80,15 +82,22 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
+        let saved = self.parts.folders.saved(id);
         let new = tasks::New {
             id: id.to_owned(),
             options: self.owned(container, &pod).await?,
             root: self.root(id).await?,
             output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
-            ..tasks::New::default()
+            saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
         };
-        tasks::run(&self.parts.node, new).await
+        let restored = new.saved.is_some();
+        let pid = tasks::run(&self.parts.node, new).await?;
+        if restored {
+            // Started again it would begin, and what it went on from may be large.
+            blocking("checkpoints", move || remove(&saved)).await??;
+        }
+        Ok(pid)
     }
 
     /// In a user namespace its streams are its user's: it may open them by their names.

@@ -2,10 +2,12 @@
 //!
 //! Owns: connections, the namespace and the end that each call has. Must not know: what is asked for, or why.
 
+pub mod checkpoints;
 pub mod containers;
 pub mod content;
 pub mod ends;
 pub mod images;
+pub mod layers;
 pub mod leases;
 pub mod networks;
 mod packed;
