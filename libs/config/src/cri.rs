@@ -37,6 +37,8 @@ pub struct Cri {
     pub enable_cdi: bool,
     /// Folders with what such devices are, a later one before those above it.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// The image of pods' own processes, pulled where it is missing; empty: a program that berth brings, without an image.
+    pub sandbox_image: String,
     /// What pods are run by, by the name that they ask for (RuntimeClass).
     pub runtimes: BTreeMap<String, Handler>,
 }
@@ -75,6 +77,7 @@ impl Default for Cri {
             ignore_image_defined_volumes: false,
             enable_cdi: true,
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            sandbox_image: String::new(),
             runtimes: [("runc".to_owned(), Handler::default())].into(),
         }
     }

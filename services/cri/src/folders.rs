@@ -13,6 +13,10 @@ use crate::{Error, Result};
 const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pod-init"));
 /// Its name in its root file system.
 pub const INIT_NAME: &str = "pause";
+/// Folders of that root file system that something is mounted on.
+const PLACES: [&str; 4] = ["dev", "etc", "proc", "sys"];
+/// And a file.
+const RESOLVER: &str = "etc/resolv.conf";
 /// Folders of pods and containers: containers of other users may have to pass.
 const PASSABLE: u32 = 0o755;
 
@@ -96,7 +100,8 @@ impl Folders {
         Ok(())
     }
 
-    /// The root file system of pods' own processes: a folder with one program.
+    /// The root file system of pods' own processes: a folder with one program, and places for mounts, which those who are
+    /// not this machine's root could not make.
     #[must_use]
     pub fn init(&self) -> PathBuf {
         self.state.join("init")
@@ -110,6 +115,14 @@ impl Folders {
         for folder in [&self.root, &self.state, &self.init()] {
             make_folder(folder, PASSABLE).map_err(Error::file("make", folder))?;
         }
+        for place in PLACES {
+            let folder = self.init().join(place);
+            make_folder(&folder, PASSABLE).map_err(Error::file("make", &folder))?;
+        }
+        let resolver = self.init().join(RESOLVER);
+        // One that is there stays: pods that run have something mounted on it, which would go with it.
+        let made = fs_err::OpenOptions::new().create(true).append(true).open(&resolver);
+        made.map_err(Error::file("make", resolver))?;
         let init = self.init().join(INIT_NAME);
         // One that runs cannot be written to: it is replaced.
         berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))

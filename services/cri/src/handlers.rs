@@ -80,11 +80,16 @@ fn refused(id: &str, why: &str) -> Error {
 #[must_use]
 pub fn options(handler: &Handler) -> Option<Packed> {
     let Handler { binary, systemd_cgroup, .. } = handler;
-    if binary == Path::new("") && !systemd_cgroup {
-        return None;
-    }
+    let is_usual = binary == Path::new("") && !systemd_cgroup;
+    (!is_usual).then(|| options_with(handler, (0, 0)))
+}
+
+/// The same for a process whose streams belong to this user and group of the node.
+#[must_use]
+pub fn options_with(handler: &Handler, owner: (u32, u32)) -> Packed {
+    let Handler { binary, systemd_cgroup, .. } = handler;
     let binary_name = binary.to_string_lossy().into_owned();
-    Some(Packed::runc(binary_name, *systemd_cgroup))
+    Packed::runc(binary_name, *systemd_cgroup, owner)
 }
 
 #[cfg(test)]

@@ -163,6 +163,10 @@ fn users_are_the_pods() {
     assert_eq!(linux(&spec).uid_mappings().as_ref().unwrap()[0].size(), 65_536);
     let spec = made(Some(users()), pod_with(Some(users()), 2)).unwrap();
     assert_eq!(options_at(&spec, "/sys"), ["rbind", "rro", "nosuid", "nodev", "noexec"]);
+    // Nobody joins the node's who is among other users already.
+    let joined = namespaces_of(&spec);
+    assert!(!joined.contains_key(&Type::Network) && !joined.contains_key(&Type::Uts));
+    assert!(joined[&Type::Ipc].is_some() && joined[&Type::Pid].is_some());
     let node = cri::UserNamespace { mode: 2, ..Default::default() };
     let mut others = users();
     others.gids[0].host_id = 7;

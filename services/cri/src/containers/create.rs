@@ -10,7 +10,7 @@ use berth_proto::runtime::v1::{
 };
 use berth_runtime_spec::Spec;
 
-use super::{Container, Containers, Shared, Standing, root};
+use super::{Container, Containers, Shared, Standing};
 use crate::events::Kind;
 use crate::folders::remove;
 use crate::images::Resolved;
@@ -21,7 +21,8 @@ use crate::pods::Pod;
 use crate::records::golang;
 use crate::records::metadata::{Metadata, OfContainer, pack};
 use crate::records::status::Status;
-use crate::{Error, Result, handlers, ids, time};
+use crate::users::Users;
+use crate::{Error, Result, handlers, ids, roots, time};
 
 /// What a container is made of, once it is known.
 struct Draft {
@@ -123,12 +124,14 @@ impl Shared {
             stop_signal: asked_signal.unwrap_or_else(|| image.config.stop_signal.clone()),
             process_label: String::new(),
         };
+        let options = spec::container_options(&config);
+        let users = Users::of(options.userns_options.as_ref())?;
         let mounted = self.mount_images(&pod.id, &config).await?;
         let parent = self.parts.images.ensure_unpacked(&image, &self.parts.cri.snapshotter).await?;
         let volumes = self.make_volumes(&pod.id, id, (&image, &parent), &config).await?;
         let draft = Draft { pod, pod_config, config, image, metadata, mounted, volumes };
-        let mounts = self.make_root(&draft.pod.id, id, parent).await?;
-        let root = root::look(&mounts)?;
+        let mounts = self.make_root(&draft.pod.id, id, parent, users).await?;
+        let root = roots::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
         // It may have been stopped meanwhile, with the containers that it had then.

@@ -81,6 +81,7 @@ impl Shared {
         self.detach(id, attached).await?;
         views::release(&self.parts.node, &self.parts.cri.snapshotter, id).await?;
         containers::delete(&self.parts.node, id).await?;
+        self.remove_root(id).await?;
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;
         leases::delete(&self.parts.node, id).await?;
