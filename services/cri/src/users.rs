@@ -5,11 +5,8 @@ use std::collections::HashMap;
 use berth_cri_spec as spec;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig, UserNamespace};
 
+use crate::peers::snapshots::OWNERS;
 use crate::{Error, Result};
-
-/// What snapshots are labelled with whose files are to be the namespace's.
-const LABELS: [&str; 2] =
-    ["containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping"];
 
 /// Ids from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +82,7 @@ impl Users {
     #[must_use]
     pub fn labels(&self) -> HashMap<String, String> {
         let value = |Range { outside, size }| format!("0:{outside}:{size}");
-        LABELS.map(String::from).into_iter().zip([self.uids, self.gids].map(value)).collect()
+        OWNERS.map(String::from).into_iter().zip([self.uids, self.gids].map(value)).collect()
     }
 
     /// Who a user and a group of the namespace are outside; nobody if they are not of it.
@@ -145,8 +142,8 @@ mod tests {
         for network in [Pod, Node] {
             let users = Users::of_pod("p", &pod(Pod, network, right)).unwrap().unwrap();
             assert_eq!(users.root(), (100_000, 200_000));
-            assert_eq!(users.labels()[LABELS[0]], "0:100000:10");
-            assert_eq!(users.labels()[LABELS[1]], "0:200000:20");
+            assert_eq!(users.labels()[OWNERS[0]], "0:100000:10");
+            assert_eq!(users.labels()[OWNERS[1]], "0:200000:20");
             assert_eq!(users.outside(9, 19), Some((100_009, 200_019)));
             assert_eq!((users.outside(10, 0), users.outside(0, 20)), (None, None));
         }

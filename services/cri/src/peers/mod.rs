@@ -131,6 +131,14 @@ pub fn endless<T>(message: T) -> Request<T> {
     request
 }
 
+/// The same under a lease, which holds what comes of it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a lease whose name is none.
+pub fn held<T>(request: Request<T>, lease: &str) -> Result<Request<T>, Error> {
+    berth_grpc::with_lease(request, lease).map_err(|error| Error::Invalid(error.to_string()))
+}
+
 /// What [`Result::map_err`] makes of a refusal.
 pub fn refused(step: &'static str) -> impl FnOnce(Status) -> Error {
     move |status| Error::Peer { step, code: code_of(&status), message: status.message().to_owned() }
