@@ -4,8 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod containers;
+mod hostile;
 mod load;
 mod pods;
 mod stage;
 mod streams;
 mod told;
+
+/// The client of the streaming server's own tests.
+#[path = "../../libs/streaming/tests/clients/spdy.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
+mod spdy;
+#[path = "../../libs/streaming/tests/clients/wanted.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
+mod wanted;
