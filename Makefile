@@ -25,8 +25,8 @@ setup: ## install the Debian packages that building and testing need, where they
 tools: setup ## build the clients that the tests run and that Debian does not build
 	@deploy/setup.sh $(TOOLS)
 	@tests/client/containerd-stress.sh "$(TARGET)/tools"
-	@libs/streaming/tests/clients/fetch.sh "$(TARGET)/tools/kubectl"
-	@libs/streaming/tests/clients/node/install.sh "$(TARGET)/tools/kubernetes-javascript"
+	@libs/testkit/src/kubernetes/fetch.sh "$(TARGET)/tools/kubectl"
+	@libs/testkit/src/kubernetes/node/install.sh "$(TARGET)/tools/kubernetes-javascript"
 
 build: setup ## build everything, optimised
 	cargo build --workspace --release --locked
