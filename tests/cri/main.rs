@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod clients;
 mod containers;
 mod hostile;
 mod load;

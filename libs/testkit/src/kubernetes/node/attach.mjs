@@ -11,5 +11,6 @@ output.on('data', (piece) => {
   got += piece;
   if (got.includes(`${text}\n`)) process.stdout.write(got, () => process.exit(0));
 });
-const { stdin, stderr } = process;
-await new Attach(config).attach('default', 'pod', 'c', output, stderr, stdin, false);
+// Its end would be that of the connection, whatever is still to come.
+const input = process.stdin.pipe(new PassThrough(), { end: false });
+await new Attach(config).attach('default', 'pod', 'c', output, process.stderr, input, false);

@@ -11,5 +11,6 @@ output.on('data', (piece) => {
   got += piece;
   if (got.includes(text)) process.stdout.write(got, () => process.exit(0));
 });
-const { stdin, stderr } = process;
-await new PortForward(config, true).portForward('default', 'pod', [Number(port)], output, stderr, stdin);
+// Its end would be that of the connection, whatever is still to come.
+const input = process.stdin.pipe(new PassThrough(), { end: false });
+await new PortForward(config, true).portForward('default', 'pod', [Number(port)], output, process.stderr, input);
