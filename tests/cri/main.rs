@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod clients;
+mod checkpoints;
 mod containers;
 mod hostile;
 mod load;

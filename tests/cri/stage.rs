@@ -36,6 +36,14 @@ pub struct Stage {
 
 /// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
 pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
+    on_a_node_with("", test)
+}
+
+/// The same with more of a configuration.
+pub fn on_a_node_with(
+    more: &str,
+    test: impl FnOnce(&mut Stage) -> Result<()> + Send,
+) -> Result<()> {
     if !is_root() {
         return Ok(());
     }
@@ -48,7 +56,7 @@ pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<(
         let image = Image::busybox()?.push(&registry, "busybox:1")?;
         let config = format!(
             "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
-             bin_dirs = [\"/usr/lib/cni\"]\n",
+             bin_dirs = [\"/usr/lib/cni\"]\n{more}",
             network.path().join("net.d")
         );
         let node = Node::start_with(&config)?;

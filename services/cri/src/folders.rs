@@ -53,6 +53,18 @@ impl Folders {
         self.root.join("containers").join(id)
     }
 
+    /// What a container goes on from when it is started; not there for one that begins.
+    #[must_use]
+    pub fn saved(&self, id: &str) -> PathBuf {
+        self.container(id).join("checkpoint")
+    }
+
+    /// Where checkpoints are while they are written: a folder for each container that stands still.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
     /// The folder of pipes and sockets of a container's or command's streams.
     #[must_use]
     pub fn streams(&self, id: &str) -> PathBuf {

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
-use berth_proto::containerd::runc::v1::Options;
-use berth_proto::pack;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
-use prost_types::Any;
 
+use crate::peers::Packed;
 use crate::{Error, Result};
 
 /// The annotation of pods that nobody trusts.
@@ -78,13 +76,13 @@ fn refused(id: &str, why: &str) -> Error {
 
 /// What its shim is told; nothing where all is as usual.
 #[must_use]
-pub fn options(handler: &Handler) -> Option<Any> {
+pub fn options(handler: &Handler) -> Option<Packed> {
     let Handler { binary, systemd_cgroup, .. } = handler;
     if binary == Path::new("") && !systemd_cgroup {
         return None;
     }
     let binary_name = binary.to_string_lossy().into_owned();
-    Some(pack(&Options { binary_name, systemd_cgroup: *systemd_cgroup, ..Default::default() }))
+    Some(Packed::runc(binary_name, *systemd_cgroup))
 }
 
 #[cfg(test)]

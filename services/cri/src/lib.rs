@@ -18,6 +18,7 @@
 //! | [`images`] | images |
 //! | [`pods`] | pods |
 //! | [`containers`] | containers of pods |
+//! | [`checkpoints`] | containers and pods as files, and back |
 //! | [`streaming`] | commands, containers' streams and ports, for clients that come with a token |
 //! | [`stats`] | what pods and containers use |
 //! | [`exits`] | what ends |
@@ -30,6 +31,7 @@
 pub mod about;
 pub mod api;
 pub mod bandwidth;
+pub mod checkpoints;
 pub mod containers;
 mod error;
 pub mod events;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use berth_cri_spec as spec;
 use berth_lifecycle::blocking;
-use berth_proto::containerd::services::containers::v1 as wire;
 use berth_proto::runtime::v1::{
     ContainerConfig, ContainerState, Mount, NamespaceMode, PodSandboxConfig,
 };
@@ -16,8 +15,9 @@ use crate::events::Kind;
 use crate::folders::remove;
 use crate::images::Resolved;
 use crate::joins::Begun;
-use crate::peers::{QUICK, call, gone_is_fine, refused};
-use crate::pods::{Pod, packed};
+use crate::peers::Packed;
+use crate::peers::containers::{self, Record};
+use crate::pods::Pod;
 use crate::records::golang;
 use crate::records::metadata::{Metadata, OfContainer, pack};
 use crate::records::status::Status;
@@ -138,7 +138,7 @@ impl Shared {
         self.parts.statuses.put(id, status.clone()).await?;
         let Draft { metadata, config, .. } = draft;
         let standing = Standing { status, ..Standing::default() };
-        let container = Arc::new(Container::new(metadata, config, standing));
+        let container = Arc::new(Container::new(metadata, config, standing, &spec));
         self.there().insert(id.to_owned(), container.clone());
         self.tell(&container, Kind::ContainerCreatedEvent);
         Ok(())
@@ -213,36 +213,21 @@ impl Shared {
     async fn record(&self, draft: &Draft, spec: &Spec) -> Result<()> {
         let Draft { pod, config, image, metadata, .. } = draft;
         let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
-        let container = wire::Container {
+        let labels =
+            spec::container_labels(&image.config.labels, &config.labels, spec::Kind::Container);
+        let record = Record {
             id: metadata.id.clone(),
-            labels: spec::container_labels(
-                &image.config.labels,
-                &config.labels,
-                spec::Kind::Container,
-            )
-            .into_iter()
-            .collect(),
+            labels: labels.into_iter().collect(),
             image: image.name.clone(),
-            runtime: Some(wire::container::Runtime {
-                name: handler.runtime_type.clone(),
-                options: handlers::options(handler),
-            }),
-            spec: Some(packed(spec)),
+            runtime: (handler.runtime_type.clone(), handlers::options(handler)),
+            spec: Packed::spec(spec),
             snapshotter: self.parts.cri.snapshotter.clone(),
             snapshot_key: metadata.id.clone(),
             extensions: [(OfContainer::EXTENSION.to_owned(), pack(metadata))].into(),
             sandbox: pod.id.clone(),
-            ..Default::default()
+            ..Record::default()
         };
-        let request = call(wire::CreateContainerRequest { container: Some(container) }, QUICK);
-        let made = self.parts.node.containers().create(request).await;
-        made.map(drop).map_err(refused("create record of container"))
-    }
-
-    pub(super) async fn delete_record(&self, id: &str) -> Result<()> {
-        let request = call(wire::DeleteContainerRequest { id: id.to_owned() }, QUICK);
-        let deleted = self.parts.node.containers().delete(request).await;
-        gone_is_fine(deleted).map_err(refused("delete record of container"))
+        containers::create(&self.parts.node, record).await.map(drop)
     }
 
     /// Takes away what an attempt has made. What stays is found by the next start, as nobody knows it.
@@ -258,7 +243,7 @@ impl Shared {
     /// Takes all of a container away that has no process.
     pub(super) async fn take_away(&self, id: &str) -> Result<()> {
         self.end_process(id).await?;
-        self.delete_record(id).await?;
+        containers::delete(&self.parts.node, id).await?;
         self.remove_root(id).await?;
         self.parts.statuses.delete(id).await?;
         let folders = [self.parts.folders.container(id), self.parts.folders.streams(id)];

@@ -1,12 +1,9 @@
 //! The root file system of a container.
 
-use berth_proto::containerd::services::snapshots::v1 as wire;
-use berth_proto::containerd::types::Mount;
 use berth_runtime_spec::RootView;
-use tonic::Code;
 
 use super::Shared;
-use crate::peers::{WORK, call, gone_is_fine, refused};
+use crate::peers::snapshots::{self, RootMount};
 use crate::{Error, Result};
 
 impl Shared {
@@ -17,44 +14,31 @@ impl Shared {
         pod: &str,
         id: &str,
         parent: String,
-    ) -> Result<Vec<Mount>> {
-        let (snapshotter, key) = (self.parts.cri.snapshotter.clone(), id.to_owned());
-        let request =
-            wire::PrepareSnapshotRequest { snapshotter, key, parent, ..Default::default() };
-        let request = berth_grpc::with_lease(call(request, WORK), pod)
-            .map_err(|error| Error::Invalid(error.to_string()))?;
-        match self.parts.node.snapshots().prepare(request).await {
-            Err(status) if status.code() == Code::AlreadyExists => self.root(id).await,
-            made => Ok(made.map_err(refused("prepare root file system"))?.into_inner().mounts),
-        }
+    ) -> Result<Vec<RootMount>> {
+        let named = (&*self.parts.cri.snapshotter, id);
+        snapshots::prepare(&self.parts.node, named, parent, pod).await
     }
 
     /// What it is mounted from.
-    pub(super) async fn root(&self, id: &str) -> Result<Vec<Mount>> {
-        let (snapshotter, key) = (self.parts.cri.snapshotter.clone(), id.to_owned());
-        let request = call(wire::MountsRequest { snapshotter, key }, WORK);
-        let mounts = self.parts.node.snapshots().mounts(request).await;
-        Ok(mounts.map_err(refused("ask for root file system"))?.into_inner().mounts)
+    pub(super) async fn root(&self, id: &str) -> Result<Vec<RootMount>> {
+        snapshots::mounts(&self.parts.node, &self.parts.cri.snapshotter, id).await
     }
 
     pub(super) async fn remove_root(&self, id: &str) -> Result<()> {
-        let (snapshotter, key) = (self.parts.cri.snapshotter.clone(), id.to_owned());
-        let request = call(wire::RemoveSnapshotRequest { snapshotter, key }, WORK);
-        let removed = self.parts.node.snapshots().remove(request).await;
-        gone_is_fine(removed).map_err(refused("remove root file system"))
+        snapshots::remove(&self.parts.node, &self.parts.cri.snapshotter, id).await
     }
 }
 
 /// A look into it, without mounting it.
-pub(super) fn look(mounts: &[Mount]) -> Result<RootView> {
+pub(super) fn look(mounts: &[RootMount]) -> Result<RootView> {
     let unread = |error: berth_runtime_spec::Error| Error::Refused(berth_errors::chain(&error));
     match mounts.last() {
-        Some(mount) if matches!(&*mount.r#type, "bind" | "overlay") => {
-            RootView::of_mount(&mount.r#type, &mount.source, &mount.options).map_err(unread)
+        Some(mount) if matches!(&*mount.kind, "bind" | "overlay") => {
+            RootView::of_mount(&mount.kind, &mount.source, &mount.options).map_err(unread)
         }
         None => RootView::of_layers([]).map_err(unread),
         Some(mount) => {
-            let kind = &mount.r#type;
+            let kind = &mount.kind;
             Err(Error::Refused(format!(
                 "look into root file system: one of type {kind:?} cannot be looked into, choose another [cri] snapshotter"
             )))

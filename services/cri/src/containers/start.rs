@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::ContainerState;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{WORK, call, refused};
+use crate::folders::remove;
+use crate::peers::tasks;
 use crate::{Error, Result, time};
 
 /// The number that one ends with which does not start, and the reason.
@@ -79,20 +80,21 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
-        let request = wire::CreateTaskRequest {
-            container_id: id.to_owned(),
-            rootfs: self.root(id).await?,
-            stdout: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
+        let saved = self.parts.folders.saved(id);
+        let new = tasks::New {
+            id: id.to_owned(),
+            root: self.root(id).await?,
+            output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
-            ..Default::default()
+            saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
         };
-        let mut tasks = self.parts.node.tasks();
-        let made = tasks.create(call(request, WORK)).await;
-        let pid = made.map_err(refused("failed to create containerd task"))?.into_inner().pid;
-        let request = wire::StartRequest { container_id: id.to_owned(), ..Default::default() };
-        let started = tasks.start(call(request, WORK)).await;
-        let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
-        Ok(if started == 0 { pid } else { started })
+        let restored = new.saved.is_some();
+        let pid = tasks::run(&self.parts.node, new).await?;
+        if restored {
+            // Started again it would begin, and what it went on from may be large.
+            blocking("checkpoints", move || remove(&saved)).await??;
+        }
+        Ok(pid)
     }
 
     /// It has ended without having begun.

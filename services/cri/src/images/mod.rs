@@ -200,7 +200,7 @@ impl Images {
     }
 
     fn image(&self, entry: &Entry) -> Image {
-        let (repo_tags, repo_digests) = entry.names();
+        let (repo_tags, repo_digests) = index::names(&entry.records);
         let is_pinned = |name: &String| self.0.pinned.contains(name);
         Image {
             id: entry.facts.id.clone(),

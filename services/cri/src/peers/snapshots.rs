@@ -6,9 +6,10 @@ use berth_errors::Code;
 use berth_grpc::code_of;
 use berth_proto::containerd::services::introspection::v1::PluginsRequest;
 use berth_proto::containerd::services::snapshots::v1 as wire;
+use berth_proto::containerd::types::Mount;
 
-use super::{Node, QUICK, WORK, call, refused};
-use crate::Result;
+use super::{Node, QUICK, WORK, call, gone_is_fine, refused};
+use crate::{Error, Result};
 
 /// A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,80 @@ pub struct Used {
     pub bytes: u64,
     /// Files, folders, links.
     pub inodes: u64,
+}
+
+/// A mount that a root file system is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RootMount {
+    /// The file system's type.
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
+    /// Where; empty: at the root.
+    pub target: String,
+    /// With which options.
+    pub options: Vec<String>,
+}
+
+impl From<Mount> for RootMount {
+    fn from(Mount { r#type, source, target, options }: Mount) -> Self {
+        Self { kind: r#type, source, target, options }
+    }
+}
+
+impl From<RootMount> for Mount {
+    fn from(RootMount { kind, source, target, options }: RootMount) -> Self {
+        Self { r#type: kind, source, target, options }
+    }
+}
+
+/// Makes one to be written to on top of another, under a lease. Answers what it is mounted from; of one that is there
+/// already the same.
+///
+/// # Errors
+/// [`Error::Peer`]; [`Error::Invalid`] for a lease that is none.
+pub async fn prepare(
+    node: &Node,
+    (snapshotter, key): (&str, &str),
+    parent: String,
+    lease: &str,
+) -> Result<Vec<RootMount>> {
+    let (of, named) = (snapshotter.to_owned(), key.to_owned());
+    let request =
+        wire::PrepareSnapshotRequest { snapshotter: of, key: named, parent, ..Default::default() };
+    let request = berth_grpc::with_lease(call(request, WORK), lease)
+        .map_err(|error| Error::Invalid(error.to_string()))?;
+    match node.snapshots().prepare(request).await {
+        Err(status) if code_of(&status) == Code::AlreadyExists => {
+            mounts(node, snapshotter, key).await
+        }
+        made => {
+            let made = made.map_err(refused("prepare root file system"))?.into_inner();
+            Ok(made.mounts.into_iter().map(Into::into).collect())
+        }
+    }
+}
+
+/// What one is mounted from.
+///
+/// # Errors
+/// [`Error::Peer`].
+pub async fn mounts(node: &Node, snapshotter: &str, key: &str) -> Result<Vec<RootMount>> {
+    let request = wire::MountsRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
+    let mounts = node.snapshots().mounts(call(request, WORK)).await;
+    let mounts = mounts.map_err(refused("ask for root file system"))?.into_inner().mounts;
+    Ok(mounts.into_iter().map(Into::into).collect())
+}
+
+/// Takes one away. It is no error if there is none.
+///
+/// # Errors
+/// [`Error::Peer`].
+pub async fn remove(node: &Node, snapshotter: &str, key: &str) -> Result<()> {
+    let request =
+        wire::RemoveSnapshotRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
+    let removed = node.snapshots().remove(call(request, WORK)).await;
+    gone_is_fine(removed).map_err(refused("remove root file system"))
 }
 
 /// Whether there is one of this name.

@@ -6,6 +6,7 @@ use berth_lifecycle::blocking;
 
 use super::{Pod, Pods, Shared, files, network};
 use crate::events::Kind;
+use crate::peers::{containers, leases, sandboxes};
 use crate::{Error, Result};
 
 impl Pods {
@@ -77,10 +78,10 @@ impl Shared {
     pub(super) async fn take_away(&self, id: &str, attached: bool) -> Result<()> {
         self.end(id).await?;
         self.detach(id, attached).await?;
-        self.delete_record(id).await?;
+        containers::delete(&self.parts.node, id).await?;
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;
-        self.delete_lease(id).await?;
-        self.delete_sandbox(id).await
+        leases::delete(&self.parts.node, id).await?;
+        sandboxes::delete(&self.parts.node, id).await
     }
 }

@@ -41,8 +41,6 @@ use crate::names::Names;
 use crate::peers::Node;
 use crate::{Error, Result, ids};
 
-pub(crate) use making::packed;
-
 /// The pods. Clones are the same.
 #[derive(Clone)]
 pub struct Pods(Arc<Shared>);

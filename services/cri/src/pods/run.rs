@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use super::{Pod, Pods, Shared, Standing, files, network};
 use crate::events::Kind;
 use crate::joins::Begun;
+use crate::peers::{leases, sandboxes};
 use crate::records::golang;
-use crate::records::metadata::OfPod;
+use crate::records::metadata::{OfPod, pack};
 use crate::{Error, Result, handlers, ids, time};
 
 /// What was made of a pod so far.
@@ -128,7 +129,7 @@ impl Shared {
         refuse_users(config)?;
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
-        self.make_lease(&id).await?;
+        leases::create(&self.parts.node, &id).await?;
         if !berth_cri_spec::host_network(config) {
             let attachment = network::attach(&self.parts.node, &id, config).await?;
             made.ips = network::ips(&attachment);
@@ -136,7 +137,8 @@ impl Shared {
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
             made.metadata.additional_ips = Some(made.ips.iter().skip(1).cloned().collect());
             made.metadata.cni_result = network::summed_up(&attachment);
-            self.note_sandbox(&made.metadata).await?;
+            let known = pack(&made.metadata);
+            sandboxes::put_metadata(&self.parts.node, &id, known).await?;
         }
         let (folders, config) = (self.parts.folders.pod(&id), config.clone());
         let hostname = self.spec.node.hostname.clone();
