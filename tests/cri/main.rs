@@ -3,15 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod clients;
 mod checkpoints;
+mod clients;
 mod containers;
+mod devices;
 mod hostile;
 mod load;
+mod mounts;
+mod pause;
 mod pods;
+mod selinux;
 mod stage;
 mod streams;
 mod told;
+mod userns;
 
 /// The client of the streaming server's own tests.
 #[path = "../../libs/streaming/tests/clients/spdy.rs"]

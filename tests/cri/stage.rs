@@ -1,6 +1,7 @@
 //! A node that serves kubelets, in a network namespace of its own, and a client of the CRI.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,6 +45,21 @@ pub fn on_a_node_with(
     more: &str,
     test: impl FnOnce(&mut Stage) -> Result<()> + Send,
 ) -> Result<()> {
+    let usual = |folder: &Path| {
+        Ok(format!(
+            "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
+             bin_dirs = [\"/usr/lib/cni\"]\n{more}",
+            folder.join("net.d")
+        ))
+    };
+    on_a_node_of(usual, test)
+}
+
+/// The same of a node with another file, made of a folder for files of the test, in whose `net.d` the network is.
+pub fn on_a_node_of(
+    file: impl FnOnce(&Path) -> Result<String> + Send,
+    test: impl FnOnce(&mut Stage) -> Result<()> + Send,
+) -> Result<()> {
     if !is_root() {
         return Ok(());
     }
@@ -54,12 +70,7 @@ pub fn on_a_node_with(
         fs_err::write(network.path().join("net.d/10-pods.conflist"), list)?;
         let registry = Registry::start()?;
         let image = Image::busybox()?.push(&registry, "busybox:1")?;
-        let config = format!(
-            "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
-             bin_dirs = [\"/usr/lib/cni\"]\n{more}",
-            network.path().join("net.d")
-        );
-        let node = Node::start_with(&config)?;
+        let node = Node::start_with(&file(network.path())?)?;
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         test(&mut Stage { node, registry, image, tokio, network })
     })?

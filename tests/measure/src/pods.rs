@@ -23,6 +23,9 @@ use crate::{images, report};
 const PODS: usize = 20;
 /// What is at rest is measured.
 const REST: Duration = Duration::from_secs(20);
+/// Kubelets are served some time after others are.
+const START: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(50);
 /// The name of containerd's pause image, which is pushed when the program is known.
 const PAUSE: &str = "pause:1";
 
@@ -121,7 +124,15 @@ async fn start(kind: Kind, pause: &str) -> Result<Node> {
             place.socket(),
         ),
     })?;
-    Node::start_at(place).await
+    let node = Node::start_at(place).await?;
+    let ready = async {
+        let mut client = RuntimeServiceClient::new(node.client.channel());
+        while client.version(cri::VersionRequest::default()).await.is_err() {
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    tokio::time::timeout(START, ready).await.context("it does not serve kubelets")?;
+    Ok(node)
 }
 
 /// A bridge of the node's own.

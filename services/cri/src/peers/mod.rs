@@ -16,6 +16,7 @@ pub mod snapshots;
 pub mod tasks;
 pub mod transfer;
 pub mod unpack;
+pub mod views;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! What snapshots there are, and what they use.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use berth_errors::Code;
@@ -63,11 +64,11 @@ pub async fn prepare(
     node: &Node,
     (snapshotter, key): (&str, &str),
     parent: String,
+    labels: HashMap<String, String>,
     lease: &str,
 ) -> Result<Vec<RootMount>> {
     let (of, named) = (snapshotter.to_owned(), key.to_owned());
-    let request =
-        wire::PrepareSnapshotRequest { snapshotter: of, key: named, parent, ..Default::default() };
+    let request = wire::PrepareSnapshotRequest { snapshotter: of, key: named, parent, labels };
     let request = berth_grpc::with_lease(call(request, WORK), lease)
         .map_err(|error| Error::Invalid(error.to_string()))?;
     match node.snapshots().prepare(request).await {
