@@ -17,7 +17,7 @@ use crate::stage::{SOON, Stage, on_a_node, refused, shell};
 const SUCCESS: &[u8] = b"{\"status\":\"Success\"}";
 
 /// A client of one address.
-pub struct Client(WebSocketStream<TcpStream>);
+pub struct Client(pub WebSocketStream<TcpStream>);
 
 impl Client {
     pub async fn connect(url: &str, protocol: &str) -> Result<Self> {
@@ -57,7 +57,7 @@ impl Stage {
         self.tokio().block_on(async { tokio::time::timeout(SOON, work).await? })
     }
 
-    fn exec_url(&self, id: &str, command: &[&str], tty: bool) -> Result<String, tonic::Status> {
+    pub fn exec_url(&self, id: &str, command: &[&str], tty: bool) -> Result<String, tonic::Status> {
         let request = cri::ExecRequest {
             container_id: id.to_owned(),
             cmd: command.iter().map(|word| (*word).to_owned()).collect(),
