@@ -158,6 +158,15 @@ fn a_pod_is_saved_and_made_again() -> Result<()> {
         refused(wrong, Code::InvalidArgument, "not of this pod")?;
         ensure!(!folder.join("pod.dump").exists(), "nothing was saved");
 
+        // One that cannot be saved keeps the other from being saved, and not from going on.
+        let three = stage.create(&id, &shell("three", &stage.image, "sleep 1000"), &pod_config)?;
+        stage.start(&three)?;
+        refused(checkpoint_pod(stage, &id, &folder, &[one, &three]), Code::Unknown, "no state")?;
+        ensure!(!folder.join("pod.dump").exists(), "it is not whole");
+        let at = number(stage, one, "/state")?;
+        until("it goes on", SOON, || number(stage, one, "/state").is_ok_and(|now| now > at))?;
+        assert_eq!(stage.exec(&three, &["true"], 10)?.exit_code, 0);
+
         checkpoint_pod(stage, &id, &folder, &[one, two])?;
         let saved = [number(stage, one, "/state")?, number(stage, two, "/state")?];
         stage.remove_pod(&id)?;

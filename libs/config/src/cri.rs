@@ -31,6 +31,14 @@ pub struct Cri {
     pub image_pull_progress_timeout: HumanDuration,
     /// Names of images that kubelets are told to leave where they are.
     pub pinned_images: Vec<String>,
+    /// Whether volumes that images declare are left out.
+    pub ignore_image_defined_volumes: bool,
+    /// Whether containers may ask for devices of vendors (CDI).
+    pub enable_cdi: bool,
+    /// Folders with what such devices are, a later one before those above it.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+    /// The image of pods' own processes, pulled where it is missing; empty: a program that berth brings, without an image.
+    pub sandbox_image: String,
     /// What pods are run by, by the name that they ask for (RuntimeClass).
     pub runtimes: BTreeMap<String, Handler>,
 }
@@ -66,6 +74,10 @@ impl Default for Cri {
             stream_idle_timeout: HumanDuration::secs(4 * 60 * 60),
             image_pull_progress_timeout: HumanDuration::secs(300),
             pinned_images: Vec::new(),
+            ignore_image_defined_volumes: false,
+            enable_cdi: true,
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            sandbox_image: String::new(),
             runtimes: [("runc".to_owned(), Handler::default())].into(),
         }
     }

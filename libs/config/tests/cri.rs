@@ -46,6 +46,6 @@ fn the_usual_handler_is_one_that_there_is() {
     let refused = parse("[cri]\ndefault_runtime_name = 'kata'\n").unwrap_err().to_string();
     let said = "cri.default_runtime_name is \"kata\": it must be the name of one of [cri.runtimes]";
     assert!(refused.contains(said), "{refused}");
-    let unknown = parse("[cri]\nsandbox_image = 'pause'\n").unwrap_err().to_string();
-    assert!(unknown.contains("sandbox_image"), "{unknown}");
+    let unknown = parse("[cri]\nsandbox_picture = 'pause'\n").unwrap_err().to_string();
+    assert!(unknown.contains("sandbox_picture"), "{unknown}");
 }

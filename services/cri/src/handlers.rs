@@ -60,6 +60,8 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         enable_unprivileged_ports: cri.enable_unprivileged_ports,
         enable_unprivileged_icmp: cri.enable_unprivileged_icmp,
         restrict_oom_score_adj: cri.restrict_oom_score_adj,
+        enable_cdi: cri.enable_cdi,
+        cdi_spec_dirs: cri.cdi_spec_dirs.clone(),
         ..spec::Settings::default()
     }
 }
@@ -78,11 +80,16 @@ fn refused(id: &str, why: &str) -> Error {
 #[must_use]
 pub fn options(handler: &Handler) -> Option<Packed> {
     let Handler { binary, systemd_cgroup, .. } = handler;
-    if binary == Path::new("") && !systemd_cgroup {
-        return None;
-    }
+    let is_usual = binary == Path::new("") && !systemd_cgroup;
+    (!is_usual).then(|| options_with(handler, (0, 0)))
+}
+
+/// The same for a process whose streams belong to this user and group of the node.
+#[must_use]
+pub fn options_with(handler: &Handler, owner: (u32, u32)) -> Packed {
+    let Handler { binary, systemd_cgroup, .. } = handler;
     let binary_name = binary.to_string_lossy().into_owned();
-    Some(Packed::runc(binary_name, *systemd_cgroup))
+    Packed::runc(binary_name, *systemd_cgroup, owner)
 }
 
 #[cfg(test)]

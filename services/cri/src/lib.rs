@@ -13,6 +13,8 @@
 //! | [`ids`], [`names`] | numbers and names of pods and containers, and finding by a part |
 //! | [`joins`] | what is asked for again while it is being done |
 //! | [`folders`] | where files are |
+//! | [`roots`] | root file systems, looked into |
+//! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
 //! | [`features`] | what handlers can do |
 //! | [`counts`] | what this service counts |
@@ -26,6 +28,7 @@
 //! | [`exits`] | what ends |
 //! | [`events`] | what becomes of pods and containers, told to who listens |
 //! | [`teardown`] | a pod with its containers |
+//! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
 //! | [`about`], [`details`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
@@ -50,11 +53,14 @@ pub mod names;
 pub mod peers;
 pub mod pods;
 pub mod records;
+pub mod roots;
 mod serve;
 pub mod stats;
 pub mod streaming;
 pub mod teardown;
 pub mod time;
+pub mod users;
+pub mod views;
 
 pub use error::{Error, Result};
 pub use serve::{Served, serve};

@@ -60,6 +60,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         node: node.clone(),
         cri: cri.clone(),
         folders: folders.clone(),
+        images: images.clone(),
         jobs: tasks.clone(),
         events: events.clone(),
     });

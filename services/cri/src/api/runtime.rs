@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Answer, Domain, Listed, in_parts};
 use crate::stats::metrics;
-use crate::{Error, about, teardown};
+use crate::{about, teardown};
 
 /// Serves pods and their containers.
 pub(super) struct Service(pub(super) Domain);

@@ -4,8 +4,7 @@
 //! larger than what the archive holds of it.
 
 use std::ffi::OsString;
-use std::io::{BufReader, BufWriter, Write};
-
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -75,19 +74,8 @@ pub fn copy_log(log: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::File`]; [`Error::Unreadable`] for an archive that is none of ours.
 pub fn unpack(archive: &Path, folder: &Path) -> Result<()> {
-    let mut options = fs_err::OpenOptions::new();
-    // A pipe that somebody has put there keeps nobody.
-    options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32);
-    let file = options.open(archive).map_err(Error::file("open", archive))?;
-    let is_file = file.metadata().is_ok_and(|found| found.is_file());
-    let unreadable = |why: String| Error::Unreadable {
-        what: "checkpoint",
-        id: archive.display().to_string(),
-        why,
-    };
-    if !is_file {
-        return Err(unreadable("it is no file".to_owned()));
-    }
+    let file = open(archive)?;
+    let unreadable = |why: String| unreadable(archive, why);
     let image = folder.join(layout::IMAGE);
     berth_durable::make_folder(&image, 0o700).map_err(Error::file("make", &image))?;
     let mut reader = Archive::new(BufReader::with_capacity(PIECE, file));
@@ -113,6 +101,30 @@ pub fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Opens a file of a checkpoint, which somebody else may have put there.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::File`]; [`Error::Unreadable`] for what is no file.
+pub fn open(path: &Path) -> Result<fs_err::File> {
+    let mut options = fs_err::OpenOptions::new();
+    // A pipe keeps nobody.
+    options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::NotFound(format!("checkpoint {}", path.display())));
+        }
+        opened => opened.map_err(Error::file("open", path))?,
+    };
+    match file.metadata().is_ok_and(|found| found.is_file()) {
+        true => Ok(file),
+        false => Err(unreadable(path, "it is no file".to_owned())),
+    }
+}
+
+fn unreadable(path: &Path, why: String) -> Error {
+    Error::Unreadable { what: "checkpoint", id: path.display().to_string(), why }
+}
+
 /// Where a file of an archive is put, if it is one that is wanted: the layer, or what criu wrote.
 fn wanted(header: &Header) -> Result<Option<PathBuf>, String> {
     if header.entry_type() != EntryType::Regular {
@@ -134,7 +146,6 @@ fn wanted(header: &Header) -> Result<Option<PathBuf>, String> {
 /// # Errors
 /// [`Error::File`].
 pub fn is_packed(layer: &Path) -> Result<bool> {
-    use std::io::Read;
     let mut head = Vec::new();
     let file = fs_err::File::open(layer).map_err(Error::file("open", layer))?;
     file.take(2).read_to_end(&mut head).map_err(Error::file("read", layer))?;

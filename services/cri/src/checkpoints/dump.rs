@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Checkpoints, LONGEST, Parts, archive, layout};
 use crate::containers::Container;
-use crate::peers::{checkpoints, containers, content, layers, unpack};
+use crate::peers::{checkpoints, containers, content, layers, leases};
 use crate::{Error, Result};
 
 impl Checkpoints {
@@ -43,7 +43,7 @@ impl Checkpoints {
     /// What was written on top of the container's image.
     async fn save_layer(&self, id: &str, folder: &Path) -> Result<()> {
         let Parts { node, cri, .. } = &*self.0;
-        let lease = unpack::hold(node).await?;
+        let lease = leases::create_short(node).await?;
         let saved = async {
             let blob = layers::make(node, (&cri.snapshotter, id), &lease).await?;
             let path = folder.join(layout::LAYER);
@@ -53,7 +53,7 @@ impl Checkpoints {
             content::copy(node, &blob.digest, &mut file).await
         };
         let saved = saved.await;
-        unpack::release(node, &lease).await?;
+        leases::delete(node, &lease).await?;
         saved
     }
 }

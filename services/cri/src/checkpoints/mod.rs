@@ -28,7 +28,7 @@ use std::time::Duration;
 use berth_errors::{Code, Coded};
 use berth_lifecycle::{Tasks, blocking};
 use berth_proto::runtime::v1::ContainerState;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -82,13 +82,7 @@ impl Checkpoints {
         let unfinished = blocking("checkpoints", move || names(&folder)).await??;
         for id in unfinished {
             let this = self.clone();
-            self.0.jobs.spawn("checkpoint-resume", async move {
-                while let Err(error) = this.go_on(&id).await {
-                    let error = berth_errors::chain(&error);
-                    tracing::warn!(id, error, "have a container go on: it is tried again");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            });
+            self.0.jobs.spawn("checkpoint-resume", async move { this.go_on(&id).await });
         }
         Ok(())
     }
@@ -139,7 +133,9 @@ impl Checkpoints {
                     let (this, left) = (&this, &left);
                     async move { this.save(container, &archive, left).await }
                 });
-                this.meanwhile_still(&chosen, &left, try_join_all(saving)).await?;
+                // All are waited for: one that is left while it is written cannot go on.
+                let saving = async { join_all(saving).await.into_iter().collect::<Result<()>>() };
+                this.meanwhile_still(&chosen, &left, saving).await?;
                 this.describe(&pod, &chosen, folder).await
             };
             self.within(None, &name, work).await
@@ -209,13 +205,8 @@ impl Checkpoints {
             Err(error) => Err(error),
         };
         // All whose turn it was, as a refusal may come of one that stands still all the same.
-        let going_on = containers.iter().take(turns.len()).map(|container| async move {
-            if let Err(error) = self.go_on(container.id()).await {
-                let (id, error) = (container.id(), berth_errors::chain(&error));
-                tracing::error!(id, error, "have a container go on that was saved");
-            }
-        });
-        join_all(going_on).await;
+        let going_on = containers.iter().take(turns.len());
+        join_all(going_on.map(|container| self.go_on(container.id()))).await;
         done
     }
 
@@ -239,8 +230,21 @@ impl Checkpoints {
         checkpoints::pause(&self.0.node, id).await
     }
 
-    /// Has a container go on that may stand still, and removes what is left of a checkpoint.
-    async fn go_on(&self, id: &str) -> Result<()> {
+    /// Has a container go on that may stand still, as soon as the runtime lets it: not while it still writes what nobody
+    /// waits for any more.
+    async fn go_on(&self, id: &str) {
+        let going_on = async {
+            while let Err(error) = self.try_to_go_on(id).await {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(id, error, "have a container go on: it is tried again");
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        self.0.jobs.token().run_until_cancelled(going_on).await;
+    }
+
+    /// Has it go on, and removes what is left of its checkpoint.
+    async fn try_to_go_on(&self, id: &str) -> Result<()> {
         let folder = self.0.folders.checkpoints().join(id);
         if !folder.is_dir() {
             return Ok(());

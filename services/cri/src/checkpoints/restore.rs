@@ -2,7 +2,7 @@
 //! started.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use berth_lifecycle::blocking;
@@ -10,7 +10,7 @@ use berth_proto::runtime::v1::{ContainerConfig, PodSandboxConfig};
 use tokio::fs::File;
 
 use super::{Checkpoints, Parts, archive, layout, no_options, whole};
-use crate::peers::{content, layers, unpack};
+use crate::peers::{content, layers, leases};
 use crate::{Error, Result, folders, ids, teardown};
 
 /// The most that is read of what a pod's files say.
@@ -119,26 +119,20 @@ impl Checkpoints {
         let path = layer.clone();
         let is_packed = blocking("checkpoint-layer", move || archive::is_packed(&path)).await??;
         let file = File::open(&layer).await.map_err(Error::file("open", &layer))?;
-        let lease = unpack::hold(node).await?;
+        let lease = leases::create_short(node).await?;
         let put = async {
             let blob = content::write(node, file, &lease).await?;
             layers::put(node, (&cri.snapshotter, id), &lease, (blob, is_packed)).await
         };
         let put = put.await;
-        unpack::release(node, &lease).await?;
+        leases::delete(node, &lease).await?;
         put
     }
 }
 
 fn read_pod(folder: &Path) -> Result<layout::OfPod> {
-    use std::io::Read;
     let path = folder.join(layout::POD);
-    let file = match fs_err::File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Error::NotFound(format!("checkpoint of a pod at {}", path.display())));
-        }
-        opened => opened.map_err(Error::file("open", &path))?,
-    };
+    let file = archive::open(&path)?;
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).map_err(Error::file("read", &path))?;
     layout::read_pod(&text)

@@ -10,7 +10,7 @@ use berth_proto::runtime::v1::{
 };
 use berth_runtime_spec::Spec;
 
-use super::{Container, Containers, Shared, Standing, root};
+use super::{Container, Containers, Shared, Standing};
 use crate::events::Kind;
 use crate::folders::remove;
 use crate::images::Resolved;
@@ -21,7 +21,8 @@ use crate::pods::Pod;
 use crate::records::golang;
 use crate::records::metadata::{Metadata, OfContainer, pack};
 use crate::records::status::Status;
-use crate::{Error, Result, handlers, ids, time};
+use crate::users::Users;
+use crate::{Error, Result, handlers, ids, roots, time};
 
 /// What a container is made of, once it is known.
 struct Draft {
@@ -30,6 +31,10 @@ struct Draft {
     config: ContainerConfig,
     image: Resolved,
     metadata: OfContainer,
+    /// Where mounts of images are of what is mounted.
+    mounted: ContainerConfig,
+    /// Folders for the image's volumes.
+    volumes: Vec<Mount>,
 }
 
 impl Containers {
@@ -50,11 +55,6 @@ impl Containers {
         is_usable(&pod)?;
         let (config, pod_config) = (config.unwrap_or_default(), pod_config.unwrap_or_default());
         let name = spec::container_name(&config, &pod_config)?;
-        let of_image =
-            |mount: &Mount| mount.image.as_ref().is_some_and(|image| !image.image.is_empty());
-        if config.mounts.iter().any(of_image) {
-            return Err(Error::Unserved("a mount of an image"));
-        }
         let asked = (pod.id.clone(), config.clone(), pod_config.clone());
         let begin = || self.begin(&name, pod, config, pod_config);
         self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await
@@ -124,11 +124,14 @@ impl Shared {
             stop_signal: asked_signal.unwrap_or_else(|| image.config.stop_signal.clone()),
             process_label: String::new(),
         };
-        let draft = Draft { pod, pod_config, config, image, metadata };
-        let parent =
-            self.parts.images.ensure_unpacked(&draft.image, &self.parts.cri.snapshotter).await?;
-        let mounts = self.make_root(&draft.pod.id, id, parent).await?;
-        let root = root::look(&mounts)?;
+        let options = spec::container_options(&config);
+        let users = Users::of(options.userns_options.as_ref())?;
+        let mounted = self.mount_images(&pod.id, &config).await?;
+        let parent = self.parts.images.ensure_unpacked(&image, &self.parts.cri.snapshotter).await?;
+        let volumes = self.make_volumes(&pod.id, id, (&image, &parent), &config).await?;
+        let draft = Draft { pod, pod_config, config, image, metadata, mounted, volumes };
+        let mounts = self.make_root(&draft.pod.id, id, parent, users).await?;
+        let root = roots::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
         // It may have been stopped meanwhile, with the containers that it had then.
@@ -145,7 +148,7 @@ impl Shared {
     }
 
     async fn spec(&self, draft: &Draft, root: berth_runtime_spec::RootView) -> Result<Spec> {
-        let Draft { pod, pod_config, config, image, metadata } = draft;
+        let Draft { pod, pod_config, mounted, image, metadata, volumes, .. } = draft;
         let (name, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
         let can = self.parts.features.of(name).await.unwrap_or_default();
         let handler = spec::Handler {
@@ -160,7 +163,8 @@ impl Shared {
             resolv_conf: folders.root.join("resolv.conf"),
             shm: folders.state.join("shm"),
         };
-        let (pod_config, config, image) = (pod_config.clone(), config.clone(), image.clone());
+        let (pod_config, config, image) = (pod_config.clone(), mounted.clone(), image.clone());
+        let volumes = volumes.clone();
         let (id, pod_id, pod_pid) = (metadata.id.clone(), pod.id.clone(), pod.standing().pid);
         let target_pid = self.target(&config, &pod.id)?;
         let machine = self.machine.clone();
@@ -174,7 +178,7 @@ impl Shared {
                 image: &image.config,
                 image_name: &image.name,
                 files: &files,
-                volumes: &[],
+                volumes: &volumes,
                 selinux: None,
                 pod_label: "",
                 handler: &handler,

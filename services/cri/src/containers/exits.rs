@@ -29,6 +29,8 @@ impl Containers {
         let Some(container) = self.0.there().get(id).cloned() else { return };
         let this = self.clone();
         self.0.parts.jobs.spawn("container-ended", async move {
+            // A start under way is told of first.
+            drop(this.0.turns.alone(container.id()).await);
             this.0.take_in(&container, exit).await;
         });
     }

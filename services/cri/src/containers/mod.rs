@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `create` | from a request to a record |
 //! | `root` | its root file system |
+//! | `images` | what it is given of images beside that |
 //! | `start` | from a record to a process |
 //! | `end` | stopping and removing |
 //! | `exits` | a process has ended |
@@ -23,6 +24,7 @@ mod create;
 mod end;
 mod exec;
 mod exits;
+mod images;
 mod recover;
 mod root;
 mod start;

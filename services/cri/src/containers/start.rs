@@ -9,8 +9,10 @@ use berth_proto::runtime::v1::ContainerState;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::folders::remove;
-use crate::peers::tasks;
-use crate::{Error, Result, counts, time};
+use crate::peers::{Packed, tasks};
+use crate::pods::Pod;
+use crate::users::Users;
+use crate::{Error, Result, counts, handlers, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
@@ -83,6 +85,7 @@ impl Shared {
         let saved = self.parts.folders.saved(id);
         let new = tasks::New {
             id: id.to_owned(),
+            options: self.owned(container, &pod).await?,
             root: self.root(id).await?,
             output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
@@ -95,6 +98,24 @@ impl Shared {
             blocking("checkpoints", move || remove(&saved)).await??;
         }
         Ok(pid)
+    }
+
+    /// In a user namespace its streams are its user's: it may open them by their names.
+    async fn owned(&self, container: &Container, pod: &Pod) -> Result<Option<Packed>> {
+        let options = berth_cri_spec::container_options(&container.config);
+        let Some(users) = Users::of(options.userns_options.as_ref())? else { return Ok(None) };
+        let spec = self.spec_on_record(container).await?;
+        let user = spec.process().as_ref().map(|process| process.user().clone());
+        let user = user.unwrap_or_default();
+        let (uid, gid) = (user.uid(), user.gid());
+        let none = || {
+            Error::Refused(format!(
+                "user {uid}:{gid} of the container is not one of its user namespace"
+            ))
+        };
+        let owner = users.outside(uid, gid).ok_or_else(none)?;
+        let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
+        Ok(Some(handlers::options_with(handler, owner)))
     }
 
     /// It has ended without having begun.

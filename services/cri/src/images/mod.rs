@@ -99,12 +99,14 @@ impl Images {
             Ok(reference) => reference.exact().to_string(),
             Err(_) => name.clone(),
         };
+        let sandbox = Some(&cri.sandbox_image).filter(|name| !name.is_empty());
         Self(Arc::new(Parts {
             node,
             snapshotter: cri.snapshotter.clone(),
             folder: config.service_root(Service::Bundle),
             patience: Some(*cri.image_pull_progress_timeout).filter(|longest| !longest.is_zero()),
-            pinned: cri.pinned_images.iter().map(whole).collect(),
+            // A pod's own process needs it again.
+            pinned: cri.pinned_images.iter().chain(sandbox).map(whole).collect(),
             known: Known::default(),
             pulls: Joined::default(),
             unpacking: Joined::default(),

@@ -18,6 +18,7 @@ pub mod snapshots;
 pub mod tasks;
 pub mod transfer;
 pub mod unpack;
+pub mod views;
 
 use std::time::Duration;
 
@@ -132,6 +133,14 @@ pub fn endless<T>(message: T) -> Request<T> {
     let name = tonic::metadata::MetadataValue::from_static(NAMESPACE);
     request.metadata_mut().insert("containerd-namespace", name);
     request
+}
+
+/// The same under a lease, which holds what comes of it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a lease whose name is none.
+pub fn held<T>(request: Request<T>, lease: &str) -> Result<Request<T>, Error> {
+    berth_grpc::with_lease(request, lease).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 /// What [`Result::map_err`] makes of a refusal.

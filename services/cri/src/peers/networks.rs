@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use berth_proto::berth::node::v1 as wire;
 
 use super::{Node, QUICK, WORK, call, refused};
+use crate::users::{Range, Users};
 use crate::{Error, Result};
 
 /// What a pod is to have.
@@ -20,6 +21,8 @@ pub struct Wish {
     pub args: HashMap<String, String>,
     /// What they are told where they ask for it: an object of JSON.
     pub capabilities: String,
+    /// Users of its own, who are to own its network namespace.
+    pub users: Option<Users>,
 }
 
 /// A port of the node that leads to one of a pod.
@@ -51,6 +54,8 @@ pub struct Dns {
 pub struct Attachment {
     /// Where its network namespace is.
     pub netns: String,
+    /// Where the user namespace is that owns it; empty: the node's does.
+    pub userns: String,
     /// Its interfaces, in order.
     pub interfaces: Vec<Interface>,
 }
@@ -73,7 +78,10 @@ pub struct Interface {
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
 pub async fn attach(node: &Node, id: &str, wish: Wish) -> Result<Option<Attachment>> {
-    let Wish { hostname, ports, dns, args, capabilities } = wish;
+    let Wish { hostname, ports, dns, args, capabilities, users } = wish;
+    let range = |Range { outside, size }| wire::IdRange { inside: 0, outside, size };
+    let ranges = users.map(|users| [users.users(), users.groups()].map(|of| vec![range(of)]));
+    let [uids, gids] = ranges.unwrap_or_default();
     let request = wire::AttachRequest {
         id: id.to_owned(),
         hostname,
@@ -85,11 +93,16 @@ pub async fn attach(node: &Node, id: &str, wish: Wish) -> Result<Option<Attachme
         }),
         args,
         capabilities,
+        uids,
+        gids,
+        // The pod has its own.
+        without_files: true,
         ..Default::default()
     };
     let answer = node.networks().attach(call(request, WORK)).await.map_err(refused("attach"))?;
     Ok(answer.into_inner().attachment.map(|made| Attachment {
         netns: made.netns,
+        userns: made.userns,
         interfaces: made.interfaces.into_iter().map(interface).collect(),
     }))
 }

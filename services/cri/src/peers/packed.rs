@@ -22,10 +22,11 @@ impl Packed {
         Self { kind: SPEC_TYPE_URL.to_owned(), value }
     }
 
-    /// What a shim for runc is told.
+    /// What a shim for runc is told: by whom control groups are made, and whose a process's streams are.
     #[must_use]
-    pub fn runc(binary_name: String, systemd_cgroup: bool) -> Self {
-        let options = Options { binary_name, systemd_cgroup, ..Default::default() };
+    pub fn runc(binary_name: String, systemd_cgroup: bool, owner: (u32, u32)) -> Self {
+        let (io_uid, io_gid) = owner;
+        let options = Options { binary_name, systemd_cgroup, io_uid, io_gid, ..Default::default() };
         berth_proto::pack(&options).into()
     }
 }

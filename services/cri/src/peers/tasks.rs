@@ -43,6 +43,8 @@ impl Whose {
 pub struct New {
     /// The container.
     pub id: String,
+    /// What its shim is told instead of what the container's record says.
+    pub options: Option<Packed>,
     /// Its root file system; empty: its specification says where it is.
     pub root: Vec<RootMount>,
     /// Where its output goes, as the shim reads it.
@@ -99,9 +101,10 @@ impl Exit {
 /// # Errors
 /// [`Error::Peer`]: it may have been made.
 pub async fn run(node: &Node, new: New) -> Result<u32> {
-    let New { id, root, output, terminal, saved } = new;
+    let New { id, options, root, output, terminal, saved } = new;
     let request = wire::CreateTaskRequest {
         container_id: id.clone(),
+        options: options.map(Into::into),
         rootfs: root.into_iter().map(Into::into).collect(),
         stdout: output,
         terminal,

@@ -7,7 +7,7 @@ use berth_lifecycle::blocking;
 use super::{Pod, Pods, Shared, files, network};
 use crate::events::Kind;
 use crate::peers::{containers, leases, sandboxes};
-use crate::{Error, Result, counts};
+use crate::{Error, Result, counts, views};
 
 impl Pods {
     /// Ends the pod's own process, and takes its network back. Its containers are stopped before.
@@ -58,6 +58,7 @@ impl Shared {
         counts::END_POD.of(self.end(&pod.id)).await.map_err(Error::within(step))?;
         self.has_ended(pod);
         self.detach(&pod.id, !pod.netns.is_empty()).await?;
+        views::release(&self.parts.node, &self.parts.cri.snapshotter, &pod.id).await?;
         let folders = self.parts.folders.pod(&pod.id);
         blocking("pod-files", move || files::unmount(&folders)).await?
     }
@@ -78,7 +79,9 @@ impl Shared {
     pub(super) async fn take_away(&self, id: &str, attached: bool) -> Result<()> {
         self.end(id).await?;
         self.detach(id, attached).await?;
+        views::release(&self.parts.node, &self.parts.cri.snapshotter, id).await?;
         containers::delete(&self.parts.node, id).await?;
+        self.remove_root(id).await?;
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;
         leases::delete(&self.parts.node, id).await?;

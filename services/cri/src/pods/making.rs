@@ -1,16 +1,18 @@
 //! The steps by which a pod comes to be, and by which it goes; each may be repeated.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_config::Handler;
 use berth_cri_spec as spec;
-use berth_runtime_spec::{ImageConfig, RootView, Spec};
+use berth_runtime_spec::Spec;
 use serde_json::Value;
 
+use super::program::Program;
 use super::{Parts, Shared};
-use crate::folders::INIT_NAME;
 use crate::peers::containers::{self, Record};
+use crate::peers::snapshots::RootMount;
 use crate::peers::tasks::{self, Whose};
 use crate::peers::{Packed, sandboxes};
 use crate::records::metadata::{Metadata, OfPod, pack};
@@ -27,7 +29,6 @@ pub(super) struct SpecParts {
     pub settings: spec::Settings,
     pub handlers: HashMap<String, spec::Handler>,
     pub node: spec::Node,
-    image: ImageConfig,
 }
 
 impl SpecParts {
@@ -38,10 +39,6 @@ impl SpecParts {
             settings: handlers::settings(&parts.cri),
             handlers: parts.cri.runtimes.iter().map(handler).collect(),
             node: spec::Node::look(),
-            image: ImageConfig {
-                entrypoint: vec![format!("/{INIT_NAME}")],
-                ..ImageConfig::default()
-            },
         }
     }
 }
@@ -61,18 +58,24 @@ impl Shared {
     }
 
     /// The specification of the pod's own process.
-    pub(super) fn spec(&self, metadata: &OfPod, handler: &str) -> Result<Spec> {
+    pub(super) fn spec(
+        &self,
+        metadata: &OfPod,
+        handler: &str,
+        program: &Program,
+        userns: Option<PathBuf>,
+    ) -> Result<Spec> {
         let (id, config) = (&metadata.id, metadata.config()?);
         let folders = self.parts.folders.pod(id);
         let none = || Error::Refused(format!("no runtime for {handler:?} is configured"));
         let facts = spec::PodFacts {
             id,
-            image: &self.spec.image,
-            image_name: "",
-            root: self.parts.folders.init(),
+            image: &program.image,
+            image_name: &program.name,
+            root: program.folder.clone(),
             netns: Some(metadata.netns_path.clone().into())
                 .filter(|_| !metadata.netns_path.is_empty()),
-            userns: None,
+            userns,
             shm: folders.state.join("shm"),
             resolv_conf: folders.root.join("resolv.conf"),
             selinux: None,
@@ -80,9 +83,7 @@ impl Shared {
             settings: &self.spec.settings,
             node: &self.spec.node,
         };
-        let none = |error: berth_runtime_spec::Error| Error::Refused(berth_errors::chain(&error));
-        let root = RootView::of_layers([self.parts.folders.init()]).map_err(none)?;
-        Ok(spec::pod(&config, &facts, &root)?)
+        Ok(spec::pod(&config, &facts, &program.view)?)
     }
 
     /// The record of the pod's own process, as of a container. Answers when it was made.
@@ -90,14 +91,21 @@ impl Shared {
         &self,
         metadata: &OfPod,
         handler: &Handler,
+        program: &Program,
         spec: &Spec,
     ) -> Result<i64> {
-        let config = metadata.config()?;
-        let mut labels = config.labels;
-        labels.insert(spec::KIND_LABEL.to_owned(), spec::Kind::Sandbox.as_str().to_owned());
+        let asked = metadata.config()?.labels;
+        let labels = spec::container_labels(&program.image.labels, &asked, spec::Kind::Sandbox);
+        let (snapshotter, snapshot_key) = match program.mounts.is_empty() {
+            true => <_>::default(),
+            false => (self.parts.cri.snapshotter.clone(), metadata.id.clone()),
+        };
         let record = Record {
             id: metadata.id.clone(),
-            labels,
+            labels: labels.into_iter().collect(),
+            image: program.name.clone(),
+            snapshotter,
+            snapshot_key,
             runtime: (handler.runtime_type.clone(), handlers::options(handler)),
             spec: Packed::spec(spec),
             extensions: [(OfPod::EXTENSION.to_owned(), pack(metadata))].into(),
@@ -107,8 +115,8 @@ impl Shared {
     }
 
     /// Starts the pod's own process. Answers its number.
-    pub(super) async fn start(&self, id: &str) -> Result<u32> {
-        let new = tasks::New { id: id.to_owned(), ..tasks::New::default() };
+    pub(super) async fn start(&self, id: &str, root: Vec<RootMount>) -> Result<u32> {
+        let new = tasks::New { id: id.to_owned(), root, ..tasks::New::default() };
         tasks::run(&self.parts.node, new).await
     }
 

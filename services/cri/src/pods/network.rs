@@ -5,17 +5,23 @@ use serde_json::{Map, Value, json};
 
 use crate::peers::Node;
 use crate::peers::networks::{self, Attachment, Dns, Port, Wish};
+use crate::users::Users;
 use crate::{Error, Result};
 
 /// Under this capability plugins are told a pod's annotations.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
-/// Makes a network namespace for a pod, and attaches it to the pods' network.
+/// Makes a network namespace for a pod, owned by its users where it has its own, and attaches it to the pods' network.
 ///
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
-pub(super) async fn attach(node: &Node, id: &str, config: &PodSandboxConfig) -> Result<Attachment> {
-    let wish = wish(id, config)?;
+pub(super) async fn attach(
+    node: &Node,
+    id: &str,
+    config: &PodSandboxConfig,
+    users: Option<Users>,
+) -> Result<Attachment> {
+    let wish = Wish { users, ..wish(id, config)? };
     let step = format!("failed to setup network for sandbox {id:?}");
     let attached = networks::attach(node, id, wish).await.map_err(Error::within(step))?;
     let none = || Error::Refused(format!("failed to find network info for sandbox {id:?}"));
@@ -55,6 +61,7 @@ fn wish(id: &str, config: &PodSandboxConfig) -> Result<Wish> {
         dns,
         args: args.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         capabilities: Value::Object(capabilities(config)?).to_string(),
+        users: None,
     })
 }
 

@@ -82,7 +82,8 @@ fn pod_of(record: &Record) -> Result<Pod> {
         why: "its extension is missing".to_owned(),
     };
     let metadata = record.extensions.get(OfPod::EXTENSION).ok_or_else(missing)?;
-    pod_in(&record.id, metadata, record.created_at)
+    let pod = pod_in(&record.id, metadata, record.created_at)?;
+    Ok(Pod { image: record.image.clone(), ..pod })
 }
 
 /// The pod that is described in an extension.
@@ -94,6 +95,7 @@ fn pod_in(id: &str, metadata: &Packed, created_at: i64) -> Result<Pod> {
         config: metadata.config()?,
         name: metadata.name,
         handler: metadata.runtime_handler,
+        image: String::new(),
         netns: metadata.netns_path,
         ips: ips.into_iter().chain(metadata.additional_ips.unwrap_or_default()).collect(),
         created_at,

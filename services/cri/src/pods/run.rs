@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_lifecycle::blocking;
-use berth_proto::runtime::v1::{LinuxContainerResources, NamespaceMode, PodSandboxConfig};
+use berth_proto::runtime::v1::{LinuxContainerResources, PodSandboxConfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -13,12 +13,14 @@ use crate::joins::Begun;
 use crate::peers::{leases, sandboxes};
 use crate::records::golang;
 use crate::records::metadata::{OfPod, pack};
+use crate::users::Users;
 use crate::{Error, Result, counts, handlers, ids, time};
 
 /// What was made of a pod so far.
 struct Made {
     metadata: OfPod,
     ips: Vec<String>,
+    image: String,
     pid: u32,
     created_at: i64,
 }
@@ -93,13 +95,14 @@ impl Pods {
             cni_result: Value::Null,
             ..OfPod::default()
         };
-        let mut made = Made { metadata, ips: Vec::new(), pid: 0, created_at: time::now() };
+        let (ips, image) = (Vec::new(), String::new());
+        let mut made = Made { metadata, ips, image, pid: 0, created_at: time::now() };
         let outcome = shared.build(&mut made, &config).await;
-        let Made { metadata, ips, pid, created_at } = made;
+        let Made { metadata, ips, image, pid, created_at } = made;
         let now =
             watch::Sender::new(Standing { pid, ready: outcome.is_ok(), ..Standing::default() });
         let netns = metadata.netns_path;
-        let pod = Pod { id: id.clone(), name, config, handler, netns, ips, created_at, now };
+        let pod = Pod { id: id.clone(), name, config, handler, image, netns, ips, created_at, now };
         if outcome.is_ok() {
             shared.there().insert(id.clone(), Arc::new(pod));
             for kind in [Kind::ContainerCreatedEvent, Kind::ContainerStartedEvent] {
@@ -126,13 +129,16 @@ impl Shared {
         let cri = &self.parts.cri;
         let id = made.metadata.id.clone();
         let (name, handler) = handlers::of(cri, &id, &made.metadata.runtime_handler, config)?;
-        refuse_users(config)?;
+        let users = Users::of_pod(&id, config)?;
+        let mut userns = None;
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
         leases::create(&self.parts.node, &id).await?;
+        let program = self.program(&id, users).await?;
         if !berth_cri_spec::host_network(config) {
-            let attaching = network::attach(&self.parts.node, &id, config);
+            let attaching = network::attach(&self.parts.node, &id, config, users);
             let attachment = counts::ATTACH.of(attaching).await?;
+            userns = Some(attachment.userns.clone().into()).filter(|_| users.is_some());
             made.ips = network::ips(&attachment);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
@@ -143,21 +149,13 @@ impl Shared {
         }
         let (folders, config) = (self.parts.folders.pod(&id), config.clone());
         let hostname = self.spec.node.hostname.clone();
-        blocking("pod-files", move || files::make(&folders, &config, &hostname)).await??;
-        let spec = self.spec(&made.metadata, name)?;
-        made.created_at = self.make_record(&made.metadata, handler, &spec).await?;
+        blocking("pod-files", move || files::make(&folders, &config, &hostname, users)).await??;
+        let spec = self.spec(&made.metadata, name, &program, userns)?;
+        made.created_at = self.make_record(&made.metadata, handler, &program, &spec).await?;
+        made.image = program.name;
         let step = format!("failed to start sandbox {id:?}");
-        made.pid = counts::START_POD.of(self.start(&id)).await.map_err(Error::within(step))?;
+        let starting = self.start(&id, program.mounts);
+        made.pid = counts::START_POD.of(starting).await.map_err(Error::within(step))?;
         Ok(())
-    }
-}
-
-/// Namespaces of users are not made for pods yet: better told than left out.
-fn refuse_users(config: &PodSandboxConfig) -> Result<()> {
-    match berth_cri_spec::pod_options(config).userns_options {
-        Some(users) if users.mode() == NamespaceMode::Pod => {
-            Err(Error::Unserved("a user namespace of a pod's own"))
-        }
-        _ => Ok(()),
     }
 }

@@ -52,11 +52,15 @@ impl Pods {
         let name =
             if handler.is_empty() { &self.0.parts.cri.default_runtime_name } else { handler };
         let runtime = self.0.parts.cri.runtimes.get(name).map(|handler| &handler.runtime_type);
+        let (key, snapshotter) = match &*pod.image {
+            "" => Default::default(),
+            _ => (&*pod.id, &*self.0.parts.cri.snapshotter),
+        };
         let info = json!({
             "pid": standing.pid,
             "processStatus": if standing.ready { "running" } else { "deleted" },
             "netNamespaceClosed": !pod.netns.is_empty() && !std::path::Path::new(&pod.netns).exists(),
-            "image": "", "snapshotKey": "", "snapshotter": "",
+            "image": pod.image, "snapshotKey": key, "snapshotter": snapshotter,
             "runtimeHandler": handler, "runtimeType": runtime,
             "config": golang::to_json(&pod.config),
         });

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::wire::about;
 use crate::error::Error;
 use crate::networks::{Attached, Create, Described, Networks};
-use crate::records::{Choice, Dns, HostsLine, Port, Wanted};
+use crate::records::{Choice, Dns, HostsLine, IdRange, Port, Users, Wanted};
 
 /// Serves networks.
 pub(super) struct Service(pub(super) Networks);
@@ -138,7 +138,18 @@ fn wanted(request: wire::AttachRequest) -> Result<Wanted, Error> {
         hosts: request.hosts.into_iter().map(line).collect::<Result<_, Error>>()?,
         args: request.args.into_iter().collect(),
         capabilities: request.capabilities,
+        users: users(request.uids, request.gids),
+        without_files: request.without_files,
     })
+}
+
+fn users(uids: Vec<wire::IdRange>, gids: Vec<wire::IdRange>) -> Option<Users> {
+    let ranges = |ranges: Vec<wire::IdRange>| {
+        let range = |wire::IdRange { inside, outside, size }| IdRange { inside, outside, size };
+        ranges.into_iter().map(range).collect()
+    };
+    let any = !uids.is_empty() || !gids.is_empty();
+    any.then(|| Users { uids: ranges(uids), gids: ranges(gids) })
 }
 
 fn port(port: wire::PublishedPort) -> Result<Port, Error> {
@@ -162,8 +173,11 @@ fn address(text: &str) -> Result<IpAddr, Error> {
 }
 
 fn attachment(attached: &Attached) -> wire::Attachment {
-    let Attached { namespace, id, record, netns, files, down } = attached;
-    let file = |name: &str| files.join(name).display().to_string();
+    let Attached { namespace, id, record, netns, userns, files, down } = attached;
+    let file = |name: &str| match record.wanted.without_files {
+        true => String::new(),
+        false => files.join(name).display().to_string(),
+    };
     let interfaces = attached.interfaces().map(|(joined, told)| wire::AttachedInterface {
         network: joined.network.clone(),
         name: joined.ifname.clone(),
@@ -189,5 +203,6 @@ fn attachment(attached: &Attached) -> wire::Attachment {
         resolv_file: file("resolv.conf"),
         trouble: record.trouble.clone(),
         down: *down,
+        userns: userns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
     }
 }
