@@ -13,14 +13,6 @@ use crate::stage::{SOON, Stage, on_a_node, refused, shell};
 
 const SLEEP: &str = "while true; do sleep 1; done";
 
-/// Pulls an image that is in a registry of the test's.
-fn pull(stage: &Stage, image: &str) -> Result<()> {
-    let image = Some(cri::ImageSpec { image: image.to_owned(), ..Default::default() });
-    let request = cri::PullImageRequest { image, ..Default::default() };
-    stage.images(|mut c| async move { c.pull_image(request).await })?;
-    Ok(())
-}
-
 /// A container that runs.
 fn run(
     stage: &Stage,
@@ -80,7 +72,7 @@ fn volumes_of_an_image_begin_with_what_it_has_there() -> Result<()> {
         let paths = ["/data", "evil", "/up/", "/inner", "/made/here", "/taken", "/", ".."];
         let layers = vec![Layer::busybox()?, layer];
         let image = Image::build(layers, volumes(&paths))?.push(&registry, "volumes:1")?;
-        pull(stage, &image)?;
+        stage.pull_of(&image)?;
         let (_, pod_config, pod) = stage.pod_with_logs("volumes")?;
         let mut config = shell("one", &image, SLEEP);
         let own = secret.path().join("own");
@@ -118,7 +110,7 @@ fn volumes_of_an_image_begin_with_what_it_has_there() -> Result<()> {
         let before = entries(&stage.node.path("root/cri/containers"))?;
         let layers = || Ok::<_, anyhow::Error>(vec![Layer::busybox()?.file("x", 0o644, b"")?]);
         let plain = Image::build(layers()?, volumes(&["/x"]))?.push(&registry, "plain:1")?;
-        pull(stage, &plain)?;
+        stage.pull_of(&plain)?;
         let none = stage.create(&pod, &shell("plain", &plain, SLEEP), &pod_config);
         refused(
             none,
@@ -128,7 +120,7 @@ fn volumes_of_an_image_begin_with_what_it_has_there() -> Result<()> {
         let many: Vec<String> = (0..300).map(|n| format!("/v{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let many = Image::build(layers()?, volumes(&many))?.push(&registry, "many:1")?;
-        pull(stage, &many)?;
+        stage.pull_of(&many)?;
         let none = stage.create(&pod, &shell("many", &many, SLEEP), &pod_config);
         refused(none, Code::ResourceExhausted, "300 volumes of the image")?;
         assert_eq!(entries(&stage.node.path("root/cri/containers"))?, before);
@@ -182,7 +174,7 @@ fn images_are_mounted_once_for_a_pod_and_go_with_it() -> Result<()> {
         let whole = of_image(&image, "/img", "");
         let missing = stage.create(&pod, &with("one", std::slice::from_ref(&whole)), &pod_config);
         refused(missing, Code::NotFound, "ImageVolumeMountFailed: failed to mount image volume: ")?;
-        pull(stage, &image)?;
+        stage.pull_of(&image)?;
 
         let config = with("one", &[whole.clone(), of_image(&image, "/sub", "a/b")]);
         let one = run(stage, &pod, &config, &pod_config)?;
@@ -241,7 +233,7 @@ fn a_mount_whose_pod_was_forgotten_is_collected() -> Result<()> {
         stage.pull()?;
         let registry = Registry::start()?;
         let image = files()?.push(&registry, "files:1")?;
-        pull(stage, &image)?;
+        stage.pull_of(&image)?;
         let (_, pod_config, pod) = stage.pod_with_logs("gone")?;
         let mut config = shell("one", &stage.image, SLEEP);
         config.mounts.push(of_image(&image, "/img", ""));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use berth_proto::runtime::v1 as cri;
-use berth_testkit::until;
+use berth_testkit::{Image, Layer, until};
+use serde_json::json;
 use tonic::Code;
 
 use crate::pause;
@@ -243,6 +244,35 @@ fn their_pods_own_process_may_be_an_images() -> Result<()> {
         let id = stage.create(&pod, &container, &config)?;
         stage.start(&id)?;
         assert_eq!(said(stage, &id, "stat -c %u:%g /bin/sh")?, "0:0");
+        stage.remove_pod(&pod)?;
+        nothing_is_left(stage)
+    })
+}
+
+#[test]
+fn volumes_that_an_image_declares_are_theirs() -> Result<()> {
+    on_a_node(|stage| {
+        open(stage)?;
+        let layer = Layer::default().dir("data")?.file("data/file", 0o640, b"of the image")?;
+        let declares = json!({"Cmd": ["/bin/sh"], "Volumes": {"/data": {}}});
+        let image = Image::build(vec![Layer::busybox()?, layer], declares)?;
+        let image = image.push(&stage.registry, "volumes:1")?;
+        stage.pull_of(&image)?;
+        let config = with(pod("owns"), options(users(200_000)));
+        let pod = stage.run_pod(&config)?;
+        let container = shell_of("in", &image, "sleep 1000", options(users(200_000)));
+        let id = stage.create(&pod, &container, &config)?;
+        stage.start(&id)?;
+        let script = "stat -c %u:%g /data /data/file; cat /data/file; echo new > /data/new; chown 7:8 /data/new";
+        assert_eq!(said(stage, &id, script)?, "0:0 0:0 of the image");
+        let volumes = stage.node.path("root/cri/containers").join(&id).join("volumes");
+        let volume = fs_err::read_dir(volumes)?.next().context("a volume")??.path();
+        for (file, owner) in
+            [("", (200_000, 201_000)), ("file", (200_000, 201_000)), ("new", (200_007, 201_008))]
+        {
+            let about = fs_err::metadata(volume.join(file))?;
+            assert_eq!((about.uid(), about.gid()), owner, "{file}");
+        }
         stage.remove_pod(&pod)?;
         nothing_is_left(stage)
     })

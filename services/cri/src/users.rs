@@ -81,8 +81,13 @@ impl Users {
     /// What a root file system is labelled with that is to be theirs.
     #[must_use]
     pub fn labels(&self) -> HashMap<String, String> {
-        let value = |Range { outside, size }| format!("0:{outside}:{size}");
-        OWNERS.map(String::from).into_iter().zip([self.uids, self.gids].map(value)).collect()
+        OWNERS.map(String::from).into_iter().zip(self.owners()).collect()
+    }
+
+    /// Users and groups as such labels have them.
+    #[must_use]
+    pub fn owners(&self) -> [String; 2] {
+        [self.uids, self.gids].map(|Range { outside, size }| format!("0:{outside}:{size}"))
     }
 
     /// Who a user and a group of the namespace are outside; nobody if they are not of it.

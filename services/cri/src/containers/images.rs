@@ -11,6 +11,7 @@ use berth_tree::{Bounds, copy_folder};
 use super::Shared;
 use crate::images::Resolved;
 use crate::peers::views::{View, hide, show};
+use crate::users::Users;
 use crate::{Error, Result, ids, views};
 
 /// How many mounts of images a container has.
@@ -90,12 +91,14 @@ impl Shared {
         for path in paths {
             volumes.push((folder.join(ids::new()?), path));
         }
+        // Shown as the pod's users own it, it is copied so, and nobody has to map the copies.
+        let users = Users::of(spec::container_options(config).userns_options.as_ref())?;
         let view = View {
             name: views::for_container(pod, id),
             snapshotter: self.parts.cri.snapshotter.clone(),
             parent: parent.to_owned(),
             lease: pod.to_owned(),
-            ..View::default()
+            owners: users.map(|users| users.owners()).unwrap_or_default(),
         };
         let root = show(&self.parts.node, &view).await?;
         let wanted = volumes.clone();
@@ -105,13 +108,10 @@ impl Shared {
             tracing::warn!(id, error, "a view of an image stays until its pod goes");
         }
         filled??;
-        let users = spec::container_options(config).userns_options.unwrap_or_default();
         let mount = |(folder, path): (PathBuf, String)| Mount {
             container_path: path,
             host_path: folder.to_string_lossy().into_owned(),
             selinux_relabel: true,
-            uid_mappings: users.uids.clone(),
-            gid_mappings: users.gids.clone(),
             ..Mount::default()
         };
         Ok(volumes.into_iter().map(mount).collect())
