@@ -311,7 +311,8 @@ fn handlers_tell_what_their_runtime_can() -> Result<()> {
             let request = cri::StatusRequest { verbose: true };
             let told = stage.runtime(|mut c| async move { c.status(request).await })?;
             let all = told.features.context("features")?;
-            ensure!(all.supplemental_groups_policy && !all.mount_options);
+            ensure!(all.supplemental_groups_policy && all.user_namespaces_host_network);
+            ensure!(!all.mount_options);
             Ok(told.runtime_handlers.into_iter().map(|one| (one.name, one.features)).collect())
         };
         let can = |recursive_read_only_mounts, user_namespaces| {

@@ -40,7 +40,11 @@ pub async fn status(
         network,
         condition("ContainerdHasNoDeprecationWarnings", true, "", String::new()),
     ];
-    let all = wire::RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() };
+    let all = wire::RuntimeFeatures {
+        supplemental_groups_policy: true,
+        user_namespaces_host_network: true,
+        ..Default::default()
+    };
     Ok(wire::StatusResponse {
         status: Some(wire::RuntimeStatus { conditions }),
         info: details.map(|details| details.tell(trouble.as_deref())).unwrap_or_default(),
