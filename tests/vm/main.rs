@@ -1,5 +1,5 @@
-//! What this machine's kernel cannot do, on a Debian cloud kernel in an emulated one: a container's
-//! life with cgroup v2, one that is saved by criu and goes on, and the units below systemd as the first
+//! What this machine's kernel cannot do, on a Debian cloud kernel in an emulated one: the life of containers and
+//! pods with cgroup v2, some that are saved by criu and go on, and the units below systemd as the first
 //! process, with the control groups that it makes and a profile of AppArmor.
 
 use std::os::unix::fs::symlink;
@@ -42,6 +42,15 @@ fn a_container_lives_on_a_machine_with_cgroup_v2() -> Result<()> {
         ("forked", "8 of 9, 8"),
         ("apart", "elsewhere"),
         ("went", "1"),
+        ("pod_limits", "67108864 20000 100000 20 50331648 40"),
+        ("pod_updated", "41943040 25000 50000 20 50331648 40"),
+        ("pod_told_cpu", "same"),
+        ("pod_told_memory", "same"),
+        ("pod_told_all_cpu", "same"),
+        ("pod_told_all_memory", "same"),
+        ("pod_told_pressure", "same"),
+        ("pod_oom", "OOMKilled 137"),
+        ("pod_gone", "0"),
         ("stopped", "0"),
         ("end", "yes"),
     ])
@@ -103,6 +112,13 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
         ("together", "inactive inside"),
         ("reloaded_together", "0 5 inside"),
         ("apart", "inactive inside"),
+        ("pod_driver", r#"{"cgroup_driver":"systemd"}"#),
+        ("pod_scope", "active 67108864"),
+        ("pod_updated", "33554432 33554432"),
+        ("pod_profile", "story (enforce)"),
+        ("pod_killed", "1 inside"),
+        ("pod_measured", "2"),
+        ("pod_gone", "inactive 0"),
         ("stopped", "the container runs"),
         ("failed", "0"),
         ("end", "yes"),

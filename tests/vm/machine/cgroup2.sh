@@ -2,7 +2,7 @@
 # The story of a container on a machine that has only cgroup v2. Each line that starts with STORY
 # is compared by the test.
 mkdir -p /etc/berth
-printf '[metrics]\naddress = "127.0.0.1:1338"\n' >/etc/berth/berth.toml
+printf '[metrics]\naddress = "127.0.0.1:1338"\n[cri]\nenabled = true\n' >/etc/berth/berth.toml
 . /begin
 insmod /brd.ko rd_nr=1 rd_size=8192
 
@@ -95,4 +95,65 @@ until berth logs forks 2>&1 | grep -q 'goes on'; do sleep 0.1; done
 echo "STORY apart=$(berth run --rm $image echo elsewhere 2>&1)"
 echo "STORY went=$(berth ps | grep -c forks)"
 berth rm -f forks
+
+# A pod, as a kubelet asks for it, which has made its control group before.
+controllers='+cpu +io +memory +pids'
+pod_group=/sys/fs/cgroup/kubepods/pod1
+echo "$controllers" >/sys/fs/cgroup/cgroup.subtree_control
+mkdir /sys/fs/cgroup/kubepods
+echo "$controllers" >/sys/fs/cgroup/kubepods/cgroup.subtree_control
+mkdir $pod_group
+echo "$controllers" >$pod_group/cgroup.subtree_control
+echo 134217728 >$pod_group/memory.max
+cat >/pod.json <<END
+{"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "log_directory": "/tmp",
+ "linux": {"cgroup_parent": "/kubepods/pod1", "security_context": {"namespace_options": {"network": "NODE"}}}}
+END
+keeps='kept=$(head -c 4194304 /dev/zero | tr "\\0" a); echo keeps; sleep 600 & wait'
+takes='x=a; while :; do x=$x$x; done'
+# Writes down a container: its name, what it does, its limits.
+container() {
+  cat >/$1.json <<END
+{"metadata": {"name": "$1"}, "image": {"image": "docker.io/$image"}, "log_path": "$1.log",
+ "command": ["sh", "-c", "$(echo "$2" | sed 's/\\/\\\\/g; s/"/\\"/g')"], "linux": {"resources": {$3}}}
+END
+}
+berth -n k8s.io import /image.tar >/tmp/import 2>&1 || cat /tmp/import
+pod=$(berth cri runp /pod.json)
+container keeps "$keeps" '"memory_limit_in_bytes": 67108864, "cpu_period": 100000, "cpu_quota": 20000, "cpu_shares": 512,
+  "unified": {"memory.high": "50331648", "pids.max": "40"}'
+keeps=$(berth cri create $pod /keeps.json /pod.json)
+berth cri start $keeps >/dev/null
+until berth cri logs $keeps | grep -q keeps; do sleep 0.1; done
+limits() { (cd $pod_group/$keeps && cat memory.max cpu.max cpu.weight memory.high pids.max | tr '\n' ' '); }
+echo "STORY pod_limits=$(limits)"
+berth cri update --memory 41943040 --cpu-period 50000 --cpu-quota 25000 $keeps >/dev/null
+echo "STORY pod_updated=$(limits)"
+# All of the pod stands still while what is told of it is compared.
+echo 1 >$pod_group/cgroup.freeze
+until grep -q 'frozen 1' $pod_group/cgroup.events; do sleep 0.1; done
+pod_files() { (cd $pod_group && cat cpu.stat memory.current memory.stat */cpu.stat */cpu.pressure */memory.current */memory.stat); }
+# The last number of this name: a pod's own come after those of its containers.
+last() { tr -d ' \n' </tmp/$1 | grep -o "\"$2\":{\"value\":[0-9]*" | tail -n 1 | sed 's/.*[^0-9]//'; }
+# How long processors were waited for.
+pressure() { tr -d ' \n' </tmp/told | grep -o '"cpu":{"psi":{.*"io":' | grep -o '"Some":{[^}]*' | sed 's/.*"Total"://'; }
+until pod_files >/tmp/before && berth --json cri stats $keeps >/tmp/told && berth --json cri statsp $pod >/tmp/told_pod &&
+  pod_files >/tmp/after && cmp -s /tmp/before /tmp/after; do :; done
+working() { echo $(($(cat $1/memory.current) - $(awk '$1 == "inactive_file" { print $2 }' $1/memory.stat))); }
+used() { awk '$1 == "usage_usec" { print $2 }' $1/cpu.stat; }
+echo "STORY pod_told_cpu=$(same "$(last told usage_core_nano_seconds)" $(($(used $pod_group/$keeps) * 1000)))"
+echo "STORY pod_told_memory=$(same "$(last told working_set_bytes)" $(working $pod_group/$keeps))"
+echo "STORY pod_told_all_cpu=$(same "$(last told_pod usage_core_nano_seconds)" $(($(used $pod_group) * 1000)))"
+echo "STORY pod_told_all_memory=$(same "$(last told_pod working_set_bytes)" $(working $pod_group))"
+waited=$(sed -n 's/^some .*total=//p' $pod_group/$keeps/cpu.pressure)
+echo "STORY pod_told_pressure=$(same "$(pressure)" $((waited * 1000)))"
+echo 0 >$pod_group/cgroup.freeze
+container takes "$takes" '"memory_limit_in_bytes": 50331648'
+takes=$(berth cri create $pod /takes.json /pod.json)
+berth cri start $takes >/dev/null
+told() { berth --json cri inspect $takes | tr -d ' \n' | grep -o "\"$1\":\"*[A-Za-z0-9]*" | sed 's/.*[^A-Za-z0-9]//'; }
+until [ "$(told reason)" ]; do sleep 0.1; done
+echo "STORY pod_oom=$(told reason) $(told exit_code)"
+berth cri rmp -f $pod >/dev/null
+echo "STORY pod_gone=$(find $pod_group -mindepth 1 -type d | wc -l)"
 . /end

@@ -140,9 +140,40 @@ echo "STORY reloaded_together=$? $(applied berth.service 5) $(runs "$box")"
 systemctl start berth.target
 answers
 echo "STORY apart=$(systemctl is-active berth.service) $(runs "$box")"
+
+# Pods below systemd: a slice for each, as the kubelet names them, and a scope in it for each container.
+sed -i -e '/^\[cri\]$/a enabled = true' -e '/^\[cri.runtimes.runc\]$/a systemd_cgroup = true' /etc/berth/berth.toml
+systemctl restart berth-cri berth-gateway
+answers
+echo "STORY pod_driver=$(berth --json cri config | tr -d ' \n')"
+slice=/kubepods.slice/kubepods-podstory.slice
+cat >/pod.json <<END
+{"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "log_directory": "/tmp",
+ "linux": {"cgroup_parent": "$slice", "security_context": {"namespace_options": {"network": "NODE"}}}}
+END
+cat >/container.json <<END
+{"metadata": {"name": "c"}, "image": {"image": "$image"}, "log_path": "c.log", "command": ["sleep", "600"],
+ "linux": {"resources": {"memory_limit_in_bytes": 67108864},
+  "security_context": {"apparmor": {"profile_type": "Localhost", "localhost_ref": "story"}}}}
+END
+berth -n k8s.io import /image.tar >/dev/null
+pod=$(berth cri runp /pod.json)
+container=$(berth cri create $pod /container.json /pod.json)
+berth cri start $container >/dev/null
+scope=cri-containerd-$container.scope
+echo "STORY pod_scope=$(systemctl is-active $scope) $(cat /sys/fs/cgroup$slice/$scope/memory.max)"
+berth cri update --memory 33554432 $container >/dev/null
+echo "STORY pod_updated=$(systemctl show -P MemoryMax $scope) $(cat /sys/fs/cgroup$slice/$scope/memory.max)"
+echo "STORY pod_profile=$(berth cri exec $container cat /proc/self/attr/current)"
+killed cri
+echo "STORY pod_killed=$(berth cri ps | grep -c Running) $(berth cri exec $container echo inside)"
+echo "STORY pod_measured=$(berth --json cri statsp $pod | tr -d ' \n' | grep -o '"usage_bytes":{"value":"*[1-9]' | wc -l)"
+berth cri rmp -f $pod >/dev/null
+echo "STORY pod_gone=$(systemctl is-active $scope) $(find /sys/fs/cgroup$slice -name '*.scope' 2>/dev/null | wc -l)"
+
 # The target's own end is no end of what is part of it.
 systemctl stop berth.target
-while pidof berth-gateway berth-runtime berth-bundle berth-distribution >/dev/null; do sleep 0.2; done
+while pidof berth-cri berth-gateway berth-runtime berth-bundle berth-distribution >/dev/null; do sleep 0.2; done
 echo "STORY stopped=$([ "$(pidof busybox-box)" = "$box" ] && echo "the container runs")"
 echo "STORY failed=$(systemctl --no-legend --failed list-units 'berth*' | wc -l)"
 echo "STORY end=yes"
