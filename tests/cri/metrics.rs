@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use berth_proto::runtime::v1 as cri;
-use berth_testkit::{run, signal, until};
+use berth_testkit::{program, run, signal, until};
 use rustix::process::Signal;
 
-use crate::stage::{SOON, Stage, on_a_node, on_a_node_of, pod, shell};
+use crate::stage::{SOON, Stage, on_a_node, on_a_node_of, on_a_node_with, pod, shell};
 
 const MIB: u64 = 1 << 20;
 /// The limits of containers here.
@@ -280,6 +280,70 @@ fn figures_are_complete_with_the_first_answer() -> Result<()> {
         let [one] = &*stage.stats()? else { anyhow::bail!("one") };
         ensure!(one.cpu.is_none() && one.writable_layer.is_some(), "{one:?}");
         Ok(stage.remove_pod(&pod)?)
+    })
+}
+
+/// What the node tells of its pods.
+fn told_of_pods() -> Result<BTreeMap<String, f64>> {
+    let url = "http://127.0.0.1:1338/metrics";
+    let text = program("curl").args(["-sS", "--max-time", "10", url]).output()?.ok()?;
+    let samples = text.lines().filter(|line| line.starts_with("berth_cri_"));
+    samples
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').context("a value")?;
+            Ok((name.to_owned(), value.parse()?))
+        })
+        .collect()
+}
+
+#[test]
+fn pods_and_their_steps_are_counted_as_the_page_says() -> Result<()> {
+    on_a_node_with("[metrics]\naddress = \"127.0.0.1:1338\"\n", |stage| {
+        stage.pull()?;
+        let (_, config, pod) = stage.pod_with_logs("counted")?;
+        let id = stage.create(&pod, &shell("one", &stage.image, "sleep 1000"), &config)?;
+        stage.start(&id)?;
+        stage.create(&pod, &shell("two", &stage.image, "true"), &config)?;
+        let is = |expected: &[(&str, f64)]| -> Result<()> {
+            let told = told_of_pods()?;
+            for (sample, value) in expected {
+                let (name, labels) = sample.split_once(' ').context("a sample")?;
+                let sample = format!("berth_cri_{name}{{service=\"cri\"{labels}}}");
+                ensure!(told.get(&sample) == Some(value), "{sample} is not {value}: {told:?}");
+            }
+            Ok(())
+        };
+        is(&[
+            ("pods ,state=\"ready\"", 1.0),
+            ("pods ,state=\"not-ready\"", 0.0),
+            ("containers ,state=\"running\"", 1.0),
+            ("containers ,state=\"created\"", 1.0),
+            ("step_seconds_count ,step=\"attach\",outcome=\"ok\"", 1.0),
+            ("step_seconds_count ,step=\"start-pod\",outcome=\"ok\"", 1.0),
+            ("step_seconds_count ,step=\"start-container\",outcome=\"ok\"", 1.0),
+            ("steps_under_way ,step=\"start-container\"", 0.0),
+            ("events_lost_total ", 0.0),
+        ])?;
+        stage.remove_pod(&pod)?;
+        is(&[
+            ("pods ,state=\"ready\"", 0.0),
+            ("containers ,state=\"running\"", 0.0),
+            ("step_seconds_count ,step=\"detach\",outcome=\"ok\"", 1.0),
+            ("step_seconds_count ,step=\"end-pod\",outcome=\"ok\"", 1.0),
+        ])?;
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+        let page = fs_err::read_to_string(page)?;
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `berth_cri_"));
+        let documented: BTreeSet<_> =
+            rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
+        let names = told_of_pods()?.into_keys().map(|sample| {
+            let name =
+                sample.split('{').next().unwrap_or_default().trim_start_matches("berth_cri_");
+            let parts = ["_bucket", "_count", "_sum"];
+            parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name).to_owned()
+        });
+        assert_eq!(names.collect::<BTreeSet<_>>(), documented);
+        Ok(())
     })
 }
 

@@ -231,7 +231,8 @@ fn what_a_node_does_and_has_is_counted() -> Result<()> {
     }
     let (documented, told) = (documented(&page), names(&text));
     assert!(documented.len() > 50, "the tables are looked for wrongly: {documented:?}");
-    for name in documented {
+    // What is told of pods, where they are served, the stories of the CRI look at.
+    for name in documented.into_iter().filter(|name| !name.starts_with("cri_")) {
         let is_told = told.contains(&*format!("berth_{name}"));
         assert!(is_told, "berth_{name} is in docs/operations.md, and is not told");
     }
