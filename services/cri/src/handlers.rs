@@ -1,12 +1,11 @@
 //! What pods are run by: the runtime of a handler's name, and its options.
 
-use std::path::Path;
-
 use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
 use berth_proto::containerd::runc::v1::Options;
 use berth_proto::pack;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
+use berth_proto::runtimeoptions::v1::Options as OthersOptions;
 use prost_types::Any;
 
 use crate::{Error, Result};
@@ -44,13 +43,16 @@ pub fn of<'a>(
     Ok((name, handler))
 }
 
-/// What specifications depend on of a handler.
+/// What specifications depend on of a handler, but for what they begin with.
 #[must_use]
 pub fn facts(handler: &Handler) -> spec::Handler {
     spec::Handler {
         pod_annotations: handler.pod_annotations.clone(),
         container_annotations: handler.container_annotations.clone(),
         privileged_without_host_devices: handler.privileged_without_host_devices,
+        privileged_without_host_devices_all_devices_allowed: handler
+            .privileged_without_host_devices_all_devices_allowed,
+        cgroup_writable: handler.cgroup_writable,
         ..spec::Handler::default()
     }
 }
@@ -62,6 +64,14 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         enable_unprivileged_ports: cri.enable_unprivileged_ports,
         enable_unprivileged_icmp: cri.enable_unprivileged_icmp,
         restrict_oom_score_adj: cri.restrict_oom_score_adj,
+        disable_apparmor: cri.disable_apparmor,
+        disable_proc_mount: cri.disable_proc_mount,
+        unset_seccomp_profile: cri.unset_seccomp_profile.clone(),
+        tolerate_missing_hugetlb_controller: cri.tolerate_missing_hugetlb_controller,
+        disable_hugetlb_controller: cri.disable_hugetlb_controller,
+        device_ownership_from_security_context: cri.device_ownership_from_security_context,
+        ignore_blockio: cri.ignore_blockio_not_enabled_errors,
+        ignore_rdt: cri.ignore_rdt_not_enabled_errors,
         ..spec::Settings::default()
     }
 }
@@ -79,12 +89,24 @@ fn refused(id: &str, why: &str) -> Error {
 /// What its shim is told; nothing where all is as usual.
 #[must_use]
 pub fn options(handler: &Handler) -> Option<Any> {
-    let Handler { binary, systemd_cgroup, .. } = handler;
-    if binary == Path::new("") && !systemd_cgroup {
-        return None;
+    if handler.has_own_options() {
+        return Some(pack(&OthersOptions {
+            type_url: handler.options_type.clone(),
+            config_path: handler.options_path.to_string_lossy().into_owned(),
+            config_body: handler.options_body.clone().into_bytes(),
+        }));
     }
-    let binary_name = binary.to_string_lossy().into_owned();
-    Some(pack(&Options { binary_name, systemd_cgroup: *systemd_cgroup, ..Default::default() }))
+    let options = Options {
+        binary_name: handler.binary.to_string_lossy().into_owned(),
+        root: handler.binary_root.to_string_lossy().into_owned(),
+        systemd_cgroup: handler.systemd_cgroup,
+        no_new_keyring: handler.no_new_keyring,
+        shim_cgroup: handler.shim_cgroup.clone(),
+        io_uid: handler.io_uid,
+        io_gid: handler.io_gid,
+        ..Default::default()
+    };
+    (options != Options::default()).then(|| pack(&options))
 }
 
 #[cfg(test)]
@@ -108,6 +130,19 @@ mod tests {
             none,
             "unable to get OCI runtime for sandbox \"p\": no runtime for \"x\" is configured"
         );
+    }
+
+    #[test]
+    fn a_shim_that_is_none_of_runc_is_told_its_own_options() {
+        let handler = Handler {
+            runtime_type: "io.containerd.kata.v2".into(),
+            options_path: "/opt/kata.toml".into(),
+            ..Handler::default()
+        };
+        let told = options(&handler).unwrap();
+        assert_eq!(told.type_url, "runtimeoptions.v1.Options");
+        let unpacked: OthersOptions = prost::Message::decode(&*told.value).unwrap();
+        assert_eq!(unpacked.config_path, "/opt/kata.toml");
     }
 
     #[test]

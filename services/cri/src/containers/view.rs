@@ -72,12 +72,14 @@ impl Containers {
 
     fn info(&self, container: &Container, spec: &Spec) -> HashMap<String, String> {
         let standing = container.standing();
+        let pod = self.0.parts.pods.find(&container.metadata.sandbox_id);
+        let snapshotter = pod.and_then(|pod| self.0.snapshotter_of(&pod).map(str::to_owned)).ok();
         let info = json!({
             "sandboxID": container.metadata.sandbox_id,
             "pid": standing.pid,
             "removing": standing.removing,
             "snapshotKey": container.id(),
-            "snapshotter": self.0.parts.cri.snapshotter,
+            "snapshotter": snapshotter,
             "config": golang::to_json(&container.config),
             "runtimeSpec": spec,
         });

@@ -23,7 +23,7 @@ pub(super) async fn attach(node: &Node, id: &str, config: &PodSandboxConfig) -> 
     let answer = answer.map_err(refused("attach")).map_err(Error::within(step))?;
     let none = || Error::Refused(format!("failed to find network info for sandbox {id:?}"));
     let attachment = answer.into_inner().attachment.ok_or_else(none)?;
-    if ips(&attachment).is_empty() {
+    if ips(&attachment, "cni").is_empty() {
         return Err(none());
     }
     Ok(attachment)
@@ -106,12 +106,18 @@ fn sorted(config: &PodSandboxConfig) -> std::collections::BTreeMap<&str, &str> {
     config.annotations.iter().map(|(key, value)| (&**key, &**value)).collect()
 }
 
-/// The pod's addresses: those of its first interface, one of IPv4 first.
-pub(super) fn ips(attachment: &Attachment) -> Vec<String> {
+/// The pod's addresses: those of its first interface, one of the version that is to be first before the others; with
+/// `cni` in the order of the plugins.
+pub(super) fn ips(attachment: &Attachment, first_is: &str) -> Vec<String> {
     let Some(first) = attachment.interfaces.first() else { return Vec::new() };
     let plain = |address: &String| address.split('/').next().unwrap_or_default().to_owned();
     let mut ips: Vec<_> = first.addresses.iter().map(plain).collect();
-    if let Some(at) = ips.iter().position(|ip| !ip.contains(':')) {
+    let is_first = |ip: &String| match first_is {
+        "ipv6" => ip.contains(':'),
+        "ipv4" => !ip.contains(':'),
+        _ => true,
+    };
+    if let Some(at) = ips.iter().position(is_first) {
         ips[..=at].rotate_right(1);
     }
     ips
@@ -145,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_address_is_of_ipv4() {
+    fn the_first_address_is_of_the_version_that_is_asked_for() {
         let interface = AttachedInterface {
             name: "eth0".into(),
             addresses: ["fd00::2/64", "10.0.0.2/24", "10.0.1.2/24"].map(String::from).into(),
@@ -153,7 +159,9 @@ mod tests {
             ..Default::default()
         };
         let attachment = Attachment { interfaces: vec![interface], ..Default::default() };
-        assert_eq!(ips(&attachment), ["10.0.0.2", "fd00::2", "10.0.1.2"]);
+        assert_eq!(ips(&attachment, "ipv4"), ["10.0.0.2", "fd00::2", "10.0.1.2"]);
+        assert_eq!(ips(&attachment, "ipv6"), ["fd00::2", "10.0.0.2", "10.0.1.2"]);
+        assert_eq!(ips(&attachment, "cni"), ["fd00::2", "10.0.0.2", "10.0.1.2"]);
         let configs = &summed_up(&attachment)["Interfaces"]["eth0"]["IPConfigs"];
         assert_eq!(configs[1], json!({"IP": "10.0.0.2", "Gateway": "10.0.0.1"}));
         assert_eq!(configs[0], json!({"IP": "fd00::2", "Gateway": ""}));

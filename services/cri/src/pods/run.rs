@@ -131,7 +131,7 @@ impl Shared {
         self.make_lease(&id).await?;
         if !berth_cri_spec::host_network(config) {
             let attachment = network::attach(&self.parts.node, &id, config).await?;
-            made.ips = network::ips(&attachment);
+            made.ips = network::ips(&attachment, &cri.ip_pref);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
             made.metadata.additional_ips = Some(made.ips.iter().skip(1).cloned().collect());
