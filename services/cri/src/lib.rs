@@ -13,8 +13,9 @@
 //! | [`ids`], [`names`] | numbers and names of pods and containers, and finding by a part |
 //! | [`joins`] | what is asked for again while it is being done |
 //! | [`folders`] | where files are |
-//! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
+//! | [`handlers`], [`bases`], [`bandwidth`] | what a pod asks to be run by, what specifications begin with, and how fast its network is |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
+//! | [`apparmor`] | the profile of containers |
 //! | [`images`] | images |
 //! | [`pods`] | pods |
 //! | [`containers`] | containers of pods |
@@ -29,7 +30,9 @@
 
 pub mod about;
 pub mod api;
+pub mod apparmor;
 pub mod bandwidth;
+pub mod bases;
 pub mod containers;
 mod error;
 pub mod events;

@@ -125,12 +125,13 @@ impl Shared {
             process_label: String::new(),
         };
         let draft = Draft { pod, pod_config, config, image, metadata };
-        let parent =
-            self.parts.images.ensure_unpacked(&draft.image, &self.parts.cri.snapshotter).await?;
-        let mounts = self.make_root(&draft.pod.id, id, parent).await?;
+        let snapshotter = self.snapshotter_of(&draft.pod)?;
+        let parent = self.parts.images.ensure_unpacked(&draft.image, snapshotter).await?;
+        let mounts = self.make_root(&draft.pod.id, id, parent, snapshotter).await?;
         let root = root::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
+        self.apparmor.ensure(&spec).await?;
         // It may have been stopped meanwhile, with the containers that it had then.
         is_usable(&draft.pod)?;
         self.record(&draft, &spec).await?;
@@ -147,7 +148,9 @@ impl Shared {
     async fn spec(&self, draft: &Draft, root: berth_runtime_spec::RootView) -> Result<Spec> {
         let Draft { pod, pod_config, config, image, metadata } = draft;
         let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
-        let (handler, settings) = (handlers::facts(handler), handlers::settings(&self.parts.cri));
+        let base = self.parts.bases.of(handler);
+        let handler = spec::Handler { base, ..handlers::facts(handler) };
+        let settings = handlers::settings(&self.parts.cri);
         let folders = self.parts.folders.pod(&pod.id);
         let files = spec::PodFiles {
             hostname: folders.root.join("hostname"),
@@ -228,7 +231,7 @@ impl Shared {
                 options: handlers::options(handler),
             }),
             spec: Some(packed(spec)),
-            snapshotter: self.parts.cri.snapshotter.clone(),
+            snapshotter: self.snapshotter_of(pod)?.to_owned(),
             snapshot_key: metadata.id.clone(),
             extensions: [(OfContainer::EXTENSION.to_owned(), pack(metadata))].into(),
             sandbox: pod.id.clone(),

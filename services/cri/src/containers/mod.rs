@@ -39,6 +39,8 @@ use berth_lifecycle::{Keyed, Tasks};
 use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use tokio::sync::watch;
 
+use crate::apparmor::AppArmor;
+use crate::bases::Bases;
 use crate::events::{Events, Kind};
 use crate::folders::Folders;
 use crate::images::Images;
@@ -63,6 +65,8 @@ pub struct Parts {
     pub node: Node,
     /// What is configured.
     pub cri: Cri,
+    /// What specifications begin with.
+    pub bases: Bases,
     /// Where files are.
     pub folders: Folders,
     /// What goes on when a caller has left.
@@ -83,6 +87,7 @@ type Asked = (String, ContainerConfig, PodSandboxConfig);
 struct Shared {
     parts: Parts,
     machine: spec::Node,
+    apparmor: AppArmor,
     there: Mutex<BTreeMap<String, Arc<Container>>>,
     names: Names,
     runs: Joins<Asked>,
@@ -142,9 +147,11 @@ impl Containers {
     /// None yet: [`Containers::recover`] finds those that there are.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let machine = spec::Node::look();
         Self(Arc::new(Shared {
             parts,
-            machine: spec::Node::look(),
+            apparmor: AppArmor::of(&machine),
+            machine,
             there: Mutex::default(),
             names: Names::default(),
             runs: Joins::default(),
