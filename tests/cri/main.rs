@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod configured;
 mod containers;
 mod load;
 mod pods;

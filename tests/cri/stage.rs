@@ -1,6 +1,7 @@
 //! A node that serves kubelets, in a network namespace of its own, and a client of the CRI.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -36,6 +37,21 @@ pub struct Stage {
 
 /// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
 pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
+    let usual = |folder: &Path| {
+        Ok(format!(
+            "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
+             bin_dirs = [\"/usr/lib/cni\"]\n",
+            folder.join("net.d")
+        ))
+    };
+    on_a_node_of(usual, test)
+}
+
+/// The same of a node with another file, made of a folder for files of the test, in whose `net.d` the network is.
+pub fn on_a_node_of(
+    file: impl FnOnce(&Path) -> Result<String> + Send,
+    test: impl FnOnce(&mut Stage) -> Result<()> + Send,
+) -> Result<()> {
     if !is_root() {
         return Ok(());
     }
@@ -46,12 +62,7 @@ pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<(
         fs_err::write(network.path().join("net.d/10-pods.conflist"), list)?;
         let registry = Registry::start()?;
         let image = Image::busybox()?.push(&registry, "busybox:1")?;
-        let config = format!(
-            "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
-             bin_dirs = [\"/usr/lib/cni\"]\n",
-            network.path().join("net.d")
-        );
-        let node = Node::start_with(&config)?;
+        let node = Node::start_with(&file(network.path())?)?;
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         test(&mut Stage { node, _registry: registry, image, tokio, network })
     })?
@@ -119,7 +130,16 @@ impl Stage {
 
     /// Makes a pod, and answers its number.
     pub fn run_pod(&self, config: &cri::PodSandboxConfig) -> Result<String, Status> {
-        let (config, runtime_handler) = (Some(config.clone()), String::new());
+        self.run_pod_by("", config)
+    }
+
+    /// The same by this handler.
+    pub fn run_pod_by(
+        &self,
+        handler: &str,
+        config: &cri::PodSandboxConfig,
+    ) -> Result<String, Status> {
+        let (config, runtime_handler) = (Some(config.clone()), handler.to_owned());
         let request = cri::RunPodSandboxRequest { config, runtime_handler };
         Ok(self.runtime(|mut c| async move { c.run_pod_sandbox(request).await })?.pod_sandbox_id)
     }
