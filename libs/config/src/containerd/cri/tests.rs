@@ -187,3 +187,19 @@ fn of_a_file_that_leaves_the_cri_out_nothing_is_said() {
     let mut none = Tree::read("[plugins.x]\na = 1\n", Path::new("/f")).expect("it is TOML");
     assert!(take(&mut none, 3).is_none());
 }
+
+#[test]
+fn the_page_of_kubernetes_says_what_becomes_of_each_key() {
+    let page = include_str!("../../../../../docs/kubernetes.md");
+    let page = page.split("## From containerd's configuration").nth(1).expect("its part");
+    let page = page.split("\n## ").next().unwrap_or_default();
+    let whole = tables_of_containerd();
+    let all = whole.values();
+    let keys = all.iter().filter_map(|(keys, ..)| keys.last());
+    let missing: Vec<_> = keys
+        .filter(|key| !page.contains(&***key))
+        // Spoken of together.
+        .filter(|key| !key.ends_with("_all_devices_allowed") && !key.starts_with("tls_"))
+        .collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
