@@ -161,7 +161,28 @@ fn lock(read: &Mutex<Read>) -> MutexGuard<'_, Read> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_output_that_is_held_open_is_read_until_it_is_over() {
+        let (mut held, pipe) = pipe::pipe().unwrap();
+        let reading = Reading::of(pipe, &Arc::new(AtomicUsize::new(MOST)));
+        held.write_all(b"said").await.unwrap();
+        let read = reading.read.clone();
+        let over = async {
+            while lock(&read).kept.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(reading.drained(over).await, b"said");
+        // One that ends is not waited for any longer.
+        let (held, pipe) = pipe::pipe().unwrap();
+        let reading = Reading::of(pipe, &Arc::new(AtomicUsize::new(MOST)));
+        drop(held);
+        assert_eq!(reading.drained(std::future::pending()).await, b"");
+    }
 
     #[test]
     fn what_is_too_much_is_dropped_and_counted() {
