@@ -25,9 +25,15 @@ base_runtime_spec = "FOLDER/base.json"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.copies]
 runtime_type = "io.containerd.runc.v2"
 snapshotter = "native"
+cni_conf_dir = "FOLDER/other.d"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.copies.options]
 Root = "FOLDER/runc"
 "#;
+
+/// The network of another handler.
+const OTHER: &str = r#"{"cniVersion": "1.0.0", "name": "others", "plugins": [
+    {"type": "bridge", "bridge": "cri1", "isGateway": true,
+     "ipam": {"type": "host-local", "dataDir": "DATA", "ranges": [[{"subnet": "10.78.0.0/24"}]]}}]}"#;
 
 /// What `ctr` has for a specification, with a limit of its own.
 fn base() -> Result<String> {
@@ -40,6 +46,9 @@ fn base() -> Result<String> {
 
 fn theirs(folder: &Path) -> Result<String> {
     fs_err::write(folder.join("base.json"), base()?)?;
+    fs_err::create_dir(folder.join("other.d"))?;
+    let other = OTHER.replace("DATA", &folder.join("addresses").display().to_string());
+    fs_err::write(folder.join("other.d/1.conflist"), other)?;
     Ok(THEIRS.replace("FOLDER", &folder.display().to_string()))
 }
 
@@ -77,6 +86,8 @@ fn a_file_of_containerds_makes_of_pods_what_it_says() -> Result<()> {
 fn by_another_handler(stage: &Stage) -> Result<()> {
     let config = pod("copied");
     let id = stage.run_pod_by("copies", &config)?;
+    let network = stage.pod(&id)?.network.context("a network")?;
+    ensure!(network.ip.starts_with("10.78.0."), "{network:?}");
     let one = stage.create(&id, &shell("copied", &stage.image, "sleep 1000"), &config)?;
     stage.start(&one)?;
     let on_record = stage.node.ctr("-n k8s.io containers info").args([&one]).output()?.ok()?;
@@ -98,6 +109,10 @@ fn by_another_handler(stage: &Stage) -> Result<()> {
     };
     ensure!(folders.len() == 2 && ends(0, "overlayfs") && ends(1, "native"), "{folders:?}");
     stage.remove_pod(&id)?;
+    let given = fs_err::read_dir(stage.conf_dir().with_file_name("addresses/others"))?;
+    let given: Vec<_> = given.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    let is_address = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("10.");
+    assert_eq!(given.iter().filter(is_address).count(), 0, "{given:?}");
     let left = stage.node.ctr("-n k8s.io snapshots --snapshotter native ls").output()?.ok()?;
     ensure!(!left.contains(&one), "{left}");
     Ok(())

@@ -16,6 +16,10 @@ pub struct Handler {
     pub snapshotter: String,
     /// A file (JSON) that the specifications of containers begin with. Empty: berth's own beginning.
     pub base_runtime_spec: PathBuf,
+    /// Configurations of the networks of its pods, in place of those of `[network]`. Empty: those.
+    pub cni_conf_dir: PathBuf,
+    /// How many files of it count; 0: as many as of the other.
+    pub cni_max_conf_num: usize,
     /// Which annotations of a pod its processes' specifications get: patterns of names.
     pub pod_annotations: Vec<String>,
     /// The same of a container's.
@@ -54,6 +58,8 @@ impl Default for Handler {
             runtime_type: "io.containerd.runc.v2".into(),
             snapshotter: String::new(),
             base_runtime_spec: PathBuf::new(),
+            cni_conf_dir: PathBuf::new(),
+            cni_max_conf_num: 0,
             pod_annotations: Vec::new(),
             container_annotations: Vec::new(),
             privileged_without_host_devices: false,
@@ -93,6 +99,7 @@ impl Handler {
         };
         let paths = [
             ("base_runtime_spec", &self.base_runtime_spec),
+            ("cni_conf_dir", &self.cni_conf_dir),
             ("binary_root", &self.binary_root),
             ("options_path", &self.options_path),
         ];

@@ -1,5 +1,6 @@
 //! What is asked of the node's networks for a pod, and what they answer.
 
+use berth_config::Handler;
 use berth_proto::berth::node::v1::{
     AttachRequest, Attachment, DetachRequest, DnsChoice, PublishedPort,
 };
@@ -12,12 +13,21 @@ use crate::{Error, Result};
 /// Under this capability plugins are told a pod's annotations.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
-/// Makes a network namespace for a pod, and attaches it to the pods' network.
+/// Makes a network namespace for a pod, and attaches it to the pods' network, or that of its handler.
 ///
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
-pub(super) async fn attach(node: &Node, id: &str, config: &PodSandboxConfig) -> Result<Attachment> {
-    let request = request(id, config)?;
+pub(super) async fn attach(
+    node: &Node,
+    id: &str,
+    config: &PodSandboxConfig,
+    handler: &Handler,
+) -> Result<Attachment> {
+    let request = AttachRequest {
+        conf_dir: handler.cni_conf_dir.to_string_lossy().into_owned(),
+        max_conf_num: u32::try_from(handler.cni_max_conf_num).unwrap_or(u32::MAX),
+        ..request(id, config)?
+    };
     let step = format!("failed to setup network for sandbox {id:?}");
     let answer = node.networks().attach(call(request, WORK)).await;
     let answer = answer.map_err(refused("attach")).map_err(Error::within(step))?;

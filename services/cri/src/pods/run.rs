@@ -130,7 +130,7 @@ impl Shared {
         self.make_sandbox(&made.metadata, handler).await?;
         self.make_lease(&id).await?;
         if !berth_cri_spec::host_network(config) {
-            let attachment = network::attach(&self.parts.node, &id, config).await?;
+            let attachment = network::attach(&self.parts.node, &id, config, handler).await?;
             made.ips = network::ips(&attachment, &cri.ip_pref);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();

@@ -14,7 +14,7 @@ const USUAL: &str = "runc";
 const RUNCS: &str = "io.containerd.runc.";
 
 /// Keys of a handler that have one of ours.
-const SAME: [(&str, &str, Kind); 8] = [
+const SAME: [(&str, &str, Kind); 10] = [
     ("runtime_type", "runtime_type", Kind::Text),
     ("snapshotter", "snapshotter", Kind::Text),
     ("base_runtime_spec", "base_runtime_spec", Kind::Text),
@@ -27,6 +27,8 @@ const SAME: [(&str, &str, Kind); 8] = [
         Kind::Flag,
     ),
     ("cgroup_writable", "cgroup_writable", Kind::Flag),
+    ("cni_conf_dir", "cni_conf_dir", Kind::Text),
+    ("cni_max_conf_num", "cni_max_conf_num", Kind::Number),
 ];
 /// Of runc's options.
 const OPTIONS: [(&str, &str, Kind); 7] = [
@@ -42,17 +44,15 @@ const OPTIONS: [(&str, &str, Kind); 7] = [
 const OTHERS: [(&str, &str, Kind); 2] =
     [("TypeUrl", "options_type", Kind::Text), ("ConfigPath", "options_path", Kind::Text)];
 /// What means nothing here, and why.
-const NOTHING: [(&[&str], &str); 6] = [
+const NOTHING: [(&[&str], &str); 5] = [
     (&["io_type"], "shims write logs themselves"),
     (&["disable_pause_image_pull"], "no image is pulled for a pod's own process"),
     (&["options", "CriuImagePath"], "checkpoints say themselves where they are"),
     (&["options", "CriuWorkPath"], "checkpoints say themselves where they are"),
     (&["options", "CriuPath"], "criu is looked for on PATH"),
-    (&["cni_max_conf_num"], "pods of all handlers have the networks of cni"),
 ];
 /// What is refused unless it says nothing, and what is to be done.
-const REFUSED: [(&[&str], &str); 5] = [
-    (&["cni_conf_dir"], "pods of all handlers have the networks of cni: leave it out"),
+const REFUSED: [(&[&str], &str); 4] = [
     (
         &["runtime_path"],
         "shims are looked for by runtime_type, in shim_dir of [runtime] and on PATH",

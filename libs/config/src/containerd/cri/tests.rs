@@ -60,7 +60,7 @@ fn handlers_are_taken_over_with_their_options() {
          [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.kata]\n\
          runtime_type = 'io.containerd.kata.v2'\nprivileged_without_host_devices = true\n\
          privileged_without_host_devices_all_devices_allowed = true\npod_annotations = ['io.katacontainers.*']\n\
-         snapshotter = 'devmapper'\n\
+         snapshotter = 'devmapper'\ncni_conf_dir = '/k'\ncni_max_conf_num = 2\n\
          [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.kata.options]\nConfigPath = '/opt/kata.toml'\n\
          [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.own]\nruntime_type = 'io.containerd.own.v1'\n\
          colour = 'red'\n\
@@ -71,7 +71,7 @@ fn handlers_are_taken_over_with_their_options() {
     let expected = "[cri]\nenabled = true\ndefault_runtime_name = 'kata'\n[cri.runtimes.runc]\n\
          [cri.runtimes.kata]\nruntime_type = 'io.containerd.kata.v2'\nprivileged_without_host_devices = true\n\
          privileged_without_host_devices_all_devices_allowed = true\npod_annotations = ['io.katacontainers.*']\n\
-         snapshotter = 'devmapper'\noptions_path = '/opt/kata.toml'\n\
+         snapshotter = 'devmapper'\ncni_conf_dir = '/k'\ncni_max_conf_num = 2\noptions_path = '/opt/kata.toml'\n\
          [cri.runtimes.own]\nruntime_type = 'io.containerd.own.v1'\noptions_type = 'own'\noptions_body = \"Level = 3\\n\"\n\
          [cri.runtimes.nvidia]\nbinary = '/usr/bin/nvidia-container-runtime'\nsystemd_cgroup = true\nio_uid = 7\n";
     assert_eq!(ours, table(expected));
@@ -160,8 +160,8 @@ fn what_somebody_would_miss_is_refused_by_its_name() {
         (format!("{RUNTIME_TABLE}cni.bin_dirs = [1]\n"), "cni.bin_dirs: [1] is no list of texts"),
         (format!("{RUNTIME_TABLE}cni.conf_dir = {{ a = 1 }}\n"), "it is a table, not a value"),
         (
-            format!("{RUNTIME_TABLE}containerd.runtimes.x.cni_conf_dir = '/c'\n"),
-            "runtimes.x.cni_conf_dir: pods of all",
+            format!("{RUNTIME_TABLE}containerd.runtimes.x.cni_conf_dir = 1\n"),
+            "runtimes.x.cni_conf_dir: 1 is no text",
         ),
         (
             format!("{RUNTIME_TABLE}containerd.runtimes.x.sandboxer = 'shim'\n"),
