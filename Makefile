@@ -25,8 +25,8 @@ setup: ## install the Debian packages that building and testing need, where they
 tools: setup ## build the clients that the tests run and that Debian does not build
 	@deploy/setup.sh $(TOOLS)
 	@tests/client/containerd-stress.sh "$(TARGET)/tools"
-	@libs/streaming/tests/clients/fetch.sh "$(TARGET)/tools/kubectl"
-	@libs/streaming/tests/clients/node/install.sh "$(TARGET)/tools/kubernetes-javascript"
+	@libs/testkit/src/kubernetes/fetch.sh "$(TARGET)/tools/kubectl"
+	@libs/testkit/src/kubernetes/node/install.sh "$(TARGET)/tools/kubernetes-javascript"
 
 build: setup ## build everything, optimised
 	cargo build --workspace --release --locked
@@ -51,11 +51,12 @@ test: tools lint ## everything: lints, unit tests, stories with real clients, ki
 	cargo test --workspace --locked; rest=$$?; \
 	wait $$vm; vm=$$?; cat "$(TARGET)/vm.log"; exit $$(( rest ? rest : vm ))
 
-test-long: tools scale ## eight times the kills -9 of services that `make test` makes, ten times its load, a hundred pods, and simulated clusters (needs root)
+test-long: tools scale ## eight times the kills -9 of services that `make test` makes, ten times its load, a hundred pods, 10,000 commands that fail, and simulated clusters (needs root)
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture
 	BERTH_PODS=100 BERTH_ROUNDS=3 cargo test --workspace -p berth-stories --test cri --locked -- --nocapture many
+	BERTH_FAILURES=10000 cargo test --workspace -p berth-stories --test cri --locked -- --nocapture failures
 
 test-newer: setup ## ctr 2 on a node and on a containerd 2 beside it, both of Debian's next release (needs root)
 	@tests/newer/fetch.sh "$(TARGET)/tools/newer"

@@ -3,10 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod checkpoints;
+mod clients;
 mod configured;
 mod containers;
+mod devices;
+mod hostile;
 mod load;
+mod mounts;
+mod pause;
 mod pods;
+mod selinux;
 mod stage;
 mod streams;
 mod told;
+mod userns;
+
+/// The client of the streaming server's own tests.
+#[path = "../../libs/streaming/tests/clients/spdy.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
+mod spdy;
+#[path = "../../libs/streaming/tests/clients/wanted.rs"]
+#[allow(dead_code, reason = "not all of it is of use here")]
+mod wanted;

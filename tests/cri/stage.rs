@@ -28,7 +28,7 @@ const NETWORK: &str = r#"{"cniVersion": "1.0.0", "name": "pods", "plugins": [
 /// A node, and what speaks to it.
 pub struct Stage {
     pub node: Node,
-    _registry: Registry,
+    pub registry: Registry,
     /// The name of busybox.
     pub image: String,
     tokio: tokio::runtime::Runtime,
@@ -37,10 +37,18 @@ pub struct Stage {
 
 /// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
 pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
+    on_a_node_with("", test)
+}
+
+/// The same with more of a configuration.
+pub fn on_a_node_with(
+    more: &str,
+    test: impl FnOnce(&mut Stage) -> Result<()> + Send,
+) -> Result<()> {
     let usual = |folder: &Path| {
         Ok(format!(
             "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
-             bin_dirs = [\"/usr/lib/cni\"]\n",
+             bin_dirs = [\"/usr/lib/cni\"]\n{more}",
             folder.join("net.d")
         ))
     };
@@ -64,7 +72,7 @@ pub fn on_a_node_of(
         let image = Image::busybox()?.push(&registry, "busybox:1")?;
         let node = Node::start_with(&file(network.path())?)?;
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        test(&mut Stage { node, _registry: registry, image, tokio, network })
+        test(&mut Stage { node, registry, image, tokio, network })
     })?
 }
 
@@ -168,7 +176,12 @@ impl Stage {
 
     /// Pulls busybox, and answers its number.
     pub fn pull(&self) -> Result<String, Status> {
-        let image = Some(cri::ImageSpec { image: self.image.clone(), ..Default::default() });
+        self.pull_of(&self.image)
+    }
+
+    /// The same of any image.
+    pub fn pull_of(&self, image: &str) -> Result<String, Status> {
+        let image = Some(cri::ImageSpec { image: image.to_owned(), ..Default::default() });
         let request = cri::PullImageRequest { image, ..Default::default() };
         Ok(self.images(|mut c| async move { c.pull_image(request).await })?.image_ref)
     }

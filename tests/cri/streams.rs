@@ -17,10 +17,10 @@ use crate::stage::{SOON, Stage, on_a_node, refused, shell};
 const SUCCESS: &[u8] = b"{\"status\":\"Success\"}";
 
 /// A client of one address.
-struct Client(WebSocketStream<TcpStream>);
+pub struct Client(pub WebSocketStream<TcpStream>);
 
 impl Client {
-    async fn connect(url: &str, protocol: &str) -> Result<Self> {
+    pub async fn connect(url: &str, protocol: &str) -> Result<Self> {
         let rest = url.strip_prefix("http://").context("an address without TLS")?;
         let host = rest.split('/').next().unwrap_or_default();
         let io = TcpStream::connect(host).await?;
@@ -29,13 +29,13 @@ impl Client {
         Ok(Self(tokio_tungstenite::client_async(request, io).await?.0))
     }
 
-    async fn say(&mut self, channel: u8, text: &[u8]) -> Result<()> {
+    pub async fn say(&mut self, channel: u8, text: &[u8]) -> Result<()> {
         let message = [&[channel][..], text].concat();
         Ok(self.0.send(Message::binary(message)).await?)
     }
 
     /// What comes on a channel until `text` is in it.
-    async fn hear(&mut self, channel: u8, text: &str) -> Result<String> {
+    pub async fn hear(&mut self, channel: u8, text: &str) -> Result<String> {
         let mut heard = Vec::new();
         loop {
             let said = String::from_utf8_lossy(&heard).into_owned();
@@ -53,11 +53,11 @@ impl Client {
 }
 
 impl Stage {
-    fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.tokio().block_on(async { tokio::time::timeout(SOON, work).await? })
     }
 
-    fn exec_url(&self, id: &str, command: &[&str], tty: bool) -> Result<String, tonic::Status> {
+    pub fn exec_url(&self, id: &str, command: &[&str], tty: bool) -> Result<String, tonic::Status> {
         let request = cri::ExecRequest {
             container_id: id.to_owned(),
             cmd: command.iter().map(|word| (*word).to_owned()).collect(),

@@ -55,6 +55,11 @@ fn a_container_that_criu_has_saved_goes_on() -> Result<()> {
         ("saved", "0"),
         ("restored", "0"),
         ("count", "went on"),
+        ("pod_saved", "0"),
+        ("pod_restored", "0"),
+        ("pod_started", "0"),
+        ("pod_count", "went on"),
+        ("pod_left", "0"),
         ("left", "0"),
         ("stopped", "0"),
         ("end", "yes"),
@@ -104,11 +109,11 @@ fn units_of_systemd_are_started_killed_and_upgraded_below_a_container() -> Resul
     ])
 }
 
-/// The most that each story may take of a processor, in seconds: ten minutes in all, about twice what they
+/// The most that each story may take of a processor, in seconds: eleven minutes in all, about twice what they
 /// take. One that hangs takes it too, as each of its waits looks again and again; a busy machine only takes
 /// longer.
-const SECONDS: [(&str, u32); 3] = [("cgroup2.sh", 140), ("criu.sh", 110), ("systemd.sh", 350)];
-const _: () = assert!(SECONDS[0].1 + SECONDS[1].1 + SECONDS[2].1 <= 600);
+const SECONDS: [(&str, u32); 3] = [("cgroup2.sh", 140), ("criu.sh", 180), ("systemd.sh", 350)];
+const _: () = assert!(SECONDS[0].1 + SECONDS[1].1 + SECONDS[2].1 <= 670);
 
 /// How long is waited for one that has come to rest without an end.
 const PATIENCE: Duration = Duration::from_secs(900);

@@ -3,7 +3,7 @@
 mod handler;
 mod login;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,14 @@ pub struct Cri {
     pub pinned_images: Vec<String>,
     /// Whom images are pulled as from these registries, where a kubelet does not say it.
     pub logins: BTreeMap<String, Login>,
+    /// Whether volumes that images declare are left out.
+    pub ignore_image_defined_volumes: bool,
+    /// Whether containers may ask for devices of vendors (CDI).
+    pub enable_cdi: bool,
+    /// Folders with what such devices are, a later one before those above it.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+    /// The image of pods' own processes, pulled where it is missing; empty: a program that berth brings, without an image.
+    pub sandbox_image: String,
     /// What pods are run by, by the name that they ask for (RuntimeClass).
     pub runtimes: BTreeMap<String, Handler>,
 }
@@ -101,12 +109,24 @@ impl Default for Cri {
             image_pull_progress_timeout: HumanDuration::secs(300),
             pinned_images: Vec::new(),
             logins: BTreeMap::new(),
+            ignore_image_defined_volumes: false,
+            enable_cdi: true,
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            sandbox_image: String::new(),
             runtimes: [("runc".to_owned(), Handler::default())].into(),
         }
     }
 }
 
 impl Cri {
+    /// All that root file systems are made by, the usual one among them.
+    #[must_use]
+    pub fn snapshotters(&self) -> Vec<&str> {
+        let all = self.runtimes.keys().map(|name| self.snapshotter_of(name));
+        let all: BTreeSet<_> = all.chain([&*self.snapshotter]).collect();
+        all.into_iter().collect()
+    }
+
     /// What the root file systems of containers are made by that this handler runs.
     #[must_use]
     pub fn snapshotter_of(&self, handler: &str) -> &str {

@@ -67,7 +67,7 @@ interval = "1m0s"
 [plugins."io.containerd.snapshotter.v1.devmapper"]
 pool_name = "p"
 [plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "pause"
+netns_mounts_under_state_dir = true
 [stream_processors."a.b"]
 accepts = ["a/b"]
 returns = "c/d"
@@ -104,7 +104,7 @@ env = ["A=b"]
     let remarks = files.remarks(&loaded);
     let expected = [
         "config.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
-        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\".sandbox_image has no effect here: a pod's own process is a program that berth brings",
+        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\".netns_mounts_under_state_dir has no effect here: network namespaces are always in the state folder",
         "config.toml:14: plugins.\"io.containerd.snapshotter.v1.devmapper\" has no effect here: there is no such snapshotter",
         "config.toml:24: unknown key proxy_plugins.stargz.colour is ignored",
     ];
@@ -321,8 +321,12 @@ fn what_was_not_set_needs_no_remark() {
     };
     for (table, set, unset) in [
         ("snapshotter.v1.zfs", "root_path = '/z'", "root_path = ''"),
-        ("grpc.v1.cri", "sandbox_image = 'x'", "sandbox_image = ''"),
-        ("cri.v1.runtime", "enable_cdi = false", "enable_cdi = true"),
+        (
+            "grpc.v1.cri",
+            "containerd.discard_unpacked_layers = true",
+            "containerd.discard_unpacked_layers = false",
+        ),
+        ("cri.v1.runtime", "enable_criu = false", "enable_criu = true"),
         ("runtime.v2.task", "sched_core = true", "sched_core = false"),
         ("runtime.v1.linux", "shim = 'mine'", "shim = 'containerd-shim'"),
         // One line for all keys.

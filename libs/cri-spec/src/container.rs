@@ -60,16 +60,15 @@ pub fn container(
     namespaces::of_container(&mut draft.linux, config, pod, facts)?;
     pod::bind_sys(&mut draft, pod)?;
     profiles(&mut draft, &asked, facts)?;
-    cdi::refuse(config, facts.settings.enable_cdi)?;
     annotations::of_container(config, pod, facts, &mut draft.annotations);
     Ok(draft.end())
 }
 
 /// Gives a spec the user and the groups that the request asks for, or else the image's, looked up
-/// in the root file system.
+/// in the root file system; and then the devices of vendors that it asks for.
 ///
 /// # Errors
-/// [`Error`] when there is no such user, or a number is out of range.
+/// [`Error`] when there is no such user or device, or a number is out of range.
 pub fn finish(
     spec: &mut Spec,
     config: &cri::ContainerConfig,
@@ -87,7 +86,7 @@ pub fn finish(
     let process = spec.process_mut().get_or_insert_default();
     let user = users::of_container(process.user(), asked, &facts.image.user, root)?;
     process.set_user(user);
-    Ok(())
+    cdi::apply(spec, config, facts.settings)
 }
 
 fn security_of(config: &cri::ContainerConfig) -> cri::LinuxContainerSecurityContext {

@@ -68,9 +68,9 @@ pub enum Error {
     /// Devices of vendors are turned off.
     #[error("CDI devices ({0}) requested but CDI support is explicitly disabled")]
     CdiDisabled(String),
-    /// Devices of vendors that nothing here describes.
-    #[error("CDI device injection failed: unresolvable CDI devices {0}")]
-    CdiUnresolvable(String),
+    /// Devices of vendors that nothing here describes, or not as they are.
+    #[error("CDI device injection failed")]
+    Cdi(#[from] berth_cdi::Error),
     /// A class of processor caches or of block devices, which are not provided.
     #[error(
         "{what} disabled, refusing to set {what} class of container {container:?} to {class:?}"
@@ -290,7 +290,7 @@ impl Coded for Error {
             | Error::ResolveDevice(..)
             | Error::CdiName(_)
             | Error::CdiDisabled(_)
-            | Error::CdiUnresolvable(_)
+            | Error::Cdi(_)
             | Error::Class { .. }
             | Error::Profile(_)
             | Error::SelinuxLevel(_)

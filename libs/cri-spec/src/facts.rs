@@ -30,6 +30,8 @@ pub struct Settings {
     pub enable_unprivileged_icmp: bool,
     /// `enable_cdi`.
     pub enable_cdi: bool,
+    /// `cdi_spec_dirs`: a later one counts before those above it.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// `ignore_blockio_not_enabled_errors`.
     pub ignore_blockio: bool,
     /// `ignore_rdt_not_enabled_errors`.
@@ -49,6 +51,7 @@ impl Default for Settings {
             enable_unprivileged_ports: true,
             enable_unprivileged_icmp: true,
             enable_cdi: true,
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             ignore_blockio: false,
             ignore_rdt: false,
         }

@@ -40,6 +40,7 @@ pub use container::{container, finish};
 pub use error::Error;
 pub use facts::{ContainerFacts, Handler, PodFacts, PodFiles, SelinuxLabels, Settings};
 pub use labels::{KIND_LABEL, Kind, container_labels};
+pub use mounts::image_volumes;
 pub use names::{container_name, log_path, pod_name};
 pub use namespaces::{Mappings, container_options, host_network, pod_options, user_mappings};
 pub use node::Node;

@@ -1,6 +1,7 @@
 //! What a container sees of the node's files.
 
 mod bind;
+mod volumes;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,6 +16,8 @@ use crate::error::{MountFault, bounded};
 use crate::namespaces::container_options;
 use crate::paths::clean;
 use crate::{ContainerFacts, Error, cri};
+
+pub use volumes::image_volumes;
 
 /// How many mounts one request has.
 const MAX_MOUNTS: usize = 4096;
@@ -105,13 +108,13 @@ fn destination(of: &cri::Mount) -> Result<String, MountFault> {
     Ok(clean(&of.container_path))
 }
 
-/// The pod's files that are there, as mounts.
+/// The pod's files that are there, as mounts. In a user namespace they are its root's already: not every runtime maps
+/// mounts.
 fn pod_files(config: &cri::ContainerConfig, facts: &ContainerFacts<'_>) -> Vec<cri::Mount> {
     let options = container_options(config);
     let linux = config.linux.as_ref();
     let security = linux.and_then(|linux| linux.security_context.as_ref());
     let readonly = security.is_some_and(|security| security.readonly_rootfs);
-    let users = options.userns_options.clone().unwrap_or_default();
     let files = facts.files;
     let shm = if options.ipc() == NamespaceMode::Node { Path::new(SHM) } else { &files.shm };
     let mut mounts = Vec::new();
@@ -126,8 +129,6 @@ fn pod_files(config: &cri::ContainerConfig, facts: &ContainerFacts<'_>) -> Vec<c
             host_path: host.to_string_lossy().into_owned(),
             readonly,
             selinux_relabel: true,
-            uid_mappings: users.uids.clone(),
-            gid_mappings: users.gids.clone(),
             ..Default::default()
         });
     }

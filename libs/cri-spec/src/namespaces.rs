@@ -129,10 +129,27 @@ pub(crate) fn of_container(
         set(linux, Type::Pid, Some(&of(processes, "pid")));
     }
     if let Some(users) = users {
+        let own = options.pid() == Mode::Container || options.pid() == Mode::Target;
+        leave_to_node(linux, &pod_options(pod), own);
         set(linux, Type::User, Some(&of(facts.pod_pid, "user")));
         map(linux, users);
     }
     Ok(())
+}
+
+/// Who is in a user namespace already may not join what the node's users own, and runc enters that one first (before
+/// 1.2): it stays in what it was started in, which is the node's too.
+fn leave_to_node(linux: &mut Linux, of_pod: &cri::NamespaceOption, own_processes: bool) {
+    if of_pod.network() == Mode::Node {
+        remove(linux, Type::Network);
+        remove(linux, Type::Uts);
+    }
+    if of_pod.ipc() == Mode::Node {
+        remove(linux, Type::Ipc);
+    }
+    if of_pod.pid() == Mode::Node && !own_processes {
+        remove(linux, Type::Pid);
+    }
 }
 
 /// Whether a pod is in the node's network.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use berth_runtime_spec::{RootView, member_groups, user_ids};
+use berth_runtime_spec::{RootView, check_user_files, member_groups, user_ids};
 use oci_spec::runtime::User;
 
 use crate::Error;
@@ -71,6 +71,7 @@ pub(crate) fn of_container(
     image: &str,
     root: &RootView,
 ) -> Result<User, Error> {
+    check_user_files(root)?;
     let (user, mut groups) = begin(have, asked, image, root)?;
     match Policy::try_from(asked.policy) {
         Ok(Policy::Merge) => {

@@ -1,19 +1,18 @@
 //! Mounts whose owners are shown as others (`uidmap=` and `gidmap=`, mount_setattr(2)).
 //!
-//! The kernel takes the map from a user namespace, which takes a process to be made: one that does
-//! nothing and is gone when the namespace is open. Of an overlay the lower directories are mapped,
+//! The kernel takes the map from a user namespace. Of an overlay the lower directories are mapped,
 //! all by one mapped mount of the directory that they share, which the overlay keeps.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use berth_netns::{Held, Maps};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::attempt::Attempt;
-use crate::mapping::Mapping;
 use crate::options::{Flags, Parsed};
 use crate::overlay::{attributes, common_parent, lower_dirs};
 use crate::place::Place;
@@ -29,10 +28,13 @@ pub(crate) fn mount_mapped(
     parsed: &Parsed,
     place: &Place<'_>,
     at: &Path,
-    mapping: &Mapping,
+    mapping: &Maps,
 ) -> Result<(), Error> {
-    let users = user_namespace(mapping)
-        .map_err(|e| attempt.error("make the user namespace of the map", e))?;
+    let users = Held::new(mapping, false).and_then(|held| held.users());
+    let users = users.map_err(|e| {
+        let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
+        attempt.error("make the user namespace of the map", errno)
+    })?;
     if attempt.mount.kind == "overlay" {
         return overlay(attempt, parsed, at, &users);
     }
@@ -137,52 +139,6 @@ fn mapped_tree(
 fn attach(attempt: &Attempt<'_>, tree: &OwnedFd, at: &Path) -> Result<(), Error> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
     move_mount(tree, "", CWD, at, flags).map_err(|e| attempt.error("move_mount", e))
-}
-
-/// A user namespace with these maps.
-fn user_namespace(mapping: &Mapping) -> Result<OwnedFd, Errno> {
-    // No signal tells of the end of this process: it is nobody's child but this function's.
-    let flags = libc::CLONE_NEWUSER;
-    // SAFETY: a system call without memory.
-    let parent = unsafe { libc::getpid() };
-    // SAFETY: without CLONE_VM the new process has a copy of everything; it has one thread, in
-    // which it makes system calls alone and never returns.
-    let process = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
-    match i32::try_from(process) {
-        Ok(0) => loop {
-            // SAFETY: a system call without memory.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                // The parent may have ended before it was asked about.
-                if libc::getppid() != parent {
-                    libc::_exit(1);
-                }
-                libc::pause();
-            }
-        },
-        Ok(process) if process > 0 => {
-            let _process = Idle(process);
-            let at = |file: &str| format!("/proc/{process}/{file}");
-            let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
-            std::fs::write(at("uid_map"), &mapping.uids).map_err(errno)?;
-            std::fs::write(at("gid_map"), &mapping.gids).map_err(errno)?;
-            Ok(std::fs::File::open(at("ns/user")).map_err(errno)?.into())
-        }
-        _ => Err(last_error()),
-    }
-}
-
-/// The process that holds a user namespace open. It ends with this.
-struct Idle(i32);
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        // SAFETY: the number is that of a process that only this waits for.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-            libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL);
-        }
-    }
 }
 
 fn last_error() -> Errno {

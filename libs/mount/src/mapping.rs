@@ -1,6 +1,7 @@
 //! Whose owners are shown as whose: what a mount's options ask for.
 
 use berth_errors::Code;
+use berth_netns::Maps;
 
 use crate::error::describe;
 use crate::{Error, Mount};
@@ -8,33 +9,24 @@ use crate::{Error, Mount};
 /// The most ranges that the kernel takes.
 const MOST_RANGES: usize = 340;
 
-/// What the owners are shown as: lines for a user namespace's two maps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mapping {
-    pub uids: String,
-    pub gids: String,
-}
-
-impl Mapping {
-    /// The map that a mount's options ask for, if they do.
-    pub(crate) fn of(mount: &Mount) -> Result<Option<Self>, Error> {
-        let wrong = |option: &str, reason| Error::Option {
-            mount: describe(mount),
-            option: option.to_owned(),
-            reason,
-            code: Code::InvalidArgument,
-        };
-        let list = |key: &str| {
-            let Some(list) = mount.option(key) else { return Ok(None) };
-            let lines = lines(list);
-            let said = || wrong(&format!("{key}={list}"), "it is no list of CONTAINER:HOST:SIZE");
-            lines.ok_or_else(said).map(Some)
-        };
-        match (list("uidmap")?, list("gidmap")?) {
-            (Some(uids), Some(gids)) => Ok(Some(Self { uids, gids })),
-            (None, None) => Ok(None),
-            _ => Err(wrong("uidmap, gidmap", "users and groups are mapped together")),
-        }
+/// The maps that a mount's options ask for, if they do.
+pub(crate) fn of(mount: &Mount) -> Result<Option<Maps>, Error> {
+    let wrong = |option: &str, reason| Error::Option {
+        mount: describe(mount),
+        option: option.to_owned(),
+        reason,
+        code: Code::InvalidArgument,
+    };
+    let list = |key: &str| {
+        let Some(list) = mount.option(key) else { return Ok(None) };
+        let lines = lines(list);
+        let said = || wrong(&format!("{key}={list}"), "it is no list of CONTAINER:HOST:SIZE");
+        lines.ok_or_else(said).map(Some)
+    };
+    match (list("uidmap")?, list("gidmap")?) {
+        (Some(uids), Some(gids)) => Ok(Some(Maps { uids, gids })),
+        (None, None) => Ok(None),
+        _ => Err(wrong("uidmap, gidmap", "users and groups are mapped together")),
     }
 }
 

@@ -1,11 +1,11 @@
 //! fstab-like options, split into the kernel's flags and the file system's own data.
 
 use berth_errors::Code;
+use berth_netns::Maps;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use crate::error::describe;
-use crate::mapping::Mapping;
-use crate::{Error, Mount};
+use crate::{Error, Mount, mapping};
 
 /// Options after parsing.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Parsed {
     /// `direct-io`, of a loop device.
     pub direct_io: bool,
     /// What owners are shown as.
-    pub mapping: Option<Mapping>,
+    pub mapping: Option<Maps>,
     /// What the file system itself reads.
     pub data: Vec<String>,
 }
@@ -105,7 +105,7 @@ fn refusal(option: &str) -> Option<(&'static str, Code)> {
 
 /// Parses the options of `mount`.
 pub(crate) fn parse(mount: &Mount) -> Result<Parsed, Error> {
-    let mut parsed = Parsed { mapping: Mapping::of(mount)?, ..Parsed::default() };
+    let mut parsed = Parsed { mapping: mapping::of(mount)?, ..Parsed::default() };
     if mount.kind == "bind" {
         parsed.flags.0 |= MountFlags::BIND;
     }

@@ -46,6 +46,6 @@ fn on_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<
     })
 }
 
-fn step<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
+pub(crate) fn step<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
     move |source| Error::Thread { step, source: source.into() }
 }

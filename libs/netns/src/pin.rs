@@ -35,6 +35,14 @@ impl NetNs {
     /// # Errors
     /// [`Error::Name`], [`Error::Exists`], [`Error::Step`], [`Error::Thread`].
     pub fn make(folder: &Path, name: &str) -> Result<Self, Error> {
+        let pin = Self::in_folder(folder, name)?;
+        // The slow part comes first, so that nobody waits for it.
+        entered::in_new(|| pin.pin(Path::new(OWN)))??;
+        Ok(pin)
+    }
+
+    /// Where one of this name is in a folder, which is made.
+    pub(crate) fn in_folder(folder: &Path, name: &str) -> Result<Self, Error> {
         if name.is_empty()
             || name.len() > 255
             || name.starts_with('.')
@@ -44,8 +52,6 @@ impl NetNs {
         }
         let pin = Self::at(folder.join(name));
         fs_err::create_dir_all(folder).map_err(pin.step("make a folder for"))?;
-        // The slow part comes first, so that nobody waits for it.
-        entered::in_new(|| pin.pin_own(folder))??;
         Ok(pin)
     }
 
@@ -115,8 +121,9 @@ impl NetNs {
         }
     }
 
-    /// Pins the calling thread's namespace.
-    fn pin_own(&self, folder: &Path) -> Result<(), Error> {
+    /// Pins the namespace of a process or thread, by its path in /proc.
+    pub(crate) fn pin(&self, namespace: &Path) -> Result<(), Error> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
         let _turn = turn(folder).map_err(self.step("lock the folder of"))?;
         if self.is_pinned()? {
             return Err(Error::Exists(self.path.clone()));
@@ -125,7 +132,7 @@ impl NetNs {
         let flags = OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::RDONLY;
         open(&self.path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o444))
             .map_err(self.step("make a file for"))?;
-        if let Err(errno) = mount_bind(OWN, &self.path) {
+        if let Err(errno) = mount_bind(namespace, &self.path) {
             // What made it fail is told; a file that stays is a leftover like any other.
             let _ = fs_err::remove_file(&self.path);
             return Err(self.step("pin")(errno));
@@ -145,7 +152,7 @@ impl NetNs {
         Err(self.step("unmount")(Errno::BUSY))
     }
 
-    fn step<E: Into<io::Error>>(&self, step: &'static str) -> impl Fn(E) -> Error {
+    pub(crate) fn step<E: Into<io::Error>>(&self, step: &'static str) -> impl Fn(E) -> Error {
         let path = self.path.clone();
         move |source| Error::Step { step, path: path.clone(), source: source.into() }
     }

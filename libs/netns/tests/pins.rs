@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use berth_errors::{Code, Coded};
-use berth_netns::{NetNs, in_new, is_namespace, leftovers, list};
+use berth_netns::{Maps, NetNs, Owned, in_new, is_namespace, leftovers, list};
 use berth_testkit::{is_root, program};
 
 /// Removes what is left in a folder also when a test fails: a mount in it would keep it.
@@ -159,4 +159,44 @@ fn a_thread_in_a_new_one_leaves_this_process_where_it_is() {
     let inside = in_new(own).unwrap();
     assert_ne!(inside, before);
     assert_eq!(own(), before);
+}
+
+#[test]
+fn one_may_be_owned_by_other_users() {
+    if !is_root() {
+        return;
+    }
+    let (folder, users) = (Folder::new(), Folder::new());
+    let line = |first: u32| format!("0 {first} 65536\n");
+    let maps = Maps { uids: line(200_000), gids: line(300_000) };
+    let made = Owned::make(folder.path(), users.path(), "blue", &maps).unwrap();
+    assert!(made.network.is_pinned().unwrap() && made.users.is_pinned().unwrap());
+    // Who enters the one has the right to change the other, and nothing else.
+    let inside = |script: &str| {
+        let enter = program("nsenter").args([
+            format!("--user={}", made.users.path().display()),
+            format!("--net={}", made.network.path().display()),
+        ]);
+        enter.args(["sh", "-c", script]).output().unwrap()
+    };
+    let said =
+        inside("ip -o link show lo; cat /proc/self/uid_map /proc/self/gid_map").ok().unwrap();
+    let words: Vec<_> = said.split_whitespace().collect();
+    assert!(said.contains("LOOPBACK,UP"), "{said}");
+    assert!(words.ends_with(&["0", "200000", "65536", "0", "300000", "65536"]), "{said}");
+    inside("ip link set lo down").ok().unwrap();
+    let outside = format!("nsenter --net=/proc/{}/ns/net ip link", std::process::id());
+    assert_ne!(inside(&outside).code, 0);
+
+    // A name that is taken, and maps that are none, leave nothing.
+    let error = Owned::make(folder.path(), users.path(), "blue", &maps).unwrap_err();
+    assert_eq!(error.code(), Code::AlreadyExists);
+    let twice = Maps { uids: line(0) + &line(7), gids: line(0) };
+    let error = Owned::make(folder.path(), users.path(), "red", &twice).unwrap_err();
+    assert!(error.to_string().starts_with("make a user namespace: "), "{error}");
+    assert_eq!((list(folder.path()).unwrap().len(), list(users.path()).unwrap().len()), (1, 1));
+    for pin in [made.network, made.users] {
+        pin.remove().unwrap();
+    }
+    assert!(leftovers(users.path()).unwrap().is_empty());
 }

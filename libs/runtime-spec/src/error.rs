@@ -41,6 +41,9 @@ pub enum Error {
     /// A file of the image is larger than anything sensible.
     #[error("the image's {0} is larger than {1} bytes: resource exhausted")]
     OversizedFile(&'static str, u64),
+    /// A file of the image is a pipe, a socket or a device.
+    #[error("the image's {0} is no file: invalid argument")]
+    NoFile(&'static str),
     /// A file of the image cannot be read.
     #[error("read {1} of the image's layer {0}")]
     ReadFile(PathBuf, &'static str, #[source] std::io::Error),
@@ -92,6 +95,7 @@ impl Coded for Error {
             | Error::UnknownCapability(_)
             | Error::NotADevice(_)
             | Error::RelativePath { .. }
+            | Error::NoFile(_)
             | Error::LimitOutOfRange { .. } => Code::InvalidArgument,
             Error::UnknownName { .. } => Code::NotFound,
             Error::OversizedFile(..) | Error::ManyDevices { .. } => Code::ResourceExhausted,

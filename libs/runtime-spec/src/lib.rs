@@ -31,7 +31,7 @@ pub use options::{BindMount, DeviceRequest, Limits, Network, Options, TmpfsMount
 pub use overlay::RootView;
 pub use seccomp::default_profile;
 pub use spec::{build, exec_process};
-pub use users::{member_groups, user_ids};
+pub use users::{check_user_files, member_groups, user_ids};
 
 /// The type URL under which containerd's clients store a spec in a container record.
 pub const SPEC_TYPE_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";

@@ -27,6 +27,8 @@ pub struct RootView {
 enum Found {
     Regular(OwnedFd),
     Link(PathBuf),
+    /// A pipe, a socket or a device.
+    Special,
     Hidden,
     Nothing,
 }
@@ -62,23 +64,31 @@ impl RootView {
 
     /// The bytes of a regular file, `None` when there is none.
     pub(crate) fn read(&self, name: &'static str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let (Found::Regular(fd), layer) = self.lookup(name)? else { return Ok(None) };
+        let failed = |cause| Error::ReadFile(layer.to_owned(), name, cause);
+        let mut bytes = Vec::new();
+        File::from(fd).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::OversizedFile(name, limit));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Whether a name leads to a pipe, a socket or a device: whoever reads these may wait for ever.
+    pub(crate) fn is_special(&self, name: &'static str) -> Result<bool, Error> {
+        Ok(matches!(self.lookup(name)?, (Found::Special, _)))
+    }
+
+    /// What a name leads to, and the layer that has it.
+    fn lookup(&self, name: &'static str) -> Result<(Found, &Path), Error> {
         let mut path = PathBuf::from(name);
         for _ in 0..MAX_LINKS {
             match self.find(&path, name)? {
-                (Found::Regular(fd), layer) => {
-                    let failed = |cause| Error::ReadFile(layer.to_owned(), name, cause);
-                    let mut bytes = Vec::new();
-                    File::from(fd).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-                    if bytes.len() as u64 > limit {
-                        return Err(Error::OversizedFile(name, limit));
-                    }
-                    return Ok(Some(bytes));
-                }
                 (Found::Link(target), _) => path = follow(&path, &target),
-                (Found::Hidden | Found::Nothing, _) => return Ok(None),
+                found => return Ok(found),
             }
         }
-        Ok(None)
+        Ok((Found::Nothing, Path::new("")))
     }
 
     /// The topmost layer's word on `path`.
@@ -115,7 +125,10 @@ fn look(layer: &OwnedFd, path: &Path) -> Result<Found, Errno> {
             let target = rustix::fs::readlinkat(&entry, "", Vec::new())?;
             Ok(Found::Link(target.to_string_lossy().into_owned().into()))
         }
-        _ => Ok(Found::Hidden),
+        FileType::Directory => Ok(Found::Hidden),
+        // A whiteout.
+        FileType::CharacterDevice if status.st_rdev == 0 => Ok(Found::Hidden),
+        _ => Ok(Found::Special),
     }
 }
 
@@ -222,6 +235,8 @@ mod tests {
         let fifo = root.path().join("etc/group");
         rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert_eq!(view(&[&root]).read("etc/group", 9).unwrap(), None);
+        assert!(view(&[&root]).is_special("etc/group").unwrap());
+        assert!(!view(&[&root]).is_special("etc/passwd").unwrap());
     }
 
     #[test]

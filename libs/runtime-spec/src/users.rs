@@ -38,6 +38,7 @@ struct Group {
 /// A number need not be in `/etc/passwd`; its group is then 0. A name must. The groups that
 /// `/etc/group` lists the user in come along, and the first of all is the primary group.
 pub(crate) fn resolve(root: &RootView, text: &str) -> Result<User, Error> {
+    check_user_files(root)?;
     let (uid, gid) = user_ids(root, text)?;
     let (user, _) = split(text)?;
     let mut additional = vec![gid];
@@ -49,6 +50,18 @@ pub(crate) fn resolve(root: &RootView, text: &str) -> Result<User, Error> {
     let mut user = User::default();
     user.set_uid(uid).set_gid(gid).set_additional_gids(Some(additional));
     Ok(user)
+}
+
+/// Whether `/etc/passwd` and `/etc/group` are files, or not there. runc reads them too, whoever the user is: from a pipe
+/// or a device that an image has there it would wait for ever.
+///
+/// # Errors
+/// [`Error::NoFile`]; [`Error::ReadFile`].
+pub fn check_user_files(root: &RootView) -> Result<(), Error> {
+    [PASSWD, GROUP].into_iter().try_for_each(|name| match root.is_special(name)? {
+        true => Err(Error::NoFile(name)),
+        false => Ok(()),
+    })
 }
 
 /// User and primary group for `text`, `NAME|UID[:GROUP|GID]`; empty is root.
@@ -292,6 +305,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, rustix::fs::Mode::RUSR, 0).unwrap();
         assert!(matches!(user_ids(&view, "app"), Err(Error::UnknownName { .. })));
         assert_eq!(user_ids(&view, "1000").unwrap(), (1000, 0));
+        assert!(matches!(resolve(&view, "1000:5"), Err(Error::NoFile("etc/passwd"))));
         fs_err::remove_file(&path).unwrap();
         fs_err::File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
         assert!(matches!(user_ids(&view, "app"), Err(Error::OversizedFile("etc/passwd", _))));

@@ -66,6 +66,22 @@ impl Layer {
         Ok(self)
     }
 
+    /// Adds a file that takes hardly any room: it begins with this, and is `size` bytes long.
+    ///
+    /// # Errors
+    /// When the tar can't be written.
+    pub fn sparse(mut self, path: &str, size: u64, start: &[u8]) -> Result<Self> {
+        let mut header = header(tar::EntryType::GNUSparse, 0o644, start.len() as u64);
+        let gnu = header.as_gnu_mut().context("a header of GNU's")?;
+        gnu.sparse[0].set_offset(0);
+        gnu.sparse[0].set_length(start.len() as u64);
+        gnu.sparse[1].set_offset(size);
+        gnu.sparse[1].set_length(0);
+        gnu.set_real_size(size);
+        self.0.append_data(&mut header, path, start)?;
+        Ok(self)
+    }
+
     /// Adds an entry whose names are written as they are, whatever is wrong with them: a file,
     /// or a link when there is a target.
     ///

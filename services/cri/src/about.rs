@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use berth_config::Cri;
-use berth_proto::berth::node::v1::NetworksReadyRequest;
 use berth_proto::runtime::v1 as wire;
 use serde_json::json;
 
 use crate::Result;
-use crate::peers::{Node, QUICK, call, refused};
+use crate::peers::{Node, networks};
 
 /// Where systemd runs the machine.
 const SYSTEMD: &str = "/run/systemd/system";
@@ -18,22 +17,15 @@ const SYSTEMD: &str = "/run/systemd/system";
 /// # Errors
 /// None: what does not answer is what is told.
 pub async fn status(node: &Node, cri: &Cri, verbose: bool) -> Result<wire::StatusResponse> {
-    let network = match node.networks().ready(call(NetworksReadyRequest {}, QUICK)).await {
-        Ok(answer) => {
-            let answer = answer.into_inner();
-            (answer.ready, answer.reason)
-        }
-        Err(status) => (false, refused("ask for networks")(status).to_string()),
-    };
     let condition = |kind: &str, status, reason: &str, message: String| wire::RuntimeCondition {
         r#type: kind.to_owned(),
         status,
         reason: reason.to_owned(),
         message,
     };
-    let network = match network {
-        (true, _) => condition("NetworkReady", true, "", String::new()),
-        (false, why) => {
+    let network = match networks::trouble(node).await {
+        None => condition("NetworkReady", true, "", String::new()),
+        Some(why) => {
             let message = format!("Network plugin returns error: {why}");
             condition("NetworkReady", false, "NetworkPluginNotReady", message)
         }

@@ -59,8 +59,8 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
-    /// Work that several may wait for failed.
-    #[error("{0}")]
+    /// Work that several may wait for failed. Its causes are told with it, as this one has none of its own.
+    #[error("{}", berth_errors::chain(&**.0))]
     Joined(Arc<Error>),
     /// Recovery is not done.
     #[error("server is not initialized yet: unavailable")]

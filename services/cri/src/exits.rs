@@ -5,15 +5,12 @@
 use std::time::Duration;
 
 use berth_node_events::follow::{Follower, Heard, Listener};
-use berth_proto::berth::node::v1::NodeEvent;
-use berth_proto::containerd::events::{TaskExit, TaskOom};
-use berth_proto::unpack;
 use tokio_util::sync::CancellationToken;
 
-use crate::containers::{Containers, Exit};
+use crate::containers::Containers;
 use crate::peers::Node;
+use crate::peers::ends::{News, news};
 use crate::pods::Pods;
-use crate::{NAMESPACE, time};
 
 /// Between two times that the runtime is followed which refused, or lost events.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -58,18 +55,14 @@ impl Exits {
         stop.run_until_cancelled(both).await;
     }
 
-    async fn tell(&self, event: NodeEvent) {
-        let Some(value) = event.event.filter(|_| event.namespace == NAMESPACE) else { return };
-        if let Some(Ok(exit)) = unpack::<TaskExit>(&value) {
-            // A command within a container has a number of its own.
-            if exit.id != exit.container_id || self.pods.ended(&exit.id) {
-                return;
+    fn tell(&self, news: News) {
+        match news {
+            News::Ended(id, how) => {
+                if !self.pods.ended(&id) {
+                    self.containers.ended(&id, how);
+                }
             }
-            let at = time::from_wire(exit.exited_at.as_ref()).unwrap_or_else(time::now);
-            let code = i32::try_from(exit.exit_status).unwrap_or(255);
-            self.containers.ended(&exit.id, Exit { code, at });
-        } else if let Some(Ok(oom)) = unpack::<TaskOom>(&value) {
-            self.containers.lacks_memory(&oom.container_id);
+            News::NoMemory(id) => self.containers.lacks_memory(&id),
         }
     }
 }
@@ -77,7 +70,11 @@ impl Exits {
 impl Listener for Exits {
     async fn hear(&mut self, heard: Heard) -> bool {
         match heard {
-            Heard::Event(event) => self.tell(event).await,
+            Heard::Event(event) => {
+                if let Some(news) = news(event) {
+                    self.tell(news);
+                }
+            }
             // What happened before is not told.
             Heard::Subscribed => {
                 self.pods.look().await;

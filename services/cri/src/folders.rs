@@ -13,6 +13,10 @@ use crate::{Error, Result};
 const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pod-init"));
 /// Its name in its root file system.
 pub const INIT_NAME: &str = "pause";
+/// Folders of that root file system that something is mounted on.
+const PLACES: [&str; 4] = ["dev", "etc", "proc", "sys"];
+/// And a file.
+const RESOLVER: &str = "etc/resolv.conf";
 /// Folders of pods and containers: containers of other users may have to pass.
 const PASSABLE: u32 = 0o755;
 
@@ -53,6 +57,18 @@ impl Folders {
         self.root.join("containers").join(id)
     }
 
+    /// What a container goes on from when it is started; not there for one that begins.
+    #[must_use]
+    pub fn saved(&self, id: &str) -> PathBuf {
+        self.container(id).join("checkpoint")
+    }
+
+    /// Where checkpoints are while they are written: a folder for each container that stands still.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
     /// The folder of pipes and sockets of a container's or command's streams.
     #[must_use]
     pub fn streams(&self, id: &str) -> PathBuf {
@@ -84,7 +100,8 @@ impl Folders {
         Ok(())
     }
 
-    /// The root file system of pods' own processes: a folder with one program.
+    /// The root file system of pods' own processes: a folder with one program, and places for mounts, which those who are
+    /// not this machine's root could not make.
     #[must_use]
     pub fn init(&self) -> PathBuf {
         self.state.join("init")
@@ -98,23 +115,26 @@ impl Folders {
         for folder in [&self.root, &self.state, &self.init()] {
             make_folder(folder, PASSABLE).map_err(Error::file("make", folder))?;
         }
+        for place in PLACES {
+            let folder = self.init().join(place);
+            make_folder(&folder, PASSABLE).map_err(Error::file("make", &folder))?;
+        }
+        let resolver = self.init().join(RESOLVER);
+        // One that is there stays: pods that run have something mounted on it, which would go with it.
+        let made = fs_err::OpenOptions::new().create(true).append(true).open(&resolver);
+        made.map_err(Error::file("make", resolver))?;
         let init = self.init().join(INIT_NAME);
         // One that runs cannot be written to: it is replaced.
         berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))
     }
 }
 
-/// Removes a folder with what is in it, if it is there. Blocks.
+/// Removes a folder with what is in it, if it is there, however deep it is: containers write to volumes. Blocks.
 ///
 /// # Errors
 /// [`Error::File`].
 pub fn remove(folder: &Path) -> Result<()> {
-    match fs_err::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::file("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
+    berth_tree::remove(folder).map_err(|errno| Error::file("remove", folder)(errno.into()))
 }
 
 #[cfg(test)]

@@ -2,12 +2,9 @@
 
 use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
-use berth_proto::containerd::runc::v1::Options;
-use berth_proto::pack;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
-use berth_proto::runtimeoptions::v1::Options as OthersOptions;
-use prost_types::Any;
 
+use crate::peers::Packed;
 use crate::{Error, Result};
 
 /// The annotation of pods that nobody trusts.
@@ -43,6 +40,20 @@ pub fn of<'a>(
     Ok((name, handler))
 }
 
+/// What root file systems of a pod are made by: what its handler says, or the configuration of all.
+///
+/// # Errors
+/// [`Error::Refused`] for a handler that is not there.
+pub fn snapshotter<'a>(
+    cri: &'a Cri,
+    id: &str,
+    handler: &str,
+    config: &PodSandboxConfig,
+) -> Result<&'a str> {
+    let (name, _) = of(cri, id, handler, config)?;
+    Ok(cri.snapshotter_of(name))
+}
+
 /// What specifications depend on of a handler, but for what they begin with.
 #[must_use]
 pub fn facts(handler: &Handler) -> spec::Handler {
@@ -72,6 +83,8 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         device_ownership_from_security_context: cri.device_ownership_from_security_context,
         ignore_blockio: cri.ignore_blockio_not_enabled_errors,
         ignore_rdt: cri.ignore_rdt_not_enabled_errors,
+        enable_cdi: cri.enable_cdi,
+        cdi_spec_dirs: cri.cdi_spec_dirs.clone(),
         ..spec::Settings::default()
     }
 }
@@ -88,25 +101,19 @@ fn refused(id: &str, why: &str) -> Error {
 
 /// What its shim is told; nothing where all is as usual.
 #[must_use]
-pub fn options(handler: &Handler) -> Option<Any> {
-    if handler.has_own_options() {
-        return Some(pack(&OthersOptions {
-            type_url: handler.options_type.clone(),
-            config_path: handler.options_path.to_string_lossy().into_owned(),
-            config_body: handler.options_body.clone().into_bytes(),
-        }));
+pub fn options(handler: &Handler) -> Option<Packed> {
+    let told = options_with(handler, (handler.io_uid, handler.io_gid));
+    // Of what is as usual nothing is written.
+    Some(told).filter(|told| !told.value.is_empty())
+}
+
+/// The same for a process whose streams belong to this user and group of the node, as far as its shim can be told.
+#[must_use]
+pub fn options_with(handler: &Handler, owner: (u32, u32)) -> Packed {
+    match handler.has_own_options() {
+        true => Packed::of_another_shim(handler),
+        false => Packed::runc(handler, owner),
     }
-    let options = Options {
-        binary_name: handler.binary.to_string_lossy().into_owned(),
-        root: handler.binary_root.to_string_lossy().into_owned(),
-        systemd_cgroup: handler.systemd_cgroup,
-        no_new_keyring: handler.no_new_keyring,
-        shim_cgroup: handler.shim_cgroup.clone(),
-        io_uid: handler.io_uid,
-        io_gid: handler.io_gid,
-        ..Default::default()
-    };
-    (options != Options::default()).then(|| pack(&options))
 }
 
 #[cfg(test)]
@@ -137,12 +144,14 @@ mod tests {
         let handler = Handler {
             runtime_type: "io.containerd.kata.v2".into(),
             options_path: "/opt/kata.toml".into(),
+            io_uid: 7,
             ..Handler::default()
         };
         let told = options(&handler).unwrap();
-        assert_eq!(told.type_url, "runtimeoptions.v1.Options");
-        let unpacked: OthersOptions = prost::Message::decode(&*told.value).unwrap();
-        assert_eq!(unpacked.config_path, "/opt/kata.toml");
+        assert_eq!(told, Packed::of_another_shim(&handler));
+        assert_eq!(options_with(&handler, (1, 2)), told);
+        let runcs = Handler { io_uid: 7, ..Handler::default() };
+        assert_eq!(options(&runcs), Some(Packed::runc(&Handler::default(), (7, 0))));
     }
 
     #[test]

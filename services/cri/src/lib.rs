@@ -13,17 +13,21 @@
 //! | [`ids`], [`names`] | numbers and names of pods and containers, and finding by a part |
 //! | [`joins`] | what is asked for again while it is being done |
 //! | [`folders`] | where files are |
+//! | [`roots`] | root file systems, looked into |
+//! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bases`], [`bandwidth`] | what a pod asks to be run by, what specifications begin with, and how fast its network is |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`apparmor`] | the profile of containers |
 //! | [`images`] | images |
 //! | [`pods`] | pods |
 //! | [`containers`] | containers of pods |
+//! | [`checkpoints`] | containers and pods as files, and back |
 //! | [`streaming`] | commands, containers' streams and ports, for clients that come with a token |
 //! | [`stats`] | what pods and containers use |
 //! | [`exits`] | what ends |
 //! | [`events`] | what becomes of pods and containers, told to who listens |
 //! | [`teardown`] | a pod with its containers |
+//! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
 //! | [`about`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
@@ -33,6 +37,7 @@ pub mod api;
 pub mod apparmor;
 pub mod bandwidth;
 pub mod bases;
+pub mod checkpoints;
 pub mod containers;
 mod error;
 pub mod events;
@@ -46,11 +51,14 @@ pub mod names;
 pub mod peers;
 pub mod pods;
 pub mod records;
+pub mod roots;
 mod serve;
 pub mod stats;
 pub mod streaming;
 pub mod teardown;
 pub mod time;
+pub mod users;
+pub mod views;
 
 pub use error::{Error, Result};
 pub use serve::{Served, serve};

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Domain};
 use crate::bases::Bases;
+use crate::checkpoints::{self, Checkpoints};
 use crate::containers::{self, Containers};
 use crate::events;
 use crate::exits::Exits;
@@ -58,6 +59,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         node: node.clone(),
         cri: cri.clone(),
         folders: folders.clone(),
+        images: images.clone(),
         jobs: tasks.clone(),
         events: events.clone(),
     });
@@ -65,7 +67,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         node: node.clone(),
         cri: cri.clone(),
         bases,
-        folders,
+        folders: folders.clone(),
         jobs: tasks.clone(),
         images: images.clone(),
         pods: pods.clone(),
@@ -77,9 +79,18 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         Streaming::listen(&config.cri, limits, (containers.clone(), pods.clone()), tasks).await?;
     tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
     let stats = Stats::new(node.clone(), pods.clone(), containers.clone());
+    let checkpoints = Checkpoints::new(checkpoints::Parts {
+        node: node.clone(),
+        cri: cri.clone(),
+        folders,
+        jobs: tasks.clone(),
+        pods: pods.clone(),
+        containers: containers.clone(),
+    });
     let (told, recovered) = watch::channel(false);
     recover(
         Exits { pods: pods.clone(), containers: containers.clone() },
+        checkpoints.clone(),
         node.clone(),
         told,
         tasks,
@@ -91,6 +102,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         images,
         pods,
         containers,
+        checkpoints,
         streaming,
         stats,
         events,
@@ -103,7 +115,13 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
 }
 
 /// Finds out what an earlier run has left, as soon as the other services can say it, and follows what ends from then on.
-fn recover(exits: Exits, node: Node, told: watch::Sender<bool>, tasks: &Tasks) {
+fn recover(
+    exits: Exits,
+    checkpoints: Checkpoints,
+    node: Node,
+    told: watch::Sender<bool>,
+    tasks: &Tasks,
+) {
     let stop = tasks.token();
     let work = async move {
         let Exits { pods, containers } = &exits;
@@ -111,7 +129,8 @@ fn recover(exits: Exits, node: Node, told: watch::Sender<bool>, tasks: &Tasks) {
             loop {
                 let recovered = async {
                     pods.recover().await?;
-                    containers.recover().await
+                    containers.recover().await?;
+                    checkpoints.recover().await
                 };
                 match recovered.await {
                     Ok(()) => return,

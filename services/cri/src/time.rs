@@ -23,6 +23,13 @@ pub fn from_wire(at: Option<&Timestamp>) -> Option<i64> {
     berth_grpc::time::from_wire(at).map(nanoseconds)
 }
 
+/// As text, for those who do not read numbers.
+#[must_use]
+pub fn text(at: i64) -> String {
+    let nanos = i32::try_from(at.rem_euclid(1_000_000_000)).unwrap_or_default();
+    Timestamp { seconds: at.div_euclid(1_000_000_000), nanos }.to_string()
+}
+
 /// When a record was made; 1 if it does not say, as kubelets take 0 for a fault.
 #[must_use]
 pub fn of_record(created: Option<&Timestamp>) -> i64 {

@@ -1,8 +1,8 @@
 //! Networks of the node, and what is attached to them.
 //!
 //! Owns: `root/runtime/networks` (configurations of those made here), `root/runtime/cni` (what plugins are to undo),
-//! `state/runtime/.netns` (network namespaces) and `state/runtime/.networks` (files for containers, addresses that were
-//! given away). Must not know: what a container or a pod does, beyond that it is deleted.
+//! `state/runtime/.netns` (network namespaces), `state/runtime/.userns` (user namespaces that own some of them) and
+//! `state/runtime/.networks` (files for containers, addresses that were given away). Must not know: what a container or a pod does, beyond that it is deleted.
 //!
 //! | module | what it does |
 //! |---|---|

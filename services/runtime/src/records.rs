@@ -10,7 +10,9 @@ use berth_store::Table;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use attachment::{Attachment, Choice, Dns, HostsLine, Joined, Port, Standing, Wanted};
+pub use attachment::{
+    Attachment, Choice, Dns, HostsLine, IdRange, Joined, Port, Standing, Users, Wanted,
+};
 
 /// Containers, by namespace and id.
 pub const CONTAINERS: Table<(String, String), Container> = Table::new("containers");

@@ -16,3 +16,5 @@ mod made;
 mod reach;
 #[path = "networks/stage.rs"]
 mod stage;
+#[path = "networks/users.rs"]
+mod users;

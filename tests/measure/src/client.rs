@@ -40,6 +40,11 @@ impl Client {
         berth_grpc::with_namespace(message, &self.namespace)
     }
 
+    /// Its connection.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Containers.
     pub fn containers(&self) -> ContainersClient<Channel> {
         let client = ContainersClient::new(self.channel.clone());

@@ -90,6 +90,11 @@ impl Place {
         Ok(Self { kind, dir })
     }
 
+    /// Has it started with another configuration.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        Ok(fs_err::write(self.path("config.toml"), text)?)
+    }
+
     /// The socket.
     pub fn socket(&self) -> PathBuf {
         self.path("node.sock")
@@ -118,7 +123,11 @@ impl Place {
 impl Node {
     /// Starts a node on new folders and waits until it answers.
     pub async fn start(kind: Kind) -> Result<Self> {
-        let place = Place::new(kind)?;
+        Self::start_at(Place::new(kind)?).await
+    }
+
+    /// The same in folders that are prepared.
+    pub async fn start_at(place: Place) -> Result<Self> {
         let process = place.spawn()?;
         until("the node's socket", START, || place.socket().exists())
             .with_context(|| fs_err::read_to_string(place.path("log")).unwrap_or_default())?;
@@ -195,7 +204,8 @@ fn processes() -> impl Iterator<Item = u32> {
     names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn children_of(parent: u32) -> Vec<u32> {
+/// The processes that another has started.
+pub fn children_of(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());

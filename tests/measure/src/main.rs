@@ -16,6 +16,7 @@ mod images;
 mod life;
 mod lists;
 mod memory;
+mod pods;
 mod pulls;
 mod report;
 mod runc;
@@ -57,6 +58,8 @@ enum Section {
     Start,
     /// Memory of an idle node and of shims.
     Memory,
+    /// Pods with a container each, as kubelets make them: time and memory.
+    Pods,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -76,6 +79,10 @@ async fn measure(section: Section, rounds: usize) -> Result<()> {
     match section {
         Section::Start => return start::measure(rounds).await,
         Section::Memory => return memory::measure().await,
+        Section::Pods => {
+            // On a thread of its own, in a network namespace.
+            return tokio::task::spawn_blocking(move || pods::measure(rounds)).await?;
+        }
         _ => {}
     }
     let pair = Pair::start().await?;
@@ -86,6 +93,6 @@ async fn measure(section: Section, rounds: usize) -> Result<()> {
         Section::Life => life::measure(&pair, rounds).await,
         Section::Exec => exec::measure(&pair, rounds).await,
         Section::Pulls => pulls::measure(&pair, rounds).await,
-        Section::Start | Section::Memory => Ok(()),
+        Section::Start | Section::Memory | Section::Pods => Ok(()),
     }
 }

@@ -90,7 +90,7 @@ async fn shims(pair: &Pair) -> Result<()> {
 }
 
 /// Proportional memory in kB.
-fn pss(pid: u32) -> Result<u64> {
+pub fn pss(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs_err::read_to_string(&path)?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));

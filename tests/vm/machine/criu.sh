@@ -1,6 +1,8 @@
 #!/bin/sh
 # The story of a container that is saved by criu and goes on from there. Each line that starts with
 # STORY is compared by the test.
+mkdir -p /etc/berth
+printf '[cri]\nenabled = true\n' >/etc/berth/berth.toml
 . /begin
 # In this order: each needs those before it.
 for module in libcrc32c nfnetlink nf_tables unix_diag inet_diag tcp_diag udp_diag raw_diag \
@@ -27,5 +29,41 @@ until [ -n "$now" ]; do now=$(counted second 2>/dev/null) || now=; [ -n "$now" ]
 [ "$now" -ge "$at" ] && echo "STORY count=went on"
 echo "saved at $at or more, now at $now"
 berth rm -f second >/dev/null 2>&1
+
+# The same of a pod, as a kubelet asks for it.
+berth -n k8s.io import /image.tar >/tmp/import 2>&1 || cat /tmp/import
+cat >/pod.json <<END
+{"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "log_directory": "/tmp",
+ "linux": {"security_context": {"namespace_options": {"network": "NODE"}}}}
+END
+cat >/container.json <<END
+{"metadata": {"name": "c"}, "image": {"image": "$image"}, "log_path": "c.log",
+ "command": ["sh", "-c", "$count"], "linux": {}}
+END
+counted() { berth cri exec $1 cat /count; }
+pod=$(berth cri runp /pod.json)
+container=$(berth cri create $pod /container.json /pod.json)
+berth cri start $container >/dev/null
+until [ "$(counted $container)" -ge 20 ] 2>/dev/null; do sleep 0.1; done
+at=$(counted $container)
+mkdir /saved
+berth cri checkpointp $pod /saved >/dev/null
+echo "STORY pod_saved=$?"
+# It goes on.
+before=$(counted $container)
+until [ "$(counted $container)" -gt "$before" ] 2>/dev/null; do sleep 0.1; done
+berth cri rmp -f $pod >/dev/null
+berth cri restorep /saved /pod.json /container.json >/restored
+echo "STORY pod_restored=$?"
+{ read pod; read container; } </restored
+berth cri start $container >/dev/null
+echo "STORY pod_started=$?"
+now=
+until [ -n "$now" ]; do now=$(counted $container 2>/dev/null) || now=; [ -n "$now" ] || sleep 0.1; done
+[ "$now" -ge "$at" ] && echo "STORY pod_count=went on"
+until [ "$(counted $container)" -gt "$now" ] 2>/dev/null; do sleep 0.1; done
+echo "saved at $at or more, now at $now"
+berth cri rmp -f $pod >/dev/null
+echo "STORY pod_left=$(find /var/lib/berth/cri/checkpoints /var/lib/berth/cri/containers -type f | wc -l)"
 echo "STORY left=$(find /var/lib/berth/runtime/checkpoints -type f | wc -l)"
 . /end

@@ -163,6 +163,10 @@ fn users_are_the_pods() {
     assert_eq!(linux(&spec).uid_mappings().as_ref().unwrap()[0].size(), 65_536);
     let spec = made(Some(users()), pod_with(Some(users()), 2)).unwrap();
     assert_eq!(options_at(&spec, "/sys"), ["rbind", "rro", "nosuid", "nodev", "noexec"]);
+    // Nobody joins the node's who is among other users already.
+    let joined = namespaces_of(&spec);
+    assert!(!joined.contains_key(&Type::Network) && !joined.contains_key(&Type::Uts));
+    assert!(joined[&Type::Ipc].is_some() && joined[&Type::Pid].is_some());
     let node = cri::UserNamespace { mode: 2, ..Default::default() };
     let mut others = users();
     others.gids[0].host_id = 7;
@@ -363,7 +367,12 @@ fn what_cannot_be_is_refused() {
     assert!(matches!(refused(&masks), Error::TooMany { what: "masked paths", .. }));
     let device = cri::CdiDevice { name: "v.com/c=d".into() };
     let cdi = cri::ContainerConfig { cdi_devices: vec![device], ..config() };
-    assert!(matches!(refused(&cdi), Error::CdiUnresolvable(_)));
+    let mut given = Given::new();
+    given.settings.cdi_spec_dirs = Vec::new();
+    let mut spec = given.made(&cdi).unwrap();
+    let root = RootView::of_layers([]).unwrap();
+    let refused = finish(&mut spec, &cdi, &given.facts(), &root).unwrap_err();
+    assert!(matches!(refused, Error::Cdi(_)));
 }
 
 #[test]

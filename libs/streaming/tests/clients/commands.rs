@@ -21,7 +21,7 @@ struct Both {
 async fn both(which: &'static str) -> Both {
     let api = Api::start(Limits::default()).await;
     let home = tempfile::tempdir().unwrap();
-    let kubectl = Kubectl::new(which, api.address, home.path());
+    let kubectl = Kubectl::new(which, &api.kubernetes, home.path());
     Both { api, kubectl, home }
 }
 

@@ -1,36 +1,17 @@
 //! Kubernetes' client for JavaScript, over WebSocket.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use berth_streaming::Limits;
-use berth_testkit::{Output, program};
+use berth_testkit::{Output, javascript};
 
-use crate::api::Api;
-use crate::wanted::PATIENCE;
-
-/// Installed once, where `make` has not done so.
-fn installed() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let tools = own.ancestors().nth(3).unwrap().join("tools/kubernetes-javascript");
-    let script = program(folder().join("install.sh")).args([&tools]);
-    script.patience(Duration::from_secs(300)).output().unwrap().ok().unwrap();
-    tools.join("node_modules/@kubernetes/client-node/dist/index.js")
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node")
-}
+use crate::api::{Api, words};
 
 async fn exec(api: &Api, command: &[&str], input: Vec<u8>) -> Output {
-    let server = format!("http://{}", api.address);
-    let run = |client: PathBuf| {
-        let run = program("node").args([folder().join("exec.mjs"), client]).args([&server]);
-        run.args(command).patience(PATIENCE)
+    let (kubernetes, command) = (api.kubernetes.clone(), words(command));
+    let run = move || {
+        let command: Vec<_> = command.iter().map(String::as_str).collect();
+        javascript(&kubernetes, "exec", &command)?.output_with(&input)
     };
-    let client = tokio::task::spawn_blocking(installed).await.unwrap();
-    let run = run(client);
-    tokio::task::spawn_blocking(move || run.output_with(&input)).await.unwrap().unwrap()
+    tokio::task::spawn_blocking(run).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,58 +1,28 @@
-//! Where the two kubectl are, and how they are run.
+//! kubectl, run beside the servers of a test.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::path::Path;
 
-use berth_testkit::{Output, Run, program};
-
-use crate::wanted::PATIENCE;
-
-/// Fetched once, where `make` has not done so.
-static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let own = std::env::current_exe().unwrap();
-    let target = own.ancestors().nth(3).unwrap();
-    let tools = target.join("tools/kubectl");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/fetch.sh");
-    let fetched = program(script).args([&tools]).patience(std::time::Duration::from_secs(300));
-    fetched.output().unwrap().ok().unwrap();
-    tools
-});
+use berth_testkit::{Kubernetes, Output, Run};
 
 /// A kubectl and the API server that it is to talk to. `which`: `spdy` or `websocket`.
 #[derive(Clone, Debug)]
-pub struct Kubectl {
-    which: &'static str,
-    api: SocketAddr,
-    home: PathBuf,
-}
+pub struct Kubectl(berth_testkit::Kubectl);
 
 impl Kubectl {
-    pub fn new(which: &'static str, api: SocketAddr, home: &Path) -> Self {
-        Self { which, api, home: home.to_owned() }
-    }
-
-    pub fn path(&self) -> PathBuf {
-        TOOLS.join(self.which)
+    pub fn new(which: &'static str, api: &Kubernetes, home: &Path) -> Self {
+        Self(berth_testkit::Kubectl::new(which, api, home).unwrap())
     }
 
     /// As a shell's words.
     pub fn line(&self) -> String {
-        format!("{} --server http://{}", self.path().display(), self.api)
+        self.0.line()
     }
 
     pub fn run(&self, args: &[&str]) -> Run {
-        let server = format!("http://{}", self.api);
-        self.at_home(program(self.path()).args(["--server", &server]).args(args))
+        self.0.run(args)
     }
 
-    /// Its caches are the test's own.
-    pub fn at_home(&self, run: Run) -> Run {
-        let run = run.env("HOME", &self.home).env("KUBECONFIG", "/dev/null");
-        run.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "true").patience(PATIENCE)
-    }
-
-    /// Runs it to its end, beside the servers of the test.
+    /// Runs it to its end.
     pub async fn output(&self, args: &[&str], input: &[u8]) -> Output {
         let (run, input) = (self.run(args), input.to_vec());
         tokio::task::spawn_blocking(move || run.output_with(&input)).await.unwrap().unwrap()
@@ -60,7 +30,7 @@ impl Kubectl {
 
     /// Runs a shell's line.
     pub async fn shell(&self, line: &str) -> Output {
-        let run = self.at_home(program("sh").args(["-c", line]));
+        let run = self.0.shell(line);
         tokio::task::spawn_blocking(move || run.output()).await.unwrap().unwrap()
     }
 }

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
+use berth_tree::{Xattrs, xattrs, xattrs_at};
 use rustix::fs::{FileType, Stat};
 
 use super::open::{DIRECTORY, FILE, open_at};
-use crate::layer::implied::{Xattrs, xattrs, xattrs_at};
 
 /// A file's attributes without the overlay's own.
 pub(super) fn shown_xattrs(file: &OwnedFd) -> io::Result<Xattrs> {

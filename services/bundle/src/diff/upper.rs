@@ -3,12 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use berth_tree::{names, path_at};
 use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::open::{DIRECTORY, open_at};
-use crate::layer::implied::path_at;
-use crate::layer::root::names;
 
 /// How deep directories are followed here: each level takes a descriptor.
 const DEEPEST: usize = 1000;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
+use berth_tree::names;
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use super::archive::{Archive, Item};
@@ -15,7 +16,6 @@ use super::links::Links;
 use super::open::{DIRECTORY, FILE, open_at};
 use super::same::{is_same, shown_xattrs, shown_xattrs_at};
 use super::upper::{is_opaque, is_whiteout};
-use crate::layer::root::names;
 use crate::layer::tar::Mtime;
 
 /// How deep directories are followed: each level takes a frame and three descriptors.

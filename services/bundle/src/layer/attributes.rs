@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use berth_tree::{path_at, xattrs};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
-use super::implied::{path_at, xattrs};
 use super::tar::{Entry, Mtime};
 
 /// Names that say something to the snapshotter's own overlay. From a layer they would be orders

@@ -7,12 +7,12 @@ mod make;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
+use berth_tree::remove_tree;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes::Attributes;
 use super::path::EntryPath;
-use super::removal::remove_tree;
 use super::root::{Parent, Root};
 use super::tar::{Entry, Failure, Kind, TarReader};
 use super::whiteout::{Mark, Unpacked, hide, make_opaque, mark};

@@ -26,7 +26,6 @@ mod extract;
 pub mod implied;
 mod limits;
 mod path;
-pub(crate) mod removal;
 pub(crate) mod root;
 mod stream;
 pub mod tar;

@@ -12,10 +12,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
+use berth_tree::times;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, Timestamps};
 use rustix::io::{Errno, Result};
 
-use super::implied::times;
 use super::path::EntryPath;
 
 /// As many symbolic links as the kernel follows in one path.
@@ -188,17 +188,4 @@ impl Root {
 
 fn parts(path: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     path.split(|b| *b == b'/').filter(|p| !matches!(*p, b"" | b".")).map(<[u8]>::to_vec)
-}
-
-/// The names in a directory, without `.` and `..`.
-pub(crate) fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }

@@ -4,12 +4,11 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 
+use berth_tree::{names, remove_tree};
 use rustix::fs::{AtFlags, FileType, Mode, XattrFlags};
 use rustix::io::{Errno, Result};
 
 use super::path::EntryPath;
-use super::removal::remove_tree;
-use super::root::names;
 
 /// The form that deletions take in the directory extracted into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use berth_store::failpoint;
+use berth_tree::{content, names, path_at, times, xattrs, xattrs_at};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
 use crate::Error;
-use crate::layer::implied::{path_at, times, xattrs, xattrs_at};
-use crate::layer::root::names;
 
 const NOFOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(NOFOLLOW);
@@ -43,7 +42,7 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> std::result::Result<(), Error
     let target = rustix::fs::openat(CWD, to, flags, Mode::RUSR | Mode::WUSR);
     let target = target.map_err(failed("make", to))?;
     let size = rustix::fs::fstat(&source).map_err(failed("look at", from))?.st_size;
-    content(&source, &target, u64::try_from(size).unwrap_or(0))
+    content(&source, &target, u64::try_from(size).unwrap_or(0), None)
         .and_then(|()| rustix::fs::fsync(&target))
         .map_err(failed("copy to", to))?;
     failpoint::file("block file", "copied");
@@ -92,7 +91,7 @@ impl Copy {
                     rustix::fs::openat(from, name, OFlags::RDONLY | NOFOLLOW, Mode::empty())?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | NOFOLLOW;
                 let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-                content(&source, &target, u64::try_from(stat.st_size).unwrap_or(0))?;
+                content(&source, &target, u64::try_from(stat.st_size).unwrap_or(0), None)?;
                 attributes(&source, &target, &stat)
             }
             FileType::Symlink => {
@@ -108,60 +107,6 @@ impl Copy {
             }
         }
     }
-}
-
-/// Shares the blocks where the file system can, else copies what is not a hole.
-fn content(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
-    if size == 0 || rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    rustix::fs::ftruncate(to, size)?;
-    let mut at = 0;
-    while at < size {
-        let start = match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(at)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => break,
-            Err(errno) => return Err(errno),
-        };
-        let end = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(start))?;
-        let (mut read, mut written) = (start, start);
-        while read < end {
-            let length = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
-            let copied =
-                rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length);
-            match copied {
-                Ok(0) => break,
-                Ok(_) => {}
-                // From one file system to another.
-                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL) => {
-                    by_hand(from, to, read, end)?;
-                    break;
-                }
-                Err(errno) => return Err(errno),
-            }
-        }
-        at = end;
-    }
-    Ok(())
-}
-
-/// Copies the bytes from `at` to `end` through memory.
-fn by_hand(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
-    let mut buffer = vec![0; 1 << 18];
-    while at < end {
-        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-        let read = rustix::io::pread(from, &mut buffer[..most], at)?;
-        if read == 0 {
-            break;
-        }
-        let mut left = &buffer[..read];
-        while !left.is_empty() {
-            let written = rustix::io::pwrite(to, left, at)?;
-            left = &left[written..];
-            at += written as u64;
-        }
-    }
-    Ok(())
 }
 
 fn attributes(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> Result<()> {

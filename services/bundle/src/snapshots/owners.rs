@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use berth_tree::{names, path_at, xattrs_at};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
 use super::mapping::Owners;
 use crate::Error;
-use crate::layer::implied::{path_at, xattrs_at};
-use crate::layer::root::names;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -1,6 +1,7 @@
 //! `berth cri`
 
 mod about;
+mod checkpoint;
 mod create;
 mod events;
 mod exec;
@@ -97,6 +98,12 @@ enum What {
     Update(update::Args),
     /// Have the log of a container made anew, after it was moved.
     Reopen(reopen::Args),
+    /// Save a container that runs to a file.
+    Checkpoint(checkpoint::Container),
+    /// Save containers of a pod to a folder, as of one moment.
+    Checkpointp(checkpoint::Pod),
+    /// Make a pod again that was saved; its containers are to be started.
+    Restorep(checkpoint::Restore),
     /// Run a command in a container to its end.
     Exec(exec::Args),
     /// Show the log of a container.
@@ -143,6 +150,9 @@ pub async fn run(args: Args, global: &Global) -> Result<ExitCode> {
         What::Inspect(args) => inspect::container(args, global).await,
         What::Update(args) => update::run(args, global).await,
         What::Reopen(args) => reopen::run(args, global).await,
+        What::Checkpoint(args) => checkpoint::container(args, global).await,
+        What::Checkpointp(args) => checkpoint::pod(args, global).await,
+        What::Restorep(args) => checkpoint::restore(args, global).await,
         What::Logs(args) => logs::run(args, global).await,
         What::Stats(args) => stats::run(args, global).await,
         What::Statsp(args) => statsp::run(args, global).await,
@@ -189,6 +199,9 @@ mod tests {
             "berth cri inspect 1",
             "berth cri update 1 --memory 64m --cpu-quota 50000",
             "berth cri reopen 1",
+            "berth cri checkpoint 1 /a.tar --timeout 5",
+            "berth cri checkpointp 1 /a 2 3",
+            "berth cri restorep /a p.json c.json -r kata",
             "berth cri exec --timeout 5 1 sh -c true --json -o x",
             "berth cri logs --tail 5 -f 1",
             "berth cri stats 1",
@@ -207,6 +220,8 @@ mod tests {
             "berth cri ps --state ready",
             "berth cri create 1 c.json",
             "berth cri update 1",
+            "berth cri checkpoint 1",
+            "berth cri restorep /a",
             "berth cri exec 1",
             "berth cri inspect 1 2",
         ] {

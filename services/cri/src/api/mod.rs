@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use tonic::{Response, Status};
 
 use crate::Error;
+use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
 use crate::events::Events;
 use crate::images::Images;
@@ -42,6 +43,8 @@ pub struct Domain {
     pub pods: Pods,
     /// Their containers.
     pub containers: Containers,
+    /// Both as files.
+    pub checkpoints: Checkpoints,
     /// What clients come with a token for.
     pub streaming: Streaming,
     /// What they use.

@@ -241,23 +241,48 @@ impl wire::runtime_service_server::RuntimeService for Service {
 
     async fn checkpoint_container(
         &self,
-        _: Request<wire::CheckpointContainerRequest>,
+        request: Request<wire::CheckpointContainerRequest>,
     ) -> Answer<wire::CheckpointContainerResponse> {
-        Err(status(Error::Unserved("CheckpointContainer")))
+        let wire::CheckpointContainerRequest { container_id, location, timeout } =
+            request.into_inner();
+        let checkpoints = &self.domain()?.checkpoints;
+        checkpoints.container(&container_id, &location, timeout).await.map_err(status)?;
+        Ok(Response::new(wire::CheckpointContainerResponse {}))
     }
 
     async fn checkpoint_pod(
         &self,
-        _: Request<wire::CheckpointPodRequest>,
+        request: Request<wire::CheckpointPodRequest>,
     ) -> Answer<wire::CheckpointPodResponse> {
-        Err(status(Error::Unserved("CheckpointPod")))
+        let wire::CheckpointPodRequest { pod_sandbox_id, output_path, container_ids, options } =
+            request.into_inner();
+        let checkpoints = &self.domain()?.checkpoints;
+        let saved = checkpoints.pod(&pod_sandbox_id, &output_path, container_ids, options).await;
+        saved.map_err(status)?;
+        Ok(Response::new(wire::CheckpointPodResponse {}))
     }
 
     async fn restore_pod(
         &self,
-        _: Request<wire::RestorePodRequest>,
+        request: Request<wire::RestorePodRequest>,
     ) -> Answer<wire::RestorePodResponse> {
-        Err(status(Error::Unserved("RestorePod")))
+        let wire::RestorePodRequest {
+            checkpoint_path,
+            config,
+            runtime_handler,
+            options,
+            container_configs,
+        } = request.into_inner();
+        let (checkpoints, config) = (&self.domain()?.checkpoints, config.unwrap_or_default());
+        let restored = checkpoints
+            .restore(&checkpoint_path, config, runtime_handler, options, container_configs)
+            .await
+            .map_err(status)?;
+        let one = |(name, container_id)| wire::RestoredContainer { name, container_id };
+        Ok(Response::new(wire::RestorePodResponse {
+            pod_sandbox_id: restored.pod,
+            restored_containers: restored.containers.into_iter().map(one).collect(),
+        }))
     }
 
     async fn container_stats(

@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_lifecycle::blocking;
-use berth_proto::containerd::services::tasks::v1 as wire;
-use berth_runtime_spec::PROCESS_TYPE_URL;
-use prost_types::Any;
+use berth_runtime_spec::Process;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::{Container, Containers, Shared};
 use crate::folders::remove;
-use crate::peers::{KILL, Node, WORK, call, endless, gone_is_fine, refused};
+use crate::peers::tasks::{self, KILL, Pipes, Whose};
+use crate::peers::{Node, WORK};
 use crate::{Error, Result, ids};
 
 /// Which streams a command has.
@@ -30,8 +29,7 @@ pub(crate) struct Wanted {
 /// A command, and the folder of its pipes.
 pub(crate) struct Command {
     node: Node,
-    container: String,
-    id: String,
+    whose: Whose,
     pipes: PathBuf,
     wanted: Wanted,
 }
@@ -52,13 +50,13 @@ impl Shared {
         container: &Container,
         args: Vec<String>,
         wanted: Wanted,
-    ) -> Result<(Command, Ends, Any)> {
+    ) -> Result<(Command, Ends, Process)> {
         container.runs()?;
         let process = self.process(container, args, wanted.tty).await?;
         let id = ids::new()?;
         let pipes = self.parts.folders.streams(container.id()).join(&id);
-        let (node, container) = (self.parts.node.clone(), container.id().to_owned());
-        let command = Command { node, container, id, pipes, wanted };
+        let whose = Whose { container: container.id().to_owned(), command: id };
+        let command = Command { node: self.parts.node.clone(), whose, pipes, wanted };
         match command.open().await {
             Ok(ends) => Ok((command, ends, process)),
             Err(error) => {
@@ -70,7 +68,12 @@ impl Shared {
     }
 
     /// The container's own process with another command.
-    async fn process(&self, container: &Container, args: Vec<String>, tty: bool) -> Result<Any> {
+    async fn process(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        tty: bool,
+    ) -> Result<Process> {
         if args.is_empty() {
             return Err(Error::Invalid("exec command cannot be empty".to_owned()));
         }
@@ -82,8 +85,7 @@ impl Shared {
         }
         process.set_args(Some(args)).set_env(Some(env)).set_terminal(Some(tty));
         process.set_console_size(None);
-        let value = serde_json::to_vec(&process).unwrap_or_default();
-        Ok(Any { type_url: PROCESS_TYPE_URL.to_owned(), value })
+        Ok(process)
     }
 }
 
@@ -128,42 +130,32 @@ impl Command {
     }
 
     /// Runs it. Its pipes are read from now on.
-    pub(crate) async fn start(&self, ends: &mut Ends, process: Any) -> Result<()> {
+    pub(crate) async fn start(&self, ends: &mut Ends, process: &Process) -> Result<()> {
         let path = |name: &str, is_wanted: bool| match is_wanted {
-            true => self.pipes.join(name).to_string_lossy().into_owned(),
-            false => String::new(),
+            true => self.pipes.join(name),
+            false => PathBuf::new(),
         };
-        let request = wire::ExecProcessRequest {
-            container_id: self.container.clone(),
-            exec_id: self.id.clone(),
+        let pipes = Pipes {
             stdin: path("stdin", self.wanted.stdin),
             stdout: path("stdout", self.wanted.stdout),
             stderr: path("stderr", self.wanted.stderr),
-            terminal: self.wanted.tty,
-            spec: Some(process),
         };
-        let mut tasks = self.node.tasks();
-        tasks.exec(call(request, WORK)).await.map_err(refused("failed to create exec"))?;
-        let (container_id, exec_id) = (self.container.clone(), self.id.clone());
-        let request = wire::StartRequest { container_id, exec_id };
-        let started = tasks.start(call(request, WORK)).await.map_err(refused("start"));
-        started.map_err(Error::within(format!("failed to start exec {:?}", self.id)))?;
+        tasks::exec(&self.node, &self.whose, process, pipes).await?;
         ends.hold.clear();
         Ok(())
     }
 
     /// Waits for its end, and kills it when the limit has passed; none is endless.
     pub(crate) async fn wait(&self, limit: Option<Duration>) -> Result<i32> {
-        let mut tasks = self.node.tasks();
-        let waiting = tasks.wait(endless(self.wait_request()));
+        let waiting = tasks::wait(&self.node, &self.whose, None);
         let waited = match limit {
             None => Ok(waiting.await),
             Some(limit) => timeout(limit, waiting).await,
         };
         match waited {
             Ok(ended) => {
-                let status = ended.map_err(refused("wait for exec"))?.into_inner().exit_status;
-                Ok(i32::try_from(status).unwrap_or(-1))
+                let gone = || Error::NotFound(format!("exec {:?}", self.whose.command));
+                ended?.map(|exit| exit.code).ok_or_else(gone)
             }
             Err(_) => {
                 self.kill().await?;
@@ -173,74 +165,32 @@ impl Command {
         }
     }
 
-    fn wait_request(&self) -> wire::WaitRequest {
-        wire::WaitRequest { container_id: self.container.clone(), exec_id: self.id.clone() }
-    }
-
     /// Kills it, and waits for its end.
     pub(crate) async fn kill(&self) -> Result<()> {
-        let request = wire::KillRequest {
-            container_id: self.container.clone(),
-            exec_id: self.id.clone(),
-            signal: KILL,
-            all: true,
-        };
-        let mut tasks = self.node.tasks();
-        gone_is_fine(tasks.kill(call(request, WORK)).await).map_err(refused("kill exec"))?;
-        let ended = tasks.wait(call(self.wait_request(), WORK)).await;
-        gone_is_fine(ended).map_err(refused("wait for exec"))
+        tasks::kill(&self.node, &self.whose, KILL).await?;
+        tasks::wait(&self.node, &self.whose, Some(WORK)).await.map(drop)
     }
 
     /// Its terminal has another size.
     pub(crate) async fn resize(&self, width: u16, height: u16) -> Result<()> {
-        resize(&self.node, &self.container, &self.id, (width, height)).await
+        tasks::resize(&self.node, &self.whose, (width, height)).await
     }
 
     /// Its input has ended.
     pub(crate) async fn close_input(&self) -> Result<()> {
-        let request = wire::CloseIoRequest {
-            container_id: self.container.clone(),
-            exec_id: self.id.clone(),
-            stdin: true,
-        };
-        let closed = self.node.tasks().close_io(call(request, WORK)).await;
-        gone_is_fine(closed).map_err(refused("close input"))
+        tasks::close_input(&self.node, &self.whose).await
     }
 
     /// Takes away what is left of it; one that runs still is killed.
     pub(crate) async fn clear(&self) -> Result<()> {
-        let request = wire::DeleteProcessRequest {
-            container_id: self.container.clone(),
-            exec_id: self.id.clone(),
-        };
-        let mut tasks = self.node.tasks();
-        let mut deleted = gone_is_fine(tasks.delete_process(call(request.clone(), WORK)).await);
+        let mut deleted = tasks::delete(&self.node, &self.whose).await;
         if deleted.is_err() {
-            self.kill().await?;
-            deleted = gone_is_fine(tasks.delete_process(call(request, WORK)).await);
+            deleted = tasks::end(&self.node, &self.whose, WORK).await;
         }
-        let deleted = deleted.map_err(refused("delete exec"));
         let pipes = self.pipes.clone();
         blocking("exec-pipes", move || remove(&pipes)).await??;
         deleted
     }
-}
-
-/// The terminal of a container's command has another size, or without one that of its own process.
-async fn resize(
-    node: &Node,
-    container: &str,
-    command: &str,
-    (width, height): (u16, u16),
-) -> Result<()> {
-    let request = wire::ResizePtyRequest {
-        container_id: container.to_owned(),
-        exec_id: command.to_owned(),
-        width: width.into(),
-        height: height.into(),
-    };
-    let resized = node.tasks().resize_pty(call(request, WORK)).await;
-    resized.map(drop).map_err(refused("resize terminal"))
 }
 
 impl Containers {
@@ -249,6 +199,6 @@ impl Containers {
     /// # Errors
     /// [`Error::Peer`].
     pub async fn resize(&self, container: &Container, width: u16, height: u16) -> Result<()> {
-        resize(&self.0.parts.node, container.id(), "", (width, height)).await
+        tasks::resize(&self.0.parts.node, &Whose::own(container.id()), (width, height)).await
     }
 }

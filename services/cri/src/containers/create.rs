@@ -5,23 +5,24 @@ use std::sync::Arc;
 
 use berth_cri_spec as spec;
 use berth_lifecycle::blocking;
-use berth_proto::containerd::services::containers::v1 as wire;
 use berth_proto::runtime::v1::{
     ContainerConfig, ContainerState, Mount, NamespaceMode, PodSandboxConfig,
 };
 use berth_runtime_spec::Spec;
 
-use super::{Container, Containers, Shared, Standing, root};
+use super::{Container, Containers, Shared, Standing};
 use crate::events::Kind;
 use crate::folders::remove;
 use crate::images::Resolved;
 use crate::joins::Begun;
-use crate::peers::{QUICK, call, gone_is_fine, refused};
-use crate::pods::{Pod, packed};
+use crate::peers::Packed;
+use crate::peers::containers::{self, Record};
+use crate::pods::Pod;
 use crate::records::golang;
 use crate::records::metadata::{Metadata, OfContainer, pack};
 use crate::records::status::Status;
-use crate::{Error, Result, handlers, ids, time};
+use crate::users::Users;
+use crate::{Error, Result, handlers, ids, roots, time};
 
 /// What a container is made of, once it is known.
 struct Draft {
@@ -30,6 +31,10 @@ struct Draft {
     config: ContainerConfig,
     image: Resolved,
     metadata: OfContainer,
+    /// Where mounts of images are of what is mounted.
+    mounted: ContainerConfig,
+    /// Folders for the image's volumes.
+    volumes: Vec<Mount>,
 }
 
 impl Containers {
@@ -50,11 +55,6 @@ impl Containers {
         is_usable(&pod)?;
         let (config, pod_config) = (config.unwrap_or_default(), pod_config.unwrap_or_default());
         let name = spec::container_name(&config, &pod_config)?;
-        let of_image =
-            |mount: &Mount| mount.image.as_ref().is_some_and(|image| !image.image.is_empty());
-        if config.mounts.iter().any(of_image) {
-            return Err(Error::Unserved("a mount of an image"));
-        }
         let asked = (pod.id.clone(), config.clone(), pod_config.clone());
         let begin = || self.begin(&name, pod, config, pod_config);
         self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await
@@ -124,11 +124,15 @@ impl Shared {
             stop_signal: asked_signal.unwrap_or_else(|| image.config.stop_signal.clone()),
             process_label: String::new(),
         };
-        let draft = Draft { pod, pod_config, config, image, metadata };
-        let snapshotter = self.snapshotter_of(&draft.pod)?;
-        let parent = self.parts.images.ensure_unpacked(&draft.image, snapshotter).await?;
-        let mounts = self.make_root(&draft.pod.id, id, parent, snapshotter).await?;
-        let root = root::look(&mounts)?;
+        let options = spec::container_options(&config);
+        let users = Users::of(options.userns_options.as_ref())?;
+        let snapshotter = self.snapshotter_of(&pod)?;
+        let mounted = self.mount_images(&pod, &config).await?;
+        let parent = self.parts.images.ensure_unpacked(&image, snapshotter).await?;
+        let volumes = self.make_volumes(&pod, id, (&image, &parent), &config).await?;
+        let draft = Draft { pod, pod_config, config, image, metadata, mounted, volumes };
+        let mounts = self.make_root(&draft.pod, id, parent, users).await?;
+        let root = roots::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
         self.apparmor.ensure(&spec).await?;
@@ -139,14 +143,14 @@ impl Shared {
         self.parts.statuses.put(id, status.clone()).await?;
         let Draft { metadata, config, .. } = draft;
         let standing = Standing { status, ..Standing::default() };
-        let container = Arc::new(Container::new(metadata, config, standing));
+        let container = Arc::new(Container::new(metadata, config, standing, &spec));
         self.there().insert(id.to_owned(), container.clone());
         self.tell(&container, Kind::ContainerCreatedEvent);
         Ok(())
     }
 
     async fn spec(&self, draft: &Draft, root: berth_runtime_spec::RootView) -> Result<Spec> {
-        let Draft { pod, pod_config, config, image, metadata } = draft;
+        let Draft { pod, pod_config, mounted, image, metadata, volumes, .. } = draft;
         let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
         let base = self.parts.bases.of(handler);
         let handler = spec::Handler { base, ..handlers::facts(handler) };
@@ -158,7 +162,8 @@ impl Shared {
             resolv_conf: folders.root.join("resolv.conf"),
             shm: folders.state.join("shm"),
         };
-        let (pod_config, config, image) = (pod_config.clone(), config.clone(), image.clone());
+        let (pod_config, config, image) = (pod_config.clone(), mounted.clone(), image.clone());
+        let volumes = volumes.clone();
         let (id, pod_id, pod_pid) = (metadata.id.clone(), pod.id.clone(), pod.standing().pid);
         let target_pid = self.target(&config, &pod.id)?;
         let machine = self.machine.clone();
@@ -172,7 +177,7 @@ impl Shared {
                 image: &image.config,
                 image_name: &image.name,
                 files: &files,
-                volumes: &[],
+                volumes: &volumes,
                 selinux: None,
                 pod_label: "",
                 handler: &handler,
@@ -216,36 +221,21 @@ impl Shared {
     async fn record(&self, draft: &Draft, spec: &Spec) -> Result<()> {
         let Draft { pod, config, image, metadata, .. } = draft;
         let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
-        let container = wire::Container {
+        let labels =
+            spec::container_labels(&image.config.labels, &config.labels, spec::Kind::Container);
+        let record = Record {
             id: metadata.id.clone(),
-            labels: spec::container_labels(
-                &image.config.labels,
-                &config.labels,
-                spec::Kind::Container,
-            )
-            .into_iter()
-            .collect(),
+            labels: labels.into_iter().collect(),
             image: image.name.clone(),
-            runtime: Some(wire::container::Runtime {
-                name: handler.runtime_type.clone(),
-                options: handlers::options(handler),
-            }),
-            spec: Some(packed(spec)),
+            runtime: (handler.runtime_type.clone(), handlers::options(handler)),
+            spec: Packed::spec(spec),
             snapshotter: self.snapshotter_of(pod)?.to_owned(),
             snapshot_key: metadata.id.clone(),
             extensions: [(OfContainer::EXTENSION.to_owned(), pack(metadata))].into(),
             sandbox: pod.id.clone(),
-            ..Default::default()
+            ..Record::default()
         };
-        let request = call(wire::CreateContainerRequest { container: Some(container) }, QUICK);
-        let made = self.parts.node.containers().create(request).await;
-        made.map(drop).map_err(refused("create record of container"))
-    }
-
-    pub(super) async fn delete_record(&self, id: &str) -> Result<()> {
-        let request = call(wire::DeleteContainerRequest { id: id.to_owned() }, QUICK);
-        let deleted = self.parts.node.containers().delete(request).await;
-        gone_is_fine(deleted).map_err(refused("delete record of container"))
+        containers::create(&self.parts.node, record).await.map(drop)
     }
 
     /// Takes away what an attempt has made. What stays is found by the next start, as nobody knows it.
@@ -261,7 +251,7 @@ impl Shared {
     /// Takes all of a container away that has no process.
     pub(super) async fn take_away(&self, id: &str) -> Result<()> {
         self.end_process(id).await?;
-        self.delete_record(id).await?;
+        containers::delete(&self.parts.node, id).await?;
         self.remove_root(id).await?;
         self.parts.statuses.delete(id).await?;
         let folders = [self.parts.folders.container(id), self.parts.folders.streams(id)];

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_cri_spec as spec;
-use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::runtime::v1::ContainerState;
 use tokio::time::timeout;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{KILL, WORK, call, gone_is_fine, refused};
+use crate::peers::tasks::{self, KILL, Whose};
 use crate::{Error, Result};
 
 /// Between two questions whether it has ended.
@@ -107,14 +106,7 @@ impl Shared {
     }
 
     async fn kill(&self, container: &Container, signal: u32) -> Result<()> {
-        let request = wire::KillRequest {
-            container_id: container.id().to_owned(),
-            signal,
-            all: signal == KILL,
-            ..Default::default()
-        };
-        let killed = self.parts.node.tasks().kill(call(request, WORK)).await;
-        gone_is_fine(killed).map_err(refused("kill container"))
+        tasks::kill(&self.parts.node, &Whose::own(container.id()), signal).await
     }
 
     async fn remove(&self, container: &Arc<Container>) -> Result<()> {

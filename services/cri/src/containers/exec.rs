@@ -62,7 +62,7 @@ impl Shared {
         let wanted = Wanted { stdout: true, stderr: true, ..Wanted::default() };
         let (command, mut ends, process) = self.command(container, args, wanted).await?;
         let run = async {
-            command.start(&mut ends, process).await?;
+            command.start(&mut ends, &process).await?;
             let budget = Arc::new(AtomicUsize::new(MOST));
             let [stdout, stderr] = [ends.stdout.take(), ends.stderr.take()]
                 .map(|pipe| pipe.map(|pipe| Reading::of(pipe, &budget)));

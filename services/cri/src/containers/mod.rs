@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `create` | from a request to a record |
 //! | `root` | its root file system |
+//! | `images` | what it is given of images beside that |
 //! | `start` | from a record to a process |
 //! | `end` | stopping and removing |
 //! | `exits` | a process has ended |
@@ -23,6 +24,7 @@ mod create;
 mod end;
 mod exec;
 mod exits;
+mod images;
 mod recover;
 mod root;
 mod start;
@@ -35,8 +37,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_config::Cri;
 use berth_cri_spec as spec;
-use berth_lifecycle::{Keyed, Tasks};
+use berth_lifecycle::{Held, Keyed, Tasks};
 use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
+use berth_runtime_spec::{Process, Spec};
 use tokio::sync::watch;
 
 use crate::apparmor::AppArmor;
@@ -52,8 +55,10 @@ use crate::records::metadata::OfContainer;
 use crate::records::status::{Status, Statuses};
 use crate::{Error, Result, ids};
 
+use self::view::Shown;
+pub use crate::peers::tasks::Exit;
+
 pub(crate) use command::{Command, Wanted};
-pub use exits::Exit;
 
 /// The containers. Clones are the same.
 #[derive(Clone)]
@@ -102,6 +107,7 @@ pub struct Container {
     /// As the kubelet gave it.
     pub config: ContainerConfig,
     now: watch::Sender<Standing>,
+    shown: Mutex<Shown>,
     /// Held while it is written down how the container is: one change follows another.
     noting: tokio::sync::Mutex<()>,
 }
@@ -186,7 +192,7 @@ impl Containers {
         container: &Container,
         args: Vec<String>,
         wanted: Wanted,
-    ) -> Result<(Command, command::Ends, prost_types::Any)> {
+    ) -> Result<(Command, command::Ends, Process)> {
         self.0.command(container, args, wanted).await
     }
 
@@ -194,6 +200,11 @@ impl Containers {
     #[must_use]
     pub fn attach_socket(&self, container: &Container) -> PathBuf {
         start::attach_socket(&self.0.parts.folders.streams(container.id()))
+    }
+
+    /// Keeps a container from being started, stopped, removed or changed meanwhile.
+    pub(crate) async fn turn(&self, id: &str) -> Held<String> {
+        self.0.turns.alone(id).await
     }
 
     async fn to_the_end<T: Send + 'static>(
@@ -247,9 +258,15 @@ impl Container {
         &self.metadata.id
     }
 
-    fn new(metadata: OfContainer, config: ContainerConfig, standing: Standing) -> Self {
+    fn new(
+        metadata: OfContainer,
+        config: ContainerConfig,
+        standing: Standing,
+        spec: &Spec,
+    ) -> Self {
         let now = watch::Sender::new(standing);
-        Self { metadata, config, now, noting: tokio::sync::Mutex::default() }
+        let shown = Mutex::new(Shown::of(spec));
+        Self { metadata, config, now, shown, noting: tokio::sync::Mutex::default() }
     }
 
     /// How it is now.

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use berth_cri_spec::Kind;
-use berth_proto::containerd::services::containers::v1::Container as Record;
-use berth_proto::containerd::services::tasks::v1::GetRequest;
-use berth_proto::containerd::v1::types::Status as TaskStatus;
 use berth_proto::runtime::v1::ContainerState;
 use futures::StreamExt;
 
 use super::{Container, Containers, Standing};
-use crate::peers::{AT_ONCE, QUICK, call, records};
+use crate::peers::AT_ONCE;
+use crate::peers::containers::{self, Record};
+use crate::peers::tasks::{self, Process};
 use crate::records::metadata::{Metadata, OfContainer, unpack};
 use crate::records::status::Status;
 use crate::{Error, Result, time};
@@ -24,7 +23,8 @@ impl Containers {
     /// [`Error::Peer`], [`Error::Store`]: nothing is known then.
     pub async fn recover(&self) -> Result<()> {
         let mut found = Vec::new();
-        records(&self.0.parts.node, Kind::Container, |record| found.push(record)).await?;
+        let node = &self.0.parts.node;
+        containers::each(node, Kind::Container, |record| found.push(record)).await?;
         let on_record: BTreeSet<_> = found.iter().map(|record| record.id.clone()).collect();
         for record in &found {
             if let Err(error) = self.take_over(record) {
@@ -64,11 +64,11 @@ impl Containers {
         };
         let metadata = record.extensions.get(OfContainer::EXTENSION).ok_or_else(missing)?;
         let metadata: OfContainer = unpack(&record.id, metadata)?;
-        let created = time::of_record(record.created_at.as_ref());
+        let created = record.created_at;
         // A status that is lost is told as such; nothing is removed for it.
         let lost = || Status { created_at: created, started_at: created, ..Status::default() };
         let status = self.0.parts.statuses.get(&record.id)?.unwrap_or_else(lost);
-        let config = metadata.config()?;
+        let (config, spec) = (metadata.config()?, record.spec()?);
         let unknown = status.started_at != 0 && status.finished_at == 0;
         if let Err(error) = self.0.names.reserve(&metadata.name, &metadata.id) {
             // Both are shown, so that one can be removed.
@@ -77,7 +77,7 @@ impl Containers {
         }
         let id = metadata.id.clone();
         let standing = Standing { status, unknown, ..Standing::default() };
-        self.0.there().insert(id, Arc::new(Container::new(metadata, config, standing)));
+        self.0.there().insert(id, Arc::new(Container::new(metadata, config, standing, &spec)));
         Ok(())
     }
 }
@@ -86,11 +86,10 @@ impl super::Shared {
     /// A process that was made and not started is nobody's: the container can be started. One that was started counts
     /// from now.
     async fn look_at_new(&self, container: &Arc<Container>) {
-        let request = GetRequest { container_id: container.id().to_owned(), ..Default::default() };
-        let Ok(answer) = self.parts.node.tasks().get(call(request, QUICK)).await else { return };
-        let process = answer.into_inner().process.unwrap_or_default();
-        let done = match process.status() {
-            TaskStatus::Created => self.end_process(container.id()).await,
+        let found = tasks::get(&self.parts.node, container.id()).await;
+        let Ok(Some(process)) = found else { return };
+        let done = match process {
+            Process::Created => self.end_process(container.id()).await,
             _ => {
                 let started = |standing: &mut Standing| standing.status.started_at = time::now();
                 let noted = self.settle(container, started).await;

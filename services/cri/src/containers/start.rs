@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::ContainerState;
 
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::peers::{WORK, call, refused};
-use crate::{Error, Result, time};
+use crate::folders::remove;
+use crate::peers::{Packed, tasks};
+use crate::pods::Pod;
+use crate::users::Users;
+use crate::{Error, Result, handlers, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
@@ -77,23 +80,42 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
-        let snapshotter = self.snapshotter_on_record(id).await?;
+        let saved = self.parts.folders.saved(id);
         let longest = self.parts.cri.max_container_log_line_size;
         let (log, stdin, once) = (&container.metadata.log_path, config.stdin, config.stdin_once);
-        let request = wire::CreateTaskRequest {
-            container_id: id.to_owned(),
-            rootfs: self.root(id, &snapshotter).await?,
-            stdout: output(log, longest, &streams, stdin, once),
+        let new = tasks::New {
+            id: id.to_owned(),
+            options: self.owned(container, &pod).await?,
+            root: self.root(id).await?,
+            output: output(log, longest, &streams, stdin, once),
             terminal: config.tty,
-            ..Default::default()
+            saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
         };
-        let mut tasks = self.parts.node.tasks();
-        let made = tasks.create(call(request, WORK)).await;
-        let pid = made.map_err(refused("failed to create containerd task"))?.into_inner().pid;
-        let request = wire::StartRequest { container_id: id.to_owned(), ..Default::default() };
-        let started = tasks.start(call(request, WORK)).await;
-        let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
-        Ok(if started == 0 { pid } else { started })
+        let restored = new.saved.is_some();
+        let pid = tasks::run(&self.parts.node, new).await?;
+        if restored {
+            // Started again it would begin, and what it went on from may be large.
+            blocking("checkpoints", move || remove(&saved)).await??;
+        }
+        Ok(pid)
+    }
+
+    /// In a user namespace its streams are its user's: it may open them by their names.
+    async fn owned(&self, container: &Container, pod: &Pod) -> Result<Option<Packed>> {
+        let options = berth_cri_spec::container_options(&container.config);
+        let Some(users) = Users::of(options.userns_options.as_ref())? else { return Ok(None) };
+        let spec = self.spec_on_record(container).await?;
+        let user = spec.process().as_ref().map(|process| process.user().clone());
+        let user = user.unwrap_or_default();
+        let (uid, gid) = (user.uid(), user.gid());
+        let none = || {
+            Error::Refused(format!(
+                "user {uid}:{gid} of the container is not one of its user namespace"
+            ))
+        };
+        let owner = users.outside(uid, gid).ok_or_else(none)?;
+        let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
+        Ok(Some(handlers::options_with(handler, owner)))
     }
 
     /// It has ended without having begun.

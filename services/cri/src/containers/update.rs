@@ -5,19 +5,12 @@ use std::path::Path;
 
 use berth_cri_spec as spec;
 use berth_lifecycle::blocking;
-use berth_proto::containerd::services::containers::v1 as records;
-use berth_proto::containerd::services::tasks::v1 as wire;
 use berth_proto::runtime::v1::{ContainerState, LinuxContainerResources};
 use berth_runtime_spec::Spec;
-use prost_types::{Any, FieldMask};
 
 use super::{Container, Containers, Shared};
-use crate::peers::{QUICK, WORK, call, gone_is_fine, refused};
-use crate::pods::packed;
+use crate::peers::{containers, tasks};
 use crate::{Error, Result, handlers};
-
-/// The type of limits that a task is given.
-const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 impl Containers {
     /// Changes a container's limits, on record and where it runs.
@@ -86,44 +79,20 @@ impl Shared {
             return Ok(());
         }
         let limits = after.linux().as_ref().and_then(|linux| linux.resources().clone());
-        let value = serde_json::to_vec(&limits).unwrap_or_default();
-        let request = wire::UpdateTaskRequest {
-            container_id: container.id().to_owned(),
-            resources: Some(Any { type_url: RESOURCES.to_owned(), value }),
-            ..Default::default()
-        };
-        let told = gone_is_fine(self.parts.node.tasks().update(call(request, WORK)).await);
-        if let Err(status) = told {
+        let told = tasks::update(&self.parts.node, container.id(), &limits).await;
+        if told.is_err() {
             self.keep(container, &before).await?;
-            return Err(refused("update task")(status));
         }
-        Ok(())
+        told
     }
 
     pub(super) async fn spec_on_record(&self, container: &Container) -> Result<Spec> {
-        let request = call(records::GetContainerRequest { id: container.id().to_owned() }, QUICK);
-        let found = self.parts.node.containers().get(request).await;
-        let record = found.map_err(refused("look for record of container"))?.into_inner().container;
-        let spec = record.unwrap_or_default().spec.unwrap_or_default();
-        let unreadable = |error: serde_json::Error| Error::Unreadable {
-            what: "specification of container",
-            id: container.id().to_owned(),
-            why: error.to_string(),
-        };
-        serde_json::from_slice(&spec.value).map_err(unreadable)
+        containers::get(&self.parts.node, container.id()).await?.spec()
     }
 
     async fn keep(&self, container: &Container, spec: &Spec) -> Result<()> {
-        let record = records::Container {
-            id: container.id().to_owned(),
-            spec: Some(packed(spec)),
-            ..Default::default()
-        };
-        let request = records::UpdateContainerRequest {
-            container: Some(record),
-            update_mask: Some(FieldMask { paths: vec!["spec".to_owned()] }),
-        };
-        let kept = self.parts.node.containers().update(call(request, QUICK)).await;
-        kept.map(drop).map_err(refused("update record of container"))
+        containers::put_spec(&self.parts.node, container.id(), spec).await?;
+        container.show_spec(spec);
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! How containers are, as kubelets see it.
 
 use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
 
 use berth_cri_spec as spec;
 use berth_proto::runtime::v1 as wire;
@@ -23,20 +24,17 @@ impl Containers {
     ) -> Result<(wire::ContainerStatus, HashMap<String, String>)> {
         let step = format!("an error occurred when try to find container {id:?}");
         let container = self.find(id).map_err(Error::within(step))?;
-        let image = self.0.parts.images.status(&container.metadata.image_ref, false).await?;
-        let spec = self.0.spec_on_record(&container).await?;
-        let mut status = status(&container, &spec);
-        if let Some((image, _)) = image {
-            // As it is called now, if it is still called anything.
-            let [tag, digest] =
-                [&image.repo_tags, &image.repo_digests].map(|names| names.first().cloned());
-            status.image = Some(wire::ImageSpec {
-                image: tag.unwrap_or(asked(&container)),
-                ..Default::default()
-            });
-            status.image_ref = digest.unwrap_or(status.image_ref);
+        let mut status = status(&container);
+        // As it is called now, if it is still called anything.
+        let names = self.0.parts.images.names(&container.metadata.image_digest).await?;
+        if let Some(tag) = names.tag {
+            status.image = Some(wire::ImageSpec { image: tag, ..Default::default() });
         }
-        let info = if verbose { self.info(&container, &spec) } else { HashMap::new() };
+        status.image_ref = names.digest.unwrap_or(status.image_ref);
+        let info = match verbose {
+            true => self.info(&container, &self.0.spec_on_record(&container).await?),
+            false => HashMap::new(),
+        };
         Ok((status, info))
     }
 
@@ -87,9 +85,36 @@ impl Containers {
     }
 }
 
-/// The image that was asked for.
-fn asked(container: &Container) -> String {
-    container.config.image.clone().unwrap_or_default().image
+/// What is told of a container's specification, so that nobody has to fetch it for that.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Shown {
+    user: Option<wire::ContainerUser>,
+    resources: wire::ContainerResources,
+}
+
+impl Shown {
+    pub(super) fn of(spec: &Spec) -> Self {
+        let user = spec.process().as_ref().map(berth_runtime_spec::Process::user).map(|user| {
+            let groups = user.additional_gids().iter().flatten();
+            let supplemental_groups = groups.map(|gid| i64::from(*gid)).collect();
+            let (uid, gid) = (user.uid().into(), user.gid().into());
+            let linux = wire::LinuxContainerUser { uid, gid, supplemental_groups };
+            wire::ContainerUser { linux: Some(linux) }
+        });
+        Self { user, resources: spec::resources_of(spec) }
+    }
+}
+
+impl Container {
+    /// Its specification is another one from now on.
+    pub(super) fn show_spec(&self, spec: &Spec) {
+        *self.shown() = Shown::of(spec);
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        // Each change is one move.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn listed(container: &Container) -> wire::Container {
@@ -108,17 +133,11 @@ fn listed(container: &Container) -> wire::Container {
     }
 }
 
-fn status(container: &Container, spec: &Spec) -> wire::ContainerStatus {
+fn status(container: &Container) -> wire::ContainerStatus {
     let standing = container.standing();
     let kept = &standing.status;
     let (reason, message) = (reason(&standing), kept.message.clone());
-    let user = spec.process().as_ref().map(berth_runtime_spec::Process::user).map(|user| {
-        let groups = user.additional_gids().iter().flatten().map(|gid| i64::from(*gid)).collect();
-        let (uid, gid) = (user.uid().into(), user.gid().into());
-        wire::ContainerUser {
-            linux: Some(wire::LinuxContainerUser { uid, gid, supplemental_groups: groups }),
-        }
-    });
+    let Shown { user, resources } = container.shown().clone();
     wire::ContainerStatus {
         id: container.id().to_owned(),
         metadata: container.config.metadata.clone(),
@@ -136,7 +155,7 @@ fn status(container: &Container, spec: &Spec) -> wire::ContainerStatus {
         annotations: container.config.annotations.clone(),
         mounts: container.config.mounts.clone(),
         log_path: container.metadata.log_path.clone(),
-        resources: Some(spec::resources_of(spec)),
+        resources: Some(resources),
         user,
         stop_signal: spec::status_signal(&container.metadata.stop_signal).into(),
     }

@@ -72,29 +72,29 @@ impl Index {
     }
 }
 
-impl Entry {
-    /// Its names with tags, and those with digests, each in order and as docker writes them.
-    #[must_use]
-    pub fn names(&self) -> (Vec<String>, Vec<String>) {
-        let (mut tags, mut digests) = (Vec::new(), Vec::new());
-        for record in &self.records {
-            // An id is no name.
-            if record.name.parse::<Digest>().is_ok() {
-                continue;
-            }
-            match Reference::parse(&record.name) {
-                Ok(name) if name.digest.is_some() => digests.push(name.to_string()),
-                Ok(name) if name.tag.is_some() => tags.push(name.to_string()),
-                _ => {}
-            }
+/// Names with tags, and those with digests, each in order and as docker writes them.
+#[must_use]
+pub fn names(records: &[Record]) -> (Vec<String>, Vec<String>) {
+    let (mut tags, mut digests) = (Vec::new(), Vec::new());
+    for record in records {
+        // An id is no name.
+        if record.name.parse::<Digest>().is_ok() {
+            continue;
         }
-        for names in [&mut tags, &mut digests] {
-            names.sort();
-            names.dedup();
+        match Reference::parse(&record.name) {
+            Ok(name) if name.digest.is_some() => digests.push(name.to_string()),
+            Ok(name) if name.tag.is_some() => tags.push(name.to_string()),
+            _ => {}
         }
-        (tags, digests)
     }
+    for names in [&mut tags, &mut digests] {
+        names.sort();
+        names.dedup();
+    }
+    (tags, digests)
+}
 
+impl Entry {
     /// The record that says most of what somebody meant by `text`: the one of that name, or else one with a tag, or
     /// else any.
     #[must_use]
@@ -167,7 +167,7 @@ mod tests {
         let records =
             ["h.x/b:2", "h.x/b:1", &id, &digest, "short:1", "what is this"].map(|name| (name, 1));
         let entry = index(&records).all().next().unwrap();
-        let (tags, digests) = entry.names();
+        let (tags, digests) = names(&entry.records);
         assert_eq!(tags, ["docker.io/library/short:1", "h.x/b:1", "h.x/b:2"]);
         assert_eq!(digests, std::slice::from_ref(&digest));
         let meant = |text: &str| entry.record(text).unwrap().name.clone();

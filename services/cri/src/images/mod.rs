@@ -103,15 +103,16 @@ impl Images {
             Ok(reference) => reference.exact().to_string(),
             Err(_) => name.clone(),
         };
-        let names: BTreeSet<_> = cri.runtimes.keys().map(|name| cri.snapshotter_of(name)).collect();
-        let names = names.into_iter().chain([&*cri.snapshotter]);
-        let meters = names.map(|name| (name.to_owned(), Meter::default()));
+        let meters = cri.snapshotters().into_iter();
+        let meters = meters.map(|name| (name.to_owned(), Meter::default()));
+        let sandbox = Some(&cri.sandbox_image).filter(|name| !name.is_empty());
         Self(Arc::new(Parts {
             node,
             cri: cri.clone(),
             folder: config.service_root(Service::Bundle),
             patience: Some(*cri.image_pull_progress_timeout).filter(|longest| !longest.is_zero()),
-            pinned: cri.pinned_images.iter().map(whole).collect(),
+            // A pod's own process needs it again.
+            pinned: cri.pinned_images.iter().chain(sandbox).map(whole).collect(),
             known: Known::default(),
             logins: Logins::of(cri),
             pulls: Joined::default(),
@@ -221,7 +222,7 @@ impl Images {
     }
 
     fn image(&self, entry: &Entry) -> Image {
-        let (repo_tags, repo_digests) = entry.names();
+        let (repo_tags, repo_digests) = index::names(&entry.records);
         let is_pinned = |name: &String| self.0.pinned.contains(name);
         Image {
             id: entry.facts.id.clone(),

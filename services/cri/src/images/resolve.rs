@@ -4,10 +4,11 @@ use berth_runtime_spec::ImageConfig;
 use serde_json::{Value, json};
 
 use super::documents::Documents;
-use super::index::Entry;
+use super::index::{self, Entry};
 use super::user::User;
 use super::{Images, Parts};
 use crate::Result;
+use crate::peers::images;
 
 /// An image that is here.
 #[derive(Clone, Debug)]
@@ -28,7 +29,27 @@ pub struct Resolved {
     pub user: Option<User>,
 }
 
+/// What an image is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The first of its names with a tag.
+    pub tag: Option<String>,
+    /// The first of those with a digest.
+    pub digest: Option<String>,
+}
+
 impl Images {
+    /// What is called by names that point at this digest, as a container's image does which is asked for often: no
+    /// other record is read.
+    ///
+    /// # Errors
+    /// [`crate::Error::Peer`].
+    pub async fn names(&self, target: &str) -> Result<Names> {
+        let records = images::pointing_at(&self.0.node, target).await?;
+        let (tags, digests) = index::names(&records);
+        Ok(Names { tag: tags.into_iter().next(), digest: digests.into_iter().next() })
+    }
+
     /// The image that is meant: by an id, by a name of docker's, by a part of an id.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use super::documents::Documents;
 use super::{Images, Resolved};
-use crate::peers::unpack::{Layer, hold, layer, release};
-use crate::peers::{content, snapshots};
+use crate::peers::unpack::{Layer, layer};
+use crate::peers::{content, leases, snapshots};
 use crate::{Error, Result};
 
 impl Images {
@@ -24,9 +24,9 @@ impl Images {
         let (images, snapshotter) = (self.clone(), snapshotter.to_owned());
         let (name, target) = (image.name.clone(), image.target.clone());
         let unpack = || async move {
-            let lease = hold(&images.0.node).await?;
+            let lease = leases::create_short(&images.0.node).await?;
             let unpacked = images.unpack(&target, &snapshotter, &lease).await;
-            if let Err(error) = release(&images.0.node, &lease).await {
+            if let Err(error) = leases::delete(&images.0.node, &lease).await {
                 tracing::warn!(lease, %error, "the lease of an unpacked image ends by itself later");
             }
             unpacked.map_err(Error::within(format!("failed to unpack image {name:?}")))

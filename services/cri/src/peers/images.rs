@@ -67,6 +67,17 @@ pub async fn list(node: &Node) -> Result<Vec<Record>> {
     Ok(answer.into_inner().images.into_iter().filter_map(Record::new).collect())
 }
 
+/// Those that point at this digest.
+///
+/// # Errors
+/// [`crate::Error::Peer`].
+pub async fn pointing_at(node: &Node, digest: &str) -> Result<Vec<Record>> {
+    let filters = vec![format!("target.digest=={digest:?}")];
+    let request = call(wire::ListImagesRequest { filters }, QUICK);
+    let answer = node.images().list(request).await.map_err(refused("list images"))?;
+    Ok(answer.into_inner().images.into_iter().filter_map(Record::new).collect())
+}
+
 /// One, by its name.
 ///
 /// # Errors

@@ -2,11 +2,21 @@
 //!
 //! Owns: connections, the namespace and the end that each call has. Must not know: what is asked for, or why.
 
+pub mod checkpoints;
+pub mod containers;
 pub mod content;
+pub mod ends;
 pub mod images;
+pub mod layers;
+pub mod leases;
+pub mod networks;
+mod packed;
+pub mod sandboxes;
 pub mod snapshots;
+pub mod tasks;
 pub mod transfer;
 pub mod unpack;
+pub mod views;
 
 use std::time::Duration;
 
@@ -16,7 +26,6 @@ use berth_proto::berth::node::v1::networks_client::NetworksClient;
 use berth_proto::containerd::services as wire;
 use tonic::{Code, Request, Response, Status};
 use wire::containers::v1::containers_client::ContainersClient;
-use wire::containers::v1::{Container, ListContainersRequest};
 use wire::content::v1::content_client::ContentClient;
 use wire::diff::v1::diff_client::DiffClient;
 use wire::images::v1::images_client::ImagesClient;
@@ -31,12 +40,12 @@ use wire::transfer::v1::transfer_client::TransferClient;
 
 use crate::{Error, NAMESPACE};
 
+pub use packed::Packed;
+
 /// How long what is quick may take, a restart of the other service included.
 pub const QUICK: Duration = Duration::from_secs(20);
 /// How long what works on processes, mounts or networks may take.
 pub const WORK: Duration = Duration::from_secs(120);
-/// SIGKILL.
-pub const KILL: u32 = 9;
 /// Of many questions so many are asked at once.
 pub const AT_ONCE: usize = 16;
 /// The largest message that is taken: lists of images and containers come whole.
@@ -122,31 +131,17 @@ pub fn endless<T>(message: T) -> Request<T> {
     request
 }
 
+/// The same under a lease, which holds what comes of it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a lease whose name is none.
+pub fn held<T>(request: Request<T>, lease: &str) -> Result<Request<T>, Error> {
+    berth_grpc::with_lease(request, lease).map_err(|error| Error::Invalid(error.to_string()))
+}
+
 /// What [`Result::map_err`] makes of a refusal.
 pub fn refused(step: &'static str) -> impl FnOnce(Status) -> Error {
     move |status| Error::Peer { step, code: code_of(&status), message: status.message().to_owned() }
-}
-
-/// Gives each record of containers of a kind to `take`. They come one by one: all of a node are more than one message
-/// may have.
-///
-/// # Errors
-/// [`Error::Peer`].
-pub async fn records(
-    node: &Node,
-    kind: berth_cri_spec::Kind,
-    mut take: impl FnMut(Container),
-) -> Result<(), Error> {
-    let filters = vec![format!("labels.{:?}=={}", berth_cri_spec::KIND_LABEL, kind.as_str())];
-    let request = call(ListContainersRequest { filters }, WORK);
-    let listed = node.containers().list_stream(request).await;
-    let mut listed = listed.map_err(refused("list records of containers"))?.into_inner();
-    while let Some(message) =
-        listed.message().await.map_err(refused("list records of containers"))?
-    {
-        message.container.into_iter().for_each(&mut take);
-    }
-    Ok(())
 }
 
 /// Nothing was there, which is as good as that it is gone now.

@@ -1,21 +1,16 @@
-//! A layer made into a snapshot, and the lease that holds what is made of several of them.
+//! A layer made into a snapshot.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use berth_errors::Code;
-use berth_grpc::{code_of, with_lease};
+use berth_grpc::code_of;
 use berth_proto::containerd::services::diff::v1::ApplyRequest;
-use berth_proto::containerd::services::leases::v1 as leases;
 use berth_proto::containerd::services::snapshots::v1 as wire;
 use berth_proto::containerd::types::{Descriptor, Mount};
-use prost_types::Timestamp;
-use tonic::Request;
 
-use super::{Node, QUICK, WORK, call, refused};
+use super::{Node, WORK, call, held, refused};
 use crate::{Error, Result, ids};
 
-/// When what was made so far is collected should we die in the middle.
-const LEASE_FOR: Duration = Duration::from_secs(3600);
 /// How long a layer may take.
 const LAYER: Duration = Duration::from_secs(1800);
 
@@ -36,29 +31,6 @@ pub struct Layer {
     pub chain: String,
 }
 
-/// Makes a lease.
-///
-/// # Errors
-/// [`Error::Peer`].
-pub async fn hold(node: &Node) -> Result<String> {
-    let until = Timestamp::from(SystemTime::now() + LEASE_FOR).to_string();
-    let id = format!("cri-{}", ids::new()?);
-    let labels = [("containerd.io/gc.expire".to_owned(), until)].into();
-    let request = leases::CreateRequest { id: id.clone(), labels };
-    let made = node.leases().create(call(request, QUICK)).await;
-    made.map(|_| id).map_err(refused("make a lease"))
-}
-
-/// Ends it.
-///
-/// # Errors
-/// [`Error::Peer`].
-pub async fn release(node: &Node, lease: &str) -> Result<()> {
-    let request = leases::DeleteRequest { id: lease.to_owned(), sync: false };
-    let ended = node.leases().delete(call(request, QUICK)).await;
-    ended.map(drop).map_err(refused("end a lease"))
-}
-
 /// Makes a layer into a snapshot. It is no error that somebody else made it meanwhile.
 ///
 /// # Errors
@@ -71,7 +43,7 @@ pub async fn layer(node: &Node, snapshotter: &str, lease: &str, layer: &Layer) -
         parent: layer.parent.clone(),
         ..Default::default()
     };
-    let mounts = match node.snapshots().prepare(held(prepare, WORK, lease)?).await {
+    let mounts = match node.snapshots().prepare(held(call(prepare, WORK), lease)?).await {
         Ok(answer) => answer.into_inner().mounts,
         // A snapshotter that fetches by itself has it already.
         Err(status) if code_of(&status) == Code::AlreadyExists => return Ok(()),
@@ -98,7 +70,7 @@ async fn fill(
     let Layer { media_type, digest, size, .. } = layer.clone();
     let diff = Some(Descriptor { media_type, digest, size, ..Default::default() });
     let request = ApplyRequest { diff, mounts, ..Default::default() };
-    let applied = node.diff().apply(held(request, LAYER, lease)?).await;
+    let applied = node.diff().apply(held(call(request, LAYER), lease)?).await;
     let applied = applied.map_err(refused("unpack a layer"))?.into_inner().applied;
     let digest = applied.map(|of| of.digest).unwrap_or_default();
     if digest != layer.diff_id {
@@ -111,14 +83,9 @@ async fn fill(
         key: key.to_owned(),
         ..Default::default()
     };
-    match node.snapshots().commit(held(commit, WORK, lease)?).await {
+    match node.snapshots().commit(held(call(commit, WORK), lease)?).await {
         Ok(_) => Ok(true),
         Err(status) if code_of(&status) == Code::AlreadyExists => Ok(false),
         Err(status) => Err(refused("commit a layer")(status)),
     }
-}
-
-fn held<T>(message: T, within: Duration, lease: &str) -> Result<Request<T>> {
-    let request = with_lease(call(message, within), lease);
-    request.map_err(|error| Error::Invalid(error.to_string()))
 }

@@ -6,7 +6,8 @@ use berth_lifecycle::blocking;
 
 use super::{Pod, Pods, Shared, files, network};
 use crate::events::Kind;
-use crate::{Error, Result};
+use crate::peers::{containers, leases, sandboxes};
+use crate::{Error, Result, views};
 
 impl Pods {
     /// Ends the pod's own process, and takes its network back. Its containers are stopped before.
@@ -57,6 +58,7 @@ impl Shared {
         self.end(&pod.id).await.map_err(Error::within(step))?;
         self.has_ended(pod);
         self.detach(&pod.id, !pod.netns.is_empty()).await?;
+        views::release(&self.parts.node, &self.parts.cri.snapshotters(), &pod.id).await?;
         let folders = self.parts.folders.pod(&pod.id);
         blocking("pod-files", move || files::unmount(&folders)).await?
     }
@@ -77,10 +79,12 @@ impl Shared {
     pub(super) async fn take_away(&self, id: &str, attached: bool) -> Result<()> {
         self.end(id).await?;
         self.detach(id, attached).await?;
-        self.delete_record(id).await?;
+        views::release(&self.parts.node, &self.parts.cri.snapshotters(), id).await?;
+        containers::delete(&self.parts.node, id).await?;
+        self.remove_root(id).await?;
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;
-        self.delete_lease(id).await?;
-        self.delete_sandbox(id).await
+        leases::delete(&self.parts.node, id).await?;
+        sandboxes::delete(&self.parts.node, id).await
     }
 }

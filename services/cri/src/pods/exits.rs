@@ -1,12 +1,11 @@
 //! The end of a pod's own process: its containers cannot be run any more.
 
-use berth_proto::containerd::services::tasks::v1::{DeleteTaskRequest, GetRequest};
-use berth_proto::containerd::v1::types::Status;
 use futures::StreamExt;
 
 use super::{Pod, Pods, Shared, Standing};
 use crate::events::Kind;
-use crate::peers::{AT_ONCE, QUICK, WORK, call, gone_is_fine};
+use crate::peers::AT_ONCE;
+use crate::peers::tasks::{self, Process, Whose};
 
 impl Pods {
     /// Takes in that a process has ended, if it is a pod's own. Answers whether it is.
@@ -16,9 +15,9 @@ impl Pods {
         let this = self.clone();
         self.0.parts.jobs.spawn("pod-ended", async move {
             // Whoever stops the pod does the same, and waits for nobody here.
-            let request = call(DeleteTaskRequest { container_id: pod.id.clone() }, WORK);
-            if let Err(status) = gone_is_fine(this.0.parts.node.tasks().delete(request).await) {
-                let error = status.message();
+            let whose = Whose::own(&pod.id);
+            if let Err(error) = tasks::delete(&this.0.parts.node, &whose).await {
+                let error = berth_errors::chain(&error);
                 tracing::warn!(id = pod.id, error, "delete the ended process of a pod");
             }
         });
@@ -47,23 +46,14 @@ impl Pods {
 impl Shared {
     /// Looks at a pod's own process: one that does not run makes a pod that is not ready.
     pub(super) async fn look_at(&self, id: &str) {
-        let request = GetRequest { container_id: id.to_owned(), ..Default::default() };
-        let standing = match self.parts.node.tasks().get(call(request, QUICK)).await {
-            Ok(answer) => {
-                let process = answer.into_inner().process.unwrap_or_default();
-                let ready = process.status() == Status::Running;
-                Standing { pid: if ready { process.pid } else { 0 }, ready, ..Standing::default() }
-            }
-            Err(status) if status.code() == tonic::Code::NotFound => Standing::default(),
-            // Who cannot say it now says it when it is asked again.
-            Err(_) => return,
-        };
+        // Who cannot say it now says it when it is asked again.
+        let Ok(process) = tasks::get(&self.parts.node, id).await else { return };
         let Some(pod) = self.there().get(id).cloned() else { return };
-        if standing.ready {
-            let Standing { pid, ready, .. } = standing;
-            pod.now.send_modify(|now| *now = Standing { pid, ready, unknown: false, ..*now });
-        } else {
-            self.has_ended(&pod);
+        match process {
+            Some(Process::Running(pid)) => pod.now.send_modify(|now| {
+                *now = Standing { pid, ready: true, unknown: false, ..*now };
+            }),
+            _ => self.has_ended(&pod),
         }
     }
 

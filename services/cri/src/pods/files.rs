@@ -7,6 +7,7 @@ use berth_mount::{Mount, mount_all, unmount_all};
 use berth_proto::runtime::v1::{DnsConfig, NamespaceMode, PodSandboxConfig};
 
 use crate::folders::{self, PodFolders};
+use crate::users::Users;
 use crate::{Error, Result};
 
 /// Containers of other users read them.
@@ -14,11 +15,17 @@ const READABLE: u32 = 0o644;
 /// The most of a file of the machine that a pod gets a copy of, in bytes.
 const MOST: u64 = 1 << 20;
 
-/// Makes them. Blocks. May be repeated.
+/// Makes them; where the pod has users of its own they are its root's. Blocks. May be repeated.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Mount`].
-pub(super) fn make(folders: &PodFolders, config: &PodSandboxConfig, node: &str) -> Result<()> {
+pub(super) fn make(
+    folders: &PodFolders,
+    config: &PodSandboxConfig,
+    node: &str,
+    users: Option<Users>,
+) -> Result<()> {
+    let owner = users.map(|users| users.root());
     for folder in [&folders.root, &folders.state] {
         make_folder(folder, 0o755).map_err(Error::file("make", folder))?;
     }
@@ -35,13 +42,17 @@ pub(super) fn make(folders: &PodFolders, config: &PodSandboxConfig, node: &str) 
     ] {
         let file = folders.root.join(name);
         replace(&file, &text, READABLE).map_err(Error::file("write", &file))?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(&file, Some(user), Some(group))
+                .map_err(Error::file("give away", &file))?;
+        }
     }
     if shares_memory_with_node(config) {
         let there = Path::new("/dev/shm").is_dir();
         let why = "host \"/dev/shm\" is not available for host ipc";
         return there.then_some(()).ok_or_else(|| Error::Refused(why.to_owned()));
     }
-    make_shm(&folders.state.join("shm"))
+    make_shm(&folders.state.join("shm"), owner.unwrap_or_default())
 }
 
 /// Whether a pod has the node's System V and POSIX shared memory.
@@ -49,15 +60,16 @@ pub(super) fn shares_memory_with_node(config: &PodSandboxConfig) -> bool {
     berth_cri_spec::pod_options(config).ipc() == NamespaceMode::Node
 }
 
-fn make_shm(shm: &Path) -> Result<()> {
+fn make_shm(shm: &Path, (user, group): (u32, u32)) -> Result<()> {
     make_folder(shm, 0o700).map_err(Error::file("make", shm))?;
     // What a run before was cut off after would lie below the new one.
     unmount_all(shm)?;
     let options = ["noexec", "nosuid", "nodev", "mode=1777", "size=67108864"];
+    let owner = [format!("uid={user}"), format!("gid={group}")];
     let mount = Mount {
         kind: "tmpfs".to_owned(),
         source: "shm".to_owned(),
-        options: options.map(String::from).into(),
+        options: options.map(String::from).into_iter().chain(owner).collect(),
         ..Mount::default()
     };
     Ok(mount_all(&[mount], shm)?)

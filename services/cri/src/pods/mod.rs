@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `run` | making one |
 //! | `making` | its steps |
+//! | `program` | what its own process runs |
 //! | `network` | what is asked of the networks for it |
 //! | `files` | what its containers see of it |
 //! | `end` | stopping and removing it |
@@ -22,6 +23,7 @@ mod exits;
 mod files;
 mod making;
 mod network;
+mod program;
 mod recover;
 mod run;
 mod view;
@@ -36,12 +38,11 @@ use tokio::sync::watch;
 
 use crate::events::Events;
 use crate::folders::Folders;
+use crate::images::Images;
 use crate::joins::Joins;
 use crate::names::Names;
 use crate::peers::Node;
 use crate::{Error, Result, ids};
-
-pub(crate) use making::packed;
 
 /// The pods. Clones are the same.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Parts {
     pub cri: Cri,
     /// Where files are.
     pub folders: Folders,
+    /// What their own processes may be made of.
+    pub images: Images,
     /// What goes on when a caller has left.
     pub jobs: Tasks,
     /// Where it is told what becomes of them.
@@ -81,6 +84,8 @@ pub struct Pod {
     pub config: PodSandboxConfig,
     /// The handler, as the kubelet named it.
     pub handler: String,
+    /// The name of its own process's image; empty: it has none.
+    pub image: String,
     /// Where its network namespace is; empty: it is in the node's.
     pub netns: String,
     /// Its addresses, the first one first.

@@ -1,19 +1,19 @@
 //! What is asked of the node's networks for a pod, and what they answer.
 
 use berth_config::Handler;
-use berth_proto::berth::node::v1::{
-    AttachRequest, Attachment, DetachRequest, DnsChoice, PublishedPort,
-};
 use berth_proto::runtime::v1::{PodSandboxConfig, Protocol};
 use serde_json::{Map, Value, json};
 
-use crate::peers::{Node, WORK, call, refused};
+use crate::peers::Node;
+use crate::peers::networks::{self, Attachment, Dns, Port, Wish};
+use crate::users::Users;
 use crate::{Error, Result};
 
 /// Under this capability plugins are told a pod's annotations.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
-/// Makes a network namespace for a pod, and attaches it to the pods' network, or that of its handler.
+/// Makes a network namespace for a pod, owned by its users where it has its own, and attaches it to the pods' network, or
+/// that of its handler.
 ///
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
@@ -22,17 +22,18 @@ pub(super) async fn attach(
     id: &str,
     config: &PodSandboxConfig,
     handler: &Handler,
+    users: Option<Users>,
 ) -> Result<Attachment> {
-    let request = AttachRequest {
-        conf_dir: handler.cni_conf_dir.to_string_lossy().into_owned(),
-        max_conf_num: u32::try_from(handler.cni_max_conf_num).unwrap_or(u32::MAX),
-        ..request(id, config)?
+    let wish = Wish {
+        users,
+        conf_dir: handler.cni_conf_dir.clone(),
+        max_conf_num: handler.cni_max_conf_num,
+        ..wish(id, config)?
     };
     let step = format!("failed to setup network for sandbox {id:?}");
-    let answer = node.networks().attach(call(request, WORK)).await;
-    let answer = answer.map_err(refused("attach")).map_err(Error::within(step))?;
+    let attached = networks::attach(node, id, wish).await.map_err(Error::within(step))?;
     let none = || Error::Refused(format!("failed to find network info for sandbox {id:?}"));
-    let attachment = answer.into_inner().attachment.ok_or_else(none)?;
+    let attachment = attached.ok_or_else(none)?;
     if ips(&attachment, "cni").is_empty() {
         return Err(none());
     }
@@ -44,13 +45,11 @@ pub(super) async fn attach(
 /// # Errors
 /// [`Error::Peer`]: the node tries it again, and so may who stops the pod.
 pub(super) async fn detach(node: &Node, id: &str) -> Result<()> {
-    let request = call(DetachRequest { id: id.to_owned() }, WORK);
     let step = format!("failed to destroy network for sandbox {id:?}");
-    let undone = node.networks().detach(request).await.map_err(refused("detach"));
-    undone.map(drop).map_err(Error::within(step))
+    networks::detach(node, id).await.map_err(Error::within(step))
 }
 
-fn request(id: &str, config: &PodSandboxConfig) -> Result<AttachRequest> {
+fn wish(id: &str, config: &PodSandboxConfig) -> Result<Wish> {
     let metadata = config.metadata.clone().unwrap_or_default();
     let args = [
         ("IgnoreUnknown", "1"),
@@ -59,39 +58,38 @@ fn request(id: &str, config: &PodSandboxConfig) -> Result<AttachRequest> {
         ("K8S_POD_INFRA_CONTAINER_ID", id),
         ("K8S_POD_UID", &metadata.uid),
     ];
-    let dns = config.dns_config.clone().map(|dns| DnsChoice {
+    let dns = config.dns_config.clone().map(|dns| Dns {
         servers: dns.servers,
         searches: dns.searches,
         options: dns.options,
     });
-    Ok(AttachRequest {
-        id: id.to_owned(),
+    Ok(Wish {
         hostname: config.hostname.clone(),
         ports: ports(config)?,
         dns,
         args: args.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         capabilities: Value::Object(capabilities(config)?).to_string(),
-        ..Default::default()
+        ..Wish::default()
     })
 }
 
 /// Those that are published on the node.
-fn ports(config: &PodSandboxConfig) -> Result<Vec<PublishedPort>> {
+fn ports(config: &PodSandboxConfig) -> Result<Vec<Port>> {
     let published = config.port_mappings.iter().filter(|port| port.host_port > 0);
     let port = |port: &berth_proto::runtime::v1::PortMapping| {
         let number = |number: i32| {
             let wrong = |_| Error::Invalid(format!("port {number} of a port mapping"));
-            u16::try_from(number).map(u32::from).map_err(wrong)
+            u16::try_from(number).map_err(wrong)
         };
         let protocol = match port.protocol() {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
             Protocol::Sctp => "sctp",
         };
-        Ok(PublishedPort {
+        Ok(Port {
             host_port: number(port.host_port)?,
             port: number(port.container_port)?,
-            protocol: protocol.to_owned(),
+            protocol,
             host_address: port.host_ip.clone(),
         })
     };
@@ -155,14 +153,13 @@ pub(super) fn summed_up(attachment: &Attachment) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use berth_proto::berth::node::v1::AttachedInterface;
     use berth_proto::runtime::v1::PortMapping;
 
     use super::*;
 
     #[test]
     fn the_first_address_is_of_the_version_that_is_asked_for() {
-        let interface = AttachedInterface {
+        let interface = networks::Interface {
             name: "eth0".into(),
             addresses: ["fd00::2/64", "10.0.0.2/24", "10.0.1.2/24"].map(String::from).into(),
             gateways: vec!["10.0.0.1".into()],
@@ -189,7 +186,7 @@ mod tests {
             ..Default::default()
         };
         let asked = ports(&config(&[port(0, 80), port(8080, 80)])).unwrap();
-        assert_eq!((asked.len(), asked[0].host_port, &*asked[0].protocol), (1, 8080, "tcp"));
+        assert_eq!((asked.len(), asked[0].host_port, asked[0].protocol), (1, 8080, "tcp"));
         assert!(ports(&config(&[port(65_536, 80)])).is_err());
     }
 }

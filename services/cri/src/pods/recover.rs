@@ -4,16 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use berth_cri_spec::Kind;
-use berth_proto::containerd::services::containers::v1::Container;
-use berth_proto::containerd::services::sandbox::v1::StoreListRequest;
-use prost_types::{Any, Timestamp};
 use tokio::sync::watch;
 
-use super::making::{OF_SANDBOX, SANDBOXER};
 use super::{Pod, Pods, Standing};
-use crate::peers::{WORK, call, records, refused};
+use crate::peers::containers::{self, Record};
+use crate::peers::{Packed, sandboxes};
 use crate::records::metadata::{Metadata, OfPod, unpack};
-use crate::{Error, Result, time};
+use crate::{Error, Result};
 
 impl Pods {
     /// Takes over the pods that there are, and undoes those that an earlier run was cut off while it made them.
@@ -24,7 +21,7 @@ impl Pods {
         let node = &self.0.parts.node;
         let mut on_record = BTreeSet::new();
         let mut found = Vec::new();
-        records(node, Kind::Sandbox, |record| {
+        containers::each(node, Kind::Sandbox, |record| {
             match pod_of(&record) {
                 Ok(pod) => found.push(pod),
                 Err(error) => {
@@ -52,12 +49,9 @@ impl Pods {
 
     /// A sandbox's record without that of its process: a pod was being made, or removed.
     async fn undo_unfinished(&self, on_record: &BTreeSet<String>) -> Result<()> {
-        let request = call(StoreListRequest { filters: Vec::new() }, WORK);
-        let listed = self.0.parts.node.sandboxes().list(request).await;
-        for sandbox in listed.map_err(refused("list sandboxes"))?.into_inner().list {
-            let id = &sandbox.sandbox_id;
-            let Some(metadata) = sandbox.extensions.get(OF_SANDBOX) else { continue };
-            if sandbox.sandboxer != SANDBOXER || on_record.contains(id) {
+        for sandbox in sandboxes::list(&self.0.parts.node).await? {
+            let sandboxes::Record { id, metadata, created_at } = &sandbox;
+            if on_record.contains(id) {
                 continue;
             }
             let attached =
@@ -71,7 +65,7 @@ impl Pods {
                         error,
                         "undo a pod that was not made: it stays, to be removed"
                     );
-                    if let Ok(pod) = pod_in(id, metadata, sandbox.created_at.as_ref()) {
+                    if let Ok(pod) = pod_in(id, metadata, *created_at) {
                         self.take_over(pod);
                     }
                 }
@@ -81,18 +75,19 @@ impl Pods {
     }
 }
 
-fn pod_of(record: &Container) -> Result<Pod> {
+fn pod_of(record: &Record) -> Result<Pod> {
     let missing = || Error::Unreadable {
         what: OfPod::WHAT,
         id: record.id.clone(),
         why: "its extension is missing".to_owned(),
     };
     let metadata = record.extensions.get(OfPod::EXTENSION).ok_or_else(missing)?;
-    pod_in(&record.id, metadata, record.created_at.as_ref())
+    let pod = pod_in(&record.id, metadata, record.created_at)?;
+    Ok(Pod { image: record.image.clone(), ..pod })
 }
 
 /// The pod that is described in an extension.
-fn pod_in(id: &str, metadata: &Any, created: Option<&Timestamp>) -> Result<Pod> {
+fn pod_in(id: &str, metadata: &Packed, created_at: i64) -> Result<Pod> {
     let metadata: OfPod = unpack(id, metadata)?;
     let ips = Some(metadata.ip.clone()).filter(|ip| !ip.is_empty());
     Ok(Pod {
@@ -100,9 +95,10 @@ fn pod_in(id: &str, metadata: &Any, created: Option<&Timestamp>) -> Result<Pod> 
         config: metadata.config()?,
         name: metadata.name,
         handler: metadata.runtime_handler,
+        image: String::new(),
         netns: metadata.netns_path,
         ips: ips.into_iter().chain(metadata.additional_ips.unwrap_or_default()).collect(),
-        created_at: time::of_record(created),
+        created_at,
         now: watch::Sender::new(Standing { unknown: true, ..Standing::default() }),
     })
 }

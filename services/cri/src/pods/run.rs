@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use berth_lifecycle::blocking;
-use berth_proto::runtime::v1::{LinuxContainerResources, NamespaceMode, PodSandboxConfig};
+use berth_proto::runtime::v1::{LinuxContainerResources, PodSandboxConfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Pod, Pods, Shared, Standing, files, network};
 use crate::events::Kind;
 use crate::joins::Begun;
+use crate::peers::{leases, sandboxes};
 use crate::records::golang;
-use crate::records::metadata::OfPod;
+use crate::records::metadata::{OfPod, pack};
+use crate::users::Users;
 use crate::{Error, Result, handlers, ids, time};
 
 /// What was made of a pod so far.
 struct Made {
     metadata: OfPod,
     ips: Vec<String>,
+    image: String,
     pid: u32,
     created_at: i64,
 }
@@ -92,13 +95,14 @@ impl Pods {
             cni_result: Value::Null,
             ..OfPod::default()
         };
-        let mut made = Made { metadata, ips: Vec::new(), pid: 0, created_at: time::now() };
+        let (ips, image) = (Vec::new(), String::new());
+        let mut made = Made { metadata, ips, image, pid: 0, created_at: time::now() };
         let outcome = shared.build(&mut made, &config).await;
-        let Made { metadata, ips, pid, created_at } = made;
+        let Made { metadata, ips, image, pid, created_at } = made;
         let now =
             watch::Sender::new(Standing { pid, ready: outcome.is_ok(), ..Standing::default() });
         let netns = metadata.netns_path;
-        let pod = Pod { id: id.clone(), name, config, handler, netns, ips, created_at, now };
+        let pod = Pod { id: id.clone(), name, config, handler, image, netns, ips, created_at, now };
         if outcome.is_ok() {
             shared.there().insert(id.clone(), Arc::new(pod));
             for kind in [Kind::ContainerCreatedEvent, Kind::ContainerStartedEvent] {
@@ -125,36 +129,31 @@ impl Shared {
         let cri = &self.parts.cri;
         let id = made.metadata.id.clone();
         let (name, handler) = handlers::of(cri, &id, &made.metadata.runtime_handler, config)?;
-        refuse_users(config)?;
+        let users = Users::of_pod(&id, config)?;
+        let mut userns = None;
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
-        self.make_lease(&id).await?;
+        leases::create(&self.parts.node, &id).await?;
+        let program = self.program(&id, name, users).await?;
         if !berth_cri_spec::host_network(config) {
-            let attachment = network::attach(&self.parts.node, &id, config, handler).await?;
+            let attachment = network::attach(&self.parts.node, &id, config, handler, users).await?;
+            userns = Some(attachment.userns.clone().into()).filter(|_| users.is_some());
             made.ips = network::ips(&attachment, &cri.ip_pref);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
             made.metadata.additional_ips = Some(made.ips.iter().skip(1).cloned().collect());
             made.metadata.cni_result = network::summed_up(&attachment);
-            self.note_sandbox(&made.metadata).await?;
+            let known = pack(&made.metadata);
+            sandboxes::put_metadata(&self.parts.node, &id, known).await?;
         }
         let (folders, config) = (self.parts.folders.pod(&id), config.clone());
         let hostname = self.spec.node.hostname.clone();
-        blocking("pod-files", move || files::make(&folders, &config, &hostname)).await??;
-        let spec = self.spec(&made.metadata, name)?;
-        made.created_at = self.make_record(&made.metadata, handler, &spec).await?;
+        blocking("pod-files", move || files::make(&folders, &config, &hostname, users)).await??;
+        let spec = self.spec(&made.metadata, name, &program, userns)?;
+        made.created_at = self.make_record(&made.metadata, handler, &program, &spec).await?;
+        made.image = program.name;
         let step = format!("failed to start sandbox {id:?}");
-        made.pid = self.start(&id).await.map_err(Error::within(step))?;
+        made.pid = self.start(&id, program.mounts).await.map_err(Error::within(step))?;
         Ok(())
-    }
-}
-
-/// Namespaces of users are not made for pods yet: better told than left out.
-fn refuse_users(config: &PodSandboxConfig) -> Result<()> {
-    match berth_cri_spec::pod_options(config).userns_options {
-        Some(users) if users.mode() == NamespaceMode::Pod => {
-            Err(Error::Unserved("a user namespace of a pod's own"))
-        }
-        _ => Ok(()),
     }
 }

@@ -6,8 +6,8 @@ use berth_proto::runtime::v1 as wire;
 use serde_json::json;
 
 use super::{Pod, Pods};
-use crate::Result;
 use crate::records::golang;
+use crate::{Result, handlers};
 
 impl Pods {
     /// How a pod is, with details where they are asked for.
@@ -52,11 +52,19 @@ impl Pods {
         let name =
             if handler.is_empty() { &self.0.parts.cri.default_runtime_name } else { handler };
         let runtime = self.0.parts.cri.runtimes.get(name).map(|handler| &handler.runtime_type);
+        let (key, snapshotter) = match &*pod.image {
+            "" => Default::default(),
+            _ => {
+                let cri = &self.0.parts.cri;
+                let of = handlers::snapshotter(cri, &pod.id, handler, &pod.config);
+                (&*pod.id, of.unwrap_or_default())
+            }
+        };
         let info = json!({
             "pid": standing.pid,
             "processStatus": if standing.ready { "running" } else { "deleted" },
             "netNamespaceClosed": !pod.netns.is_empty() && !std::path::Path::new(&pod.netns).exists(),
-            "image": "", "snapshotKey": "", "snapshotter": "",
+            "image": pod.image, "snapshotKey": key, "snapshotter": snapshotter,
             "runtimeHandler": handler, "runtimeType": runtime,
             "config": golang::to_json(&pod.config),
         });

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::golang;
+use crate::peers::Packed;
 use crate::{Error, Result};
 
 /// The version of both.
@@ -120,21 +121,21 @@ struct Versioned<M> {
 }
 
 /// As an extension of a record.
-pub fn pack<M: Metadata>(metadata: &M) -> prost_types::Any {
+pub fn pack<M: Metadata>(metadata: &M) -> Packed {
     let versioned = Versioned { version: VERSION.to_owned(), metadata };
     // Text, numbers and lists: nothing that JSON has not.
     let value = serde_json::to_vec(&versioned).unwrap_or_default();
-    prost_types::Any { type_url: M::TYPE_URL.to_owned(), value }
+    Packed { kind: M::TYPE_URL.to_owned(), value }
 }
 
 /// From an extension of the record `id`.
 ///
 /// # Errors
 /// [`Error::Unreadable`].
-pub fn unpack<M: Metadata>(id: &str, any: &prost_types::Any) -> Result<M> {
+pub fn unpack<M: Metadata>(id: &str, packed: &Packed) -> Result<M> {
     let unreadable = |why| Error::Unreadable { what: M::WHAT, id: id.to_owned(), why };
     let versioned: Versioned<M> =
-        serde_json::from_slice(&any.value).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&packed.value).map_err(|error| unreadable(error.to_string()))?;
     if versioned.version != VERSION {
         return Err(unreadable(format!("unsupported version: {:?}", versioned.version)));
     }
@@ -158,15 +159,12 @@ mod tests {
             "NetNSPath": "/var/run/netns/cni-1", "IP": "10.0.0.2", "AdditionalIPs": null,
             "RuntimeHandler": "", "CNIResult": {"Interfaces": {}}, "ProcessLabel": "", "New": 1
         }});
-        let any = prost_types::Any {
-            type_url: OfPod::TYPE_URL.to_owned(),
-            value: text.to_string().into_bytes(),
-        };
+        let any = Packed { kind: OfPod::TYPE_URL.to_owned(), value: text.to_string().into_bytes() };
         let found: OfPod = unpack("p", &any).unwrap();
         assert_eq!((&*found.ip, found.additional_ips.is_none()), ("10.0.0.2", true));
         assert_eq!(found.config().unwrap().log_directory, "/l");
         assert_eq!(unpack::<OfPod>("p", &pack(&found)).unwrap(), found);
-        let keys = |any: &prost_types::Any| {
+        let keys = |any: &Packed| {
             let value: Value = serde_json::from_slice(&any.value).unwrap();
             let Value::Object(fields) = &value["Metadata"] else { panic!("{value}") };
             fields.keys().cloned().collect::<Vec<_>>()
@@ -181,10 +179,8 @@ mod tests {
 
     #[test]
     fn another_version_is_refused() {
-        let any = prost_types::Any {
-            type_url: String::new(),
-            value: br#"{"Version":"v2","Metadata":{}}"#.to_vec(),
-        };
+        let any =
+            Packed { kind: String::new(), value: br#"{"Version":"v2","Metadata":{}}"#.to_vec() };
         let error = unpack::<OfContainer>("c", &any).unwrap_err().to_string();
         assert_eq!(error, "metadata of container of c: unsupported version: \"v2\": data loss");
     }

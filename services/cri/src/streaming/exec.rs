@@ -28,7 +28,7 @@ pub(super) async fn run(
     let wanted = Wanted { stdin, stdout: stdout || tty, stderr: stderr && !tty, tty };
     let (command, mut ends, process) = containers.command(container, args, wanted).await?;
     let ran = async {
-        command.start(&mut ends, process).await?;
+        command.start(&mut ends, &process).await?;
         let Streams { stdin, stdout, stderr, sizes, gone } = streams;
         let outputs = async {
             tokio::join!(output(ends.stdout.take(), stdout), output(ends.stderr.take(), stderr))

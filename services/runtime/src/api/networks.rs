@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::wire::about;
 use crate::error::Error;
 use crate::networks::{Attached, Create, Described, Networks};
-use crate::records::{Choice, Dns, HostsLine, Port, Wanted};
+use crate::records::{Choice, Dns, HostsLine, IdRange, Port, Users, Wanted};
 
 /// Serves networks.
 pub(super) struct Service(pub(super) Networks);
@@ -140,7 +140,18 @@ fn wanted(request: wire::AttachRequest) -> Result<Wanted, Error> {
         capabilities: request.capabilities,
         conf_dir: request.conf_dir,
         max_conf_num: usize::try_from(request.max_conf_num).unwrap_or(usize::MAX),
+        users: users(request.uids, request.gids),
+        without_files: request.without_files,
     })
+}
+
+fn users(uids: Vec<wire::IdRange>, gids: Vec<wire::IdRange>) -> Option<Users> {
+    let ranges = |ranges: Vec<wire::IdRange>| {
+        let range = |wire::IdRange { inside, outside, size }| IdRange { inside, outside, size };
+        ranges.into_iter().map(range).collect()
+    };
+    let any = !uids.is_empty() || !gids.is_empty();
+    any.then(|| Users { uids: ranges(uids), gids: ranges(gids) })
 }
 
 fn port(port: wire::PublishedPort) -> Result<Port, Error> {
@@ -164,8 +175,11 @@ fn address(text: &str) -> Result<IpAddr, Error> {
 }
 
 fn attachment(attached: &Attached) -> wire::Attachment {
-    let Attached { namespace, id, record, netns, files, down } = attached;
-    let file = |name: &str| files.join(name).display().to_string();
+    let Attached { namespace, id, record, netns, userns, files, down } = attached;
+    let file = |name: &str| match record.wanted.without_files {
+        true => String::new(),
+        false => files.join(name).display().to_string(),
+    };
     let interfaces = attached.interfaces().map(|(joined, told)| wire::AttachedInterface {
         network: joined.network.clone(),
         name: joined.ifname.clone(),
@@ -191,5 +205,6 @@ fn attachment(attached: &Attached) -> wire::Attachment {
         resolv_file: file("resolv.conf"),
         trouble: record.trouble.clone(),
         down: *down,
+        userns: userns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
     }
 }

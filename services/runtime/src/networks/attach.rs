@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use berth_cni::{AttachmentId, Network};
 use berth_ids::{Labels, Namespace, validate_identifier};
-use berth_netns::NetNs;
+use berth_netns::{NetNs, Owned};
 
 use super::fault::Fault;
 use super::view::Attached;
 use super::{DEFAULT, Key, Networks, container_id, told};
 use crate::error::{Error, Result};
-use crate::records::{ATTACHMENTS, Attachment, Choice, Joined, Standing, Wanted};
+use crate::records::{ATTACHMENTS, Attachment, Choice, Joined, Standing, Users, Wanted};
 use crate::work::to_the_end;
 
 /// The networks of an attachment, in order, and what is wanted on each.
@@ -130,11 +130,16 @@ impl Networks {
     /// The namespace, the plugins, and the files.
     async fn join(&self, key: &Key, record: &Attachment, chosen: &Chosen) -> Result<Vec<Joined>> {
         let _turn = self.0.plugins.take().await;
-        let (folder, name) = (self.0.folders.namespaces(), container_id(key));
+        let (folder, users) = (self.0.folders.namespaces(), self.0.folders.users());
+        let (name, maps) = (container_id(key), record.wanted.users.as_ref().map(Users::maps));
         let make = move || {
             // What is pinned there is nobody's: all of what was on record is undone.
             NetNs::at(folder.join(&name)).remove()?;
-            NetNs::make(&folder, &name)
+            NetNs::at(users.join(&name)).remove()?;
+            match maps {
+                Some(maps) => Ok(Owned::make(&folder, &users, &name, &maps)?.network),
+                None => NetNs::make(&folder, &name),
+            }
         };
         let netns = berth_lifecycle::blocking("make network namespace", make).await;
         let netns = netns.map_err(Fault::from)?.map_err(Fault::from)?;

@@ -87,9 +87,10 @@ impl Networks {
             let words: Vec<_> = failed.into_iter().map(|(words, _)| words).collect();
             return Err(Fault::Detach { id, trouble: words.join("; "), code }.into());
         }
-        let (netns, folder) = (self.0.folders.netns(key), self.0.folders.of(key));
+        let namespaces = [self.0.folders.netns(key), self.0.folders.userns(key)];
+        let folder = self.0.folders.of(key);
         let work = move || {
-            NetNs::at(netns).remove()?;
+            namespaces.into_iter().try_for_each(|path| NetNs::at(path).remove())?;
             remove_all(&folder)?;
             // Of the namespace, if this was the last one; else it stays.
             let _ = folder.parent().map(fs_err::remove_dir);

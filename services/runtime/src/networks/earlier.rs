@@ -3,13 +3,13 @@
 //! Nothing of it delays a start. What is made meanwhile is not touched: its record was there before it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use berth_cni::AttachmentId;
 use berth_errors::chain;
 use berth_netns::NetNs;
 
 use super::fault::Fault;
+use super::files::Folders;
 use super::own::remove_all;
 use super::{Key, Networks, key_of};
 use crate::error::Result;
@@ -73,8 +73,8 @@ impl Networks {
         for id in left.into_iter().map(|left| left.id) {
             done = self.clear_interface(id).await.and(done);
         }
-        let (folder, files) = (self.0.folders.namespaces(), self.0.folders.clone());
-        let look = move || Ok::<_, Fault>((pins(&folder)?, files.all()?));
+        let files = self.0.folders.clone();
+        let look = move || Ok::<_, Fault>((pins(&files)?, files.all()?));
         let looked = berth_lifecycle::blocking("look for network namespaces", look).await;
         let (pins, files) = looked.map_err(Fault::from)??;
         for pin in pins {
@@ -131,9 +131,12 @@ impl Networks {
     }
 }
 
-/// The namespaces that are pinned, and what is left of cut off ones.
-pub(super) fn pins(folder: &Path) -> Result<Vec<NetNs>, Fault> {
-    let mut pins = berth_netns::list(folder)?;
-    pins.extend(berth_netns::leftovers(folder)?);
+/// The namespaces that are pinned, their owners too, and what is left of cut off ones.
+pub(super) fn pins(folders: &Folders) -> Result<Vec<NetNs>, Fault> {
+    let mut pins = Vec::new();
+    for folder in [folders.namespaces(), folders.users()] {
+        pins.extend(berth_netns::list(&folder)?);
+        pins.extend(berth_netns::leftovers(&folder)?);
+    }
     Ok(pins)
 }

@@ -25,6 +25,7 @@ const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loop
 #[derive(Clone, Debug)]
 pub(super) struct Folders {
     namespaces: PathBuf,
+    users: PathBuf,
     files: PathBuf,
 }
 
@@ -37,7 +38,11 @@ pub(super) struct Rewrites {
 
 impl Folders {
     pub(super) fn in_state(state: &Path) -> Self {
-        Self { namespaces: state.join(".netns"), files: state.join(".networks") }
+        Self {
+            namespaces: state.join(".netns"),
+            users: state.join(".userns"),
+            files: state.join(".networks"),
+        }
     }
 
     /// Where network namespaces are pinned.
@@ -47,6 +52,15 @@ impl Folders {
 
     pub(super) fn netns(&self, key: &Key) -> PathBuf {
         self.namespaces.join(container_id(key))
+    }
+
+    /// Where user namespaces are pinned that own some of them.
+    pub(super) fn users(&self) -> PathBuf {
+        self.users.clone()
+    }
+
+    pub(super) fn userns(&self, key: &Key) -> PathBuf {
+        self.users.join(container_id(key))
     }
 
     /// Where addresses that are given away are noted. No namespace's name begins with a dot.
@@ -85,11 +99,14 @@ fn names(folder: &Path) -> Result<Vec<String>, Fault> {
 }
 
 impl Networks {
-    /// Writes those of an attachment that are not there.
+    /// Writes those of an attachment that are not there. Where it wants none its folder still tells that it was made.
     pub(super) async fn write_files(&self, key: &Key, record: Attachment) -> Result<()> {
         let (folder, id) = (self.0.folders.of(key), key.1.clone());
         let work = move || {
             fs_err::create_dir_all(&folder).map_err(Fault::file("make", &folder))?;
+            if record.wanted.without_files {
+                return Ok(());
+            }
             let make = |name: &str, text: &dyn Fn() -> String| {
                 let path = folder.join(name);
                 if path.exists() { Ok(()) } else { write(&path, &text()) }

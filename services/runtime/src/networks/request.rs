@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use berth_cni::Cidr;
+use berth_netns::Maps;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::records::{Choice, Dns, HostsLine, Port, Wanted};
+use crate::records::{Choice, Dns, HostsLine, IdRange, Port, Users, Wanted};
 
 /// The most interfaces of an attachment.
 pub const MAX_NETWORKS: usize = 16;
@@ -28,6 +29,8 @@ const MAX_ARG: usize = 4096;
 const MAX_PATH: usize = 4095;
 /// The most bytes of capability arguments.
 const MAX_CAPABILITIES: usize = 64 << 10;
+/// The most ranges of ids that the kernel takes.
+const MAX_RANGES: usize = 340;
 /// The longest name of a machine, and of one in the domain name system.
 const MAX_HOSTNAME: usize = 64;
 const MAX_NAME: usize = 253;
@@ -64,6 +67,7 @@ impl Wanted {
             }
         }
         self.more_capabilities()?;
+        self.users.as_ref().map_or(Ok(()), check_users)?;
         let mut names = BTreeSet::new();
         match (0..self.networks.len()).find(|n| !names.insert(self.interface(*n))) {
             Some(twice) => invalid("interface", &self.interface(twice), "is there twice"),
@@ -119,9 +123,41 @@ impl Wanted {
             ("hosts", self.hosts == other.hosts),
             ("args", self.args == other.args),
             ("capabilities", self.capabilities == other.capabilities),
+            ("ids", self.users == other.users),
+            ("files", self.without_files == other.without_files),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
     }
+}
+
+impl Users {
+    /// As the kernel takes them.
+    pub(super) fn maps(&self) -> Maps {
+        let lines = |ranges: &[IdRange]| {
+            let line = |IdRange { inside, outside, size }: &IdRange| {
+                format!("{inside} {outside} {size}\n")
+            };
+            ranges.iter().map(line).collect()
+        };
+        Maps { uids: lines(&self.uids), gids: lines(&self.gids) }
+    }
+}
+
+fn check_users(users: &Users) -> Result<()> {
+    for (what, ranges) in [("uids", &users.uids), ("gids", &users.gids)] {
+        bounded(what, ranges.len(), MAX_RANGES)?;
+        if ranges.is_empty() {
+            return invalid(what, "", "are missing: users and groups are mapped together");
+        }
+        for IdRange { inside, outside, size } in ranges {
+            let fits = |first: &u32| first.checked_add(size.saturating_sub(1)).is_some();
+            if *size == 0 || !fits(inside) || !fits(outside) {
+                let range = format!("{inside}:{outside}:{size}");
+                return invalid(what, &range, "is no range of ids");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_choice(choice: &Choice) -> Result<()> {

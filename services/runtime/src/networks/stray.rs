@@ -32,9 +32,9 @@ impl Networks {
     pub(crate) async fn strays(&self) -> Result<(u64, Vec<Stray>)> {
         // Records last: what is made meanwhile is on record when it is looked for.
         let left = self.0.engine.leftovers(&[]).await.map_err(|e| Fault::from(Box::new(e)))?;
-        let folder = self.0.folders.namespaces();
+        let folders = self.0.folders.clone();
         let looked =
-            berth_lifecycle::blocking("look for network namespaces", move || pins(&folder));
+            berth_lifecycle::blocking("look for network namespaces", move || pins(&folders));
         let pins = looked.await.map_err(Fault::from)??;
         let there = self.every()?;
         let mut strays = Vec::new();

@@ -21,6 +21,8 @@ pub struct Attached {
     pub record: Attachment,
     /// Where its network namespace is pinned.
     pub netns: PathBuf,
+    /// Where the user namespace is pinned that owns it, where it has one of its own.
+    pub userns: Option<PathBuf>,
     /// Its files: `hosts`, `hostname`, `resolv.conf`.
     pub files: PathBuf,
     /// Its network namespace is not there.
@@ -84,7 +86,8 @@ impl Networks {
     pub(super) fn view(&self, key: &Key, record: Attachment) -> Attached {
         let (netns, files) = (self.0.folders.netns(key), self.0.folders.of(key));
         let down = !berth_netns::is_namespace(&netns);
+        let userns = record.wanted.users.as_ref().map(|_| self.0.folders.userns(key));
         let (namespace, id) = key.clone();
-        Attached { namespace, id, record, netns, files, down }
+        Attached { namespace, id, record, netns, userns, files, down }
     }
 }

@@ -68,6 +68,32 @@ pub struct Wanted {
     /// How many of its files count; 0: as many as of the pods'.
     #[serde(default)]
     pub max_conf_num: usize,
+    /// The ids of a user namespace that is to own its network namespace; none: the node's does.
+    #[serde(default)]
+    pub users: Option<Users>,
+    /// No files are written for it.
+    #[serde(default)]
+    pub without_files: bool,
+}
+
+/// The ids of a user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// Of users.
+    pub uids: Vec<IdRange>,
+    /// Of groups.
+    pub gids: Vec<IdRange>,
+}
+
+/// So many ids from one inside on are those from one outside on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The first one inside.
+    pub inside: u32,
+    /// The first one outside.
+    pub outside: u32,
+    /// How many.
+    pub size: u32,
 }
 
 /// One network, and what is wanted on it.

@@ -110,7 +110,12 @@ impl Stage {
     /// Namespaces, files, addresses, plugins' records, devices and rules of containers.
     pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
-        for folder in ["run/runtime/.netns", "lib/runtime/cni/results", "lib/runtime/cni/partial"] {
+        for folder in [
+            "run/runtime/.netns",
+            "run/runtime/.userns",
+            "lib/runtime/cni/results",
+            "lib/runtime/cni/partial",
+        ] {
             left.extend(files(&self.path(folder)));
         }
         let of_networks = files(&self.path("run/runtime/.networks"));

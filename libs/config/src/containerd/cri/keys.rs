@@ -90,12 +90,11 @@ pub(super) const KEYS: &[Key] = &[
         &["drain_exec_sync_io_timeout"],
         To(&["cri", "drain_exec_sync_io_timeout"], Kind::Time),
     ),
-    // Keys of others to come: CDI, and volumes that images declare.
-    runtime(&["enable_cdi"], Nothing("devices by CDI are refused so far")),
-    runtime(&["cdi_spec_dirs"], Nothing("devices by CDI are refused so far")),
+    runtime(&["enable_cdi"], To(&["cri", "enable_cdi"], Kind::Flag)),
+    runtime(&["cdi_spec_dirs"], To(&["cri", "cdi_spec_dirs"], Kind::Texts)),
     runtime(
         &["ignore_image_defined_volumes"],
-        Nothing("volumes that images declare are not made so far"),
+        To(&["cri", "ignore_image_defined_volumes"], Kind::Flag),
     ),
     runtime(
         &["netns_mounts_under_state_dir"],

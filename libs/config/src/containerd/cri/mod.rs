@@ -145,20 +145,21 @@ impl Carried {
         }
     }
 
-    /// Names of images that are kept. A pod's own process has none of its own.
+    /// Names of images that are kept, and the one of pods' own processes.
     fn pinned(&mut self, tables: &mut Tree) {
         let Some(Node::Table(mut pinned)) = tables.take(&[IMAGES, "pinned_images"]) else { return };
         let path = [IMAGES, "pinned_images", "sandbox"];
-        if let Some(Node::Value(value, origin)) = pinned.take(&["sandbox"]) {
-            let is_usual = value.as_str().is_some_and(|name| {
-                USUAL
-                    .iter()
-                    .any(|usual| name.strip_prefix(usual).is_some_and(|rest| rest.starts_with(':')))
-            });
-            if !is_usual && !says_nothing(&value) {
-                let what = "has no effect here: a pod's own process is a program that berth brings";
-                self.remark(&path, origin, what.to_owned());
+        match pinned.take(&["sandbox"]) {
+            Some(Node::Value(Value::String(name), _)) if name.is_empty() || is_usual(&name) => {}
+            Some(Node::Value(name @ Value::String(_), origin)) => {
+                self.ours.put(&["cri", "sandbox_image"], Node::Value(name, origin));
             }
+            Some(Node::Value(other, origin)) => {
+                self.refuse(&path, origin, format!("{other} is no text"));
+            }
+            // A table is looked at with the other names.
+            Some(table) => pinned.put(&["sandbox"], table),
+            None => {}
         }
         let mut names = Vec::new();
         let mut at = None;
@@ -195,6 +196,12 @@ impl Carried {
 
 /// Images that containerd has for pods' own processes unless it is told of another.
 const USUAL: [&str; 2] = ["registry.k8s.io/pause", "k8s.gcr.io/pause"];
+
+/// Whether an image is one of these, of whichever version: then what berth has counts.
+fn is_usual(name: &str) -> bool {
+    let versions = |usual| name.strip_prefix(usual).is_some_and(|rest| rest.starts_with(':'));
+    USUAL.iter().any(versions)
+}
 
 /// Whether containerd has it anyway: then what berth has counts.
 fn is_default(path: &[&str], value: &Value) -> bool {

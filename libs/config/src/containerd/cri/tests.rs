@@ -100,15 +100,17 @@ fn logins_folders_and_names_of_images_are_taken_over() {
          [plugins.cri.registry.configs.'r.example:5000'.auth]\nusername = 'u'\npassword = 'p'\n\
          [plugins.cri.registry.auths.'https://old.example/v2']\nauth = 'dTpw'\nidentitytoken = 't'\n",
     );
-    let expected = "[cri]\nenabled = true\n[cri.logins.'r.example:5000']\nusername = 'u'\npassword = 'p'\n\
+    let expected = "[cri]\nenabled = true\nsandbox_image = 'mine/pause:1'\n[cri.logins.'r.example:5000']\nusername = 'u'\npassword = 'p'\n\
          [cri.logins.'old.example']\nauth = 'dTpw'\nidentity_token = 't'\n\
          [distribution.registry]\nconfig_path = ['/a', '/b']\n";
     assert_eq!(ours, table(expected));
-    let said = "plugins.cri.sandbox_image: has no effect here: a pod's own process is a program that berth brings";
-    assert_eq!((remarks, refused), (vec![said.to_owned()], Vec::new()));
+    assert_eq!((remarks, refused), (Vec::new(), Vec::new()));
     let (ours, ..) =
         taken(&format!("{IMAGES_TABLE}pinned_images = {{ a = 'x/y:1', sandbox = '' }}\n"));
     assert_eq!(ours["cri"]["pinned_images"], Value::Array(vec![Value::String("x/y:1".into())]));
+    // Kubernetes' own image, of whichever version, is what nobody chose.
+    let (ours, remarks, _) = taken("[plugins.cri]\nsandbox_image = 'registry.k8s.io/pause:3.8'\n");
+    assert_eq!((ours, remarks), (table("[cri]\nenabled = true\n"), Vec::new()));
 }
 
 #[test]
@@ -157,6 +159,8 @@ fn what_somebody_would_miss_is_refused_by_its_name() {
         (format!("{RUNTIME_TABLE}enable_selinux = true\n"), "enable_selinux: no labels of SELinux"),
         (format!("{RUNTIME_TABLE}max_container_log_line_size = 'x'\n"), "\"x\" is no whole number"),
         (format!("{RUNTIME_TABLE}drain_exec_sync_io_timeout = 'soon'\n"), "is no length of time"),
+        (format!("{IMAGES_TABLE}pinned_images.sandbox = 7\n"), "images.sandbox: 7 is no text"),
+        (format!("{RUNTIME_TABLE}cdi_spec_dirs = '/d'\n"), "\"/d\" is no list of texts"),
         (format!("{RUNTIME_TABLE}cni.bin_dirs = [1]\n"), "cni.bin_dirs: [1] is no list of texts"),
         (format!("{RUNTIME_TABLE}cni.conf_dir = {{ a = 1 }}\n"), "it is a table, not a value"),
         (

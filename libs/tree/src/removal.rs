@@ -1,11 +1,13 @@
 //! Removing a tree of any depth.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
-use super::root::names;
+use crate::names;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -20,11 +22,30 @@ struct Level {
     name: Vec<u8>,
 }
 
+/// Removes what is at a path with all below it, following nothing. It is fine if nothing is there.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn remove(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let removed = rustix::fs::openat(CWD, parent, flags, Mode::empty())
+        .and_then(|parent| remove_tree(&parent, name));
+    match removed {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Removes `name` in `parent` with all below it, following nothing.
 ///
 /// Containers may nest directories deeper than a stack or a table of descriptors is: one
 /// directory is open at a time, and the way up is `..`, checked to be where the way down was.
-pub(crate) fn remove_tree(parent: &OwnedFd, name: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// What the kernel answers: [`Errno::NOENT`] if it is not there.
+pub fn remove_tree(parent: &OwnedFd, name: &[u8]) -> Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Err(errno @ (Errno::ISDIR | Errno::PERM)) => {
             let top = enter(parent, name, errno)?;
@@ -89,8 +110,8 @@ mod tests {
             rustix::fs::openat(rustix::fs::CWD, path, DIRECTORY, Mode::empty()).unwrap()
         };
         let outside = dir.path().join("outside");
-        std::fs::create_dir(&outside).unwrap();
-        std::fs::write(outside.join("kept"), "x").unwrap();
+        fs_err::create_dir(&outside).unwrap();
+        fs_err::write(outside.join("kept"), "x").unwrap();
         let mut current = open(dir.path());
         for _ in 0..20_000 {
             rustix::fs::mkdirat(&current, "d", Mode::RWXU).unwrap();

@@ -1,5 +1,5 @@
 // Runs a command by Kubernetes' client for JavaScript: exec.mjs CLIENT SERVER COMMAND..., with standard input and
-// output; ends with the command's exit code.
+// output; ends with the command's exit code. On a terminal where TERMINAL says how large, COLUMNSxROWS.
 const [client, server, ...command] = process.argv.slice(2);
 const { KubeConfig, Exec } = await import(client);
 const config = new KubeConfig();
@@ -10,4 +10,6 @@ const ended = (status) => {
   process.exitCode = status.status === 'Success' ? 0 : Number(cause?.message ?? 99);
 };
 const { stdin, stdout, stderr } = process;
-await new Exec(config).exec('default', 'pod', 'c', command, stdout, stderr, stdin, false, ended);
+const size = process.env.TERMINAL?.split('x').map(Number);
+if (size) [stdout.columns, stdout.rows] = size;
+await new Exec(config).exec('default', 'pod', 'c', command, stdout, size ? null : stderr, stdin, !!size, ended);

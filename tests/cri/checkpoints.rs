@@ -1,0 +1,243 @@
+//! Containers and pods saved to files, and pods made again of them, by a runc that saves a container's file `/state`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use berth_proto::runtime::v1 as cri;
+use berth_testkit::{run, saving_runc, until};
+use tonic::{Code, Status};
+
+use crate::stage::{SOON, Stage, on_a_node_with, pod, refused, shell};
+
+const RUNNING: i32 = cri::ContainerState::ContainerRunning as i32;
+const CREATED: i32 = cri::ContainerState::ContainerCreated as i32;
+
+/// Writes a number to a file ten times a second, and waits where it was restored.
+const COUNT: &str = "[ -e /restored ] && exec sleep 1000; i=0; \
+    while :; do i=$((i+1)); echo $i >/state.new; mv /state.new /state; sleep 0.1; done";
+
+/// A node whose usual handler is that runc.
+fn on_a_saving_node(test: impl FnOnce(&mut Stage, &Path) -> Result<()> + Send) -> Result<()> {
+    let tools = tempfile::TempDir::new()?;
+    let runc = tools.path().join("runc");
+    saving_runc(&runc)?;
+    let handler = format!("[cri.runtimes.runc]\nbinary = {:?}\n", runc);
+    on_a_node_with(&handler, |stage| test(stage, tools.path()))
+}
+
+fn checkpoint(stage: &Stage, id: &str, location: &Path, timeout: i64) -> Result<(), Status> {
+    let request = cri::CheckpointContainerRequest {
+        container_id: id.to_owned(),
+        location: location.display().to_string(),
+        timeout,
+    };
+    stage.runtime(|mut c| async move { c.checkpoint_container(request).await }).map(drop)
+}
+
+fn checkpoint_pod(stage: &Stage, id: &str, folder: &Path, ids: &[&str]) -> Result<(), Status> {
+    let request = cri::CheckpointPodRequest {
+        pod_sandbox_id: id.to_owned(),
+        output_path: folder.display().to_string(),
+        container_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..Default::default()
+    };
+    stage.runtime(|mut c| async move { c.checkpoint_pod(request).await }).map(drop)
+}
+
+fn restore(
+    stage: &Stage,
+    folder: &Path,
+    config: &cri::PodSandboxConfig,
+    containers: &[cri::ContainerConfig],
+) -> Result<cri::RestorePodResponse, Status> {
+    let request = cri::RestorePodRequest {
+        checkpoint_path: folder.display().to_string(),
+        config: Some(config.clone()),
+        container_configs: containers.to_vec(),
+        ..Default::default()
+    };
+    stage.runtime(|mut c| async move { c.restore_pod(request).await })
+}
+
+/// What a container has in a file, as a number.
+fn number(stage: &Stage, id: &str, file: &str) -> Result<u64> {
+    let read = stage.exec(id, &["cat", file], 10)?;
+    let text = String::from_utf8_lossy(&read.stdout);
+    text.trim().parse().with_context(|| format!("{file}: {read:?}"))
+}
+
+fn counts(stage: &Stage, id: &str) -> Result<()> {
+    until("it counts", SOON, || number(stage, id, "/state").is_ok_and(|count| count >= 3))
+}
+
+fn files(archive: &Path) -> Result<Vec<String>> {
+    let text = run(&format!("tar tf {}", archive.display()))?;
+    Ok(text.lines().map(|line| line.trim_start_matches("./").to_owned()).collect())
+}
+
+#[test]
+fn a_container_that_runs_is_saved_and_goes_on() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, pod) = stage.pod_with_logs("saved")?;
+        let config = shell("count", &stage.image, COUNT);
+        let id = stage.create(&pod, &config, &pod_config)?;
+        let archive = tools.join("saved.tar");
+        refused(
+            checkpoint(stage, "0123", &archive, 0),
+            Code::NotFound,
+            "trying to find container",
+        )?;
+        let state =
+            "is in CONTAINER_CREATED state. only CONTAINER_RUNNING containers can be checkpointed";
+        refused(checkpoint(stage, &id, &archive, 0), Code::Unknown, state)?;
+        stage.start(&id)?;
+        counts(stage, &id)?;
+        for wrong in ["", "relative.tar", "/"] {
+            let refusal = checkpoint(stage, &id, Path::new(wrong), 0);
+            refused(refusal, Code::InvalidArgument, "no absolute path of a file")?;
+        }
+
+        checkpoint(stage, &id, &archive, 0)?;
+        let found = files(&archive)?;
+        for name in [
+            "config.dump",
+            "spec.dump",
+            "status.dump",
+            "status",
+            "dump.log",
+            "container.log",
+            "rootfs-diff.tar",
+            "checkpoint/state",
+            "checkpoint/pages-1.img",
+        ] {
+            ensure!(found.iter().any(|file| file == name), "{name} is not in {found:?}");
+        }
+        let at = number(stage, &id, "/state")?;
+        until("it goes on", SOON, || number(stage, &id, "/state").is_ok_and(|now| now > at))?;
+
+        // A limit that passes leaves no file, and the container runs.
+        fs_err::write(tools.join("hold"), "")?;
+        let late = tools.join("late.tar");
+        refused(checkpoint(stage, &id, &late, 1), Code::DeadlineExceeded, "within 1s")?;
+        fs_err::remove_file(tools.join("hold"))?;
+        let at = number_when_it_answers(stage, &id)?;
+        until("it goes on", SOON, || number(stage, &id, "/state").is_ok_and(|now| now > at))?;
+        ensure!(!late.exists(), "nobody waited for it");
+        stage.remove_pod(&pod).map_err(Into::into)
+    })
+}
+
+/// An execution waits for a container that stands still.
+fn number_when_it_answers(stage: &Stage, id: &str) -> Result<u64> {
+    until("it answers", SOON, || number(stage, id, "/state").is_ok())?;
+    number(stage, id, "/state")
+}
+
+#[test]
+fn a_pod_is_saved_and_made_again() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, id) = stage.pod_with_logs("first")?;
+        let configs = ["one", "two"].map(|name| shell(name, &stage.image, COUNT));
+        let mut ids = Vec::new();
+        for config in &configs {
+            let container = stage.create(&id, config, &pod_config)?;
+            stage.start(&container)?;
+            counts(stage, &container)?;
+            ids.push(container);
+        }
+        let folder = tools.join("pod");
+        fs_err::create_dir(&folder)?;
+        let [one, two] = [&*ids[0], &*ids[1]];
+        refused(checkpoint_pod(stage, &id, &folder, &[]), Code::InvalidArgument, "0 containers")?;
+        let twice = checkpoint_pod(stage, &id, &folder, &[one, one]);
+        refused(twice, Code::InvalidArgument, "named twice")?;
+        let other = stage.run_pod(&pod("other"))?;
+        let wrong = checkpoint_pod(stage, &other, &folder, &[one]);
+        refused(wrong, Code::InvalidArgument, "not of this pod")?;
+        ensure!(!folder.join("pod.dump").exists(), "nothing was saved");
+
+        // One that cannot be saved keeps the other from being saved, and not from going on.
+        let three = stage.create(&id, &shell("three", &stage.image, "sleep 1000"), &pod_config)?;
+        stage.start(&three)?;
+        refused(checkpoint_pod(stage, &id, &folder, &[one, &three]), Code::Unknown, "no state")?;
+        ensure!(!folder.join("pod.dump").exists(), "it is not whole");
+        let at = number(stage, one, "/state")?;
+        until("it goes on", SOON, || number(stage, one, "/state").is_ok_and(|now| now > at))?;
+        assert_eq!(stage.exec(&three, &["true"], 10)?.exit_code, 0);
+
+        checkpoint_pod(stage, &id, &folder, &[one, two])?;
+        let saved = [number(stage, one, "/state")?, number(stage, two, "/state")?];
+        stage.remove_pod(&id)?;
+
+        let again = pod("again");
+        let missing = restore(stage, &folder, &again, &configs[..1]);
+        refused(missing, Code::InvalidArgument, "no configuration of container \"two\"")?;
+        let extra = shell("three", &stage.image, COUNT);
+        let [first, second] = configs.clone();
+        let more = restore(stage, &folder, &again, &[first, second, extra]);
+        refused(more, Code::InvalidArgument, "\"three\" is not in the checkpoint")?;
+        let nowhere = restore(stage, &tools.join("none"), &again, &configs);
+        refused(nowhere, Code::NotFound, "pod.dump")?;
+
+        let restored = restore(stage, &folder, &again, &configs)?;
+        let names: Vec<_> = restored.restored_containers.iter().map(|one| &*one.name).collect();
+        assert_eq!(names, ["one", "two"]);
+        // What is known of them is on disk.
+        stage.node.kill_service("berth-cri")?;
+        for (one, least) in restored.restored_containers.iter().zip(saved) {
+            assert_eq!(stage.container(&one.container_id)?.state, CREATED);
+            stage.start(&one.container_id)?;
+            assert_eq!(stage.container(&one.container_id)?.state, RUNNING);
+            let at = number(stage, &one.container_id, "/restored")?;
+            ensure!(at > 0 && at <= least, "restored at {at}, saved at {least} at the latest");
+            // The files on top of the image are there, too.
+            ensure!(number(stage, &one.container_id, "/state")? <= least, "the same moment");
+        }
+        let calls = fs_err::read_to_string(tools.join("calls"))?;
+        let count = calls.lines().filter(|line| line.contains(" restore ")).count();
+        assert_eq!(count, 2, "{calls}");
+        stage.remove_pod(&restored.pod_sandbox_id)?;
+        stage.remove_pod(&other)?;
+        let left = stage.node.mounts();
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_container_goes_on_when_the_service_dies_while_it_is_saved() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, pod) = stage.pod_with_logs("killed")?;
+        let id = stage.create(&pod, &shell("count", &stage.image, COUNT), &pod_config)?;
+        stage.start(&id)?;
+        counts(stage, &id)?;
+        fs_err::write(tools.join("hold"), "")?;
+        let archive = tools.join("saved.tar");
+        std::thread::scope(|scope| {
+            let (client, location, id) =
+                (stage.channel(), archive.display().to_string(), id.clone());
+            let asked = scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let mut client = cri::runtime_service_client::RuntimeServiceClient::new(client);
+                let request =
+                    cri::CheckpointContainerRequest { container_id: id, location, timeout: 0 };
+                Ok::<_, anyhow::Error>(
+                    runtime.block_on(client.checkpoint_container(request)).is_err(),
+                )
+            });
+            let held = tools.join("held");
+            until("it is being saved", SOON, || held.exists())?;
+            stage.node.kill_service("berth-cri")?;
+            fs_err::remove_file(tools.join("hold"))?;
+            ensure!(asked.join().expect("the caller")?, "the call failed");
+            Ok(())
+        })?;
+        let at = number_when_it_answers(stage, &id)?;
+        until("it goes on", SOON, || number(stage, &id, "/state").is_ok_and(|now| now > at))?;
+        ensure!(!archive.exists(), "it is not whole");
+        stage.remove_pod(&pod).map_err(Into::into)
+    })
+}
