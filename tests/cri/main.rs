@@ -10,6 +10,7 @@ mod containers;
 mod devices;
 mod hostile;
 mod load;
+mod metrics;
 mod mounts;
 mod pause;
 mod pods;

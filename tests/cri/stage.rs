@@ -35,24 +35,18 @@ pub struct Stage {
     network: TempDir,
 }
 
-/// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
-pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
-    on_a_node_with("", test)
+/// The configuration of such a node, which a test may add tables to.
+pub fn usual(folder: &Path) -> String {
+    format!(
+        "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
+         bin_dirs = [\"/usr/lib/cni\"]\n",
+        folder.join("net.d")
+    )
 }
 
-/// The same with more of a configuration.
-pub fn on_a_node_with(
-    more: &str,
-    test: impl FnOnce(&mut Stage) -> Result<()> + Send,
-) -> Result<()> {
-    let usual = |folder: &Path| {
-        Ok(format!(
-            "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
-             bin_dirs = [\"/usr/lib/cni\"]\n{more}",
-            folder.join("net.d")
-        ))
-    };
-    on_a_node_of(usual, test)
+/// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
+pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
+    on_a_node_of(|folder| Ok(usual(folder)), test)
 }
 
 /// The same of a node with another file, made of a folder for files of the test, in whose `net.d` the network is.

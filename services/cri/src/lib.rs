@@ -16,6 +16,8 @@
 //! | [`roots`] | root file systems, looked into |
 //! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bases`], [`bandwidth`] | what a pod asks to be run by, what specifications begin with, and how fast its network is |
+//! | [`features`] | what handlers can do |
+//! | [`counts`] | what this service counts |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`apparmor`] | the profile of containers |
 //! | [`images`] | images |
@@ -29,7 +31,7 @@
 //! | [`teardown`] | a pod with its containers |
 //! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
-//! | [`about`] | the node itself |
+//! | [`about`], [`details`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
 pub mod about;
@@ -39,9 +41,12 @@ pub mod bandwidth;
 pub mod bases;
 pub mod checkpoints;
 pub mod containers;
+pub mod counts;
+pub mod details;
 mod error;
 pub mod events;
 pub mod exits;
+pub mod features;
 pub mod folders;
 pub mod handlers;
 pub mod ids;

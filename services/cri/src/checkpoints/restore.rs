@@ -10,7 +10,7 @@ use berth_proto::runtime::v1::{ContainerConfig, PodSandboxConfig};
 use tokio::fs::File;
 
 use super::{Checkpoints, Parts, archive, layout, no_options, whole};
-use crate::peers::{containers, content, layers, leases};
+use crate::peers::{content, layers, leases};
 use crate::{Error, Result, folders, ids, teardown};
 
 /// The most that is read of what a pod's files say.
@@ -115,15 +115,15 @@ impl Checkpoints {
         if !layer.exists() {
             return Ok(());
         }
-        let Parts { node, .. } = &*self.0;
+        let Parts { node, containers, .. } = &*self.0;
+        let container = containers.find(id)?;
         let path = layer.clone();
         let is_packed = blocking("checkpoint-layer", move || archive::is_packed(&path)).await??;
         let file = File::open(&layer).await.map_err(Error::file("open", &layer))?;
-        let snapshotter = containers::get(node, id).await?.snapshotter;
         let lease = leases::create_short(node).await?;
         let put = async {
             let blob = content::write(node, file, &lease).await?;
-            layers::put(node, (&*snapshotter, id), &lease, (blob, is_packed)).await
+            layers::put(node, (&container.snapshotter, id), &lease, (blob, is_packed)).await
         };
         let put = put.await;
         leases::delete(node, &lease).await?;

@@ -45,6 +45,7 @@ use tokio::sync::watch;
 use crate::apparmor::AppArmor;
 use crate::bases::Bases;
 use crate::events::{Events, Kind};
+use crate::features::Features;
 use crate::folders::Folders;
 use crate::images::Images;
 use crate::joins::Joins;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub statuses: Statuses,
     /// Where it is told what becomes of them.
     pub events: Events,
+    /// What handlers can do.
+    pub features: Features,
 }
 
 /// What a container is asked for with: its pod's number, its own configuration and the pod's.
@@ -106,6 +109,8 @@ pub struct Container {
     pub metadata: OfContainer,
     /// As the kubelet gave it.
     pub config: ContainerConfig,
+    /// What its root file system was made by, whatever is configured now.
+    pub snapshotter: String,
     now: watch::Sender<Standing>,
     shown: Mutex<Shown>,
     /// Held while it is written down how the container is: one change follows another.
@@ -261,12 +266,13 @@ impl Container {
     fn new(
         metadata: OfContainer,
         config: ContainerConfig,
+        snapshotter: String,
         standing: Standing,
         spec: &Spec,
     ) -> Self {
         let now = watch::Sender::new(standing);
         let shown = Mutex::new(Shown::of(spec));
-        Self { metadata, config, now, shown, noting: tokio::sync::Mutex::default() }
+        Self { metadata, config, snapshotter, now, shown, noting: tokio::sync::Mutex::default() }
     }
 
     /// How it is now.

@@ -1,7 +1,6 @@
 //! The root file system of a container.
 
-use super::Shared;
-use crate::peers::containers;
+use super::{Container, Shared};
 use crate::peers::snapshots::{self, RootMount};
 use crate::pods::Pod;
 use crate::users::Users;
@@ -17,20 +16,18 @@ impl Shared {
     /// pod's lease keeps it until the container's record does.
     pub(super) async fn make_root(
         &self,
-        pod: &Pod,
-        id: &str,
+        (snapshotter, id): (&str, &str),
+        pod: &str,
         parent: String,
         users: Option<Users>,
     ) -> Result<Vec<RootMount>> {
-        let named = (self.snapshotter_of(pod)?, id);
         let labels = users.map(|users| users.labels()).unwrap_or_default();
-        snapshots::prepare(&self.parts.node, named, parent, labels, &pod.id).await
+        snapshots::prepare(&self.parts.node, (snapshotter, id), parent, labels, pod).await
     }
 
-    /// What it is mounted from, by what has made it, whatever is configured now.
-    pub(super) async fn root(&self, id: &str) -> Result<Vec<RootMount>> {
-        let made_by = containers::get(&self.parts.node, id).await?.snapshotter;
-        snapshots::mounts(&self.parts.node, &made_by, id).await
+    /// What it is mounted from.
+    pub(super) async fn root(&self, container: &Container) -> Result<Vec<RootMount>> {
+        snapshots::mounts(&self.parts.node, &container.snapshotter, container.id()).await
     }
 
     /// Takes it away, whichever of the snapshotters that are configured has made it: its record may be gone.

@@ -70,14 +70,12 @@ impl Containers {
 
     fn info(&self, container: &Container, spec: &Spec) -> HashMap<String, String> {
         let standing = container.standing();
-        let pod = self.0.parts.pods.find(&container.metadata.sandbox_id);
-        let snapshotter = pod.and_then(|pod| self.0.snapshotter_of(&pod).map(str::to_owned)).ok();
         let info = json!({
             "sandboxID": container.metadata.sandbox_id,
             "pid": standing.pid,
             "removing": standing.removing,
             "snapshotKey": container.id(),
-            "snapshotter": snapshotter,
+            "snapshotter": container.snapshotter,
             "config": golang::to_json(&container.config),
             "runtimeSpec": spec,
         });
@@ -109,6 +107,12 @@ impl Container {
     /// Its specification is another one from now on.
     pub(super) fn show_spec(&self, spec: &Spec) {
         *self.shown() = Shown::of(spec);
+    }
+
+    /// What it is limited to now.
+    #[must_use]
+    pub fn limits(&self) -> Option<wire::LinuxContainerResources> {
+        self.shown().resources.linux.clone()
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
