@@ -85,7 +85,6 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         ignore_rdt: cri.ignore_rdt_not_enabled_errors,
         enable_cdi: cri.enable_cdi,
         cdi_spec_dirs: cri.cdi_spec_dirs.clone(),
-        ..spec::Settings::default()
     }
 }
 
