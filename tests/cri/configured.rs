@@ -88,7 +88,14 @@ fn by_another_handler(stage: &Stage) -> Result<()> {
     let id = stage.run_pod_by("copies", &config)?;
     let network = stage.pod(&id)?.network.context("a network")?;
     ensure!(network.ip.starts_with("10.78.0."), "{network:?}");
-    let one = stage.create(&id, &shell("copied", &stage.image, "sleep 1000"), &config)?;
+    let mut asked = shell("copied", &stage.image, "sleep 1000");
+    asked.mounts.push(cri::Mount {
+        container_path: "/image".into(),
+        readonly: true,
+        image: Some(cri::ImageSpec { image: stage.image.clone(), ..Default::default() }),
+        ..Default::default()
+    });
+    let one = stage.create(&id, &asked, &config)?;
     stage.start(&one)?;
     let on_record = stage.node.ctr("-n k8s.io containers info").args([&one]).output()?.ok()?;
     let on_record: serde_json::Value = serde_json::from_str(&on_record)?;
@@ -99,6 +106,20 @@ fn by_another_handler(stage: &Stage) -> Result<()> {
     ensure!(!String::from_utf8_lossy(&seen.stdout).contains("overlay"), "{seen:?}");
     let runc = stage.conf_dir().with_file_name("runc");
     ensure!(fs_err::read_dir(&runc)?.next().is_some(), "nothing in {}", runc.display());
+
+    // An image that is mounted, and what the container has written, are that snapshotter's, too.
+    let native = || stage.node.ctr("-n k8s.io snapshots --snapshotter native ls").output()?.ok();
+    let there = native()?;
+    ensure!(there.contains("image-volumes/") && there.contains(&one), "{there}");
+    let found = stage.exec(&one, &["test", "-e", "/image/bin/sh"], 0)?;
+    assert_eq!(found.exit_code, 0, "{found:?}");
+    berth_testkit::until("what it has written is measured", crate::stage::SOON, || {
+        let request = cri::ContainerStatsRequest { container_id: one.clone() };
+        let answer = stage.runtime(|mut c| async move { c.container_stats(request).await });
+        let stats = answer.ok().and_then(|answer| answer.stats);
+        let layer = stats.and_then(|stats| stats.writable_layer).and_then(|layer| layer.fs_id);
+        layer.is_some_and(|folder| folder.mountpoint.ends_with("native"))
+    })?;
 
     // Both are measured, the usual one first.
     let request = cri::ImageFsInfoRequest {};
@@ -113,8 +134,8 @@ fn by_another_handler(stage: &Stage) -> Result<()> {
     let given: Vec<_> = given.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     let is_address = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("10.");
     assert_eq!(given.iter().filter(is_address).count(), 0, "{given:?}");
-    let left = stage.node.ctr("-n k8s.io snapshots --snapshotter native ls").output()?.ok()?;
-    ensure!(!left.contains(&one), "{left}");
+    let left = native()?;
+    ensure!(!left.contains(&one) && !left.contains("image-volumes/"), "{left}");
     Ok(())
 }
 
