@@ -7,7 +7,7 @@ use berth_proto::runtime::v1 as cri;
 use berth_testkit::{run, saving_runc, until};
 use tonic::{Code, Status};
 
-use crate::stage::{SOON, Stage, on_a_node_with, pod, refused, shell};
+use crate::stage::{SOON, Stage, on_a_node_of, pod, refused, shell, usual};
 
 const RUNNING: i32 = cri::ContainerState::ContainerRunning as i32;
 const CREATED: i32 = cri::ContainerState::ContainerCreated as i32;
@@ -22,7 +22,7 @@ fn on_a_saving_node(test: impl FnOnce(&mut Stage, &Path) -> Result<()> + Send) -
     let runc = tools.path().join("runc");
     saving_runc(&runc)?;
     let handler = format!("[cri.runtimes.runc]\nbinary = {:?}\n", runc);
-    on_a_node_with(&handler, |stage| test(stage, tools.path()))
+    on_a_node_of(|folder| Ok(usual(folder) + &handler), |stage| test(stage, tools.path()))
 }
 
 fn checkpoint(stage: &Stage, id: &str, location: &Path, timeout: i64) -> Result<(), Status> {

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod clients;
+mod configured;
 mod containers;
 mod devices;
 mod hostile;

@@ -35,24 +35,18 @@ pub struct Stage {
     network: TempDir,
 }
 
-/// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
-pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
-    on_a_node_with("", test)
+/// The configuration of such a node, which a test may add tables to.
+pub fn usual(folder: &Path) -> String {
+    format!(
+        "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
+         bin_dirs = [\"/usr/lib/cni\"]\n",
+        folder.join("net.d")
+    )
 }
 
-/// The same with more of a configuration.
-pub fn on_a_node_with(
-    more: &str,
-    test: impl FnOnce(&mut Stage) -> Result<()> + Send,
-) -> Result<()> {
-    let usual = |folder: &Path| {
-        Ok(format!(
-            "[cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n\
-             bin_dirs = [\"/usr/lib/cni\"]\n{more}",
-            folder.join("net.d")
-        ))
-    };
-    on_a_node_of(usual, test)
+/// Runs a test on a node that serves kubelets. Registry, node and clients are in one new network namespace.
+pub fn on_a_node(test: impl FnOnce(&mut Stage) -> Result<()> + Send) -> Result<()> {
+    on_a_node_of(|folder| Ok(usual(folder)), test)
 }
 
 /// The same of a node with another file, made of a folder for files of the test, in whose `net.d` the network is.
@@ -138,7 +132,16 @@ impl Stage {
 
     /// Makes a pod, and answers its number.
     pub fn run_pod(&self, config: &cri::PodSandboxConfig) -> Result<String, Status> {
-        let (config, runtime_handler) = (Some(config.clone()), String::new());
+        self.run_pod_by("", config)
+    }
+
+    /// The same by this handler.
+    pub fn run_pod_by(
+        &self,
+        handler: &str,
+        config: &cri::PodSandboxConfig,
+    ) -> Result<String, Status> {
+        let (config, runtime_handler) = (Some(config.clone()), handler.to_owned());
         let request = cri::RunPodSandboxRequest { config, runtime_handler };
         Ok(self.runtime(|mut c| async move { c.run_pod_sandbox(request).await })?.pod_sandbox_id)
     }

@@ -47,7 +47,7 @@ imports = ["conf.d/*.toml"]
   address = "%/c.sock"
 
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "registry.k8s.io/pause:3.8"
+  netns_mounts_under_state_dir = true
 "#;
 
 #[test]
@@ -59,7 +59,7 @@ fn containerds_file_starts_a_node_for_containerds_clients() -> Result<()> {
     let mut daemon = Session::start(machine.containerd(""))?;
     daemon.expect("ready address=")?;
     let said = daemon.printed();
-    let remark = "config.toml:12: plugins.\"io.containerd.grpc.v1.cri\" has no effect";
+    let remark = "config.toml:12: plugins.\"io.containerd.grpc.v1.cri\".netns_mounts_under_state_dir has no effect";
     assert!(said.contains("DEBUG"), "{said}");
     assert_eq!(said.matches(remark).count(), 1, "{said}");
 

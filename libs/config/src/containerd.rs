@@ -5,6 +5,7 @@
 //!
 //! Source: containerd 2.3's documentation of its configuration, and its behaviour.
 
+mod carry;
 mod cri;
 mod duration;
 mod files;
@@ -22,11 +23,19 @@ use crate::tree::{Node, Tree, dotted};
 use merge::says_nothing;
 use rules::{RULES, absent, was_default, without_effect};
 
+pub use carry::carry;
+pub(crate) use carry::in_ours;
+pub(crate) use cri::TABLES as CRI_TABLES;
+pub(crate) use merge::replace;
 pub(crate) use migrate::NEWEST;
 pub(crate) use rules::PROGRAMS;
 
-/// containerd's own configuration, in its newest version, as far as its keys exist here.
-pub const DEFAULTS: &str = include_str!("containerd/defaults.toml");
+/// containerd's own configuration, in its newest version, as far as its keys exist here. As the CRI's tables are in it,
+/// it serves kubelets.
+pub const DEFAULTS: &str =
+    concat!(include_str!("containerd/defaults.toml"), include_str!("containerd/cri/defaults.toml"));
+/// The same without the CRI's tables, as a node has it without a file.
+pub const WITHOUT_CRI: &str = include_str!("containerd/defaults.toml");
 
 /// One of containerd's files and what it imports, as one tree of version 4, and the version that
 /// the first file had.
@@ -62,13 +71,16 @@ pub(crate) fn read(path: &Path) -> Result<(Tree, i64), Error> {
 /// [`Error`] names the file, the line and the key.
 pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
     let (mut theirs, version) = read(path)?;
-    // Here all of it has no effect, and what is said of that speaks of the table that was written.
+    // What is said of a file speaks of the table that was written, so it is divided here alone.
     if version < NEWEST {
         cri::divide(&mut theirs);
     }
     let mut whole = Tree::default();
     if with_defaults {
-        whole = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;
+        let has_cri = CRI_TABLES.iter().any(|table| theirs.get(&["plugins", table]).is_some());
+        // A file without these tables does not serve kubelets, and one with all keys in it does not either.
+        let defaults = if has_cri { DEFAULTS } else { WITHOUT_CRI };
+        whole = Tree::read(defaults, Path::new("containerd's defaults"))?;
     }
     merge::merge(&mut whole, theirs);
     whole.take(&["version"]);
@@ -85,6 +97,7 @@ pub fn print(path: &Path, with_defaults: bool) -> Result<String, Error> {
 /// [`Error::Containerd`] for a value that cannot be.
 pub(crate) fn translate(mut theirs: Tree, version: i64) -> Result<(Tree, Vec<String>), Error> {
     let (mut ours, mut remarks) = (Tree::default(), Vec::new());
+    let carried = cri::take(&mut theirs, version);
     for rule in RULES {
         let Some(Node::Value(value, origin)) = theirs.take(rule.from) else { continue };
         if let Some(said) = rule.how.remark(&value) {
@@ -109,8 +122,11 @@ pub(crate) fn translate(mut theirs: Tree, version: i64) -> Result<(Tree, Vec<Str
         move_programs(&mut theirs, &mut ours, table, keys);
     }
     choose_content_store(&mut ours);
+    if let Some(carried) = carried {
+        remarks.extend(carry::judge(carried, &mut ours)?);
+    }
     theirs.take(&["imports"]);
-    let defaults = Tree::read(DEFAULTS, Path::new("containerd's defaults"))?;
+    let defaults = Tree::read(WITHOUT_CRI, Path::new("containerd's defaults"))?;
     let mut told = BTreeSet::new();
     for (keys, value, origin) in theirs.values() {
         let Some(said) = remark(&defaults, &keys, value) else { continue };

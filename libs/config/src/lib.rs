@@ -27,7 +27,7 @@ mod units;
 pub use args::{Args, Overrides};
 pub use bundle::{Blockfile, Btrfs, Bundle, Erofs, Overlayfs};
 pub use cluster::{Cluster, Etcd, Peer};
-pub use cri::{Cri, Handler};
+pub use cri::{Cri, Handler, Login, Secret};
 pub use error::Error;
 pub use load::{Explained, Loaded, Source};
 pub use network::Network;
@@ -94,6 +94,10 @@ pub struct Config {
     pub stream_processors: BTreeMap<String, StreamProcessor>,
     /// Parts of the engine that are processes of others, by name.
     pub proxy_plugins: BTreeMap<String, ProxyPlugin>,
+    /// Tables of containerd's CRI, which are read beside `cri`: what they say is there, and no longer here, once a file
+    /// was loaded.
+    #[serde(skip_serializing)]
+    pub plugins: BTreeMap<String, toml::Value>,
 }
 
 impl Default for Config {
@@ -118,6 +122,7 @@ impl Default for Config {
             cri: Cri::default(),
             stream_processors: BTreeMap::new(),
             proxy_plugins: BTreeMap::new(),
+            plugins: BTreeMap::new(),
         }
     }
 }
@@ -191,6 +196,17 @@ impl Config {
     }
 }
 
+/// The most of one file, in bytes.
+const MOST: u64 = 4 << 20;
+
 fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    use std::io::Read;
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MOST + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MOST {
+        return Err(failed(std::io::Error::other(format!("it has more than {MOST} bytes"))));
+    }
+    Ok(text)
 }

@@ -152,7 +152,7 @@ fn from_file(path: &Path, as_containerd: bool) -> Result<Said, Error> {
     let text = read(path)?;
     let written = Tree::read(&text, path)?;
     if !as_containerd && written.get(&["version"]).is_none() {
-        return Ok(ours(Config::parse(&text, path)?, written));
+        return ours_with_tables(Config::parse(&text, path)?, written);
     }
     let (theirs, version) = containerd::read(path)?;
     let mut remarks = Vec::new();
@@ -183,6 +183,31 @@ fn from_containerds(
     let config =
         Config::deserialize(Value::Table(table)).map_err(|error| blame(&written, &error))?;
     Ok(Said { config, remarks, containerds: true, written })
+}
+
+/// Tables of containerd's CRI may stand in our file; our own keys go before them.
+fn ours_with_tables(config: Config, mut written: Tree) -> Result<Said, Error> {
+    let Some(Node::Table(plugins)) = written.take(&["plugins"]) else {
+        return Ok(ours(config, written));
+    };
+    for (name, node) in &plugins.0 {
+        if !containerd::CRI_TABLES.contains(&&**name) {
+            let (key, known) = (dotted(&["plugins", name]), containerd::CRI_TABLES.join(", "));
+            let message = format!("is none of the tables that may stand here: {known}");
+            let origin = match node {
+                Node::Value(_, origin) => Some(origin.clone()),
+                Node::Table(inner) => inner.values().first().map(|(.., origin)| (*origin).clone()),
+            };
+            let Some(origin) = origin else { continue };
+            return Err(Error::Containerd { origin, key, message });
+        }
+    }
+    let disabled = written.get(&["disabled_plugins"]).cloned();
+    let (mut whole, remarks) = containerd::in_ours(plugins, disabled)?;
+    containerd::replace(&mut whole, written);
+    let config = Config::deserialize(Value::Table(whole.to_table()))
+        .map_err(|error| blame(&whole, &error))?;
+    Ok(Said { config, remarks, containerds: false, written: whole })
 }
 
 fn ours(config: Config, written: Tree) -> Said {

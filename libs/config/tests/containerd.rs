@@ -67,7 +67,7 @@ interval = "1m0s"
 [plugins."io.containerd.snapshotter.v1.devmapper"]
 pool_name = "p"
 [plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "pause"
+netns_mounts_under_state_dir = true
 [stream_processors."a.b"]
 accepts = ["a/b"]
 returns = "c/d"
@@ -104,7 +104,7 @@ env = ["A=b"]
     let remarks = files.remarks(&loaded);
     let expected = [
         "config.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
-        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is configured in a file of berth's own so far, by [cri]",
+        "config.toml:16: plugins.\"io.containerd.grpc.v1.cri\".netns_mounts_under_state_dir has no effect here: network namespaces are always in the state folder",
         "config.toml:14: plugins.\"io.containerd.snapshotter.v1.devmapper\" has no effect here: there is no such snapshotter",
         "config.toml:24: unknown key proxy_plugins.stargz.colour is ignored",
     ];
@@ -219,7 +219,7 @@ fn timeouts_are_those_of_shims() {
     assert_eq!(found.map(|length| length.as_millis()), [6000, 60_000, 1500, 250, 4000]);
     let said = [
         "config.toml:8: timeouts.\"io.containerd.timeout.bolt.open\" has no effect here: a store is opened by the service that locks it",
-        "config.toml:9: timeouts.\"io.containerd.timeout.cri.defercleanup\" has no effect here: the CRI is configured in a file of berth's own so far, by [cri]",
+        "config.toml:9: timeouts.\"io.containerd.timeout.cri.defercleanup\" has no effect here: each step of undoing a pod has a time of its own",
         "config.toml:10: unknown key timeouts.\"my.own\" is ignored",
     ];
     assert_eq!(files.remarks(&loaded)[1..], said);
@@ -285,6 +285,8 @@ fn containerds_own_default_file_changes_nothing_and_needs_no_remark() {
     assert_eq!(expected.runtime.ttrpc_address, Path::new("/run/containerd/containerd.sock.ttrpc"));
     // containerd's own value, of which ours is another.
     expected.bundle.max_concurrent_unpacks = 1;
+    // It has the CRI's tables.
+    expected.cri.enabled = true;
     assert_eq!(loaded.config, expected);
 }
 
@@ -299,12 +301,14 @@ fn the_default_file_of_the_containerd_that_is_installed_changes_nothing() {
         .iter()
         .map(|line| line.split_once(": ").unwrap().1.to_owned())
         .collect();
-    let expected = [
-        "read as containerd's version 2; `berthd config migrate` prints it in version 4",
-        "plugins.\"io.containerd.grpc.v1.cri\" has no effect here: the CRI is configured in a file of berth's own so far, by [cri]",
-    ];
+    let expected =
+        ["read as containerd's version 2; `berthd config migrate` prints it in version 4"];
     assert_eq!(remarks, expected);
-    let expected = one("version = 4\n").load_as_containerd().unwrap().config;
+    let mut expected = one("version = 4\n").load_as_containerd().unwrap().config;
+    // It has the CRI's table, in which these are off until containerd 2.
+    let cri = &mut expected.cri;
+    (cri.enabled, cri.enable_unprivileged_ports, cri.enable_unprivileged_icmp) =
+        (true, false, false);
     assert_eq!(loaded.config, expected);
 }
 
@@ -317,7 +321,12 @@ fn what_was_not_set_needs_no_remark() {
     };
     for (table, set, unset) in [
         ("snapshotter.v1.zfs", "root_path = '/z'", "root_path = ''"),
-        ("grpc.v1.cri", "cni = { bin_dir = '/b' }", "cni = { bin_dir = '' }"),
+        (
+            "grpc.v1.cri",
+            "containerd.discard_unpacked_layers = true",
+            "containerd.discard_unpacked_layers = false",
+        ),
+        ("cri.v1.runtime", "enable_criu = false", "enable_criu = true"),
         ("runtime.v2.task", "sched_core = true", "sched_core = false"),
         ("runtime.v1.linux", "shim = 'mine'", "shim = 'containerd-shim'"),
         // One line for all keys.

@@ -46,7 +46,7 @@ pub use namespaces::{Mappings, container_options, host_network, pod_options, use
 pub use node::Node;
 pub use pod::pod;
 pub use resources::{resources_of, update};
-pub use security::DEFAULT_APPARMOR_PROFILE;
+pub use security::{DEFAULT_APPARMOR_PROFILE, holds_profile};
 pub use signals::{signal_number, status_signal, stop_signal};
 
 /// The wire's messages that specs are made of.

@@ -8,7 +8,7 @@ use crate::cri::security_profile::ProfileType;
 use crate::error::ProfileFault;
 
 /// The profile that containers have unless they ask for another. Whoever starts one loads it.
-pub const DEFAULT_APPARMOR_PROFILE: &str = "cri-containerd.apparmor.d";
+pub const DEFAULT_APPARMOR_PROFILE: &str = "cri-berth.apparmor.d";
 
 /// What names of the node's own profiles may begin with.
 const LOCALHOST: &str = "localhost/";
@@ -97,11 +97,17 @@ pub(crate) fn apparmor(
     }
 }
 
-/// Whether AppArmor's list has a line `NAME (MODE)`.
 fn is_held(list: &Path, name: &str) -> Result<bool, ProfileFault> {
+    holds_profile(list, name).map_err(ProfileFault::List)
+}
+
+/// Whether AppArmor's list of profiles has a line `NAME (MODE)`. Blocks.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn holds_profile(list: &Path, name: &str) -> std::io::Result<bool> {
     let mut text = Vec::new();
-    let file = fs_err::File::open(list).map_err(ProfileFault::List)?;
-    file.take(MAX_LIST).read_to_end(&mut text).map_err(ProfileFault::List)?;
+    fs_err::File::open(list)?.take(MAX_LIST).read_to_end(&mut text)?;
     let begin = format!("{name} (");
     Ok(text.split(|byte| *byte == b'\n').any(|line| line.starts_with(begin.as_bytes())))
 }

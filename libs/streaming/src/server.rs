@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::handshake::{Answer, Spoken, negotiate, not_found};
@@ -124,6 +124,25 @@ impl<S: Sessions> Server<S> {
 
     /// Accepts connections until the process begins to drain, which also cuts those off that are open.
     pub fn listen(&self, listener: TcpListener, tasks: &berth_lifecycle::Tasks) {
+        self.accept(listener, None, tasks);
+    }
+
+    /// The same of connections by TLS.
+    pub fn listen_by_tls(
+        &self,
+        listener: TcpListener,
+        tls: Arc<berth_tls::Server>,
+        tasks: &berth_lifecycle::Tasks,
+    ) {
+        self.accept(listener, Some(tls), tasks);
+    }
+
+    fn accept(
+        &self,
+        listener: TcpListener,
+        tls: Option<Arc<berth_tls::Server>>,
+        tasks: &berth_lifecycle::Tasks,
+    ) {
         let (server, own) = (self.clone(), tasks.clone());
         tasks.spawn_endless("streaming", async move {
             let turns = Arc::new(Semaphore::new(server.inner.limits.connections));
@@ -131,13 +150,13 @@ impl<S: Sessions> Server<S> {
                 let Ok(turn) = turns.clone().acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((io, _)) => {
-                        let server = server.clone();
+                        let (server, tls) = (server.clone(), tls.clone());
                         own.spawn_endless("stream", async move {
                             let _turn = turn;
                             if let Err(failure) = io.set_nodelay(true) {
                                 tracing::debug!(%failure, "a connection ended at once");
                             }
-                            server.serve(io).await;
+                            server.shake_and_serve(io, tls.as_deref()).await;
                         });
                     }
                     Err(failure) => {
@@ -147,6 +166,14 @@ impl<S: Sessions> Server<S> {
                 }
             }
         });
+    }
+
+    async fn shake_and_serve(&self, io: TcpStream, tls: Option<&berth_tls::Server>) {
+        let Some(tls) = tls else { return self.serve(io).await };
+        match tls.accept(io, self.inner.limits.head).await {
+            Ok(io) => Box::pin(self.serve(io)).await,
+            Err(failure) => tracing::debug!(%failure, "a connection ended without a handshake"),
+        }
     }
 
     fn answer(&self, mut request: hyper::Request<Incoming>) -> (Answer, Option<Plan<S::What>>) {

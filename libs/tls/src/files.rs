@@ -25,6 +25,9 @@ pub struct Files {
 /// What tells a file from another of its name: device, inode, size and time of change.
 pub(crate) type Stamps = [Option<(u64, u64, u64, i64, i64)>; 3];
 
+/// Who does the cryptography, a certificate with what lies between it and its authority, and its key.
+pub(crate) type Shown = (Arc<CryptoProvider>, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// What is in the files.
 pub(crate) struct Contents {
     pub(crate) provider: Arc<CryptoProvider>,
@@ -46,13 +49,15 @@ impl Files {
         for authority in certificates(&self.ca, whom)? {
             roots.add(authority).map_err(unusable(&self.ca, whom))?;
         }
+        let (provider, certificates, key) = self.shown(whom)?;
+        Ok(Contents { provider, roots: Arc::new(roots), certificates, key })
+    }
+
+    /// What the other side is shown.
+    pub(crate) fn shown(&self, whom: &'static str) -> Result<Shown, Error> {
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(unusable(&self.key, whom))?;
-        Ok(Contents {
-            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-            roots: Arc::new(roots),
-            certificates: certificates(&self.cert, whom)?,
-            key,
-        })
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Ok((provider, certificates(&self.cert, whom)?, key))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections with certificates on both sides.
+//! Connections with certificates on both sides, or on that of who listens.
 //!
 //! Owns: what either side shows and checks, the files that it is in, and reading those again. Must not know:
 //! who listens or connects, and what is said over a connection. The one place that chooses who does the
@@ -29,3 +29,5 @@ pub use times::has_run_out;
 
 /// What is spoken over the connections: HTTP/2 alone.
 const PROTOCOL: &[u8] = b"h2";
+/// What is spoken where anybody may come.
+const OLDER: &[u8] = b"http/1.1";

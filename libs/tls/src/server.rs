@@ -1,6 +1,7 @@
 //! The side that listens: it shows a certificate and asks for one.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::files::unusable;
 use crate::kept::Kept;
-use crate::{Error, Files, PROTOCOL};
+use crate::{Error, Files, OLDER, PROTOCOL};
 
 /// What clients are shown and checked against.
 pub struct Server(Kept<TlsAcceptor>);
@@ -23,6 +24,16 @@ impl Server {
     /// For a file that cannot be used.
     pub fn new(files: Files, whom: &'static str) -> Result<Self, Error> {
         Kept::new(files, whom, acceptor).map(Self)
+    }
+
+    /// Shows `cert` with its `key` (PEM) to anybody, who is asked for none; HTTP/1.1 is spoken. The files are looked at as
+    /// all are.
+    ///
+    /// # Errors
+    /// For a file that cannot be used.
+    pub fn for_anybody(cert: PathBuf, key: PathBuf, whom: &'static str) -> Result<Self, Error> {
+        let files = Files { ca: PathBuf::new(), cert, key };
+        Kept::new(files, whom, without_clients).map(Self)
     }
 
     /// Shows and checks what is in these from now on.
@@ -66,5 +77,17 @@ fn acceptor(files: &Files, whom: &'static str) -> Result<TlsAcceptor, Error> {
         .with_single_cert(contents.certificates, contents.key)
         .map_err(unusable(&files.cert, whom))?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn without_clients(files: &Files, whom: &'static str) -> Result<TlsAcceptor, Error> {
+    let (provider, certificates, key) = files.shown(whom)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable(&files.cert, whom))?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(unusable(&files.cert, whom))?;
+    config.alpn_protocols = vec![OLDER.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

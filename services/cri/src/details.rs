@@ -72,6 +72,12 @@ fn told_of(handler: &Handler) -> Value {
         "ContainerAnnotations": handler.container_annotations,
         "options": { "SystemdCgroup": handler.systemd_cgroup, "BinaryName": handler.binary },
         "privileged_without_host_devices": handler.privileged_without_host_devices,
+        "privileged_without_host_devices_all_devices_allowed":
+            handler.privileged_without_host_devices_all_devices_allowed,
+        "baseRuntimeSpec": handler.base_runtime_spec,
+        "cniConfDir": handler.cni_conf_dir,
+        "cniMaxConfNum": handler.cni_max_conf_num,
+        "snapshotter": handler.snapshotter,
     })
 }
 

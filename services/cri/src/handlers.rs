@@ -1,7 +1,5 @@
 //! What pods are run by: the runtime of a handler's name, and its options.
 
-use std::path::Path;
-
 use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
@@ -42,13 +40,30 @@ pub fn of<'a>(
     Ok((name, handler))
 }
 
-/// What specifications depend on of a handler.
+/// What root file systems of a pod are made by: what its handler says, or the configuration of all.
+///
+/// # Errors
+/// [`Error::Refused`] for a handler that is not there.
+pub fn snapshotter<'a>(
+    cri: &'a Cri,
+    id: &str,
+    handler: &str,
+    config: &PodSandboxConfig,
+) -> Result<&'a str> {
+    let (name, _) = of(cri, id, handler, config)?;
+    Ok(cri.snapshotter_of(name))
+}
+
+/// What specifications depend on of a handler, but for what they begin with.
 #[must_use]
 pub fn facts(handler: &Handler) -> spec::Handler {
     spec::Handler {
         pod_annotations: handler.pod_annotations.clone(),
         container_annotations: handler.container_annotations.clone(),
         privileged_without_host_devices: handler.privileged_without_host_devices,
+        privileged_without_host_devices_all_devices_allowed: handler
+            .privileged_without_host_devices_all_devices_allowed,
+        cgroup_writable: handler.cgroup_writable,
         ..spec::Handler::default()
     }
 }
@@ -60,9 +75,16 @@ pub fn settings(cri: &Cri) -> spec::Settings {
         enable_unprivileged_ports: cri.enable_unprivileged_ports,
         enable_unprivileged_icmp: cri.enable_unprivileged_icmp,
         restrict_oom_score_adj: cri.restrict_oom_score_adj,
+        disable_apparmor: cri.disable_apparmor,
+        disable_proc_mount: cri.disable_proc_mount,
+        unset_seccomp_profile: cri.unset_seccomp_profile.clone(),
+        tolerate_missing_hugetlb_controller: cri.tolerate_missing_hugetlb_controller,
+        disable_hugetlb_controller: cri.disable_hugetlb_controller,
+        device_ownership_from_security_context: cri.device_ownership_from_security_context,
+        ignore_blockio: cri.ignore_blockio_not_enabled_errors,
+        ignore_rdt: cri.ignore_rdt_not_enabled_errors,
         enable_cdi: cri.enable_cdi,
         cdi_spec_dirs: cri.cdi_spec_dirs.clone(),
-        ..spec::Settings::default()
     }
 }
 
@@ -79,17 +101,18 @@ fn refused(id: &str, why: &str) -> Error {
 /// What its shim is told; nothing where all is as usual.
 #[must_use]
 pub fn options(handler: &Handler) -> Option<Packed> {
-    let Handler { binary, systemd_cgroup, .. } = handler;
-    let is_usual = binary == Path::new("") && !systemd_cgroup;
-    (!is_usual).then(|| options_with(handler, (0, 0)))
+    let told = options_with(handler, (handler.io_uid, handler.io_gid));
+    // Of what is as usual nothing is written.
+    Some(told).filter(|told| !told.value.is_empty())
 }
 
-/// The same for a process whose streams belong to this user and group of the node.
+/// The same for a process whose streams belong to this user and group of the node, as far as its shim can be told.
 #[must_use]
 pub fn options_with(handler: &Handler, owner: (u32, u32)) -> Packed {
-    let Handler { binary, systemd_cgroup, .. } = handler;
-    let binary_name = binary.to_string_lossy().into_owned();
-    Packed::runc(binary_name, *systemd_cgroup, owner)
+    match handler.has_own_options() {
+        true => Packed::of_another_shim(handler),
+        false => Packed::runc(handler, owner),
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +136,21 @@ mod tests {
             none,
             "unable to get OCI runtime for sandbox \"p\": no runtime for \"x\" is configured"
         );
+    }
+
+    #[test]
+    fn a_shim_that_is_none_of_runc_is_told_its_own_options() {
+        let handler = Handler {
+            runtime_type: "io.containerd.kata.v2".into(),
+            options_path: "/opt/kata.toml".into(),
+            io_uid: 7,
+            ..Handler::default()
+        };
+        let told = options(&handler).unwrap();
+        assert_eq!(told, Packed::of_another_shim(&handler));
+        assert_eq!(options_with(&handler, (1, 2)), told);
+        let runcs = Handler { io_uid: 7, ..Handler::default() };
+        assert_eq!(options(&runcs), Some(Packed::runc(&Handler::default(), (7, 0))));
     }
 
     #[test]

@@ -15,10 +15,11 @@
 //! | [`folders`] | where files are |
 //! | [`roots`] | root file systems, looked into |
 //! | [`users`] | a pod's user namespace |
-//! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
+//! | [`handlers`], [`bases`], [`bandwidth`] | what a pod asks to be run by, what specifications begin with, and how fast its network is |
 //! | [`features`] | what handlers can do |
 //! | [`counts`] | what this service counts |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
+//! | [`apparmor`] | the profile of containers |
 //! | [`images`] | images |
 //! | [`pods`] | pods |
 //! | [`containers`] | containers of pods |
@@ -35,7 +36,9 @@
 
 pub mod about;
 pub mod api;
+pub mod apparmor;
 pub mod bandwidth;
+pub mod bases;
 pub mod checkpoints;
 pub mod containers;
 pub mod counts;

@@ -11,6 +11,7 @@ use berth_streaming::Limits;
 use tokio::sync::watch;
 
 use crate::api::{self, Domain};
+use crate::bases::Bases;
 use crate::checkpoints::{self, Checkpoints};
 use crate::containers::{self, Containers};
 use crate::counts;
@@ -53,6 +54,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let (folders, node, cri) = (Folders::of(config), Node::new(config), config.cri.clone());
     let made = folders.clone();
     blocking("make folders", move || made.make()).await?.context("make folders")?;
+    let read = cri.clone();
+    let bases = blocking("read base specifications", move || Bases::read(&read)).await??;
     let (events, teller) = events::channel();
     let images = Images::new(node.clone(), config);
     let features = Features::new(node.clone(), cri.clone());
@@ -67,6 +70,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let containers = Containers::new(containers::Parts {
         node: node.clone(),
         cri: cri.clone(),
+        bases,
         folders: folders.clone(),
         jobs: tasks.clone(),
         images: images.clone(),
@@ -76,9 +80,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         features: features.clone(),
     });
     let limits = Limits { idle: *config.cri.stream_idle_timeout, ..Limits::default() };
-    let address = &config.cri.stream_address;
     let streaming =
-        Streaming::listen(address, limits, (containers.clone(), pods.clone()), tasks).await?;
+        Streaming::listen(&config.cri, limits, (containers.clone(), pods.clone()), tasks).await?;
     tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
     let checkpoints = Checkpoints::new(checkpoints::Parts {
         node: node.clone(),
@@ -131,7 +134,6 @@ fn figures(
         pods,
         containers,
         jobs: jobs.clone(),
-        snapshotter: config.cri.snapshotter.clone(),
         folder: config.service_root(Service::Bundle),
     })
 }

@@ -29,13 +29,13 @@ pub fn for_container(pod: &str, container: &str) -> String {
     format!("{PREFIX}/{pod}/of-{container}")
 }
 
-/// Unmounts all of a pod's. May be repeated.
+/// Unmounts all of a pod's, which these snapshotters have made. May be repeated.
 ///
 /// # Errors
 /// [`Error::Peer`].
-pub async fn release(node: &Node, snapshotter: &str, pod: &str) -> Result<()> {
+pub async fn release(node: &Node, snapshotters: &[&str], pod: &str) -> Result<()> {
     for name in named(node, &format!("{PREFIX}/{pod}/")).await? {
-        hide(node, snapshotter, &name).await?;
+        hide(node, snapshotters, &name).await?;
     }
     Ok(())
 }

@@ -139,13 +139,13 @@ fn a_service_that_has_nothing_to_do_ends_well() -> Result<()> {
 const THEIRS: &str = "version = 2
 [plugins.none]
 key = 1
-[plugins.'io.containerd.grpc.v1.cri']
-sandbox_image = 'registry.k8s.io/pause:3.8'
+[plugins.'io.containerd.snapshotter.v1.devmapper']
+pool_name = 'p'
 ";
 const SAID: [&str; 3] = [
     "berth.toml: read as containerd's version 2; `berthd config migrate` prints it in version 4",
     "berth.toml:3: unknown key plugins.none.key is ignored",
-    "berth.toml:5: plugins.\"io.containerd.grpc.v1.cri\" has no effect",
+    "berth.toml:5: plugins.\"io.containerd.snapshotter.v1.devmapper\" has no effect",
 ];
 
 #[test]

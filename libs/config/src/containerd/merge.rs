@@ -34,7 +34,8 @@ pub(super) fn merge(under: &mut Tree, over: Tree) {
     }
 }
 
-fn replace(under: &mut Tree, over: Tree) {
+/// Puts `over` over `under`: each value replaces another.
+pub(crate) fn replace(under: &mut Tree, over: Tree) {
     for (name, node) in over.0 {
         match (under.0.get_mut(&name), node) {
             (Some(Node::Table(below)), Node::Table(above)) => replace(below, above),

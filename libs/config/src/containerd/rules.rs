@@ -255,13 +255,8 @@ pub(crate) const PROGRAMS: [(&str, &[&str]); 2] = [
     ("stream_processors", &["accepts", "returns", "path", "args", "env"]),
 ];
 
-/// Why the CRI's keys have none.
-const CRI: &str = "the CRI is configured in a file of berth's own so far, by [cri]";
-
 /// Plugins whose names start so are not here, for this reason: what is said of one is said once.
 const ABSENT: &[(&str, &str)] = &[
-    ("io.containerd.grpc.v1.cri", CRI),
-    ("io.containerd.cri.v1", CRI),
     ("io.containerd.nri.v1.nri", "NRI is not there yet"),
     ("io.containerd.snapshotter.v1.aufs", "there is no such snapshotter"),
     ("io.containerd.snapshotter.v1.devmapper", "there is no such snapshotter"),
@@ -281,7 +276,10 @@ const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
     (&["plugin_dir"], "programs that are loaded into containerd cannot be loaded here"),
     (&["temp"], "what is made for a moment lies beside what it becomes"),
     (&["debug", "log_trace_id"], "lines have the trace in format \"json\""),
-    (&["timeouts", "io.containerd.timeout.cri"], CRI),
+    (
+        &["timeouts", "io.containerd.timeout.cri"],
+        "each step of undoing a pod has a time of its own",
+    ),
     (&["plugins", TRACING], "each process is a service of its own, or what OTEL_SERVICE_NAME says"),
     (&["plugins", OTLP, "protocol"], "spans go by gRPC"),
     (&["plugins", "io.containerd.server.v1.debug"], "SIGUSR1 writes down what berthd does"),
@@ -364,6 +362,6 @@ impl How {
 }
 
 /// A length of time as our file has it.
-fn ours(length: Duration) -> Value {
+pub(super) fn ours(length: Duration) -> Value {
     Value::String(humantime::format_duration(length).to_string().replace(' ', ""))
 }

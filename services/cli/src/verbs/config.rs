@@ -1,4 +1,4 @@
-//! `berth config explain`: every value that is in force, and who says so.
+//! `berth config`: every value that is in force, and who says so; containerd's CRI as ours.
 
 use std::path::PathBuf;
 
@@ -28,11 +28,24 @@ enum What {
         #[arg(long)]
         as_containerd: bool,
     },
+    /// Print what a file of containerd's says of the CRI, in any of its versions, as a part of berth's own file;
+    /// comments name what is not in it, and why.
+    Migrate {
+        /// The file.
+        #[arg(value_name = "FILE", default_value = "/etc/containerd/config.toml")]
+        file: PathBuf,
+    },
 }
 
 /// Does it.
 pub fn run(args: Args, global: &Global) -> Result<()> {
-    let What::Explain { config, as_containerd } = args.what;
+    let (config, as_containerd) = match args.what {
+        What::Explain { config, as_containerd } => (config, as_containerd),
+        What::Migrate { file } => {
+            let carried = berth_config::containerd::carry(&file)?;
+            return carried.lines().try_for_each(output::line);
+        }
+    };
     let args = berth_config::Args { config, as_containerd, ..berth_config::Args::default() };
     let loaded = args.load_all()?;
     let values = loaded.explain();

@@ -66,7 +66,8 @@ impl wire::image_service_server::ImageService for Service {
     ) -> Answer<wire::PullImageResponse> {
         let wire::PullImageRequest { image, auth, .. } = request.into_inner();
         let credentials = credentials(auth.unwrap_or_default());
-        let want = Pull { image: image.unwrap_or_default().image, credentials };
+        let wire::ImageSpec { image, runtime_handler: handler, .. } = image.unwrap_or_default();
+        let want = Pull { image, credentials, handler };
         let image_ref = self.0.images.pull(want).await.map_err(told)?;
         Ok(Response::new(wire::PullImageResponse { image_ref }))
     }
@@ -84,16 +85,18 @@ impl wire::image_service_server::ImageService for Service {
         &self,
         _: Request<wire::ImageFsInfoRequest>,
     ) -> Answer<wire::ImageFsInfoResponse> {
-        let usage = self.0.images.usage().await.map_err(told)?;
-        let mountpoint = usage.folder.display().to_string();
-        let snapshots = wire::FilesystemUsage {
-            timestamp: crate::time::nanoseconds(usage.at),
-            fs_id: Some(wire::FilesystemIdentifier { mountpoint }),
-            used_bytes: Some(wire::UInt64Value { value: usage.used.bytes }),
-            inodes_used: Some(wire::UInt64Value { value: usage.used.inodes }),
-        };
+        let usages = self.0.images.usage().await.map_err(told)?;
+        let snapshots = usages.into_iter().map(|usage| {
+            let mountpoint = usage.folder.display().to_string();
+            wire::FilesystemUsage {
+                timestamp: crate::time::nanoseconds(usage.at),
+                fs_id: Some(wire::FilesystemIdentifier { mountpoint }),
+                used_bytes: Some(wire::UInt64Value { value: usage.used.bytes }),
+                inodes_used: Some(wire::UInt64Value { value: usage.used.inodes }),
+            }
+        });
         Ok(Response::new(wire::ImageFsInfoResponse {
-            image_filesystems: vec![snapshots],
+            image_filesystems: snapshots.collect(),
             ..Default::default()
         }))
     }

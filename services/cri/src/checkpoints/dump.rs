@@ -23,7 +23,7 @@ impl Checkpoints {
         let (id, folder) = (container.id(), folders.checkpoints().join(container.id()));
         let image = folder.join(layout::IMAGE);
         checkpoints::write(node, id, (&image, &folder), LONGEST).await?;
-        self.save_layer(id, &folder).await?;
+        self.save_layer(container, &folder).await?;
         let record = containers::get(node, id).await?;
         let (status, _) = self.0.containers.status(id, false).await?;
         let small = layout::of_container(container, &record, &status);
@@ -41,11 +41,12 @@ impl Checkpoints {
     }
 
     /// What was written on top of the container's image.
-    async fn save_layer(&self, id: &str, folder: &Path) -> Result<()> {
-        let Parts { node, cri, .. } = &*self.0;
+    async fn save_layer(&self, container: &Container, folder: &Path) -> Result<()> {
+        let Parts { node, .. } = &*self.0;
+        let named = (&*container.snapshotter, container.id());
         let lease = leases::create_short(node).await?;
         let saved = async {
-            let blob = layers::make(node, (&cri.snapshotter, id), &lease).await?;
+            let blob = layers::make(node, named, &lease).await?;
             let path = folder.join(layout::LAYER);
             let mut options = OpenOptions::new();
             let made = options.write(true).create_new(true).open(&path).await;

@@ -115,14 +115,15 @@ impl Checkpoints {
         if !layer.exists() {
             return Ok(());
         }
-        let Parts { node, cri, .. } = &*self.0;
+        let Parts { node, containers, .. } = &*self.0;
+        let container = containers.find(id)?;
         let path = layer.clone();
         let is_packed = blocking("checkpoint-layer", move || archive::is_packed(&path)).await??;
         let file = File::open(&layer).await.map_err(Error::file("open", &layer))?;
         let lease = leases::create_short(node).await?;
         let put = async {
             let blob = content::write(node, file, &lease).await?;
-            layers::put(node, (&cri.snapshotter, id), &lease, (blob, is_packed)).await
+            layers::put(node, (&container.snapshotter, id), &lease, (blob, is_packed)).await
         };
         let put = put.await;
         leases::delete(node, &lease).await?;

@@ -35,6 +35,8 @@ struct Draft {
     mounted: ContainerConfig,
     /// Folders for the image's volumes.
     volumes: Vec<Mount>,
+    /// What the root file system is made by.
+    snapshotter: String,
 }
 
 impl Containers {
@@ -126,22 +128,25 @@ impl Shared {
         };
         let options = spec::container_options(&config);
         let users = Users::of(options.userns_options.as_ref())?;
-        let mounted = self.mount_images(&pod.id, &config).await?;
-        let parent = self.parts.images.ensure_unpacked(&image, &self.parts.cri.snapshotter).await?;
-        let volumes = self.make_volumes(&pod.id, id, (&image, &parent), &config).await?;
-        let draft = Draft { pod, pod_config, config, image, metadata, mounted, volumes };
-        let mounts = self.make_root(&draft.pod.id, id, parent, users).await?;
+        let snapshotter = self.snapshotter_of(&pod)?.to_owned();
+        let mounted = self.mount_images(&pod, &config).await?;
+        let parent = self.parts.images.ensure_unpacked(&image, &snapshotter).await?;
+        let volumes = self.make_volumes(&pod, id, (&image, &parent), &config).await?;
+        let draft =
+            Draft { pod, pod_config, config, image, metadata, mounted, volumes, snapshotter };
+        let mounts = self.make_root((&draft.snapshotter, id), &draft.pod.id, parent, users).await?;
         let root = roots::look(&mounts)?;
         let step = format!("failed to generate container {id:?} spec");
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
+        self.apparmor.ensure(&spec).await?;
         // It may have been stopped meanwhile, with the containers that it had then.
         is_usable(&draft.pod)?;
         self.record(&draft, &spec).await?;
         let status = Status { created_at: time::now(), ..Status::default() };
         self.parts.statuses.put(id, status.clone()).await?;
-        let Draft { metadata, config, .. } = draft;
+        let Draft { metadata, config, snapshotter, .. } = draft;
         let standing = Standing { status, ..Standing::default() };
-        let container = Arc::new(Container::new(metadata, config, standing, &spec));
+        let container = Arc::new(Container::new(metadata, config, snapshotter, standing, &spec));
         self.there().insert(id.to_owned(), container.clone());
         self.tell(&container, Kind::ContainerCreatedEvent);
         Ok(())
@@ -151,7 +156,9 @@ impl Shared {
         let Draft { pod, pod_config, mounted, image, metadata, volumes, .. } = draft;
         let (name, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
         let can = self.parts.features.of(name).await.unwrap_or_default();
+        let base = self.parts.bases.of(handler);
         let handler = spec::Handler {
+            base,
             recursive_read_only: can.recursive_read_only_mounts,
             ..handlers::facts(handler)
         };
@@ -230,7 +237,7 @@ impl Shared {
             image: image.name.clone(),
             runtime: (handler.runtime_type.clone(), handlers::options(handler)),
             spec: Packed::spec(spec),
-            snapshotter: self.parts.cri.snapshotter.clone(),
+            snapshotter: draft.snapshotter.clone(),
             snapshot_key: metadata.id.clone(),
             extensions: [(OfContainer::EXTENSION.to_owned(), pack(metadata))].into(),
             sandbox: pod.id.clone(),

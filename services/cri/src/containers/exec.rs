@@ -11,7 +11,7 @@ use berth_proto::runtime::v1::ExecSyncResponse;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::command::Wanted;
@@ -20,8 +20,6 @@ use crate::{Error, Result};
 
 /// The most of both outputs that is kept, in bytes: a kubelet takes messages of 16 MiB.
 const MOST: usize = (16 << 20) - (64 << 10);
-/// How long outputs that are held open are read on when the command has ended.
-const DRAIN: Duration = Duration::from_secs(10);
 /// What is read at once.
 const PIECE: usize = 32 << 10;
 
@@ -72,7 +70,13 @@ impl Shared {
                 Some(exit_code) => exit_code,
                 None => command.kill().await.and(Err(Error::NotReady)),
             };
-            let (stdout, stderr) = tokio::join!(drained(stdout), drained(stderr));
+            // How long outputs that are held open are read on.
+            let longest = *self.parts.cri.drain_exec_sync_io_timeout;
+            let over = async || match longest.is_zero() {
+                true => left.cancelled().await,
+                false => sleep(longest).await,
+            };
+            let (stdout, stderr) = tokio::join!(drained(stdout, over()), drained(stderr, over()));
             Ok::<_, Error>(ExecSyncResponse { stdout, stderr, exit_code: exit_code? })
         };
         let ran = run.await;
@@ -83,9 +87,9 @@ impl Shared {
     }
 }
 
-async fn drained(reading: Option<Reading>) -> Vec<u8> {
+async fn drained(reading: Option<Reading>, over: impl Future<Output = ()>) -> Vec<u8> {
     match reading {
-        Some(reading) => reading.drained().await,
+        Some(reading) => reading.drained(over).await,
         None => Vec::new(),
     }
 }
@@ -122,10 +126,12 @@ impl Reading {
         Self { read, task }
     }
 
-    /// What was printed, when the output has ended or for long enough somebody else has held it open.
-    async fn drained(mut self) -> Vec<u8> {
-        if timeout(DRAIN, &mut self.task).await.is_err() {
-            self.task.abort();
+    /// What was printed, when the output has ended, or it is `over` while somebody else holds it open.
+    async fn drained(mut self, over: impl Future<Output = ()>) -> Vec<u8> {
+        tokio::select! {
+            // How it ended says nothing: what was read is there.
+            _ = &mut self.task => {}
+            () = over => self.task.abort(),
         }
         let mut read = lock(&self.read);
         let (mut kept, dropped) = (std::mem::take(&mut read.kept), read.dropped);
@@ -155,7 +161,28 @@ fn lock(read: &Mutex<Read>) -> MutexGuard<'_, Read> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_output_that_is_held_open_is_read_until_it_is_over() {
+        let (mut held, pipe) = pipe::pipe().unwrap();
+        let reading = Reading::of(pipe, &Arc::new(AtomicUsize::new(MOST)));
+        held.write_all(b"said").await.unwrap();
+        let read = reading.read.clone();
+        let over = async {
+            while lock(&read).kept.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(reading.drained(over).await, b"said");
+        // One that ends is not waited for any longer.
+        let (held, pipe) = pipe::pipe().unwrap();
+        let reading = Reading::of(pipe, &Arc::new(AtomicUsize::new(MOST)));
+        drop(held);
+        assert_eq!(reading.drained(std::future::pending()).await, b"");
+    }
 
     #[test]
     fn what_is_too_much_is_dropped_and_counted() {

@@ -11,6 +11,7 @@ use berth_tree::{Bounds, copy_folder};
 use super::Shared;
 use crate::images::Resolved;
 use crate::peers::views::{View, hide, show};
+use crate::pods::Pod;
 use crate::users::Users;
 use crate::{Error, Result, ids, views};
 
@@ -26,7 +27,7 @@ impl Shared {
     /// The configuration with each mount of an image as one of where it is mounted.
     pub(super) async fn mount_images(
         &self,
-        pod: &str,
+        pod: &Pod,
         config: &ContainerConfig,
     ) -> Result<ContainerConfig> {
         let mut config = config.clone();
@@ -40,7 +41,7 @@ impl Shared {
         Ok(config)
     }
 
-    async fn mount_image(&self, pod: &str, mount: &mut Mount) -> Result<()> {
+    async fn mount_image(&self, pod: &Pod, mount: &mut Mount) -> Result<()> {
         let text = mount.image.take().unwrap_or_default().image;
         let place = &mount.container_path;
         let refused = |why: &str| Err(Error::Refused(format!("{why} (containerPath={place:?})")));
@@ -55,12 +56,12 @@ impl Shared {
         }
         let none = || Error::NotFound(format!("failed to resolve image {text:?}"));
         let image = self.parts.images.resolve(&text).await?.ok_or_else(none)?;
-        let snapshotter = self.parts.cri.snapshotter.clone();
+        let snapshotter = self.snapshotter_of(pod)?.to_owned();
         let parent = self.parts.images.ensure_unpacked(&image, &snapshotter).await?;
         // Whose files are is said by the view, which the runtime cannot map again.
         let owners = [&mut mount.uid_mappings, &mut mount.gid_mappings];
         let owners = owners.map(|ids| mapped(&std::mem::take(ids)));
-        let (name, lease) = (views::of_pod(pod, &image.target), pod.to_owned());
+        let (name, lease) = (views::of_pod(&pod.id, &image.target), pod.id.clone());
         let view = View { name, snapshotter, parent, lease, owners };
         let root = show(&self.parts.node, &view).await?;
         let inside = std::mem::take(&mut mount.image_sub_path);
@@ -74,7 +75,7 @@ impl Shared {
     /// the container's own folder.
     pub(super) async fn make_volumes(
         &self,
-        pod: &str,
+        pod: &Pod,
         id: &str,
         (image, parent): (&Resolved, &str),
         config: &ContainerConfig,
@@ -94,16 +95,16 @@ impl Shared {
         // Shown as the pod's users own it, it is copied so, and nobody has to map the copies.
         let users = Users::of(spec::container_options(config).userns_options.as_ref())?;
         let view = View {
-            name: views::for_container(pod, id),
-            snapshotter: self.parts.cri.snapshotter.clone(),
+            name: views::for_container(&pod.id, id),
+            snapshotter: self.snapshotter_of(pod)?.to_owned(),
             parent: parent.to_owned(),
-            lease: pod.to_owned(),
+            lease: pod.id.clone(),
             owners: users.map(|users| users.owners()).unwrap_or_default(),
         };
         let root = show(&self.parts.node, &view).await?;
         let wanted = volumes.clone();
         let filled = blocking("container-volumes", move || fill(&wanted, &root)).await;
-        if let Err(error) = hide(&self.parts.node, &view.snapshotter, &view.name).await {
+        if let Err(error) = hide(&self.parts.node, &[&*view.snapshotter], &view.name).await {
             let error = berth_errors::chain(&error);
             tracing::warn!(id, error, "a view of an image stays until its pod goes");
         }

@@ -42,6 +42,8 @@ use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig
 use berth_runtime_spec::{Process, Spec};
 use tokio::sync::watch;
 
+use crate::apparmor::AppArmor;
+use crate::bases::Bases;
 use crate::events::{Events, Kind};
 use crate::features::Features;
 use crate::folders::Folders;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub node: Node,
     /// What is configured.
     pub cri: Cri,
+    /// What specifications begin with.
+    pub bases: Bases,
     /// Where files are.
     pub folders: Folders,
     /// What goes on when a caller has left.
@@ -91,6 +95,7 @@ type Asked = (String, ContainerConfig, PodSandboxConfig);
 struct Shared {
     parts: Parts,
     machine: spec::Node,
+    apparmor: AppArmor,
     there: Mutex<BTreeMap<String, Arc<Container>>>,
     names: Names,
     runs: Joins<Asked>,
@@ -104,6 +109,8 @@ pub struct Container {
     pub metadata: OfContainer,
     /// As the kubelet gave it.
     pub config: ContainerConfig,
+    /// What its root file system was made by, whatever is configured now.
+    pub snapshotter: String,
     now: watch::Sender<Standing>,
     shown: Mutex<Shown>,
     /// Held while it is written down how the container is: one change follows another.
@@ -151,9 +158,11 @@ impl Containers {
     /// None yet: [`Containers::recover`] finds those that there are.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let machine = spec::Node::look();
         Self(Arc::new(Shared {
             parts,
-            machine: spec::Node::look(),
+            apparmor: AppArmor::of(&machine),
+            machine,
             there: Mutex::default(),
             names: Names::default(),
             runs: Joins::default(),
@@ -257,12 +266,13 @@ impl Container {
     fn new(
         metadata: OfContainer,
         config: ContainerConfig,
+        snapshotter: String,
         standing: Standing,
         spec: &Spec,
     ) -> Self {
         let now = watch::Sender::new(standing);
         let shown = Mutex::new(Shown::of(spec));
-        Self { metadata, config, now, shown, noting: tokio::sync::Mutex::default() }
+        Self { metadata, config, snapshotter, now, shown, noting: tokio::sync::Mutex::default() }
     }
 
     /// How it is now.

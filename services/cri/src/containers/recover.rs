@@ -77,7 +77,9 @@ impl Containers {
         }
         let id = metadata.id.clone();
         let standing = Standing { status, unknown, ..Standing::default() };
-        self.0.there().insert(id, Arc::new(Container::new(metadata, config, standing, &spec)));
+        let made_by = record.snapshotter.clone();
+        let container = Container::new(metadata, config, made_by, standing, &spec);
+        self.0.there().insert(id, Arc::new(container));
         Ok(())
     }
 }

@@ -16,8 +16,6 @@ use crate::{Error, Result, counts, handlers, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
-/// The longest line that is written whole into a log, in bytes.
-const LONGEST_LINE: usize = 16 << 10;
 
 impl Containers {
     /// Starts a container that was made.
@@ -83,11 +81,13 @@ impl Shared {
         let streams = self.parts.folders.streams(id);
         berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
         let saved = self.parts.folders.saved(id);
+        let longest = self.parts.cri.max_container_log_line_size;
+        let (log, stdin, once) = (&container.metadata.log_path, config.stdin, config.stdin_once);
         let new = tasks::New {
             id: id.to_owned(),
             options: self.owned(container, &pod).await?,
-            root: self.root(id).await?,
-            output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
+            root: self.root(container).await?,
+            output: output(log, longest, &streams, stdin, once),
             terminal: config.tty,
             saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
         };
@@ -137,8 +137,9 @@ impl Shared {
     }
 }
 
-/// Where the shim writes a container's output, which clients may attach to, and what its input is.
-fn output(log: &str, streams: &Path, stdin: bool, once: bool) -> String {
+/// Where the shim writes a container's output, in lines of at most `longest` bytes, which clients may attach to, and what
+/// its input is.
+fn output(log: &str, longest: i64, streams: &Path, stdin: bool, once: bool) -> String {
     let encode =
         |text: &str| -> String {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
@@ -154,7 +155,9 @@ fn output(log: &str, streams: &Path, stdin: bool, once: bool) -> String {
         (true, false) => "&stdin=open",
         (true, true) => "&stdin=once",
     };
-    format!("cri://{}?max-line={LONGEST_LINE}&attach={attach}{stdin}", encode(log))
+    // To the shim 0 is the most.
+    let longest = longest.max(0);
+    format!("cri://{}?max-line={longest}&attach={attach}{stdin}", encode(log))
 }
 
 /// Where clients attach to a container.
@@ -168,10 +171,11 @@ mod tests {
 
     #[test]
     fn an_address_has_no_sign_of_its_own_in_it() {
-        let address = output("/var/log/a b?c&d.log", Path::new("/run/x"), true, false);
+        let address = output("/var/log/a b?c&d.log", 16384, Path::new("/run/x"), true, false);
         let expected =
             "cri:///var/log/a%20b%3Fc%26d.log?max-line=16384&attach=/run/x/attach.sock&stdin=open";
         assert_eq!(address, expected);
-        assert!(output("", Path::new("/run/x"), false, true).starts_with("cri://?max-line"));
+        let none = output("", -1, Path::new("/run/x"), false, true);
+        assert!(none.starts_with("cri://?max-line=0&"), "{none}");
     }
 }

@@ -75,7 +75,7 @@ impl Containers {
             "pid": standing.pid,
             "removing": standing.removing,
             "snapshotKey": container.id(),
-            "snapshotter": self.0.parts.cri.snapshotter,
+            "snapshotter": container.snapshotter,
             "config": golang::to_json(&container.config),
             "runtimeSpec": spec,
         });

@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use berth_config::Cri;
+
 use crate::peers::transfer::Login;
 
 /// The most that one of a request's credentials may have, in bytes.
@@ -73,6 +75,42 @@ impl Keyring {
     }
 }
 
+/// Whom registries are told that they talk to where a request brings nothing.
+pub struct Logins(Vec<Keyring>);
+
+impl Logins {
+    /// What is configured. What is wrong there is told, and left out.
+    #[must_use]
+    pub fn of(cri: &Cri) -> Self {
+        let keyring = |(host, login): (&String, &berth_config::Login)| {
+            let credentials = Credentials {
+                server_address: host.clone(),
+                username: login.username.clone(),
+                password: login.password.reveal().to_owned(),
+                identity_token: login.identity_token.reveal().to_owned(),
+                auth: login.auth.reveal().to_owned(),
+            };
+            match credentials.keyring() {
+                Ok(keyring) => Some(keyring),
+                Err(why) => {
+                    tracing::error!(host, why, "a login of [cri.logins] cannot be used");
+                    None
+                }
+            }
+        };
+        Self(cri.logins.iter().filter(|(host, _)| !host.is_empty()).filter_map(keyring).collect())
+    }
+
+    /// What a host is told: what the request brought, whomever that is for; or else what is configured.
+    #[must_use]
+    pub fn or(&self, request: &Keyring, host: &str) -> Option<Login> {
+        match &request.login {
+            Some(_) => request.login(host),
+            None => self.0.iter().find_map(|keyring| keyring.login(host)),
+        }
+    }
+}
+
 fn decoded(auth: &str) -> Result<Login, &'static str> {
     let text: String = auth.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let bytes = STANDARD.decode(text).map_err(|_| "invalid decoded auth: it is no base64")?;
@@ -138,6 +176,27 @@ mod tests {
             };
             assert_eq!(shown(&credentials, host).is_some(), told, "{address} {host}");
         }
+    }
+
+    #[test]
+    fn a_login_of_the_configuration_is_for_who_brings_none() {
+        let mut cri = Cri::default();
+        let login =
+            |user: &str| berth_config::Login { username: user.into(), ..Default::default() };
+        cri.logins.insert("h.x".into(), login("ours"));
+        cri.logins.insert(String::new(), login("anybody's"));
+        let logins = Logins::of(&cri);
+        let told = |credentials: &Credentials, host: &str| match logins
+            .or(&credentials.keyring().ok().unwrap(), host)?
+        {
+            Login::Basic { username, .. } => Some(username),
+            Login::Identity(_) => None,
+        };
+        let none = Credentials::default();
+        assert_eq!(told(&none, "h.x").as_deref(), Some("ours"));
+        assert_eq!(told(&none, "other.x"), None);
+        let theirs = Credentials { username: "theirs".into(), ..Credentials::default() };
+        assert_eq!(told(&theirs, "h.x").as_deref(), Some("theirs"));
     }
 
     #[test]

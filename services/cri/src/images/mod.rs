@@ -29,15 +29,15 @@ mod unpack;
 mod usage;
 pub mod user;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_config::{Config, Service};
+use berth_config::{Config, Cri, Service};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use self::credentials::Credentials;
+use self::credentials::{Credentials, Logins};
 use self::index::{Entry, Index};
 use self::joined::Joined;
 use self::known::Known;
@@ -60,7 +60,8 @@ pub struct Images(Arc<Parts>);
 
 struct Parts {
     node: Node,
-    snapshotter: String,
+    /// What the handlers' images are unpacked by.
+    cri: Cri,
     /// Where snapshots are, if their snapshotter does not say.
     folder: PathBuf,
     /// How long a pull may be silent.
@@ -68,9 +69,12 @@ struct Parts {
     /// Whole names.
     pinned: BTreeSet<String>,
     known: Known,
-    pulls: Joined<(String, Credentials), String>,
+    /// Whom to pull as, where a request does not say it.
+    logins: Logins,
+    pulls: Joined<(String, String, Credentials), String>,
     unpacking: Joined<(String, String), String>,
-    meter: Meter,
+    /// By snapshotter.
+    meters: BTreeMap<String, Meter>,
 }
 
 /// An image, as it is told of.
@@ -99,18 +103,21 @@ impl Images {
             Ok(reference) => reference.exact().to_string(),
             Err(_) => name.clone(),
         };
+        let meters = cri.snapshotters().into_iter();
+        let meters = meters.map(|name| (name.to_owned(), Meter::default()));
         let sandbox = Some(&cri.sandbox_image).filter(|name| !name.is_empty());
         Self(Arc::new(Parts {
             node,
-            snapshotter: cri.snapshotter.clone(),
+            cri: cri.clone(),
             folder: config.service_root(Service::Bundle),
             patience: Some(*cri.image_pull_progress_timeout).filter(|longest| !longest.is_zero()),
             // A pod's own process needs it again.
             pinned: cri.pinned_images.iter().chain(sandbox).map(whole).collect(),
             known: Known::default(),
+            logins: Logins::of(cri),
             pulls: Joined::default(),
             unpacking: Joined::default(),
-            meter: Meter::default(),
+            meters: meters.collect(),
         }))
     }
 
@@ -166,13 +173,26 @@ impl Images {
         Ok(())
     }
 
-    /// What the snapshots of containers and images use.
+    /// What the snapshots of containers and images use, by each snapshotter that is configured; the usual one first.
     ///
     /// # Errors
     /// [`Error::Peer`].
-    pub async fn usage(&self) -> Result<Usage> {
-        let Parts { node, snapshotter, folder, meter, .. } = &*self.0;
-        meter.measure(node, snapshotter, folder.clone()).await
+    pub async fn usage(&self) -> Result<Vec<Usage>> {
+        let Parts { node, cri, folder, meters, .. } = &*self.0;
+        let mut all = Vec::new();
+        for (name, meter) in meters {
+            let is_usual = *name == cri.snapshotter;
+            match meter.measure(node, name, folder.clone()).await {
+                Ok(usage) => all.insert(if is_usual { 0 } else { all.len() }, usage),
+                Err(error) if is_usual => return Err(error),
+                // One that is not there spoils nothing of the others.
+                Err(error) => {
+                    let error = berth_errors::chain(&error);
+                    tracing::warn!(snapshotter = name, error, "measure snapshots of a handler");
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// All images that are here at this moment.

@@ -22,6 +22,8 @@ pub struct Pull {
     pub image: String,
     /// Whom to pull it as.
     pub credentials: Credentials,
+    /// The handler that it is for; empty: any.
+    pub handler: String,
 }
 
 impl Images {
@@ -30,7 +32,7 @@ impl Images {
     /// # Errors
     /// [`Error::Pull`] with the registry's code; [`Error::Refused`] for what is no name.
     pub async fn pull(&self, want: Pull) -> Result<String> {
-        let Pull { image, credentials } = want;
+        let Pull { image, credentials, handler } = want;
         if image.parse::<Digest>().is_ok() {
             // No registry knows images by their configs.
             let found = self.index().await?.find(&image)?.map(|entry| entry.facts.id.clone());
@@ -43,14 +45,20 @@ impl Images {
         let reference = reference.exact();
         let name = reference.to_string();
         let keyring = credentials.keyring().map_err(|why| failed(&name, Code::Unknown, why))?;
-        let images = self.clone();
-        let work = || async move { images.bring(&reference, &keyring).await };
-        self.0.pulls.join((name, credentials), work).await
+        let snapshotter = self.0.cri.snapshotter_of(&handler).to_owned();
+        let (images, by) = (self.clone(), snapshotter.clone());
+        let work = || async move { images.bring(&reference, &keyring, &by).await };
+        self.0.pulls.join((name, snapshotter, credentials), work).await
     }
 
-    async fn bring(&self, reference: &Reference, keyring: &Keyring) -> Result<String> {
+    async fn bring(
+        &self,
+        reference: &Reference,
+        keyring: &Keyring,
+        snapshotter: &str,
+    ) -> Result<String> {
         let name = reference.to_string();
-        let pulled = self.transfer(reference, keyring).await;
+        let pulled = self.transfer(reference, keyring, snapshotter).await;
         // Distribution's words, without the name of a step of ours before them.
         pulled.map_err(|error| match error {
             Error::Peer { code, message, .. } => failed(&name, code, &message),
@@ -63,8 +71,13 @@ impl Images {
         })
     }
 
-    async fn transfer(&self, reference: &Reference, keyring: &Keyring) -> Result<()> {
-        let Parts { node, snapshotter, patience, .. } = &*self.0;
+    async fn transfer(
+        &self,
+        reference: &Reference,
+        keyring: &Keyring,
+        snapshotter: &str,
+    ) -> Result<()> {
+        let Parts { node, patience, logins, .. } = &*self.0;
         let name = reference.to_string();
         let want = transfer::Pull {
             reference: &name,
@@ -73,8 +86,12 @@ impl Images {
             pinned: self.0.pinned.contains(&name),
         };
         let silence = Silence::begin();
-        let pull =
-            transfer::pull(node, &want, |host| keyring.login(host), |report| silence.hear(report));
+        let pull = transfer::pull(
+            node,
+            &want,
+            |host| logins.or(keyring, host),
+            |report| silence.hear(report),
+        );
         let Some(patience) = *patience else { return pull.await };
         tokio::select! {
             outcome = pull => outcome,

@@ -36,7 +36,7 @@ pub async fn make(node: &Node, (snapshotter, key): (&str, &str), lease: &str) ->
         ..Default::default()
     };
     let made = node.diff().diff(held(call(request, LAYER), lease)?).await;
-    let removed = snapshots::remove(node, snapshotter, &seen).await;
+    let removed = snapshots::remove(node, &[snapshotter], &seen).await;
     let made = made.map_err(refused("write a layer"))?.into_inner().diff.unwrap_or_default();
     removed?;
     Ok(Blob { digest: made.digest, size: made.size })

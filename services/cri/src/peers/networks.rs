@@ -1,6 +1,7 @@
 //! Network namespaces of pods, and what they are attached to.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use berth_proto::berth::node::v1 as wire;
 
@@ -23,6 +24,10 @@ pub struct Wish {
     pub capabilities: String,
     /// Users of its own, who are to own its network namespace.
     pub users: Option<Users>,
+    /// A folder of networks in place of the pods'; empty: those.
+    pub conf_dir: PathBuf,
+    /// How many of its files count; 0: as many as of the pods'.
+    pub max_conf_num: usize,
 }
 
 /// A port of the node that leads to one of a pod.
@@ -78,7 +83,7 @@ pub struct Interface {
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
 pub async fn attach(node: &Node, id: &str, wish: Wish) -> Result<Option<Attachment>> {
-    let Wish { hostname, ports, dns, args, capabilities, users } = wish;
+    let Wish { hostname, ports, dns, args, capabilities, users, conf_dir, max_conf_num } = wish;
     let range = |Range { outside, size }| wire::IdRange { inside: 0, outside, size };
     let ranges = users.map(|users| [users.users(), users.groups()].map(|of| vec![range(of)]));
     let [uids, gids] = ranges.unwrap_or_default();
@@ -97,6 +102,8 @@ pub async fn attach(node: &Node, id: &str, wish: Wish) -> Result<Option<Attachme
         gids,
         // The pod has its own.
         without_files: true,
+        conf_dir: conf_dir.to_string_lossy().into_owned(),
+        max_conf_num: u32::try_from(max_conf_num).unwrap_or(u32::MAX),
         ..Default::default()
     };
     let answer = node.networks().attach(call(request, WORK)).await.map_err(refused("attach"))?;

@@ -132,15 +132,21 @@ pub async fn mounts(node: &Node, snapshotter: &str, key: &str) -> Result<Vec<Roo
     Ok(mounts.into_iter().map(Into::into).collect())
 }
 
-/// Takes one away. It is no error if there is none.
+/// Takes one away, whichever of these snapshotters has made it. It is no error if there is none.
 ///
 /// # Errors
 /// [`crate::Error::Peer`].
-pub async fn remove(node: &Node, snapshotter: &str, key: &str) -> Result<()> {
-    let request =
-        wire::RemoveSnapshotRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
-    let removed = node.snapshots().remove(call(request, WORK)).await;
-    gone_is_fine(removed).map_err(refused("remove a snapshot"))
+pub async fn remove(node: &Node, snapshotters: &[&str], key: &str) -> Result<()> {
+    for &snapshotter in snapshotters {
+        let (snapshotter, key) = (snapshotter.to_owned(), key.to_owned());
+        let request = wire::RemoveSnapshotRequest { snapshotter, key };
+        match node.snapshots().remove(call(request, WORK)).await {
+            // A snapshotter that is not loaded has nothing to take away.
+            Err(status) if code_of(&status) == Code::InvalidArgument => {}
+            removed => gone_is_fine(removed).map_err(refused("remove a snapshot"))?,
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is one of this name.

@@ -72,15 +72,15 @@ pub async fn named(node: &Node, prefix: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Unmounts it, and removes its snapshot. It is no error if it is not there.
+/// Unmounts it, and removes its snapshot, whichever of these snapshotters has made that. It is no error if it is not there.
 ///
 /// # Errors
 /// [`Error::Peer`].
-pub async fn hide(node: &Node, snapshotter: &str, name: &str) -> Result<()> {
+pub async fn hide(node: &Node, snapshotters: &[&str], name: &str) -> Result<()> {
     let request = mounts::DeactivateRequest { name: name.to_owned() };
     let undone = node.mounts().deactivate(call(request, WORK)).await;
     gone_is_fine(undone).map_err(refused("unmount"))?;
-    snapshots::remove(node, snapshotter, name).await
+    snapshots::remove(node, snapshotters, name).await
 }
 
 fn place(info: ActivationInfo, name: &str) -> Result<PathBuf> {

@@ -28,7 +28,10 @@ impl Pods {
         let (this, pod) = (self.clone(), pod.clone());
         let work = async move {
             let _alone = this.0.turns.alone(&pod.id).await;
-            this.0.take_away(&pod.id, !pod.netns.is_empty()).await?;
+            match pod.standing().stopped {
+                true => this.0.forget(&pod.id).await?,
+                false => this.0.take_away(&pod.id, !pod.netns.is_empty()).await?,
+            }
             this.0.there().remove(&pod.id);
             this.0.names.release(&pod.id);
             this.0.parts.events.tell_of_pod(&pod.id, Kind::ContainerDeletedEvent);
@@ -57,10 +60,17 @@ impl Shared {
         let step = format!("failed to stop sandbox {:?}", pod.id);
         counts::END_POD.of(self.end(&pod.id)).await.map_err(Error::within(step))?;
         self.has_ended(pod);
-        self.detach(&pod.id, !pod.netns.is_empty()).await?;
-        views::release(&self.parts.node, &self.parts.cri.snapshotter, &pod.id).await?;
+        self.let_go(&pod.id, !pod.netns.is_empty()).await?;
         let folders = self.parts.folders.pod(&pod.id);
-        blocking("pod-files", move || files::unmount(&folders)).await?
+        blocking("pod-files", move || files::unmount(&folders)).await??;
+        pod.now.send_modify(|now| now.stopped = true);
+        Ok(())
+    }
+
+    /// What it has of the node beside processes: its network, and images that are mounted for it.
+    async fn let_go(&self, id: &str, attached: bool) -> Result<()> {
+        self.detach(id, attached).await?;
+        views::release(&self.parts.node, &self.parts.cri.snapshotters(), id).await
     }
 
     /// Undoes its network. What a plugin refuses of one that never came to be keeps nobody: the node tries it again.
@@ -75,11 +85,15 @@ impl Shared {
         }
     }
 
-    /// Takes all of a pod away, whatever there is of it. What records it goes last.
+    /// Takes all of a pod away, whatever there is of it.
     pub(super) async fn take_away(&self, id: &str, attached: bool) -> Result<()> {
         self.end(id).await?;
-        self.detach(id, attached).await?;
-        views::release(&self.parts.node, &self.parts.cri.snapshotter, id).await?;
+        self.let_go(id, attached).await?;
+        self.forget(id).await
+    }
+
+    /// Removes what is kept of one that has nothing any more. What records it goes last.
+    async fn forget(&self, id: &str) -> Result<()> {
         containers::delete(&self.parts.node, id).await?;
         self.remove_root(id).await?;
         let folders = self.parts.folders.pod(id);

@@ -98,7 +98,7 @@ impl Shared {
         let labels = spec::container_labels(&program.image.labels, &asked, spec::Kind::Sandbox);
         let (snapshotter, snapshot_key) = match program.mounts.is_empty() {
             true => <_>::default(),
-            false => (self.parts.cri.snapshotter.clone(), metadata.id.clone()),
+            false => (program.snapshotter.clone(), metadata.id.clone()),
         };
         let record = Record {
             id: metadata.id.clone(),

@@ -106,6 +106,8 @@ pub struct Standing {
     pub unknown: bool,
     /// It is being stopped: no container is made in it, or started.
     pub stopping: bool,
+    /// It was stopped, and has nothing of the node any more: no process, network or mount.
+    pub stopped: bool,
 }
 
 impl Pods {

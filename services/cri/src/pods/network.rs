@@ -1,5 +1,6 @@
 //! What is asked of the node's networks for a pod, and what they answer.
 
+use berth_config::Handler;
 use berth_proto::runtime::v1::{PodSandboxConfig, Protocol};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,8 @@ use crate::{Error, Result};
 /// Under this capability plugins are told a pod's annotations.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
-/// Makes a network namespace for a pod, owned by its users where it has its own, and attaches it to the pods' network.
+/// Makes a network namespace for a pod, owned by its users where it has its own, and attaches it to the pods' network, or
+/// that of its handler.
 ///
 /// # Errors
 /// [`Error::Peer`] with what a plugin said; nothing of it is left then, or the node undoes it.
@@ -19,14 +21,20 @@ pub(super) async fn attach(
     node: &Node,
     id: &str,
     config: &PodSandboxConfig,
+    handler: &Handler,
     users: Option<Users>,
 ) -> Result<Attachment> {
-    let wish = Wish { users, ..wish(id, config)? };
+    let wish = Wish {
+        users,
+        conf_dir: handler.cni_conf_dir.clone(),
+        max_conf_num: handler.cni_max_conf_num,
+        ..wish(id, config)?
+    };
     let step = format!("failed to setup network for sandbox {id:?}");
     let attached = networks::attach(node, id, wish).await.map_err(Error::within(step))?;
     let none = || Error::Refused(format!("failed to find network info for sandbox {id:?}"));
     let attachment = attached.ok_or_else(none)?;
-    if ips(&attachment).is_empty() {
+    if ips(&attachment, "cni").is_empty() {
         return Err(none());
     }
     Ok(attachment)
@@ -61,7 +69,7 @@ fn wish(id: &str, config: &PodSandboxConfig) -> Result<Wish> {
         dns,
         args: args.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         capabilities: Value::Object(capabilities(config)?).to_string(),
-        users: None,
+        ..Wish::default()
     })
 }
 
@@ -106,12 +114,18 @@ fn sorted(config: &PodSandboxConfig) -> std::collections::BTreeMap<&str, &str> {
     config.annotations.iter().map(|(key, value)| (&**key, &**value)).collect()
 }
 
-/// The pod's addresses: those of its first interface, one of IPv4 first.
-pub(super) fn ips(attachment: &Attachment) -> Vec<String> {
+/// The pod's addresses: those of its first interface, one of the version that is to be first before the others; with
+/// `cni` in the order of the plugins.
+pub(super) fn ips(attachment: &Attachment, first_is: &str) -> Vec<String> {
     let Some(first) = attachment.interfaces.first() else { return Vec::new() };
     let plain = |address: &String| address.split('/').next().unwrap_or_default().to_owned();
     let mut ips: Vec<_> = first.addresses.iter().map(plain).collect();
-    if let Some(at) = ips.iter().position(|ip| !ip.contains(':')) {
+    let is_first = |ip: &String| match first_is {
+        "ipv6" => ip.contains(':'),
+        "ipv4" => !ip.contains(':'),
+        _ => true,
+    };
+    if let Some(at) = ips.iter().position(is_first) {
         ips[..=at].rotate_right(1);
     }
     ips
@@ -144,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_address_is_of_ipv4() {
+    fn the_first_address_is_of_the_version_that_is_asked_for() {
         let interface = networks::Interface {
             name: "eth0".into(),
             addresses: ["fd00::2/64", "10.0.0.2/24", "10.0.1.2/24"].map(String::from).into(),
@@ -152,7 +166,9 @@ mod tests {
             ..Default::default()
         };
         let attachment = Attachment { interfaces: vec![interface], ..Default::default() };
-        assert_eq!(ips(&attachment), ["10.0.0.2", "fd00::2", "10.0.1.2"]);
+        assert_eq!(ips(&attachment, "ipv4"), ["10.0.0.2", "fd00::2", "10.0.1.2"]);
+        assert_eq!(ips(&attachment, "ipv6"), ["fd00::2", "10.0.0.2", "10.0.1.2"]);
+        assert_eq!(ips(&attachment, "cni"), ["fd00::2", "10.0.0.2", "10.0.1.2"]);
         let configs = &summed_up(&attachment)["Interfaces"]["eth0"]["IPConfigs"];
         assert_eq!(configs[1], json!({"IP": "10.0.0.2", "Gateway": "10.0.0.1"}));
         assert_eq!(configs[0], json!({"IP": "fd00::2", "Gateway": ""}));

@@ -22,18 +22,25 @@ pub(super) struct Program {
     pub folder: PathBuf,
     /// The same, to be looked into.
     pub view: RootView,
-    /// What it is mounted from; empty where it is a folder that is there.
+    /// What has made the root file system; empty where it is a folder that is there.
+    pub snapshotter: String,
+    /// What it is mounted from; empty where it is such a folder.
     pub mounts: Vec<RootMount>,
 }
 
 impl Shared {
     /// The program of a new pod, with a root file system where it is an image's.
-    pub(super) async fn program(&self, id: &str, users: Option<Users>) -> Result<Program> {
+    pub(super) async fn program(
+        &self,
+        id: &str,
+        handler: &str,
+        users: Option<Users>,
+    ) -> Result<Program> {
         match &*self.parts.cri.sandbox_image {
             "" => self.own_program(),
             image => {
                 let step = format!("failed to get sandbox image {image:?}");
-                self.program_of(image, id, users).await.map_err(Error::within(step))
+                self.program_of(image, id, handler, users).await.map_err(Error::within(step))
             }
         }
     }
@@ -44,12 +51,19 @@ impl Shared {
         let view = RootView::of_layers([folder.clone()]).map_err(unread)?;
         let entrypoint = vec![format!("/{INIT_NAME}")];
         let image = ImageConfig { entrypoint, ..ImageConfig::default() };
-        Ok(Program { image, name: String::new(), folder, view, mounts: Vec::new() })
+        let (name, snapshotter) = <_>::default();
+        Ok(Program { image, name, folder, view, snapshotter, mounts: Vec::new() })
     }
 
-    async fn program_of(&self, image: &str, id: &str, users: Option<Users>) -> Result<Program> {
-        let image = self.present(image).await?;
-        let snapshotter = &*self.parts.cri.snapshotter;
+    async fn program_of(
+        &self,
+        image: &str,
+        id: &str,
+        handler: &str,
+        users: Option<Users>,
+    ) -> Result<Program> {
+        let image = self.present(image, handler).await?;
+        let snapshotter = self.parts.cri.snapshotter_of(handler);
         let parent = self.parts.images.ensure_unpacked(&image, snapshotter).await?;
         let labels = users.map(|users| users.labels()).unwrap_or_default();
         // Its lease keeps it until the record of the process does.
@@ -57,16 +71,18 @@ impl Shared {
         let mounts = made.await?;
         let view = roots::look(&mounts)?;
         let Resolved { name, config, .. } = image;
-        Ok(Program { image: config, name, folder: PathBuf::from("rootfs"), view, mounts })
+        let (folder, snapshotter) = (PathBuf::from("rootfs"), snapshotter.to_owned());
+        Ok(Program { image: config, name, folder, view, snapshotter, mounts })
     }
 
     /// The image, pulled as nobody in particular if it is not here.
-    async fn present(&self, name: &str) -> Result<Resolved> {
+    async fn present(&self, name: &str, handler: &str) -> Result<Resolved> {
         let images = &self.parts.images;
         if let Some(image) = images.resolve(name).await? {
             return Ok(image);
         }
-        let pull = Pull { image: name.to_owned(), credentials: Credentials::default() };
+        let (image, handler) = (name.to_owned(), handler.to_owned());
+        let pull = Pull { image, credentials: Credentials::default(), handler };
         let step = format!("failed to pull image {name:?}");
         images.pull(pull).await.map_err(Error::within(step))?;
         let gone = || Error::NotFound("it was removed right after it was pulled".to_owned());
@@ -78,6 +94,6 @@ impl Shared {
         if self.parts.cri.sandbox_image.is_empty() {
             return Ok(());
         }
-        snapshots::remove(&self.parts.node, &self.parts.cri.snapshotter, id).await
+        snapshots::remove(&self.parts.node, &self.parts.cri.snapshotters(), id).await
     }
 }

@@ -134,12 +134,12 @@ impl Shared {
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
         leases::create(&self.parts.node, &id).await?;
-        let program = self.program(&id, users).await?;
+        let program = self.program(&id, name, users).await?;
         if !berth_cri_spec::host_network(config) {
-            let attaching = network::attach(&self.parts.node, &id, config, users);
+            let attaching = network::attach(&self.parts.node, &id, config, handler, users);
             let attachment = counts::ATTACH.of(attaching).await?;
             userns = Some(attachment.userns.clone().into()).filter(|_| users.is_some());
-            made.ips = network::ips(&attachment);
+            made.ips = network::ips(&attachment, &cri.ip_pref);
             made.metadata.netns_path.clone_from(&attachment.netns);
             made.metadata.ip = made.ips.first().cloned().unwrap_or_default();
             made.metadata.additional_ips = Some(made.ips.iter().skip(1).cloned().collect());

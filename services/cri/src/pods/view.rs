@@ -6,8 +6,8 @@ use berth_proto::runtime::v1 as wire;
 use serde_json::json;
 
 use super::{Pod, Pods};
-use crate::Result;
 use crate::records::golang;
+use crate::{Result, handlers};
 
 impl Pods {
     /// How a pod is, with details where they are asked for.
@@ -54,7 +54,11 @@ impl Pods {
         let runtime = self.0.parts.cri.runtimes.get(name).map(|handler| &handler.runtime_type);
         let (key, snapshotter) = match &*pod.image {
             "" => Default::default(),
-            _ => (&*pod.id, &*self.0.parts.cri.snapshotter),
+            _ => {
+                let cri = &self.0.parts.cri;
+                let of = handlers::snapshotter(cri, &pod.id, handler, &pod.config);
+                (&*pod.id, of.unwrap_or_default())
+            }
         };
         let info = json!({
             "pid": standing.pid,

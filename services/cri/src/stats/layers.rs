@@ -6,8 +6,8 @@
 //! it: who does is told what was known before, with its time, or nothing. 100 containers that have written ten files each cost 80 ms
 //! of processors (debug programs), once in ten seconds, however often their list is asked for.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +38,6 @@ pub(super) struct Layers(Arc<Shared>);
 struct Shared {
     node: Node,
     jobs: Tasks,
-    snapshotter: String,
     /// Where snapshots are, if their snapshotter does not say.
     folder: PathBuf,
     known: Mutex<Known>,
@@ -48,8 +47,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Known {
-    /// The snapshotter's folder, once it was told.
-    folder: Option<PathBuf>,
+    /// The folders of snapshotters that have told theirs.
+    folders: HashMap<String, PathBuf>,
     layers: HashMap<String, Layer>,
     /// How long the last list took.
     took: Duration,
@@ -63,27 +62,37 @@ struct Layer {
     used: Used,
 }
 
-/// What is known of layers: their snapshotter's folder, and each by its container's number.
+/// A container's number, and what its root file system was made by.
+pub(super) type Whose = (String, String);
+
+/// What is known of layers, by their containers' numbers: their snapshotters' folders, and what each uses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Written {
-    pub folder: PathBuf,
-    layers: HashMap<String, (i64, Used)>,
-}
+pub(super) struct Written(HashMap<String, (PathBuf, Option<(i64, Used)>)>);
 
 impl Written {
     /// The bytes of what a container has written, if they are known.
     pub(super) fn used(&self, id: &str) -> Option<u64> {
-        self.layers.get(id).map(|(_, used)| used.bytes)
+        let (_, used) = self.0.get(id)?;
+        used.map(|(_, used)| used.bytes)
+    }
+
+    /// The folder of the snapshotter that has made a container's.
+    pub(super) fn folder(&self, id: &str) -> Option<&Path> {
+        self.0.get(id).map(|(folder, _)| &**folder)
+    }
+
+    /// All these folders.
+    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
+        self.0.values().map(|(folder, _)| folder.clone()).collect()
     }
 
     /// What a container has written, if it is known.
     pub(super) fn of(&self, id: &str) -> Option<wire::FilesystemUsage> {
-        let (at, used) = self.layers.get(id)?;
+        let (folder, used) = self.0.get(id)?;
+        let (at, used) = used.as_ref()?;
         Some(wire::FilesystemUsage {
             timestamp: *at,
-            fs_id: Some(wire::FilesystemIdentifier {
-                mountpoint: self.folder.display().to_string(),
-            }),
+            fs_id: Some(wire::FilesystemIdentifier { mountpoint: folder.display().to_string() }),
             used_bytes: Some(wire::UInt64Value { value: used.bytes }),
             inodes_used: Some(wire::UInt64Value { value: used.inodes }),
         })
@@ -91,34 +100,34 @@ impl Written {
 }
 
 impl Layers {
-    pub(super) fn new(node: Node, jobs: Tasks, snapshotter: String, folder: PathBuf) -> Self {
+    pub(super) fn new(node: Node, jobs: Tasks, folder: PathBuf) -> Self {
         let (known, turn) = Default::default();
-        Self(Arc::new(Shared { node, jobs, snapshotter, folder, known, turn }))
+        Self(Arc::new(Shared { node, jobs, folder, known, turn }))
     }
 
     /// What these containers have written, as it was found of late.
-    pub(super) async fn of(&self, ids: &[String]) -> Written {
+    pub(super) async fn of(&self, all: &[Whose]) -> Written {
         let measured = async {
-            if self.0.stale(ids).is_empty() {
+            if self.0.stale(all).is_empty() {
                 return;
             }
             let turn = Arc::clone(&self.0.turn).lock_owned().await;
-            let (shared, ids) = (Arc::clone(&self.0), self.0.stale(ids));
+            let (shared, stale) = (Arc::clone(&self.0), self.0.stale(all));
             let work = async move {
                 let _turn = turn;
-                shared.measure(ids).await;
+                shared.measure(stale).await;
             };
             // Who waits for it no longer has begun it: it counts for the next.
             let _ = self.0.jobs.spawn("layers", work).await;
         };
         let _ = tokio::time::timeout(PATIENCE, measured).await;
         let known = self.0.known();
-        let found = ids.iter().filter_map(|id| {
-            let layer = known.layers.get(id)?;
-            Some((id.clone(), (layer.at, layer.used)))
+        let found = all.iter().map(|(id, snapshotter)| {
+            let used = known.layers.get(id).map(|layer| (layer.at, layer.used));
+            let folder = known.folders.get(snapshotter).unwrap_or(&self.0.folder);
+            (id.clone(), (folder.clone(), used))
         });
-        let layers = found.collect();
-        Written { folder: known.folder.clone().unwrap_or_else(|| self.0.folder.clone()), layers }
+        Written(found.collect())
     }
 }
 
@@ -129,30 +138,34 @@ impl Shared {
     }
 
     /// Those of which nothing is known that counts.
-    fn stale(&self, ids: &[String]) -> Vec<String> {
+    fn stale(&self, all: &[Whose]) -> Vec<Whose> {
         let known = self.known();
         let counts = COUNTS.max(known.took * SHARE);
-        let is_fresh = |id: &&String| {
-            known.layers.get(*id).is_some_and(|layer| layer.measured.elapsed() < counts)
+        let is_fresh = |(id, _): &&Whose| {
+            known.layers.get(id).is_some_and(|layer| layer.measured.elapsed() < counts)
         };
-        ids.iter().filter(|id| !is_fresh(id)).cloned().collect()
+        all.iter().filter(|whose| !is_fresh(whose)).cloned().collect()
     }
 
-    async fn measure(&self, ids: Vec<String>) {
+    async fn measure(&self, all: Vec<Whose>) {
         let began = Instant::now();
-        if self.known().folder.is_none()
-            && let Ok(folder) = snapshots::root(&self.node, &self.snapshotter).await
-        {
-            self.known().folder = folder;
+        let snapshotters: BTreeSet<_> = all.iter().map(|(_, snapshotter)| snapshotter).collect();
+        for snapshotter in snapshotters {
+            if !self.known().folders.contains_key(snapshotter)
+                && let Ok(Some(folder)) = snapshots::root(&self.node, snapshotter).await
+            {
+                self.known().folders.insert(snapshotter.clone(), folder);
+            }
         }
-        futures::stream::iter(ids).for_each_concurrent(AT_ONCE, |id| self.measure_one(id)).await;
+        let all = futures::stream::iter(all);
+        all.for_each_concurrent(AT_ONCE, |whose| self.measure_one(whose)).await;
         let mut known = self.known();
         known.took = began.elapsed();
         known.layers.retain(|_, layer| layer.measured.elapsed() < FORGOTTEN);
     }
 
-    async fn measure_one(&self, id: String) {
-        let used = snapshots::usage(&self.node, &self.snapshotter, &id).await;
+    async fn measure_one(&self, (id, snapshotter): Whose) {
+        let used = snapshots::usage(&self.node, &snapshotter, &id).await;
         let mut known = self.known();
         match used {
             Ok(Some(used)) => {

@@ -35,7 +35,7 @@ use crate::containers::Containers;
 use crate::peers::{Node, figures};
 use crate::pods::{Pod, Pods};
 use crate::{Error, Result, time};
-use layers::Layers;
+use layers::{Layers, Written};
 use measured::Measured;
 use rates::{Rates, Since};
 use view::Found;
@@ -50,9 +50,7 @@ pub struct Parts {
     pub containers: Containers,
     /// What goes on when a caller has left.
     pub jobs: Tasks,
-    /// What root file systems are made by.
-    pub snapshotter: String,
-    /// Where they are, if their snapshotter does not say.
+    /// Where root file systems are, if their snapshotter does not say.
     pub folder: PathBuf,
 }
 
@@ -79,8 +77,8 @@ impl Stats {
     /// Measures nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { node, pods, containers, jobs, snapshotter, folder } = parts;
-        let layers = Layers::new(node.clone(), jobs, snapshotter, folder);
+        let Parts { node, pods, containers, jobs, folder } = parts;
+        let layers = Layers::new(node.clone(), jobs, folder);
         let (rates, groups) = Default::default();
         let known = Arc::new(Known { began: time::now(), rates, groups });
         Self { node, pods, containers, layers, known }
@@ -107,7 +105,7 @@ impl Stats {
     pub async fn container(&self, id: &str) -> Result<wire::ContainerStats> {
         let found = self.containers.find(id).map_err(Error::within("failed to find container"))?;
         let ids = [found.id().to_owned()];
-        let (measured, written) = tokio::join!(self.measure(&ids), self.layers.of(&ids));
+        let (measured, written) = tokio::join!(self.measure(&ids), self.written(&ids));
         let known = Found { measured: measured?, written, groups: HashMap::new() };
         if found.runs().is_err() || !known.measured.contains_key(found.id()) {
             return Err(Error::Refused("unexpected metrics response: []".to_owned()));
@@ -129,7 +127,7 @@ impl Stats {
         let filter = wire::ContainerFilter { id, pod_sandbox_id, label_selector, state: None };
         let listed = self.containers.list(Some(filter));
         let ids: Vec<_> = listed.into_iter().map(|container| container.id).collect();
-        let (measured, written) = tokio::join!(self.measure(&ids), self.layers.of(&ids));
+        let (measured, written) = tokio::join!(self.measure(&ids), self.written(&ids));
         let known = Found { measured: measured?, written, groups: HashMap::new() };
         let found = ids.iter().filter_map(|id| self.containers.find(id).ok());
         Ok(found.map(|found| self.of(&found, &known)).collect())
@@ -181,11 +179,8 @@ impl Stats {
                 .extend(self.containers.of_pod(&pod.id).iter().map(|one| one.id().to_owned()));
         }
         ids.extend_from_slice(&containers);
-        let (measured, written, groups) = tokio::join!(
-            self.measure(&ids),
-            self.layers.of(&containers),
-            self.measure_groups(&pods)
-        );
+        let (measured, written, groups) =
+            tokio::join!(self.measure(&ids), self.written(&containers), self.measure_groups(&pods));
         let known = Found { measured: measured?, written, groups };
         Ok(pods.iter().map(|pod| self.of_pod(pod, &known)).collect())
     }
@@ -198,6 +193,13 @@ impl Stats {
             .collect();
         self.known.rates.note(noted(&measured), |id| self.since(id));
         Ok(measured)
+    }
+
+    /// What these containers have written.
+    async fn written(&self, ids: &[String]) -> Written {
+        let there = ids.iter().filter_map(|id| self.containers.find(id).ok());
+        let whose = there.map(|one| (one.id().to_owned(), one.snapshotter.clone()));
+        self.layers.of(&whose.collect::<Vec<_>>()).await
     }
 
     async fn measure_groups(&self, pods: &[Arc<Pod>]) -> HashMap<String, Measured> {

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use berth_config::Cri;
 use berth_lifecycle::Tasks;
 use berth_proto::runtime::v1 as wire;
 use berth_streaming::{Asked, Forwarded, Limits, Outcome, Request, Server, Sessions, Streams};
@@ -32,6 +33,7 @@ pub struct Streaming {
     server: Server<Hands>,
     containers: Containers,
     pods: Pods,
+    scheme: &'static str,
     address: SocketAddr,
 }
 
@@ -52,19 +54,28 @@ impl Streaming {
     /// Listens, until the process drains.
     ///
     /// # Errors
-    /// The address cannot be listened at.
+    /// The address cannot be listened at; a certificate cannot be used.
     pub async fn listen(
-        address: &str,
+        cri: &Cri,
         limits: Limits,
         (containers, pods): (Containers, Pods),
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        let address = &cri.stream_address;
         let doing = || format!("listen for streams at cri.stream_address {address:?}");
         let listener = TcpListener::bind(address).await.with_context(doing)?;
         let address = listener.local_addr().with_context(doing)?;
         let server = Server::new(Hands { containers: containers.clone() }, limits);
-        server.listen(listener, tasks);
-        Ok(Self { server, containers, pods, address })
+        let scheme = if cri.enable_tls_streaming {
+            let (cert, key) = (cri.stream_tls_cert.clone(), cri.stream_tls_key.clone());
+            let shown = berth_tls::Server::for_anybody(cert, key, "clients of streams")?;
+            server.listen_by_tls(listener, Arc::new(shown), tasks);
+            "https"
+        } else {
+            server.listen(listener, tasks);
+            "http"
+        };
+        Ok(Self { server, containers, pods, scheme, address })
     }
 
     /// Where a command of a container can be talked to.
@@ -117,7 +128,7 @@ impl Streaming {
 
     fn issue(&self, request: Request<What>) -> Result<String> {
         let full = |_| Error::TooMany("maximum number of in-flight requests exceeded".to_owned());
-        Ok(self.server.issue(request).map_err(full)?.url("http", self.address))
+        Ok(self.server.issue(request).map_err(full)?.url(self.scheme, self.address))
     }
 }
 

@@ -51,3 +51,27 @@ async fn a_registry_is_told_who_asks_if_the_credentials_are_for_it() {
     }
     assert!(!cri.node.log().unwrap().contains(SECRET));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_brings_nothing_pulls_as_the_configuration_says() {
+    let registry = Registry::start_with_password("ali", SECRET).unwrap();
+    let made = image(1000, 1, json!({}));
+    let whole = format!("ali:{SECRET}");
+    let reference = made.push_with(&registry, "cave:1", &["--dest-creds", &whole]).unwrap();
+    let (config, _) = config_and_size(&made);
+    // As containerd's file has it, in berth's own.
+    let keys = format!(
+        "[plugins.'io.containerd.cri.v1.images'.registry.configs.{:?}.auth]\nauth = {:?}\n",
+        registry.host(),
+        STANDARD.encode(whole)
+    );
+    let cri = Cri::start(&keys);
+    assert_eq!(cri.pull(&reference).await.unwrap(), config);
+    cri.remove(&config).await.unwrap();
+    // What a request brings counts, also if it is wrong.
+    let wrong =
+        AuthConfig { username: "ali".into(), password: "open-barley".into(), ..Default::default() };
+    let refused = cri.pull_as(&reference, Some(wrong)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    assert!(!cri.node.log().unwrap().contains(SECRET));
+}

@@ -138,6 +138,8 @@ fn wanted(request: wire::AttachRequest) -> Result<Wanted, Error> {
         hosts: request.hosts.into_iter().map(line).collect::<Result<_, Error>>()?,
         args: request.args.into_iter().collect(),
         capabilities: request.capabilities,
+        conf_dir: request.conf_dir,
+        max_conf_num: usize::try_from(request.max_conf_num).unwrap_or(usize::MAX),
         users: users(request.uids, request.gids),
         without_files: request.without_files,
     })

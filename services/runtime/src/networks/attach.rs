@@ -69,7 +69,7 @@ impl Networks {
             self.ensure_default().await?;
         }
         // Told before what is there is undone.
-        let chosen = self.0.known.chosen(&wanted.networks).await?;
+        let chosen = self.0.known.chosen(&wanted).await?;
         told::check(&wanted, &chosen)?;
         let before = self.record(&key)?;
         if let Some(before) = &before
@@ -100,7 +100,7 @@ impl Networks {
         wanted: Wanted,
     ) -> Result<(Attachment, Chosen)> {
         let _shared = self.0.known.changes.read().await;
-        let chosen = self.0.known.chosen(&wanted.networks).await?;
+        let chosen = self.0.known.chosen(&wanted).await?;
         let ifname = |number| wanted.interface(number);
         let joined = chosen.iter().enumerate().map(|(number, (network, _))| Joined {
             network: network.name().to_owned(),

@@ -1,7 +1,7 @@
 //! Which networks there are: those made here, and those of the folder that pods are attached by.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_cni::{Bad, MAX_FILES, Network};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::{RwLock, watch};
 
 use super::fault::Fault;
-use crate::records::Choice;
+use crate::records::{Choice, Wanted};
 
 /// The most networks that pods are attached to.
 const MAX_PODS: usize = super::request::MAX_NETWORKS;
@@ -78,30 +78,32 @@ impl Known {
     /// Those that pods are attached to, in order.
     pub(super) fn pods_networks(&self) -> Result<Vec<Arc<Network>>, Fault> {
         let theirs = self.theirs.borrow().clone();
-        let pods: Vec<_> = theirs.networks.iter().take(self.pods()).cloned().collect();
-        if !pods.is_empty() {
-            return Ok(pods);
-        }
-        let bad = theirs.bad.first();
-        let bad = bad.map(|bad| format!(", but {}: {}", bad.file.display(), bad.reason));
-        let folder = self.conf_dir.display();
-        Err(Fault::NoPods(format!("none is configured in {folder}{}", bad.unwrap_or_default())))
+        first_of(&theirs, self.pods(), &self.conf_dir)
     }
 
     fn pods(&self) -> usize {
-        match self.max_conf_num {
-            0 => MAX_PODS,
-            most => most.min(MAX_PODS),
-        }
+        at_most(self.max_conf_num)
+    }
+
+    /// Those of another folder, as they are now.
+    async fn networks_of(&self, folder: &str, most: usize) -> Result<Vec<Arc<Network>>, Fault> {
+        let most = if most == 0 { self.pods() } else { at_most(most) };
+        let folder = PathBuf::from(folder);
+        let read = move || first_of(&berth_cni::read(&folder, 0), most, &folder);
+        berth_lifecycle::blocking("read networks of a folder", read).await?
     }
 
     /// The networks of a request, each with what is wanted on it.
     pub(super) async fn chosen(
         &self,
-        choices: &[Choice],
+        wanted: &Wanted,
     ) -> Result<Vec<(Arc<Network>, Choice)>, Fault> {
+        let choices = &wanted.networks;
         if choices.is_empty() {
-            let pods = self.pods_networks()?;
+            let pods = match &*wanted.conf_dir {
+                "" => self.pods_networks()?,
+                folder => self.networks_of(folder, wanted.max_conf_num).await?,
+            };
             return Ok(pods.into_iter().map(|network| (network, Choice::default())).collect());
         }
         let all = self.all().await?;
@@ -112,6 +114,27 @@ impl Known {
         };
         choices.iter().map(find).collect()
     }
+}
+
+/// How many networks a number of files means that are to count; 0 is all.
+fn at_most(files: usize) -> usize {
+    if files == 0 { MAX_PODS } else { files.min(MAX_PODS) }
+}
+
+/// The first of a folder, or why there is none.
+fn first_of(
+    there: &berth_cni::Networks,
+    most: usize,
+    folder: &Path,
+) -> Result<Vec<Arc<Network>>, Fault> {
+    let first: Vec<_> = there.networks.iter().take(most).cloned().collect();
+    if !first.is_empty() {
+        return Ok(first);
+    }
+    let bad = there.bad.first();
+    let bad = bad.map(|bad| format!(", but {}: {}", bad.file.display(), bad.reason));
+    let folder = folder.display();
+    Err(Fault::NoPods(format!("none is configured in {folder}{}", bad.unwrap_or_default())))
 }
 
 impl Described {

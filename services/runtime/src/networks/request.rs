@@ -25,6 +25,8 @@ const MAX_DNS: usize = 32;
 /// The most arguments, and the most bytes of one.
 const MAX_ARGS: usize = 64;
 const MAX_ARG: usize = 4096;
+/// The longest path, in bytes.
+const MAX_PATH: usize = 4095;
 /// The most bytes of capability arguments.
 const MAX_CAPABILITIES: usize = 64 << 10;
 /// The most ranges of ids that the kernel takes.
@@ -44,6 +46,7 @@ impl Wanted {
         bounded("hosts", self.hosts.len(), MAX_HOSTS)?;
         bounded("args", self.args.len(), MAX_ARGS)?;
         self.networks.iter().try_for_each(check_choice)?;
+        self.check_folder()?;
         if !self.hostname.is_empty() {
             check_host("hostname", &self.hostname, MAX_HOSTNAME)?;
         }
@@ -69,6 +72,20 @@ impl Wanted {
         match (0..self.networks.len()).find(|n| !names.insert(self.interface(*n))) {
             Some(twice) => invalid("interface", &self.interface(twice), "is there twice"),
             None => Ok(self),
+        }
+    }
+
+    fn check_folder(&self) -> Result<()> {
+        let folder = &self.conf_dir;
+        match folder {
+            _ if folder.is_empty() => Ok(()),
+            _ if !self.networks.is_empty() => {
+                invalid("folder of networks", folder, "is there beside networks by name")
+            }
+            _ if folder.len() > MAX_PATH || folder.contains('\0') || !folder.starts_with('/') => {
+                invalid("folder of networks", folder, "is no absolute path")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -99,6 +116,7 @@ impl Wanted {
     pub(super) fn differs_in(&self, other: &Self) -> Vec<&'static str> {
         let parts = [
             ("networks", self.networks == other.networks),
+            ("folder of networks", self.conf_dir == other.conf_dir),
             ("hostname", self.hostname == other.hostname),
             ("ports", self.ports == other.ports),
             ("dns", self.dns == other.dns),
@@ -278,6 +296,8 @@ mod tests {
         let twice = Choice { interface: "eth1".into(), ..choice("a") };
         for (bad, says) in [
             (Wanted { networks: vec![choice("a"); 17], ..Wanted::default() }, "17 networks"),
+            (Wanted { conf_dir: "net.d".into(), ..Wanted::default() }, "is no absolute path"),
+            (Wanted { conf_dir: "/n".into(), ..on(choice("a")) }, "is there beside networks"),
             (Wanted { networks: vec![twice, choice("b")], ..Wanted::default() }, "there twice"),
             (on(choice("")), "network \"\""),
             (on(Choice { interface: "a/b".into(), ..choice("a") }), "interface \"a/b\""),

@@ -62,6 +62,12 @@ pub struct Wanted {
     pub args: BTreeMap<String, String>,
     /// More capability arguments: a JSON object, or empty.
     pub capabilities: String,
+    /// A folder of networks in place of the pods'; empty: those.
+    #[serde(default)]
+    pub conf_dir: String,
+    /// How many of its files count; 0: as many as of the pods'.
+    #[serde(default)]
+    pub max_conf_num: usize,
     /// The ids of a user namespace that is to own its network namespace; none: the node's does.
     #[serde(default)]
     pub users: Option<Users>,

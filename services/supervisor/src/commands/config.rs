@@ -34,7 +34,7 @@ fn dump(args: &Args) -> anyhow::Result<String> {
     let loaded = load(args)?;
     match &loaded.file {
         Some(file) if loaded.is_containerds() => Ok(containerd::print(file, true)?),
-        None if args.as_containerd => Ok(containerd::DEFAULTS.to_owned()),
+        None if args.as_containerd => Ok(containerd::WITHOUT_CRI.to_owned()),
         _ => toml::to_string(&loaded.config).context("write the configuration"),
     }
 }

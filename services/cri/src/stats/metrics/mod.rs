@@ -64,13 +64,18 @@ impl Stats {
         let running: Vec<_> =
             containers.filter(|(_, container)| container.runs().is_ok()).collect();
         let ids: Vec<_> = running.iter().map(|(_, one)| one.id().to_owned()).collect();
-        let (asked, written) = tokio::join!(measured::of(&self.node, &ids), self.layers.of(&ids));
+        let (asked, written) = tokio::join!(measured::of(&self.node, &ids), self.written(&ids));
         let mut figures: HashMap<_, _> =
             asked?.into_iter().filter_map(|one| Some((one.id, one.data?))).collect();
-        let disk = Disk::of(written.folder.clone()).await;
+        let mut disks = HashMap::new();
+        for folder in written.folders() {
+            let disk = Disk::of(folder.clone()).await;
+            disks.insert(folder, disk);
+        }
         let looked = futures::stream::iter(running).map(|(pod, container)| {
             let figures = figures.remove(container.id());
             let used = written.used(container.id());
+            let disk = written.folder(container.id()).and_then(|folder| *disks.get(folder)?);
             async move { self.of_container(pod, container, figures?, used, disk).await }
         });
         let mut of_pods: HashMap<String, Vec<_>> = HashMap::new();

@@ -31,7 +31,7 @@ const OF_SNAPSHOTS: [&str; 3] =
     ["snapshotter", "disable_snapshot_annotations", "discard_unpacked_layers"];
 
 /// Moves each key to the table that has it since version 3. What is there already counts.
-pub(super) fn divide(tree: &mut Tree) {
+pub(in crate::containerd) fn divide(tree: &mut Tree) {
     let Some(Node::Table(mut whole)) = tree.take(&WHOLE) else { return };
     for key in SERVER {
         keep(tree, &WHOLE, &[key], whole.take(&[key]));
