@@ -49,3 +49,17 @@ fn the_usual_handler_is_one_that_there_is() {
     let unknown = parse("[cri]\nsandbox_picture = 'pause'\n").unwrap_err().to_string();
     assert!(unknown.contains("sandbox_picture"), "{unknown}");
 }
+
+#[test]
+fn levels_of_selinux_are_of_as_many_categories_as_there_are() {
+    let cri = parse("[cri]\n").unwrap().cri;
+    assert!(cri.enable_selinux && cri.selinux_category_range == 1024);
+    let cri = parse("[cri]\nenable_selinux = false\nselinux_category_range = 2\n").unwrap().cri;
+    assert!(!cri.enable_selinux && cri.selinux_category_range == 2);
+    for range in [0, 1, 1025] {
+        let text = format!("[cri]\nselinux_category_range = {range}\n");
+        let refused = parse(&text).unwrap_err().to_string();
+        let said = format!("cri.selinux_category_range is \"{range}\": it must be 2 to 1024");
+        assert!(refused.contains(&said), "{refused}");
+    }
+}
