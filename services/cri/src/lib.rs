@@ -16,6 +16,7 @@
 //! | [`roots`] | root file systems, looked into |
 //! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
+//! | [`selinux`] | labels of SELinux, and which level is which pod's |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`images`] | images |
 //! | [`pods`] | pods |
@@ -49,6 +50,7 @@ pub mod peers;
 pub mod pods;
 pub mod records;
 pub mod roots;
+pub mod selinux;
 mod serve;
 pub mod stats;
 pub mod streaming;

@@ -1,5 +1,6 @@
 //! From a configuration to a service that answers: wiring only.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::images::Images;
 use crate::peers::Node;
 use crate::pods::{self, Pods};
 use crate::records::status::Statuses;
+use crate::selinux::Selinux;
 use crate::stats::Stats;
 use crate::streaming::Streaming;
 
@@ -48,8 +50,13 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let options = Options { cache_bytes: CACHE, schema: SCHEMA };
     let store = Store::open(config.store(Service::Cri), options)?;
     let (folders, node, cri) = (Folders::of(config), Node::new(config), config.cri.clone());
-    let made = folders.clone();
-    blocking("make folders", move || made.make()).await?.context("make folders")?;
+    let (made, of) = (folders.clone(), cri.clone());
+    let make = move || {
+        made.make()?;
+        let selinux = Selinux::look(Path::new("/"), &of);
+        selinux.share(&made.init()).map(|()| selinux)
+    };
+    let selinux = blocking("make folders", make).await?.context("make folders")?;
     let (events, teller) = events::channel();
     let images = Images::new(node.clone(), config);
     let pods = Pods::new(pods::Parts {
@@ -59,6 +66,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         images: images.clone(),
         jobs: tasks.clone(),
         events: events.clone(),
+        selinux,
     });
     let containers = Containers::new(containers::Parts {
         node: node.clone(),

@@ -60,7 +60,10 @@ impl Shared {
         let owners = [&mut mount.uid_mappings, &mut mount.gid_mappings];
         let owners = owners.map(|ids| mapped(&std::mem::take(ids)));
         let (name, lease) = (views::of_pod(pod, &image.target), pod.to_owned());
-        let view = View { name, snapshotter, parent, lease, owners };
+        // What is mounted read-only can't be labelled: it is mounted so.
+        mount.selinux_relabel = false;
+        let options = self.parts.pods.selinux().shared();
+        let view = View { name, snapshotter, parent, lease, owners, options };
         let root = show(&self.parts.node, &view).await?;
         let inside = std::mem::take(&mut mount.image_sub_path);
         let look = move || if inside.is_empty() { Ok(root) } else { views::below(&root, &inside) };

@@ -86,7 +86,7 @@ impl Shared {
         let new = tasks::New {
             id: id.to_owned(),
             options: self.owned(container, &pod).await?,
-            root: self.root(id).await?,
+            root: self.labelled_root(container).await?,
             output: output(&container.metadata.log_path, &streams, config.stdin, config.stdin_once),
             terminal: config.tty,
             saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
