@@ -61,7 +61,7 @@ impl Levels {
 
 /// The pair of a number: (0, 1), (0, 2), (1, 2), (0, 3), …
 fn pair(number: u64) -> (u64, u64) {
-    let high = (1 + (1 + 8 * number).isqrt()) / 2;
+    let high = (1 + 8 * number).isqrt().div_ceil(2);
     (number - high * (high - 1) / 2, high)
 }
 

@@ -77,8 +77,8 @@ pub fn look(root: &Path) -> Result<Labels, Off> {
     let table = root.join("proc/self/mountinfo");
     let Ok(table) = read(&table) else { return Err(Off::Kernel) };
     let mounts = mountinfo::parse(table.as_bytes())?;
-    let of_it = mounts.into_iter().filter(|mount| mount.kind == "selinuxfs");
-    let mount = of_it.last().ok_or(Off::Kernel)?;
+    let mut of_it = mounts.into_iter().filter(|mount| mount.kind == "selinuxfs");
+    let mount = of_it.next_back().ok_or(Off::Kernel)?;
     let read_only = |options: &str| options.split(',').any(|option| option == "ro");
     if read_only(&mount.options) || read_only(&mount.super_options) {
         return Err(Off::ReadOnly(mount.mount_point));
