@@ -276,7 +276,7 @@ fn what_is_privileged_becomes_what_the_policy_says_and_keeps_its_level() {
 fn a_root_file_system_is_mounted_with_its_label() {
     let mount = RootMount { options: vec!["ro".into()], ..RootMount::default() };
     let mut spec = Spec::default();
-    assert_eq!(labelled(vec![mount.clone()], &spec), [mount.clone()]);
+    assert_eq!(labelled(vec![mount.clone()], &spec), std::slice::from_ref(&mount));
     let linux = spec.linux_mut().get_or_insert_default();
     linux.set_mount_label(Some("u:r:t:s0:c1,c2".into()));
     let options = labelled(vec![mount], &spec).remove(0).options;
