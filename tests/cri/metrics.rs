@@ -9,7 +9,7 @@ use berth_proto::runtime::v1 as cri;
 use berth_testkit::{program, run, signal, until};
 use rustix::process::Signal;
 
-use crate::stage::{SOON, Stage, on_a_node, on_a_node_of, on_a_node_with, pod, shell};
+use crate::stage::{SOON, Stage, on_a_node, on_a_node_of, pod, shell, usual};
 
 const MIB: u64 = 1 << 20;
 /// The limits of containers here.
@@ -298,7 +298,9 @@ fn told_of_pods() -> Result<BTreeMap<String, f64>> {
 
 #[test]
 fn pods_and_their_steps_are_counted_as_the_page_says() -> Result<()> {
-    on_a_node_with("[metrics]\naddress = \"127.0.0.1:1338\"\n", |stage| {
+    let file =
+        |folder: &Path| Ok(format!("{}[metrics]\naddress = \"127.0.0.1:1338\"\n", usual(folder)));
+    on_a_node_of(file, |stage| {
         stage.pull()?;
         let (_, config, pod) = stage.pod_with_logs("counted")?;
         let id = stage.create(&pod, &shell("one", &stage.image, "sleep 1000"), &config)?;

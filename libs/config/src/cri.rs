@@ -13,6 +13,9 @@ pub use login::{Login, Secret};
 
 use crate::{Error, HumanDuration};
 
+/// How many categories pods' levels may be of: a level takes two, and policies have no more.
+const CATEGORIES: std::ops::RangeInclusive<u32> = 2..=1024;
+
 /// `[cri]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -77,6 +80,10 @@ pub struct Cri {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// The image of pods' own processes, pulled where it is missing; empty: a program that berth brings, without an image.
     pub sandbox_image: String,
+    /// Whether labels of SELinux are made where the kernel has it; else what asks for one is refused.
+    pub enable_selinux: bool,
+    /// Pods' levels are pairs of categories below this, 2 to 1024.
+    pub selinux_category_range: u32,
     /// What pods are run by, by the name that they ask for (RuntimeClass).
     pub runtimes: BTreeMap<String, Handler>,
 }
@@ -113,6 +120,8 @@ impl Default for Cri {
             enable_cdi: true,
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             sandbox_image: String::new(),
+            enable_selinux: true,
+            selinux_category_range: 1024,
             runtimes: [("runc".to_owned(), Handler::default())].into(),
         }
     }
@@ -177,6 +186,11 @@ impl Cri {
             };
             let value = path.display().to_string();
             return Err(Error::Value { key: format!("cri.{key}"), value, rule });
+        }
+        if !CATEGORIES.contains(&self.selinux_category_range) {
+            let rule = "2 to 1024";
+            let value = self.selinux_category_range.to_string();
+            return Err(Error::Value { key: "cri.selinux_category_range".into(), value, rule });
         }
         Ok(())
     }

@@ -153,7 +153,7 @@ fn what_is_carried_over_is_a_part_of_our_own_file() {
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
-    let refused = "disabled_plugins = ['cri']\n[plugins.cri]\nenable_selinux = true\ncolour = 'red'\nenable_cdi = false\nstats_collect_period = '1s'\n";
+    let refused = "disabled_plugins = ['cri']\n[plugins.cri]\ndisable_cgroup = true\ncolour = 'red'\nenable_cdi = false\nstats_collect_period = '1s'\n";
     std::fs::write(&file, refused).unwrap();
     let carried =
         containerd::carry(&file).unwrap().replace(&format!("{}/", folder.path().display()), "");
@@ -162,7 +162,7 @@ fn what_is_carried_over_is_a_part_of_our_own_file() {
         # - config.toml:6: plugins.cri.stats_collect_period has no effect here: figures are read when they are asked for\n\
         # - config.toml:4: plugins.cri.colour is no key that is known: it is ignored\n\n\
         # Refused, and to be done by hand:\n\
-        # - config.toml:3: plugins.cri.enable_selinux: no labels of SELinux are made here: set it to false, or leave it out\n";
+        # - config.toml:3: plugins.cri.disable_cgroup: containers always have control groups: set it to false, or leave it out\n";
     assert_eq!(carried, expected);
     std::fs::write(&file, "version = 2\n").unwrap();
     let none = containerd::carry(&file).unwrap();
@@ -186,8 +186,8 @@ fn tables_of_containerds_may_stand_in_our_file_and_our_own_keys_go_before_them()
             ":2: plugins.x: is none of the tables that may stand here: io.containerd.grpc.v1.cri",
         ),
         (
-            "[plugins.'io.containerd.cri.v1.runtime']\n\nenable_selinux = true\n",
-            ":3: plugins.\"io.containerd.cri.v1.runtime\".enable_selinux: no labels of SELinux",
+            "[plugins.'io.containerd.cri.v1.runtime']\n\ndisable_cgroup = true\n",
+            ":3: plugins.\"io.containerd.cri.v1.runtime\".disable_cgroup: containers always have",
         ),
         (
             "[plugins.'io.containerd.cri.v1.images']\nmax_concurrent_downloads = -1\n",
@@ -235,4 +235,23 @@ fn a_file_has_a_bound() {
     std::fs::write(&file, vec![b'\n'; (4 << 20) + 1]).unwrap();
     let refused = Config::load(Some(&file), Overrides::default()).unwrap_err().to_string();
     assert!(refused.ends_with("it has more than 4194304 bytes"), "{refused}");
+}
+
+#[test]
+fn levels_of_selinux_are_of_as_many_categories_as_there_are() {
+    let cri = parse("[cri]\n").unwrap().cri;
+    assert!(cri.enable_selinux && cri.selinux_category_range == 1024);
+    let cri = parse("[cri]\nenable_selinux = false\nselinux_category_range = 2\n").unwrap().cri;
+    assert!(!cri.enable_selinux && cri.selinux_category_range == 2);
+    // In a file of containerd's both of its values are meant.
+    for said in [false, true] {
+        let theirs = format!("[plugins.'io.containerd.cri.v1.runtime']\nenable_selinux = {said}\n");
+        assert_eq!(parse(&theirs).unwrap().cri.enable_selinux, said);
+    }
+    for range in [0, 1, 1025] {
+        let text = format!("[cri]\nselinux_category_range = {range}\n");
+        let refused = parse(&text).unwrap_err().to_string();
+        let said = format!("cri.selinux_category_range is \"{range}\": it must be 2 to 1024");
+        assert!(refused.contains(&said), "{refused}");
+    }
 }

@@ -28,6 +28,8 @@ pub fn container(
 ) -> Result<Spec, Error> {
     check(config, pod)?;
     let asked = security_of(config);
+    let labels =
+        selinux::selinux_labels(&facts.selinux, asked.selinux_options.as_ref(), facts.pod_label)?;
     let parent = pod.linux.as_ref().map_or("", |linux| &linux.cgroup_parent);
     let path = cgroups_path(parent, facts.id);
     let mut draft = Draft::begin(facts.handler.base.as_ref(), &path);
@@ -39,7 +41,7 @@ pub fn container(
     if facts.node.unified && !asked.privileged {
         namespaces::set(&mut draft.linux, LinuxNamespaceType::Cgroup, None);
     }
-    mounts::apply(&mut draft, config, facts)?;
+    mounts::apply(&mut draft, config, facts, labels.as_ref().map(|labels| &*labels.mount))?;
     if !facts.settings.disable_proc_mount {
         draft.linux.set_masked_paths(Some(asked.masked_paths.clone()));
         draft.linux.set_readonly_paths(Some(asked.readonly_paths.clone()));
@@ -50,7 +52,11 @@ pub fn container(
     if asked.privileged {
         privileged(&mut draft, pod, facts)?;
     }
-    labels(&mut draft, &asked, facts)?;
+    if let Some(labels) = labels {
+        draft.linux.set_mount_label(Some(labels.mount));
+        // The policy says what such a program becomes.
+        draft.process.set_selinux_label((!asked.privileged).then_some(labels.process));
+    }
     draft.process.set_no_new_privileges(Some(asked.no_new_privs));
     if asked.readonly_rootfs {
         draft.root.set_readonly(Some(true));
@@ -136,19 +142,6 @@ fn privileged(
     draft.process.set_apparmor_profile(None).set_selinux_label(None);
     draft.make_writable(&["sysfs", "cgroup"]);
     devices::privileged(draft, facts)
-}
-
-fn labels(
-    draft: &mut Draft,
-    asked: &cri::LinuxContainerSecurityContext,
-    facts: &ContainerFacts<'_>,
-) -> Result<(), Error> {
-    let (base, options) = (facts.selinux.as_ref(), asked.selinux_options.as_ref());
-    if let Some(labels) = selinux::labels(base, options, facts.pod_label)? {
-        draft.linux.set_mount_label(Some(labels.mount));
-        draft.process.set_selinux_label((!asked.privileged).then_some(labels.process));
-    }
-    Ok(())
 }
 
 fn limits(

@@ -89,9 +89,17 @@ pub enum Error {
     /// A level of SELinux that is none.
     #[error("the format of 'level' {0:?} is not correct")]
     SelinuxLevel(String),
+    /// A user, role or type of SELinux that is none.
+    #[error("the format of '{part}' {value:?} is not correct")]
+    SelinuxPart {
+        /// Which of them.
+        part: &'static str,
+        /// What was asked for.
+        value: String,
+    },
     /// SELinux is off, or the configuration does not let it be used.
-    #[error("selinux is not supported")]
-    NoSelinux,
+    #[error("selinux is not supported: {0}")]
+    NoSelinux(String),
     /// A group was given and no user.
     #[error("user group \"{0}\" is specified without user")]
     GroupWithoutUser(i64),
@@ -212,6 +220,16 @@ pub enum MountFault {
     /// Read-only below, but not itself.
     #[error("recursive read-only mount conflicts with RW mount (hostPath={0:?})")]
     Writable(String),
+    /// What is at the path cannot be given the container's label.
+    #[error("relabel {path:?} with {label:?} failed")]
+    Relabel {
+        /// On the node.
+        path: PathBuf,
+        /// The label.
+        label: String,
+        /// Why not.
+        source: berth_selinux::Error,
+    },
     /// More options, where the handler was not said to honour them, or one that changes what is
     /// mounted.
     #[error("mount option {option:?} is not supported (hostPath={host:?}): invalid argument")]
@@ -294,7 +312,8 @@ impl Coded for Error {
             | Error::Class { .. }
             | Error::Profile(_)
             | Error::SelinuxLevel(_)
-            | Error::NoSelinux
+            | Error::SelinuxPart { .. }
+            | Error::NoSelinux(_)
             | Error::GroupWithoutUser(_)
             | Error::MalformedUser(_)
             | Error::IdOutOfRange { .. }

@@ -88,6 +88,21 @@ pub struct SelinuxLabels {
     pub mount: String,
 }
 
+/// What there is of SELinux for a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selinux {
+    /// No labels, for this reason, which is told to who asks for one.
+    Off(String),
+    /// The labels to begin with.
+    On(SelinuxLabels),
+}
+
+impl Default for Selinux {
+    fn default() -> Self {
+        Self::Off("the kernel has it off".to_owned())
+    }
+}
+
 /// What the spec of a pod's own process depends on.
 #[derive(Clone, Debug)]
 pub struct PodFacts<'a> {
@@ -107,8 +122,8 @@ pub struct PodFacts<'a> {
     pub shm: PathBuf,
     /// The pod's resolv.conf.
     pub resolv_conf: PathBuf,
-    /// The labels chosen, where SELinux is on and to be used.
-    pub selinux: Option<SelinuxLabels>,
+    /// The labels to begin with, at the pod's level.
+    pub selinux: Selinux,
     /// The pod's runtime handler.
     pub handler: &'a Handler,
     /// The configuration.
@@ -150,8 +165,8 @@ pub struct ContainerFacts<'a> {
     pub files: &'a PodFiles,
     /// Folders for the image's volumes. They never take the place of anything else.
     pub volumes: &'a [cri::Mount],
-    /// The labels to begin with, where SELinux is on and to be used.
-    pub selinux: Option<SelinuxLabels>,
+    /// The labels to begin with, at the pod's level.
+    pub selinux: Selinux,
     /// The label of the pod's processes.
     pub pod_label: &'a str,
     /// The pod's runtime handler.

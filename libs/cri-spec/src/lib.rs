@@ -8,7 +8,7 @@
 //!
 //! [`pod`] makes the spec of a pod's own process, [`container`] that of a container, which
 //! [`finish`] completes from the root file system. They read the node's files where the request
-//! points there (mounts, devices, profiles), and make host paths of mounts that are missing.
+//! points there (mounts, devices, profiles), make host paths of mounts that are missing, and give those a label that ask for it.
 
 mod annotations;
 mod capabilities;
@@ -38,7 +38,7 @@ mod users;
 pub use cgroups::cgroups_path;
 pub use container::{container, finish};
 pub use error::Error;
-pub use facts::{ContainerFacts, Handler, PodFacts, PodFiles, SelinuxLabels, Settings};
+pub use facts::{ContainerFacts, Handler, PodFacts, PodFiles, Selinux, SelinuxLabels, Settings};
 pub use labels::{KIND_LABEL, Kind, container_labels};
 pub use mounts::image_volumes;
 pub use names::{container_name, log_path, pod_name};
@@ -47,6 +47,7 @@ pub use node::Node;
 pub use pod::pod;
 pub use resources::{resources_of, update};
 pub use security::{DEFAULT_APPARMOR_PROFILE, holds_profile};
+pub use selinux::selinux_labels;
 pub use signals::{signal_number, status_signal, stop_signal};
 
 /// The wire's messages that specs are made of.

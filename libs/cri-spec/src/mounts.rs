@@ -36,11 +36,12 @@ struct Placed<'a> {
 
 /// Gives a container its mounts: of the defaults those whose places nothing takes, then the
 /// request's, the pod's files and the image's volumes, in this order of who wins a place, and
-/// sorted so that none hides another.
+/// sorted so that none hides another. What asks for it gets the label of the container's files.
 pub(crate) fn apply(
     draft: &mut Draft,
     config: &cri::ContainerConfig,
     facts: &ContainerFacts<'_>,
+    label: Option<&str>,
 ) -> Result<(), Error> {
     bounded("mounts", config.mounts.len(), MAX_MOUNTS)?;
     bounded("volumes of the image", facts.volumes.len(), MAX_MOUNTS)?;
@@ -56,6 +57,9 @@ pub(crate) fn apply(
     let mut table = Table::default();
     for mount in &placed {
         let made = bind::make(&mount.of, &mount.to, facts.handler, &mut table)?;
+        if let Some(label) = label.filter(|_| mount.of.selinux_relabel) {
+            bind::relabel(&made, label)?;
+        }
         if let Some(propagation) = bind::of_root(&mount.of) {
             // What is to be seen on both sides needs a root that is shared, too.
             let have = draft.linux.rootfs_propagation().as_deref();

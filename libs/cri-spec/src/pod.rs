@@ -57,7 +57,8 @@ pub fn pod(
     let score = resources::oom_score(OOM_SCORE, facts.settings, facts.node)?;
     draft.process.set_oom_score_adj(Some(score));
 
-    let labels = selinux::labels(facts.selinux.as_ref(), security.selinux_options.as_ref(), "")?;
+    let options = security.selinux_options.as_ref();
+    let labels = selinux::selinux_labels(&facts.selinux, options, "")?;
     if let Some(labels) = labels {
         draft.linux.set_mount_label(Some(labels.mount));
         draft.process.set_selinux_label((!security.privileged).then_some(labels.process));

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use berth_cri_spec::{
-    ContainerFacts, Handler, Node, PodFacts, PodFiles, Settings, container, finish, pod,
+    ContainerFacts, Handler, Node, PodFacts, PodFiles, Selinux, Settings, container, finish, pod,
 };
 use berth_proto::runtime::v1 as cri;
 use berth_runtime_spec::{ImageConfig, RootView, Spec};
@@ -200,7 +200,7 @@ fn a_container_runs_in_its_pod() {
         userns: None,
         shm: bench.path("shm"),
         resolv_conf: bench.path("resolv.conf"),
-        selinux: None,
+        selinux: Selinux::default(),
         handler: &handler,
         settings: &settings,
         node: &node,
@@ -227,7 +227,7 @@ fn a_container_runs_in_its_pod() {
         image_name: "busybox",
         files: &files,
         volumes: &[],
-        selinux: None,
+        selinux: Selinux::default(),
         pod_label: "",
         handler: &handler,
         settings: &settings,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::attempt::{Attempt, classic};
 use crate::loops::{LoopDevice, LoopOptions};
-use crate::options::{Flags, Parsed};
+use crate::options::{Flags, Parsed, key_value};
 use crate::overlay::{finish, is_long};
 use crate::{Error, Mount};
 
@@ -56,7 +56,7 @@ fn attach_none(attempt: &Attempt<'_>, parsed: &Parsed, at: &Path) -> Result<(), 
     let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC);
     let context = context.map_err(|errno| attempt.error("fsopen", errno))?;
     for option in &parsed.data {
-        match option.split_once('=') {
+        match key_value(option) {
             Some((key, value)) => fsconfig_set_string(&context, key, value),
             None => fsconfig_set_flag(&context, option.as_str()),
         }

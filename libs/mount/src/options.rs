@@ -87,6 +87,13 @@ fn effect(word: &str) -> Option<Effect> {
     })
 }
 
+/// An option as fsconfig(2) takes it: quotation marks, which guard commas from mount(2), are no part of a value there.
+pub(crate) fn key_value(option: &str) -> Option<(&str, &str)> {
+    let (key, value) = option.split_once('=')?;
+    let inside = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    Some((key, inside.unwrap_or(value)))
+}
+
 /// Why an option is refused before any system call, if it is.
 fn refusal(option: &str) -> Option<(&'static str, Code)> {
     if option.starts_with("X-containerd.dmverity=") {
@@ -152,6 +159,15 @@ mod tests {
         let bind = parse(&mount("bind", &["rbind", "ro", "rslave"])).unwrap();
         assert_eq!(bind.flags.0, MountFlags::BIND | MountFlags::REC | MountFlags::RDONLY);
         assert!(bind.propagation.is_some() && bind.data.is_empty());
+    }
+
+    #[test]
+    fn values_are_handed_over_without_quotation_marks() {
+        let context = key_value("context=\"u:r:t:s0:c1,c2\"");
+        assert_eq!(context, Some(("context", "u:r:t:s0:c1,c2")));
+        assert_eq!(key_value("lowerdir=/a=b"), Some(("lowerdir", "/a=b")));
+        assert_eq!(key_value("x=\""), Some(("x", "\"")));
+        assert_eq!(key_value("volatile"), None);
     }
 
     #[test]

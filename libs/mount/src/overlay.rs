@@ -16,7 +16,7 @@ use rustix::mount::{
 
 use crate::Error;
 use crate::attempt::{Attempt, classic};
-use crate::options::{Flags, Parsed};
+use crate::options::{Flags, Parsed, key_value};
 
 /// What mount(2) copies at most, less some room for what the kernel adds.
 const PAGE: usize = 4096 - 512;
@@ -85,7 +85,7 @@ fn by_layer(
         }
     }
     for option in parsed.data.iter().filter(|o| !o.starts_with("lowerdir=")) {
-        match option.split_once('=') {
+        match key_value(option) {
             Some((key, value)) => fsconfig_set_string(&context, key, value),
             None => fsconfig_set_flag(&context, option.as_str()),
         }

@@ -18,6 +18,7 @@
 //! | [`handlers`], [`bases`], [`bandwidth`] | what a pod asks to be run by, what specifications begin with, and how fast its network is |
 //! | [`features`] | what handlers can do |
 //! | [`counts`] | what this service counts |
+//! | [`selinux`] | labels of SELinux, and which level is which pod's |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`apparmor`] | the profile of containers |
 //! | [`images`] | images |
@@ -57,6 +58,7 @@ pub mod peers;
 pub mod pods;
 pub mod records;
 pub mod roots;
+pub mod selinux;
 mod serve;
 pub mod stats;
 pub mod streaming;

@@ -1,5 +1,6 @@
 //! From a configuration to a service that answers: wiring only.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::images::Images;
 use crate::peers::Node;
 use crate::pods::{self, Pods};
 use crate::records::status::Statuses;
+use crate::selinux::Selinux;
 use crate::stats::{self, Stats};
 use crate::streaming::Streaming;
 
@@ -52,8 +54,13 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let options = Options { cache_bytes: CACHE, schema: SCHEMA };
     let store = Store::open(config.store(Service::Cri), options)?;
     let (folders, node, cri) = (Folders::of(config), Node::new(config), config.cri.clone());
-    let made = folders.clone();
-    blocking("make folders", move || made.make()).await?.context("make folders")?;
+    let (made, of) = (folders.clone(), cri.clone());
+    let make = move || {
+        made.make()?;
+        let selinux = Selinux::look(Path::new("/"), &of);
+        selinux.share(&made.init()).map(|()| selinux)
+    };
+    let selinux = blocking("make folders", make).await?.context("make folders")?;
     let read = cri.clone();
     let bases = blocking("read base specifications", move || Bases::read(&read)).await??;
     let (events, teller) = events::channel();
@@ -66,6 +73,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         images: images.clone(),
         jobs: tasks.clone(),
         events: events.clone(),
+        selinux,
     });
     let containers = Containers::new(containers::Parts {
         node: node.clone(),

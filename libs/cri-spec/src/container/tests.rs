@@ -11,7 +11,7 @@ use rstest::rstest;
 mod handed_on;
 
 use super::*;
-use crate::{Handler, Node, PodFiles, SelinuxLabels, Settings};
+use crate::{Handler, Node, PodFiles, Selinux, SelinuxLabels, Settings};
 
 /// What a container is made of here.
 struct Given {
@@ -41,7 +41,7 @@ impl Given {
             image_name: "docker.io/library/busybox:latest",
             files: &self.files,
             volumes: &[],
-            selinux: None,
+            selinux: Selinux::default(),
             pod_label: "",
             handler: &self.handler,
             settings: &self.settings,
@@ -346,7 +346,8 @@ fn profiles_of_apparmor_and_labels_of_selinux() {
     assert_eq!(refused, "apparmor is not supported");
 
     let labels = SelinuxLabels { process: "u:r:p_t:s0".into(), mount: "u:r:f_t:s0".into() };
-    let facts = ContainerFacts { selinux: Some(labels), pod_label: "a:b:c:s1", ..given.facts() };
+    let selinux = Selinux::On(labels);
+    let facts = ContainerFacts { selinux, pod_label: "a:b:c:s1", ..given.facts() };
     let spec = container(&config(), &pod(true), &facts).unwrap();
     let process = spec.process().as_ref().unwrap();
     assert_eq!(process.selinux_label().as_deref(), Some("a:b:c:s1"));

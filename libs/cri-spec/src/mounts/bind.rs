@@ -63,6 +63,13 @@ pub(super) fn make(
     Ok(mount)
 }
 
+/// Gives what is bound a label, with all below it.
+pub(super) fn relabel(mount: &Mount, label: &str) -> Result<(), MountFault> {
+    let path = mount.source().clone().unwrap_or_default();
+    let done = berth_selinux::relabel(&path, label, berth_selinux::Bounds::default());
+    done.map_err(|source| MountFault::Relabel { path, label: label.to_owned(), source })
+}
+
 /// What the root of the container needs for a mount's propagation.
 pub(super) fn of_root(of: &cri::Mount) -> Option<&'static str> {
     match of.propagation() {

@@ -7,7 +7,7 @@ use berth_runtime_spec::ImageConfig;
 use rstest::rstest;
 
 use super::*;
-use crate::{Handler, Node, PodFiles, Settings};
+use crate::{Handler, Node, PodFiles, Selinux, Settings};
 
 /// A pod's files, and folders to bind.
 struct Host {
@@ -17,6 +17,7 @@ struct Host {
     settings: Settings,
     node: Node,
     image: ImageConfig,
+    label: Option<String>,
 }
 
 impl Host {
@@ -35,8 +36,8 @@ impl Host {
         };
         let handler =
             Handler { recursive_read_only: true, mount_options: true, ..Default::default() };
-        let (settings, node, image) = Default::default();
-        Self { dir, files, handler, settings, node, image }
+        let (settings, node, image, label) = Default::default();
+        Self { dir, files, handler, settings, node, image, label }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -57,7 +58,7 @@ impl Host {
             image_name: "image",
             files: &self.files,
             volumes,
-            selinux: None,
+            selinux: Selinux::default(),
             pod_label: "",
             handler: &self.handler,
             settings: &self.settings,
@@ -67,7 +68,7 @@ impl Host {
 
     fn made(&self, config: &cri::ContainerConfig, volumes: &[cri::Mount]) -> Result<Draft, Error> {
         let mut draft = Draft::begin(None, Path::new("/x"));
-        apply(&mut draft, config, &self.facts(volumes))?;
+        apply(&mut draft, config, &self.facts(volumes), self.label.as_deref())?;
         Ok(draft)
     }
 
@@ -358,4 +359,41 @@ fn mounts_have_an_end() {
     let many = vec![bind("/tmp", "/x"); MAX_MOUNTS + 1];
     let refused = Host::new().made(&config(many), &[]);
     assert!(matches!(refused, Err(Error::TooMany { what: "mounts", .. })));
+}
+
+#[test]
+fn what_asks_for_it_gets_the_label_of_the_containers_files() {
+    let label = "u:object_r:f_t:s0:c1,c2";
+    let label_of = |path: &Path| {
+        let mut value = [0; 64];
+        let length = rustix::fs::lgetxattr(path, berth_selinux::ATTRIBUTE, &mut value[..]).ok()?;
+        Some(String::from_utf8(value[..length].to_vec()).unwrap())
+    };
+    let mut host = Host::new();
+    for folder in ["asks", "asks/below", "volume", "other"] {
+        fs_err::create_dir(host.path(folder)).unwrap();
+    }
+    let asks = |name: &str| {
+        let mount = bind(&host.text(name), &format!("/{name}"));
+        cri::Mount { selinux_relabel: true, ..mount }
+    };
+    let config = config(vec![asks("asks"), asks("made"), bind(&host.text("other"), "/other")]);
+    let volumes = [asks("volume")];
+    // Without a label nothing is said of it: kubelets always ask.
+    host.made(&config, &volumes).unwrap();
+    assert_eq!(label_of(&host.path("asks")), None);
+    host.label = Some(label.to_owned());
+    host.made(&config, &volumes).unwrap();
+    for path in ["asks", "asks/below", "made", "volume", "shm", "hosts", "hostname", "resolv.conf"]
+    {
+        assert_eq!(label_of(&host.path(path)).as_deref(), Some(label), "{path}");
+    }
+    assert_eq!((label_of(&host.path("other")), label_of(&host.path(""))), (None, None));
+    let mut mount = bind("/etc", "/x");
+    mount.selinux_relabel = true;
+    let refused = host.made(&self::config(vec![mount]), &[]).err().unwrap();
+    let words = format!("relabel \"/etc\" with {label:?} failed");
+    assert_eq!(refused.to_string(), words);
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    assert_eq!(cause, "SELinux relabeling of \"/etc\" is not allowed");
 }

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Linux, LinuxNamespaceType as Type};
 use rstest::rstest;
 
 use super::*;
-use crate::{Handler, Node, SelinuxLabels, Settings};
+use crate::{Handler, Node, Selinux, SelinuxLabels, Settings};
 
 /// What a pod is made of here.
 struct Given {
@@ -16,7 +16,7 @@ struct Given {
     handler: Handler,
     settings: Settings,
     node: Node,
-    selinux: Option<SelinuxLabels>,
+    selinux: Selinux,
 }
 
 impl Given {
@@ -254,7 +254,7 @@ fn a_user_a_profile_and_a_parent_are_taken() {
 fn a_privileged_pod_may_write_to_sys_and_is_not_filtered() {
     let mut given = Given::new();
     let label = "u:r:t:s0".to_owned();
-    given.selinux = Some(SelinuxLabels { process: label.clone(), mount: label.clone() });
+    given.selinux = Selinux::On(SelinuxLabels { process: label.clone(), mount: label.clone() });
     let config = |privileged| {
         secured(|security| {
             security.privileged = privileged;
@@ -308,7 +308,7 @@ fn what_cannot_be_is_refused() {
     assert_eq!(refused(&group).to_string(), "user group \"8\" is specified without user");
     let label = cri::SeLinuxOption { r#type: "x_t".into(), ..Default::default() };
     let labelled = secured(|security| security.selinux_options = Some(label));
-    assert_eq!(refused(&labelled).to_string(), "selinux is not supported");
+    assert_eq!(refused(&labelled).to_string(), "selinux is not supported: the kernel has it off");
     let many = (0..20_000).map(|n| (n.to_string(), String::new())).collect();
     let many = cri::PodSandboxConfig { annotations: many, ..config() };
     assert!(matches!(refused(&many), Error::TooMany { what: "annotations", .. }));

@@ -124,7 +124,7 @@ impl Shared {
             image_name: image.name.clone(),
             log_path: log_path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
             stop_signal: asked_signal.unwrap_or_else(|| image.config.stop_signal.clone()),
-            process_label: String::new(),
+            process_label: self.process_label(id, &pod, &config)?,
         };
         let options = spec::container_options(&config);
         let users = Users::of(options.userns_options.as_ref())?;
@@ -175,6 +175,8 @@ impl Shared {
         let (id, pod_id, pod_pid) = (metadata.id.clone(), pod.id.clone(), pod.standing().pid);
         let target_pid = self.target(&config, &pod.id)?;
         let machine = self.machine.clone();
+        let (label, selinux) =
+            (pod.process_label.clone(), self.parts.pods.selinux().base(&pod.process_label));
         // It reads files of the machine, and of the image.
         let build = move || {
             let facts = spec::ContainerFacts {
@@ -186,8 +188,8 @@ impl Shared {
                 image_name: &image.name,
                 files: &files,
                 volumes: &volumes,
-                selinux: None,
-                pod_label: "",
+                selinux,
+                pod_label: &label,
                 handler: &handler,
                 settings: &settings,
                 node: &machine,

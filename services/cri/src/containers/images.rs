@@ -62,7 +62,10 @@ impl Shared {
         let owners = [&mut mount.uid_mappings, &mut mount.gid_mappings];
         let owners = owners.map(|ids| mapped(&std::mem::take(ids)));
         let (name, lease) = (views::of_pod(&pod.id, &image.target), pod.id.clone());
-        let view = View { name, snapshotter, parent, lease, owners };
+        // What is mounted read-only can't be labelled: it is mounted so.
+        mount.selinux_relabel = false;
+        let options = self.parts.pods.selinux().shared();
+        let view = View { name, snapshotter, parent, lease, owners, options };
         let root = show(&self.parts.node, &view).await?;
         let inside = std::mem::take(&mut mount.image_sub_path);
         let look = move || if inside.is_empty() { Ok(root) } else { views::below(&root, &inside) };
@@ -100,6 +103,7 @@ impl Shared {
             parent: parent.to_owned(),
             lease: pod.id.clone(),
             owners: users.map(|users| users.owners()).unwrap_or_default(),
+            options: Vec::new(),
         };
         let root = show(&self.parts.node, &view).await?;
         let wanted = volumes.clone();

@@ -8,6 +8,7 @@
 //! | `create` | from a request to a record |
 //! | `root` | its root file system |
 //! | `images` | what it is given of images beside that |
+//! | `labels` | its labels of SELinux |
 //! | `start` | from a record to a process |
 //! | `end` | stopping and removing |
 //! | `exits` | a process has ended |
@@ -25,6 +26,7 @@ mod end;
 mod exec;
 mod exits;
 mod images;
+mod labels;
 mod recover;
 mod root;
 mod start;

@@ -86,7 +86,7 @@ impl Shared {
         let new = tasks::New {
             id: id.to_owned(),
             options: self.owned(container, &pod).await?,
-            root: self.root(container).await?,
+            root: self.labelled_root(container).await?,
             output: output(log, longest, &streams, stdin, once),
             terminal: config.tty,
             saved: Some(saved.clone()).filter(|saved| saved.is_dir()),

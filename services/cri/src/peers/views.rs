@@ -25,6 +25,8 @@ pub struct View {
     pub lease: String,
     /// How users and groups are mapped, `INSIDE:OUTSIDE:COUNT`, several by commas; empty if they are not.
     pub owners: [String; 2],
+    /// What it is mounted with besides.
+    pub options: Vec<String>,
 }
 
 /// Mounts it, if it is not mounted yet. Answers where.
@@ -32,10 +34,13 @@ pub struct View {
 /// # Errors
 /// [`Error::Peer`].
 pub async fn show(node: &Node, view: &View) -> Result<PathBuf> {
-    let View { name, snapshotter, parent, lease, owners } = view.clone();
+    let View { name, snapshotter, parent, lease, owners, options } = view.clone();
     let labels = OWNERS.map(String::from).into_iter().zip(owners);
     let labels = labels.filter(|(_, owners)| !owners.is_empty()).collect();
-    let mounts = snapshots::view(node, (&snapshotter, &name), parent, labels, &lease).await?;
+    let mut mounts = snapshots::view(node, (&snapshotter, &name), parent, labels, &lease).await?;
+    for mount in &mut mounts {
+        mount.options.extend(options.iter().cloned());
+    }
     let request = mounts::ActivateRequest {
         name: name.clone(),
         mounts: mounts.into_iter().map(Into::into).collect(),

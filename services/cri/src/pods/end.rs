@@ -99,6 +99,8 @@ impl Shared {
         let folders = self.parts.folders.pod(id);
         blocking("pod-files", move || files::remove(&folders)).await??;
         leases::delete(&self.parts.node, id).await?;
-        sandboxes::delete(&self.parts.node, id).await
+        sandboxes::delete(&self.parts.node, id).await?;
+        self.parts.selinux.release(id);
+        Ok(())
     }
 }

@@ -78,7 +78,7 @@ impl Shared {
             userns,
             shm: folders.state.join("shm"),
             resolv_conf: folders.root.join("resolv.conf"),
-            selinux: None,
+            selinux: self.parts.selinux.base(&metadata.process_label),
             handler: self.spec.handlers.get(handler).ok_or_else(none)?,
             settings: &self.spec.settings,
             node: &self.spec.node,

@@ -42,6 +42,7 @@ use crate::images::Images;
 use crate::joins::Joins;
 use crate::names::Names;
 use crate::peers::Node;
+use crate::selinux::Selinux;
 use crate::{Error, Result, ids};
 
 /// The pods. Clones are the same.
@@ -62,6 +63,8 @@ pub struct Parts {
     pub jobs: Tasks,
     /// Where it is told what becomes of them.
     pub events: Events,
+    /// Their labels.
+    pub selinux: Selinux,
 }
 
 struct Shared {
@@ -86,6 +89,8 @@ pub struct Pod {
     pub handler: String,
     /// The name of its own process's image; empty: it has none.
     pub image: String,
+    /// The SELinux label of its processes; empty: it has none.
+    pub process_label: String,
     /// Where its network namespace is; empty: it is in the node's.
     pub netns: String,
     /// Its addresses, the first one first.
@@ -132,6 +137,12 @@ impl Pods {
         let there = self.0.there();
         let found = ids::find(there.keys(), id)?;
         there.get(found).cloned().ok_or_else(|| Error::NotFound(format!("pod {id:?}")))
+    }
+
+    /// Labels of SELinux for pods.
+    #[must_use]
+    pub fn selinux(&self) -> &Selinux {
+        &self.0.parts.selinux
     }
 
     /// All of them, by number.

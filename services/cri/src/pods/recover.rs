@@ -44,6 +44,7 @@ impl Pods {
         if let Err(error) = self.0.names.reserve(&pod.name, &id) {
             tracing::error!(id, error = berth_errors::chain(&error), "two pods have one name");
         }
+        self.0.parts.selinux.keep(&id, &pod.process_label);
         self.0.there().insert(id, Arc::new(pod));
     }
 
@@ -96,6 +97,7 @@ fn pod_in(id: &str, metadata: &Packed, created_at: i64) -> Result<Pod> {
         name: metadata.name,
         handler: metadata.runtime_handler,
         image: String::new(),
+        process_label: metadata.process_label,
         netns: metadata.netns_path,
         ips: ips.into_iter().chain(metadata.additional_ips.unwrap_or_default()).collect(),
         created_at,

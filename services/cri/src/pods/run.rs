@@ -13,6 +13,7 @@ use crate::joins::Begun;
 use crate::peers::{leases, sandboxes};
 use crate::records::golang;
 use crate::records::metadata::{OfPod, pack};
+use crate::selinux::labelled;
 use crate::users::Users;
 use crate::{Error, Result, counts, handlers, ids, time};
 
@@ -101,8 +102,20 @@ impl Pods {
         let Made { metadata, ips, image, pid, created_at } = made;
         let now =
             watch::Sender::new(Standing { pid, ready: outcome.is_ok(), ..Standing::default() });
-        let netns = metadata.netns_path;
-        let pod = Pod { id: id.clone(), name, config, handler, image, netns, ips, created_at, now };
+        let OfPod { netns_path: netns, process_label, .. } = metadata;
+        let id = id.clone();
+        let pod = Pod {
+            id: id.clone(),
+            name,
+            config,
+            handler,
+            image,
+            process_label,
+            netns,
+            ips,
+            created_at,
+            now,
+        };
         if outcome.is_ok() {
             shared.there().insert(id.clone(), Arc::new(pod));
             for kind in [Kind::ContainerCreatedEvent, Kind::ContainerStartedEvent] {
@@ -131,6 +144,9 @@ impl Shared {
         let (name, handler) = handlers::of(cri, &id, &made.metadata.runtime_handler, config)?;
         let users = Users::of_pod(&id, config)?;
         let mut userns = None;
+        let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+        let asked = security.and_then(|security| security.selinux_options.as_ref());
+        made.metadata.process_label = self.parts.selinux.begin(&id, asked)?;
         // By its record an unfinished pod is found, so that comes first.
         self.make_sandbox(&made.metadata, handler).await?;
         leases::create(&self.parts.node, &id).await?;
@@ -154,7 +170,7 @@ impl Shared {
         made.created_at = self.make_record(&made.metadata, handler, &program, &spec).await?;
         made.image = program.name;
         let step = format!("failed to start sandbox {id:?}");
-        let starting = self.start(&id, program.mounts);
+        let starting = self.start(&id, labelled(program.mounts, &spec));
         made.pid = counts::START_POD.of(starting).await.map_err(Error::within(step))?;
         Ok(())
     }

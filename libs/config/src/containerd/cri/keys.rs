@@ -59,11 +59,8 @@ pub(super) const KEYS: &[Key] = &[
     images(&["stats_collect_period"], Nothing(AS_THEY_ARE)),
     images(&["use_local_image_pull"], Nothing("there is one way to pull")),
     images(&["image_decryption"], Nothing("layers are decrypted by stream_processors")),
-    runtime(
-        &["enable_selinux"],
-        Refused("no labels of SELinux are made here: set it to false, or leave it out"),
-    ),
-    runtime(&["selinux_category_range"], Nothing("no labels of SELinux are made")),
+    runtime(&["enable_selinux"], To(&["cri", "enable_selinux"], Kind::Flag)),
+    runtime(&["selinux_category_range"], To(&["cri", "selinux_category_range"], Kind::Number)),
     runtime(
         &["max_container_log_line_size"],
         To(&["cri", "max_container_log_line_size"], Kind::Number),

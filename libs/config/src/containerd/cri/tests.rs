@@ -156,7 +156,10 @@ fn where_streams_are_served_is_one_key() {
 #[test]
 fn what_somebody_would_miss_is_refused_by_its_name() {
     for (text, said) in [
-        (format!("{RUNTIME_TABLE}enable_selinux = true\n"), "enable_selinux: no labels of SELinux"),
+        (
+            format!("{RUNTIME_TABLE}disable_cgroup = true\n"),
+            "disable_cgroup: containers always have",
+        ),
         (format!("{RUNTIME_TABLE}max_container_log_line_size = 'x'\n"), "\"x\" is no whole number"),
         (format!("{RUNTIME_TABLE}drain_exec_sync_io_timeout = 'soon'\n"), "is no length of time"),
         (format!("{IMAGES_TABLE}pinned_images.sandbox = 7\n"), "images.sandbox: 7 is no text"),
@@ -184,7 +187,7 @@ fn what_somebody_would_miss_is_refused_by_its_name() {
 
 #[test]
 fn of_a_file_that_leaves_the_cri_out_nothing_is_said() {
-    let text = "disabled_plugins = ['io.containerd.grpc.v1.cri']\n[plugins.'io.containerd.cri.v1.runtime']\nenable_selinux = true\n";
+    let text = "disabled_plugins = ['io.containerd.grpc.v1.cri']\n[plugins.'io.containerd.cri.v1.runtime']\ndisable_cgroup = true\n";
     let mut tree = Tree::read(text, Path::new("/f")).expect("it is TOML");
     assert!(take(&mut tree, 3).is_none());
     assert!(tree.get(&["plugins", RUNTIME]).is_none());
