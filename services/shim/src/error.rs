@@ -74,6 +74,21 @@ pub enum Error {
         /// The bound.
         after: Duration,
     },
+    /// runc did not end in time, and was killed.
+    #[error(
+        "container {container}: {command} did not end within {after:.1?} and was killed, {advice}: \
+         context deadline exceeded"
+    )]
+    Late {
+        /// The container.
+        container: String,
+        /// The program and what it was to do, such as `runc create`.
+        command: String,
+        /// The bound.
+        after: Duration,
+        /// What to look for.
+        advice: &'static str,
+    },
     /// A feature that this shim does not have.
     #[error("{0}: not implemented")]
     Unimplemented(&'static str),
@@ -129,7 +144,7 @@ impl Coded for Error {
             }
             Error::Runtime { .. } | Error::Transition(_) => Code::Unknown,
             Error::Dumping(_) | Error::Restoring(_) => Code::Unavailable,
-            Error::Deadline { .. } => Code::DeadlineExceeded,
+            Error::Deadline { .. } | Error::Late { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::Io { source, .. } => berth_errors::code_of_io(source),
             Error::Mount(error) => error.code(),

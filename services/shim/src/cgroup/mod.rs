@@ -3,6 +3,7 @@
 //! Read and written as files, both hierarchies.
 
 mod files;
+mod left;
 mod oom;
 mod v1;
 mod v2;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use berth_cgroup::Place;
 use prost_types::Any;
 
+pub(crate) use left::Left;
 pub(crate) use oom::{Memory, watch};
 
 use crate::Error;

@@ -13,7 +13,6 @@ use crate::Error;
 use crate::bundle::read_pid;
 use crate::children::Exit;
 use crate::io::{ConsoleSocket, Stdio, Streams, attach_console, prepare};
-use crate::runc::DUMPING;
 
 /// What a shell answers for a program that it cannot run.
 const NOT_RUN: u32 = 127;
@@ -69,8 +68,12 @@ impl Shim {
     async fn run_init(self: &Arc<Self>, container: &Container, pid: i32) -> Result<i32, Error> {
         let Some(restore) = &container.restore else {
             let what = "OCI runtime start failed";
-            container.runc.run(what, &["start", &container.id], &[]).await?;
-            return Ok(pid);
+            let started = container.runc.run(what, &["start", &container.id], &[]).await;
+            if matches!(started, Err(Error::Late { .. })) {
+                // It may have come to run, of which nobody would know.
+                container.end_first();
+            }
+            return started.map(|_| pid);
         };
         let (pid, streams) = Self::run_restored(container, restore).await?;
         self.watch_cgroup(container, pid);
@@ -93,12 +96,12 @@ impl Shim {
             let socket = ConsoleSocket::bind(&container.bundle, "init")?;
             args.extend(["--console-socket".into(), socket.path().into()]);
             args.push(container.id.clone().into());
-            container.runc.run_attached_within(DUMPING, WHAT, &args, None).await?;
+            container.runc.restore(WHAT, &args, None).await?;
             attach_console(&stdio, &owner, socket.receive().await?).await?
         } else {
             let (streams, ends) = prepare(&stdio, &owner).await?;
             args.push(container.id.clone().into());
-            container.runc.run_attached_within(DUMPING, WHAT, &args, Some(ends)).await?;
+            container.runc.restore(WHAT, &args, Some(ends)).await?;
             streams.begin()
         };
         Ok((read_pid(&pid_file)?, streams))
@@ -178,14 +181,14 @@ async fn run_exec(
     let result = if stdio.terminal {
         let socket = ConsoleSocket::bind(&container.bundle, exec)?;
         args.extend(["--console-socket".into(), socket.path().into(), container.id.clone().into()]);
-        match container.runc.run_attached(WHAT, &args, None).await {
+        match container.runc.add(WHAT, &args, None).await {
             Ok(()) => attach_console(stdio, &owner, socket.receive().await?).await,
             Err(error) => Err(error),
         }
     } else {
         let (streams, ends) = prepare(stdio, &owner).await?;
         args.push(container.id.clone().into());
-        container.runc.run_attached(WHAT, &args, Some(ends)).await.map(|()| streams.begin())
+        container.runc.add(WHAT, &args, Some(ends)).await.map(|()| streams.begin())
     };
     // Both are of no use any more, and go with the bundle at the latest.
     let _ = std::fs::remove_file(&spec_file);
