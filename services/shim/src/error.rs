@@ -43,6 +43,18 @@ pub enum Error {
     /// shim has it, which gives these no code.
     #[error("{0}")]
     Transition(&'static str),
+    /// The first process ended between create and start. The first words are those of containerd's shim.
+    #[error(
+        "cannot start a stopped process: the first process of container {container} ended before it was \
+         started, with exit status {status}{}, delete the task and create it again",
+        killed(*status)
+    )]
+    EndedEarly {
+        /// The container.
+        container: String,
+        /// As [`crate::children::Exit`] has it.
+        status: u32,
+    },
     /// What runs in the container is being written to a checkpoint, which may take minutes.
     #[error("container {0} is being checkpointed, try again when that has ended: unavailable")]
     Dumping(String),
@@ -108,6 +120,14 @@ pub enum Error {
     Ttrpc(#[from] berth_ttrpc::Error),
 }
 
+/// Says which signal an exit status tells of.
+fn killed(status: u32) -> String {
+    match status.checked_sub(128).filter(|signal| (1..=64).contains(signal)) {
+        Some(signal) => format!(" (killed by signal {signal})"),
+        None => String::new(),
+    }
+}
+
 impl Error {
     /// For `map_err`: an error of the operating system in a step.
     pub(crate) fn io(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
@@ -142,7 +162,9 @@ impl Coded for Error {
             Error::State(_) | Error::InitExited(_) | Error::NoRuntime(_) => {
                 Code::FailedPrecondition
             }
-            Error::Runtime { .. } | Error::Transition(_) => Code::Unknown,
+            Error::Runtime { .. } | Error::Transition(_) | Error::EndedEarly { .. } => {
+                Code::Unknown
+            }
             Error::Dumping(_) | Error::Restoring(_) => Code::Unavailable,
             Error::Deadline { .. } | Error::Late { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use berth_proto::containerd::events::{TaskExecStarted, TaskStart};
 
-use super::container::State;
+use super::container::{Inner, State};
 use super::process::Phase;
 use super::restore::Restore;
 use super::{Container, Shim, process_file};
@@ -36,7 +36,7 @@ impl Shim {
                 State::Created => {}
                 State::Running => return Err(Error::Transition("cannot start a running process")),
                 State::Paused => return Err(Error::Transition("cannot start a paused process")),
-                State::Stopped => return Err(Error::Transition("cannot start a stopped process")),
+                State::Stopped => return Err(ended(&container.id, &inner)),
             }
             inner.init.starting = true;
             inner.init.pid
@@ -49,11 +49,18 @@ impl Shim {
             let mut inner = container.inner();
             inner.init.starting = false;
             if let Ok(pid) = started {
-                inner.init.phase = Phase::Running;
+                inner.init.run();
                 let container_id = container.id.clone();
                 self.publisher.publish(&TaskStart { container_id, pid: pid.unsigned_abs() });
             }
             inner.init.held.take()
+        };
+        let started = match (started, held) {
+            // It ended when runc was to start it already.
+            (Err(Error::Runtime { message, .. }), Some(exit)) if has_ended(&message) => {
+                Err(Error::EndedEarly { container: container.id.clone(), status: exit.status })
+            }
+            (started, _) => started,
         };
         let restored = started.as_ref().ok().filter(|_| learning.is_some());
         let held = held.or_else(|| self.children.claim(*restored?));
@@ -139,7 +146,7 @@ impl Shim {
             process.pid = pid;
             match started {
                 Ok(streams) => {
-                    process.phase = Phase::Running;
+                    process.run();
                     process.streams = Some(streams);
                     self.publisher.publish(&TaskExecStarted {
                         container_id: container.id.clone(),
@@ -162,6 +169,23 @@ impl Shim {
         self.finish_init(container);
         result
     }
+}
+
+/// Why a first process that has ended is not started.
+fn ended(container: &str, inner: &Inner) -> Error {
+    match inner.init_exit.or(inner.init.exit()) {
+        Some(exit) if !inner.init.ran => {
+            Error::EndedEarly { container: container.to_owned(), status: exit.status }
+        }
+        _ => Error::Transition("cannot start a stopped process"),
+    }
+}
+
+/// runc's ways to say that there is nothing to start, of one that was created and not started.
+fn has_ended(message: &str) -> bool {
+    ["container that has stopped", "already dead", "already running"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 async fn run_exec(
