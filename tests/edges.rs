@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where the wire's types may be named, below the workspace's root. The shim, the command line and the CRI, which is
-/// one wire in words of another, are edges as a whole.
-const EDGES: [&str; 18] = [
+/// Where the wire's types may be named, below the workspace's root. The shim and the command line are edges as a
+/// whole.
+const EDGES: [&str; 24] = [
+    "libs/cgroup-metrics/",
     "libs/check/",
     "libs/cri-spec/",
     "libs/grpc/",
@@ -16,7 +17,12 @@ const EDGES: [&str; 18] = [
     "services/bundle/src/peers/",
     "services/cluster/src/api",
     "services/cluster/src/peers",
-    "services/cri/",
+    "services/cri/src/api",
+    "services/cri/src/peers",
+    "services/cri/src/records",
+    "services/cri/src/stats/measured.rs",
+    "services/cri/src/stats/metrics/",
+    "services/cri/src/time.rs",
     "services/distribution/src/api",
     "services/distribution/src/peers",
     "services/gateway/",
@@ -24,6 +30,10 @@ const EDGES: [&str; 18] = [
     "services/runtime/src/peers",
     "services/shim/",
 ];
+
+/// Pods and containers are described in the CRI's own messages, which are kept as they came (docs/adr/0014-cri.md): in
+/// this crate they are the domain's.
+const PODS: (&str, &str) = ("services/cri/src/", "berth_proto::runtime::v1");
 
 /// Crates of which every file is an edge.
 const CLIENTS: [&str; 1] = ["services/cli/"];
@@ -39,11 +49,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Lines that name a wire type, outside comments.
-fn names_the_wire(text: &str) -> Option<&str> {
+/// A line of the file that names a wire type, outside comments.
+fn names_the_wire<'a>(file: &str, text: &'a str) -> Option<&'a str> {
     let wire = ["berth_proto::", "tonic::", "prost_types::"];
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    code.into_iter().find(|line| wire.iter().any(|name| line.contains(name)))
+    let pods = |line: &str| file.starts_with(PODS.0) && line.contains(PODS.1);
+    let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.find(|line| wire.iter().any(|name| line.contains(name)) && !pods(line))
 }
 
 #[test]
@@ -60,7 +71,7 @@ fn wire_types_stop_at_the_edge() {
     for file in files {
         let name = file.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
         let text = fs_err::read_to_string(&file).expect("read a source");
-        let Some(line) = names_the_wire(&text) else { continue };
+        let Some(line) = names_the_wire(&name, &text) else { continue };
         let allowed = EDGES.iter().chain(&CLIENTS).any(|edge| name.starts_with(edge));
         assert!(allowed, "{name} names a type of the wire: {line}");
         edges += 1;

@@ -9,6 +9,7 @@ mod containers;
 mod devices;
 mod hostile;
 mod load;
+mod metrics;
 mod mounts;
 mod pause;
 mod pods;

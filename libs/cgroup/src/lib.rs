@@ -18,6 +18,19 @@ pub enum Place {
     V2(PathBuf),
 }
 
+impl Place {
+    /// The folder of a controller; that of all in the second hierarchy.
+    #[must_use]
+    pub fn controller(&self, name: &str) -> Option<&Path> {
+        match self {
+            Self::V1(all) => {
+                all.iter().find(|(known, _)| known == name).map(|(_, path)| path.as_path())
+            }
+            Self::V2(folder) => Some(folder),
+        }
+    }
+}
+
 const ROOT: &str = "/sys/fs/cgroup";
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
@@ -68,6 +81,42 @@ pub fn folders(pid: i32) -> Result<Vec<PathBuf>, Error> {
         folders.push(below(Path::new(folder), path));
     }
     Ok(folders)
+}
+
+/// The control groups of this name, given below the root of the hierarchies.
+///
+/// # Errors
+/// [`Error::NotFound`] if it is in none of them, or no name of a group; [`Error::Io`].
+pub fn named(path: &str) -> Result<Place, Error> {
+    let none = || Error::NotFound(path.to_owned());
+    let is_name = path.split('/').all(|part| !matches!(part, "." | ".."));
+    if !is_name || path.trim_matches('/').is_empty() {
+        return Err(none());
+    }
+    if unified() {
+        let folder = below(Path::new(ROOT), path);
+        return folder.is_dir().then_some(Place::V2(folder)).ok_or_else(none);
+    }
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
+    let folders = hierarchies(&mounts)
+        .map(|(controller, _, folder)| (controller.to_owned(), below(Path::new(folder), path)));
+    let found: Vec<_> = folders.filter(|(_, folder)| folder.is_dir()).collect();
+    if found.is_empty() { Err(none()) } else { Ok(Place::V1(found)) }
+}
+
+/// Where systemd has the group of a slice: `a-b.slice` lies in `a.slice`. Other names, and whole paths, are as they are.
+#[must_use]
+pub fn of_slice(path: &str) -> String {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let Some(name) = last.strip_suffix(".slice").filter(|name| !name.is_empty()) else {
+        return path.to_owned();
+    };
+    let ends = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
+    let mut whole = String::new();
+    for end in ends.filter(|end| *end > 0) {
+        whole.push_str(&format!("/{}.slice", &name[..end]));
+    }
+    whole
 }
 
 fn below(folder: &Path, path: &str) -> PathBuf {
@@ -177,5 +226,26 @@ mod tests {
         assert_eq!(second(mounts), Some(("", "/sys/fs/cgroup/unified")));
         assert_eq!(path_of("4:cpu,cpuacct:/a/b", "cpuacct"), Some("/a/b"));
         assert_eq!(path_of("4:cpu,cpuacct:/a/b", "cpus"), None);
+    }
+
+    #[test]
+    fn slices_lie_in_slices() {
+        for (path, whole) in [
+            ("a.slice", "/a.slice"),
+            ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice"),
+            ("/a.slice/a-b.slice", "/a.slice/a-b.slice"),
+            ("/plain/b", "/plain/b"),
+            ("-.slice", "/-.slice"),
+            (".slice", ".slice"),
+        ] {
+            assert_eq!(of_slice(path), whole, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_groups_below_the_root_have_names() {
+        for path in ["", "/", "/../etc", "a/..", "/there/is/no/such/group/of/berth"] {
+            assert!(matches!(named(path), Err(Error::NotFound(_))), "{path}");
+        }
     }
 }

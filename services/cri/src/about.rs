@@ -1,29 +1,34 @@
 //! What kubelets ask about the node itself.
 
-use std::collections::HashMap;
-
 use berth_config::Cri;
 use berth_proto::runtime::v1 as wire;
-use serde_json::json;
 
 use crate::Result;
+use crate::details::Details;
+use crate::features::Features;
 use crate::peers::{Node, networks};
 
 /// Where systemd runs the machine.
 const SYSTEMD: &str = "/run/systemd/system";
 
-/// How the node is: whether it can run pods, and attach them to a network.
+/// How the node is: whether it can run pods, and attach them to a network; with details if there are any to tell.
 ///
 /// # Errors
 /// None: what does not answer is what is told.
-pub async fn status(node: &Node, cri: &Cri, verbose: bool) -> Result<wire::StatusResponse> {
+pub async fn status(
+    node: &Node,
+    cri: &Cri,
+    features: &Features,
+    details: Option<&Details>,
+) -> Result<wire::StatusResponse> {
+    let trouble = networks::trouble(node).await;
     let condition = |kind: &str, status, reason: &str, message: String| wire::RuntimeCondition {
         r#type: kind.to_owned(),
         status,
         reason: reason.to_owned(),
         message,
     };
-    let network = match networks::trouble(node).await {
+    let network = match &trouble {
         None => condition("NetworkReady", true, "", String::new()),
         Some(why) => {
             let message = format!("Network plugin returns error: {why}");
@@ -35,35 +40,23 @@ pub async fn status(node: &Node, cri: &Cri, verbose: bool) -> Result<wire::Statu
         network,
         condition("ContainerdHasNoDeprecationWarnings", true, "", String::new()),
     ];
-    let features = wire::RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() };
+    let all = wire::RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() };
     Ok(wire::StatusResponse {
         status: Some(wire::RuntimeStatus { conditions }),
-        info: if verbose { info(cri) } else { HashMap::new() },
-        runtime_handlers: handlers(cri),
-        features: Some(features),
+        info: details.map(|details| details.tell(trouble.as_deref())).unwrap_or_default(),
+        runtime_handlers: handlers(cri, features).await,
+        features: Some(all),
     })
 }
 
-/// Each that is configured, and the one without a name, which is the usual one.
-fn handlers(cri: &Cri) -> Vec<wire::RuntimeHandler> {
-    let names = std::iter::once("").chain(cri.runtimes.keys().map(|name| &**name));
-    names.map(|name| wire::RuntimeHandler { name: name.to_owned(), ..Default::default() }).collect()
-}
-
-fn info(cri: &Cri) -> HashMap<String, String> {
-    let runtimes = cri.runtimes.iter().map(|(name, handler)| {
-        let options =
-            json!({ "SystemdCgroup": handler.systemd_cgroup, "BinaryName": handler.binary });
-        (name.clone(), json!({ "runtimeType": handler.runtime_type, "options": options }))
+/// Each that is configured, by name, after the one without a name, which is the usual one.
+async fn handlers(cri: &Cri, features: &Features) -> Vec<wire::RuntimeHandler> {
+    let usual = ("", &cri.default_runtime_name);
+    let named = cri.runtimes.keys().map(|name| (&**name, name));
+    let told = std::iter::once(usual).chain(named).map(|(name, handler)| async move {
+        wire::RuntimeHandler { name: name.to_owned(), features: features.of(handler).await }
     });
-    let config = json!({
-        "containerd": {
-            "defaultRuntimeName": cri.default_runtime_name,
-            "runtimes": runtimes.collect::<serde_json::Map<_, _>>(),
-        },
-        "snapshotter": cri.snapshotter,
-    });
-    [("config".to_owned(), config.to_string())].into()
+    futures::future::join_all(told).await
 }
 
 /// By what control groups are made: what the usual handler says, or the machine.

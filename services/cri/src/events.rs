@@ -6,17 +6,19 @@
 //! again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use berth_proto::runtime::v1 as wire;
 use futures::Stream;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::Containers;
 use crate::pods::Pods;
-use crate::{Error, Result, time};
+use crate::{Error, Result, counts, time};
 
 pub use wire::ContainerEventType as Kind;
 
@@ -56,6 +58,7 @@ impl Events {
     pub fn tell(&self, id: &str, pod: &str, kind: Kind) {
         let news = News { id: id.to_owned(), pod: pod.to_owned(), kind };
         if self.told.receiver_count() > 0 && self.news.try_send(news).is_err() {
+            counts::LOST.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(id, ?kind, "too much happens at once: an event is not told");
         }
     }
@@ -67,7 +70,8 @@ impl Events {
 
     /// What happens from now on. It ends with an error when the listener is too slow.
     pub fn listen(&self) -> impl Stream<Item = Result<wire::ContainerEventResponse>> + use<> {
-        let behind = |_| {
+        let behind = |BroadcastStreamRecvError::Lagged(missed)| {
+            counts::LOST.fetch_add(missed, Ordering::Relaxed);
             Error::TooMany(format!(
                 "the listener fell {BEHIND} events behind: listen again, and list"
             ))

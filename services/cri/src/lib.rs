@@ -16,6 +16,8 @@
 //! | [`roots`] | root file systems, looked into |
 //! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bandwidth`] | what a pod asks to be run by, and how fast its network is |
+//! | [`features`] | what handlers can do |
+//! | [`counts`] | what this service counts |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`images`] | images |
 //! | [`pods`] | pods |
@@ -28,7 +30,7 @@
 //! | [`teardown`] | a pod with its containers |
 //! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
-//! | [`about`] | the node itself |
+//! | [`about`], [`details`] | the node itself |
 //! | [`api`], [`peers`] | its services, and the calls that it makes |
 
 pub mod about;
@@ -36,9 +38,12 @@ pub mod api;
 pub mod bandwidth;
 pub mod checkpoints;
 pub mod containers;
+pub mod counts;
+pub mod details;
 mod error;
 pub mod events;
 pub mod exits;
+pub mod features;
 pub mod folders;
 pub mod handlers;
 pub mod ids;

@@ -13,14 +13,17 @@ use tokio::sync::watch;
 use crate::api::{self, Domain};
 use crate::checkpoints::{self, Checkpoints};
 use crate::containers::{self, Containers};
+use crate::counts;
+use crate::details::Details;
 use crate::events;
 use crate::exits::Exits;
+use crate::features::Features;
 use crate::folders::Folders;
 use crate::images::Images;
 use crate::peers::Node;
 use crate::pods::{self, Pods};
 use crate::records::status::Statuses;
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 use crate::streaming::Streaming;
 
 /// The version of this service's tables.
@@ -52,6 +55,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     blocking("make folders", move || made.make()).await?.context("make folders")?;
     let (events, teller) = events::channel();
     let images = Images::new(node.clone(), config);
+    let features = Features::new(node.clone(), cri.clone());
     let pods = Pods::new(pods::Parts {
         node: node.clone(),
         cri: cri.clone(),
@@ -69,13 +73,13 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         pods: pods.clone(),
         statuses: Statuses::new(store.clone()),
         events: events.clone(),
+        features: features.clone(),
     });
     let limits = Limits { idle: *config.cri.stream_idle_timeout, ..Limits::default() };
     let address = &config.cri.stream_address;
     let streaming =
         Streaming::listen(address, limits, (containers.clone(), pods.clone()), tasks).await?;
     tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
-    let stats = Stats::new(node.clone(), pods.clone(), containers.clone());
     let checkpoints = Checkpoints::new(checkpoints::Parts {
         node: node.clone(),
         cri: cri.clone(),
@@ -85,6 +89,8 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         containers: containers.clone(),
     });
     let (told, recovered) = watch::channel(false);
+    let stats = figures(config, &node, (pods.clone(), containers.clone()), tasks);
+    begin(stats.clone(), features.clone(), recovered.clone(), tasks);
     recover(
         Exits { pods: pods.clone(), containers: containers.clone() },
         checkpoints.clone(),
@@ -103,12 +109,49 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         streaming,
         stats,
         events,
+        features,
+        details: Arc::new(Details::of(config)),
         node,
         cri: Arc::new(cri),
         recovered,
     };
     berth_grpc::server::serve(&config.socket(Service::Cri), 0o600, api::routes(&domain), tasks)?;
     Ok(Served { store })
+}
+
+fn figures(
+    config: &Config,
+    node: &Node,
+    (pods, containers): (Pods, Containers),
+    jobs: &Tasks,
+) -> Stats {
+    counts::register(pods.clone(), containers.clone());
+    Stats::new(stats::Parts {
+        node: node.clone(),
+        pods,
+        containers,
+        jobs: jobs.clone(),
+        snapshotter: config.cri.snapshotter.clone(),
+        folder: config.service_root(Service::Bundle),
+    })
+}
+
+/// Asks what handlers can do, and measures what an earlier run has left, once that is known.
+fn begin(stats: Stats, features: Features, mut recovered: watch::Receiver<bool>, tasks: &Tasks) {
+    let stop = tasks.token();
+    let work = async move {
+        let begun = async {
+            features.begin().await;
+            if recovered.wait_for(|recovered| *recovered).await.is_ok()
+                && let Err(error) = stats.begin().await
+            {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(error, "measure pods: there is no rate in the first answer");
+            }
+        };
+        stop.run_until_cancelled(begun).await;
+    };
+    tasks.spawn("first-figures", work);
 }
 
 /// Finds out what an earlier run has left, as soon as the other services can say it, and follows what ends from then on.

@@ -22,7 +22,9 @@ use tonic::{Response, Status};
 use crate::Error;
 use crate::checkpoints::Checkpoints;
 use crate::containers::Containers;
+use crate::details::Details;
 use crate::events::Events;
+use crate::features::Features;
 use crate::images::Images;
 use crate::peers::Node;
 use crate::pods::Pods;
@@ -53,6 +55,10 @@ pub struct Domain {
     pub events: Events,
     /// The other services.
     pub node: Node,
+    /// What handlers can do.
+    pub features: Features,
+    /// What is told of the node to who wants details.
+    pub details: Arc<Details>,
     /// What is configured.
     pub cri: Arc<Cri>,
     /// Whether what an earlier run has left is known.

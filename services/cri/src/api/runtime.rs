@@ -6,7 +6,8 @@ use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status};
 
 use super::{Answer, Domain, Listed, in_parts};
-use crate::{Error, about, teardown};
+use crate::stats::metrics;
+use crate::{about, teardown};
 
 /// Serves pods and their containers.
 pub(super) struct Service(pub(super) Domain);
@@ -32,7 +33,9 @@ impl wire::runtime_service_server::RuntimeService for Service {
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::StatusResponse> {
         let (domain, verbose) = (self.domain()?, request.into_inner().verbose);
-        let told = about::status(&domain.node, &domain.cri, verbose).await.map_err(status)?;
+        let Domain { node, cri, features, details, .. } = domain;
+        let details = verbose.then_some(&**details);
+        let told = about::status(node, cri, features, details).await.map_err(status)?;
         Ok(Response::new(told))
     }
 
@@ -349,14 +352,17 @@ impl wire::runtime_service_server::RuntimeService for Service {
         &self,
         _: Request<wire::ListMetricDescriptorsRequest>,
     ) -> Answer<wire::ListMetricDescriptorsResponse> {
-        Err(status(Error::Unserved("ListMetricDescriptors")))
+        self.domain()?;
+        let descriptors = metrics::descriptors();
+        Ok(Response::new(wire::ListMetricDescriptorsResponse { descriptors }))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<wire::ListPodSandboxMetricsRequest>,
     ) -> Answer<wire::ListPodSandboxMetricsResponse> {
-        Err(status(Error::Unserved("ListPodSandboxMetrics")))
+        let pod_metrics = self.domain()?.stats.metrics().await.map_err(status)?;
+        Ok(Response::new(wire::ListPodSandboxMetricsResponse { pod_metrics }))
     }
 
     type StreamPodSandboxMetricsStream = Listed<wire::StreamPodSandboxMetricsResponse>;
@@ -365,7 +371,10 @@ impl wire::runtime_service_server::RuntimeService for Service {
         &self,
         _: Request<wire::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        Err(status(Error::Unserved("StreamPodSandboxMetrics")))
+        let metrics = self.domain()?.stats.metrics().await.map_err(status)?;
+        Ok(in_parts(metrics, |metrics| wire::StreamPodSandboxMetricsResponse {
+            pod_sandbox_metrics: metrics,
+        }))
     }
 
     type GetContainerEventsStream = Listed<wire::ContainerEventResponse>;

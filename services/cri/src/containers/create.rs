@@ -149,8 +149,13 @@ impl Shared {
 
     async fn spec(&self, draft: &Draft, root: berth_runtime_spec::RootView) -> Result<Spec> {
         let Draft { pod, pod_config, mounted, image, metadata, volumes, .. } = draft;
-        let (_, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
-        let (handler, settings) = (handlers::facts(handler), handlers::settings(&self.parts.cri));
+        let (name, handler) = handlers::of(&self.parts.cri, &pod.id, &pod.handler, &pod.config)?;
+        let can = self.parts.features.of(name).await.unwrap_or_default();
+        let handler = spec::Handler {
+            recursive_read_only: can.recursive_read_only_mounts,
+            ..handlers::facts(handler)
+        };
+        let settings = handlers::settings(&self.parts.cri);
         let folders = self.parts.folders.pod(&pod.id);
         let files = spec::PodFiles {
             hostname: folders.root.join("hostname"),

@@ -43,6 +43,7 @@ use berth_runtime_spec::{Process, Spec};
 use tokio::sync::watch;
 
 use crate::events::{Events, Kind};
+use crate::features::Features;
 use crate::folders::Folders;
 use crate::images::Images;
 use crate::joins::Joins;
@@ -80,6 +81,8 @@ pub struct Parts {
     pub statuses: Statuses,
     /// Where it is told what becomes of them.
     pub events: Events,
+    /// What handlers can do.
+    pub features: Features,
 }
 
 /// What a container is asked for with: its pod's number, its own configuration and the pod's.

@@ -12,7 +12,7 @@ use crate::folders::remove;
 use crate::peers::{Packed, tasks};
 use crate::pods::Pod;
 use crate::users::Users;
-use crate::{Error, Result, handlers, time};
+use crate::{Error, Result, counts, handlers, time};
 
 /// The number that one ends with which does not start, and the reason.
 const NOT_STARTED: (i32, &str) = (128, "StartError");
@@ -50,7 +50,7 @@ impl Shared {
             ContainerState::ContainerCreated => {}
             state => return refuse(format!("container is in {} state", state.as_str_name())),
         }
-        match self.run(container).await {
+        match counts::START_CONTAINER.of(self.run(container)).await {
             Ok(pid) => {
                 let started = |standing: &mut super::Standing| {
                     // One that was quick has ended already.

@@ -109,6 +109,12 @@ impl Container {
         *self.shown() = Shown::of(spec);
     }
 
+    /// What it is limited to now.
+    #[must_use]
+    pub fn limits(&self) -> Option<wire::LinuxContainerResources> {
+        self.shown().resources.linux.clone()
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         // Each change is one move.
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,11 +6,13 @@ pub mod checkpoints;
 pub mod containers;
 pub mod content;
 pub mod ends;
+pub mod figures;
 pub mod images;
 pub mod layers;
 pub mod leases;
 pub mod networks;
 mod packed;
+pub mod runtimes;
 pub mod sandboxes;
 pub mod snapshots;
 pub mod tasks;
@@ -93,6 +95,8 @@ clients! {
     diff: DiffClient by bundle;
     /// Mounts that are made for clients.
     mounts: MountsClient by bundle;
+    /// What runtimes can do.
+    runtimes: IntrospectionClient by runtime;
     /// Records of containers.
     containers: ContainersClient by runtime;
     /// Records of sandboxes.

@@ -7,7 +7,7 @@ use berth_lifecycle::blocking;
 use super::{Pod, Pods, Shared, files, network};
 use crate::events::Kind;
 use crate::peers::{containers, leases, sandboxes};
-use crate::{Error, Result, views};
+use crate::{Error, Result, counts, views};
 
 impl Pods {
     /// Ends the pod's own process, and takes its network back. Its containers are stopped before.
@@ -55,7 +55,7 @@ impl Shared {
     async fn stop(&self, pod: &Pod) -> Result<()> {
         let _alone = self.turns.alone(&pod.id).await;
         let step = format!("failed to stop sandbox {:?}", pod.id);
-        self.end(&pod.id).await.map_err(Error::within(step))?;
+        counts::END_POD.of(self.end(&pod.id)).await.map_err(Error::within(step))?;
         self.has_ended(pod);
         self.detach(&pod.id, !pod.netns.is_empty()).await?;
         views::release(&self.parts.node, &self.parts.cri.snapshotter, &pod.id).await?;
@@ -65,7 +65,7 @@ impl Shared {
 
     /// Undoes its network. What a plugin refuses of one that never came to be keeps nobody: the node tries it again.
     async fn detach(&self, id: &str, attached: bool) -> Result<()> {
-        match network::detach(&self.parts.node, id).await {
+        match counts::DETACH.of(network::detach(&self.parts.node, id)).await {
             Err(error) if !attached => {
                 let error = berth_errors::chain(&error);
                 tracing::warn!(id, error, "undo the network of a pod that had none yet");

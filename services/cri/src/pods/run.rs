@@ -14,7 +14,7 @@ use crate::peers::{leases, sandboxes};
 use crate::records::golang;
 use crate::records::metadata::{OfPod, pack};
 use crate::users::Users;
-use crate::{Error, Result, handlers, ids, time};
+use crate::{Error, Result, counts, handlers, ids, time};
 
 /// What was made of a pod so far.
 struct Made {
@@ -136,7 +136,8 @@ impl Shared {
         leases::create(&self.parts.node, &id).await?;
         let program = self.program(&id, users).await?;
         if !berth_cri_spec::host_network(config) {
-            let attachment = network::attach(&self.parts.node, &id, config, users).await?;
+            let attaching = network::attach(&self.parts.node, &id, config, users);
+            let attachment = counts::ATTACH.of(attaching).await?;
             userns = Some(attachment.userns.clone().into()).filter(|_| users.is_some());
             made.ips = network::ips(&attachment);
             made.metadata.netns_path.clone_from(&attachment.netns);
@@ -153,7 +154,8 @@ impl Shared {
         made.created_at = self.make_record(&made.metadata, handler, &program, &spec).await?;
         made.image = program.name;
         let step = format!("failed to start sandbox {id:?}");
-        made.pid = self.start(&id, program.mounts).await.map_err(Error::within(step))?;
+        let starting = self.start(&id, program.mounts);
+        made.pid = counts::START_POD.of(starting).await.map_err(Error::within(step))?;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use berth_proto::containerd::types::Metric;
 use berth_proto::io::containerd::cgroups::{v1, v2};
 use berth_proto::runtime::v1 as wire;
 use berth_proto::unpack;
+use prost_types::Any;
 
 /// Limits above it are none.
 const NO_LIMIT: u64 = 1 << 62;
@@ -22,6 +23,8 @@ pub(super) struct Measured {
     rss: u64,
     faults: u64,
     major_faults: u64,
+    /// What lies in swap, and the most that may; nothing where it is not counted.
+    swap: Option<(u64, u64)>,
     cpu_psi: Option<v2::PsiStats>,
     memory_psi: Option<v2::PsiStats>,
     io_psi: Option<v2::PsiStats>,
@@ -30,20 +33,33 @@ pub(super) struct Measured {
 impl Measured {
     /// Nothing for figures that are of no kind that is known.
     pub(super) fn of(metric: &Metric) -> Option<Self> {
-        let data = metric.data.as_ref()?;
+        let at = crate::time::from_wire(metric.timestamp.as_ref()).unwrap_or_default();
+        Self::at(at, metric.data.as_ref()?)
+    }
+
+    /// The same of figures of a moment.
+    pub(super) fn at(at: i64, data: &Any) -> Option<Self> {
         let figures = match (unpack::<v1::Metrics>(data), unpack::<v2::Metrics>(data)) {
             (Some(Ok(metrics)), _) => Self::of_v1(metrics),
             (_, Some(Ok(metrics))) => Self::of_v2(metrics),
             _ => return None,
         };
-        let at = crate::time::from_wire(metric.timestamp.as_ref()).unwrap_or_default();
         Some(Self { at, ..figures })
     }
 
     fn of_v1(metrics: v1::Metrics) -> Self {
         let memory = metrics.memory.unwrap_or_default();
         let usage = memory.usage.unwrap_or_default();
+        // The kernel counts swap together with memory there.
+        let swap = memory.swap.map(|both| {
+            let limit = match both.limit {
+                NO_LIMIT.. => u64::MAX,
+                both => both.saturating_sub(usage.limit),
+            };
+            (both.usage.saturating_sub(usage.usage), limit)
+        });
         Self {
+            swap,
             cpu: metrics.cpu.and_then(|cpu| cpu.usage).map_or(0, |usage| usage.total),
             processes: metrics.pids.map_or(0, |pids| pids.current),
             usage: usage.usage,
@@ -67,6 +83,7 @@ impl Measured {
             rss: memory.anon,
             faults: memory.pgfault,
             major_faults: memory.pgmajfault,
+            swap: Some((memory.swap_usage, memory.swap_limit)),
             cpu_psi: cpu.psi,
             memory_psi: memory.psi,
             io_psi: metrics.io.and_then(|io| io.psi),
@@ -111,8 +128,7 @@ impl Measured {
 
     pub(super) fn memory(&self) -> wire::MemoryUsage {
         let working_set = self.usage.saturating_sub(self.inactive_file);
-        let is_limited = self.limit > 0 && self.limit < NO_LIMIT;
-        let available = if is_limited { self.limit.saturating_sub(working_set) } else { 0 };
+        let available = available(self.limit, working_set);
         wire::MemoryUsage {
             timestamp: self.at,
             working_set_bytes: value(working_set),
@@ -125,10 +141,25 @@ impl Measured {
         }
     }
 
+    /// What lies in swap. Without a limit nothing is said to be available, as of memory.
+    pub(super) fn swap(&self) -> Option<wire::SwapUsage> {
+        let (usage, limit) = self.swap?;
+        Some(wire::SwapUsage {
+            timestamp: self.at,
+            swap_available_bytes: value(available(limit, usage)),
+            swap_usage_bytes: value(usage),
+        })
+    }
+
     pub(super) fn io(&self) -> Option<wire::IoUsage> {
         let psi = Some(psi(self.io_psi.as_ref()?));
         Some(wire::IoUsage { timestamp: self.at, psi })
     }
+}
+
+/// What is left of a limit; nothing where there is none.
+fn available(limit: u64, used: u64) -> u64 {
+    if limit < NO_LIMIT { limit.saturating_sub(used) } else { 0 }
 }
 
 /// The kernel counts microseconds, the CRI nanoseconds.
@@ -169,6 +200,7 @@ mod tests {
                 total_inactive_file: 30,
                 total_rss: 50,
                 usage: Some(v1::MemoryEntry { usage: 100, limit: 1000, ..Default::default() }),
+                swap: Some(v1::MemoryEntry { usage: 110, limit: 1500, ..Default::default() }),
                 ..Default::default()
             }),
             ..Default::default()
@@ -180,6 +212,8 @@ mod tests {
                 usage_limit: 1000,
                 inactive_file: 30,
                 anon: 50,
+                swap_usage: 10,
+                swap_limit: 500,
                 ..Default::default()
             }),
             ..Default::default()
@@ -189,6 +223,8 @@ mod tests {
         assert_eq!(one.at, 2_000_000_005);
         let memory = one.memory();
         assert_eq!((memory.working_set_bytes, memory.available_bytes), (value(70), value(930)));
+        let swap = one.swap().unwrap();
+        assert_eq!((swap.swap_usage_bytes, swap.swap_available_bytes), (value(10), value(490)));
         let both = Measured::sum(&[&one, &two]).unwrap();
         assert_eq!((both.cpu, both.usage), (14_000, 200));
         assert_eq!(Measured::of(&metric(prost_types::Any::default())), None);
@@ -199,5 +235,8 @@ mod tests {
     fn what_is_not_limited_has_nothing_available() {
         let all = Measured { usage: 1, limit: u64::MAX, ..Measured::default() };
         assert_eq!(all.memory().available_bytes, value(0));
+        assert_eq!(all.swap(), None);
+        let all = Measured { swap: Some((1, u64::MAX)), ..all };
+        assert_eq!(all.swap().unwrap().swap_available_bytes, value(0));
     }
 }

@@ -1,33 +1,60 @@
 //! What pods and containers use.
 //!
-//! Owns: figures of control groups and interfaces as the CRI has them, and rates over time. Must not know: how they are
-//! measured, which is the shims'. What cannot be measured of one spoils nothing of the others.
+//! Owns: figures of control groups, interfaces and root file systems as the CRI has them, and rates over time. Must not
+//! know: how they are measured, which is the shims', the kernel's and bundle's. What cannot be measured of one spoils nothing
+//! of the others.
 //!
 //! | module | what |
 //! |---|---|
 //! | `measured` | a shim's figures, of either version of control groups |
+//! | `groups` | the groups that whole pods lie in |
 //! | `rates` | the processor's use between two measurings |
 //! | `interfaces` | what passed a pod's interfaces |
+//! | `layers` | what containers have written |
+//! | [`metrics`] | all of it in cAdvisor's names |
+//!
+//! Nothing is measured unless somebody asks, but once when this service begins. A list of containers is one call to runtime,
+//! which asks as many shims at once as it lists tasks.
 
+mod groups;
 mod interfaces;
+mod layers;
 mod measured;
+pub mod metrics;
 mod rates;
+mod view;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use berth_proto::containerd::services::tasks::v1::MetricsRequest;
+use berth_lifecycle::Tasks;
 use berth_proto::runtime::v1 as wire;
 
-use crate::containers::{Container, Containers};
-use crate::peers::{Node, WORK, call, refused};
+use crate::containers::Containers;
+use crate::peers::{Node, figures};
 use crate::pods::{Pod, Pods};
 use crate::{Error, Result, time};
+use layers::Layers;
 use measured::Measured;
-use rates::Rates;
+use rates::{Rates, Since};
+use view::Found;
 
-/// The most containers that are asked about by name; of more all are measured.
-const BY_NAME: usize = 20;
+/// What is needed to measure.
+pub struct Parts {
+    /// The other services.
+    pub node: Node,
+    /// Whose use it is.
+    pub pods: Pods,
+    /// Theirs, too.
+    pub containers: Containers,
+    /// What goes on when a caller has left.
+    pub jobs: Tasks,
+    /// What root file systems are made by.
+    pub snapshotter: String,
+    /// Where they are, if their snapshotter does not say.
+    pub folder: PathBuf,
+}
 
 /// What measures. Clones share what was measured before.
 #[derive(Clone)]
@@ -35,14 +62,42 @@ pub struct Stats {
     node: Node,
     pods: Pods,
     containers: Containers,
-    rates: Arc<Rates>,
+    layers: Layers,
+    known: Arc<Known>,
+}
+
+/// What was found out before.
+struct Known {
+    /// When this service began, in nanoseconds since 1970.
+    began: i64,
+    rates: Rates,
+    /// Of the groups that pods lie in.
+    groups: Rates,
 }
 
 impl Stats {
     /// Measures nothing yet.
     #[must_use]
-    pub fn new(node: Node, pods: Pods, containers: Containers) -> Self {
-        Self { node, pods, containers, rates: Arc::default() }
+    pub fn new(parts: Parts) -> Self {
+        let Parts { node, pods, containers, jobs, snapshotter, folder } = parts;
+        let layers = Layers::new(node.clone(), jobs, snapshotter, folder);
+        let (rates, groups) = Default::default();
+        let known = Arc::new(Known { began: time::now(), rates, groups });
+        Self { node, pods, containers, layers, known }
+    }
+
+    /// Measures what is there already, which the first question is held against.
+    ///
+    /// # Errors
+    /// [`Error::Peer`].
+    pub async fn begin(&self) -> Result<()> {
+        let pods = self.pods.all();
+        let containers = self.containers.all();
+        let ids = pods.iter().map(|pod| &*pod.id);
+        let ids = ids.chain(containers.iter().map(|container| container.id()));
+        self.measure(&ids.map(str::to_owned).collect::<Vec<_>>()).await?;
+        self.measure_groups(&pods).await;
+        Ok(())
     }
 
     /// What a container uses.
@@ -51,13 +106,17 @@ impl Stats {
     /// [`Error::NotFound`]; [`Error::Refused`] for one that does not run; [`Error::Peer`].
     pub async fn container(&self, id: &str) -> Result<wire::ContainerStats> {
         let found = self.containers.find(id).map_err(Error::within("failed to find container"))?;
-        let measured = self.measure(&[found.id().to_owned()]).await?;
-        let measured = measured.get(found.id());
-        let none = || Error::Refused("unexpected metrics response: []".to_owned());
-        Ok(self.of(&found, Some(measured.ok_or_else(none)?)))
+        let ids = [found.id().to_owned()];
+        let (measured, written) = tokio::join!(self.measure(&ids), self.layers.of(&ids));
+        let known = Found { measured: measured?, written, groups: HashMap::new() };
+        if found.runs().is_err() || !known.measured.contains_key(found.id()) {
+            return Err(Error::Refused("unexpected metrics response: []".to_owned()));
+        }
+        Ok(self.of(&found, &known))
     }
 
-    /// What the containers use that a filter names; all without one. Of those that do not run there is a name alone.
+    /// What the containers use that a filter names; all without one. Of those that do not run there is a name alone, and
+    /// what they have written.
     ///
     /// # Errors
     /// [`Error::Peer`].
@@ -70,9 +129,10 @@ impl Stats {
         let filter = wire::ContainerFilter { id, pod_sandbox_id, label_selector, state: None };
         let listed = self.containers.list(Some(filter));
         let ids: Vec<_> = listed.into_iter().map(|container| container.id).collect();
-        let measured = self.measure(&ids).await?;
+        let (measured, written) = tokio::join!(self.measure(&ids), self.layers.of(&ids));
+        let known = Found { measured: measured?, written, groups: HashMap::new() };
         let found = ids.iter().filter_map(|id| self.containers.find(id).ok());
-        Ok(found.map(|found| self.of(&found, measured.get(found.id()))).collect())
+        Ok(found.map(|found| self.of(&found, &known)).collect())
     }
 
     /// What a pod uses.
@@ -101,87 +161,64 @@ impl Stats {
         filter: Option<wire::PodSandboxStatsFilter>,
     ) -> Result<Vec<wire::PodSandboxStats>> {
         let wire::PodSandboxStatsFilter { id, label_selector } = filter.unwrap_or_default();
+        self.of_pods(self.ready(id, label_selector)).await
+    }
+
+    /// Pods that are ready, of a number and with labels if there are any.
+    fn ready(&self, id: String, label_selector: HashMap<String, String>) -> Vec<Arc<Pod>> {
         let ready =
             wire::PodSandboxStateValue { state: wire::PodSandboxState::SandboxReady.into() };
         let filter = wire::PodSandboxFilter { id, label_selector, state: Some(ready) };
         let listed = self.pods.list(Some(filter)).into_iter();
-        self.of_pods(listed.filter_map(|pod| self.pods.find(&pod.id).ok()).collect()).await
+        listed.filter_map(|pod| self.pods.find(&pod.id).ok()).collect()
     }
 
     async fn of_pods(&self, pods: Vec<Arc<Pod>>) -> Result<Vec<wire::PodSandboxStats>> {
-        let mut ids = Vec::new();
+        let (mut ids, mut containers) = (Vec::new(), Vec::new());
         for pod in &pods {
             ids.push(pod.id.clone());
-            ids.extend(
-                self.containers.of_pod(&pod.id).iter().map(|container| container.id().to_owned()),
-            );
+            containers
+                .extend(self.containers.of_pod(&pod.id).iter().map(|one| one.id().to_owned()));
         }
-        let measured = self.measure(&ids).await?;
-        Ok(pods.iter().map(|pod| self.of_pod(pod, &measured)).collect())
+        ids.extend_from_slice(&containers);
+        let (measured, written, groups) = tokio::join!(
+            self.measure(&ids),
+            self.layers.of(&containers),
+            self.measure_groups(&pods)
+        );
+        let known = Found { measured: measured?, written, groups };
+        Ok(pods.iter().map(|pod| self.of_pod(pod, &known)).collect())
     }
 
-    /// The figures of those that can be measured.
     async fn measure(&self, ids: &[String]) -> Result<HashMap<String, Measured>> {
-        let named = if ids.len() <= BY_NAME { ids } else { &[] };
-        let filters = named.iter().map(|id| format!("id=={id}")).collect();
-        let asked = self.node.tasks().metrics(call(MetricsRequest { filters }, WORK)).await;
-        let metrics = asked.map_err(refused("read metrics"))?.into_inner().metrics;
+        let metrics = figures::of(&self.node, ids).await?.into_iter();
         let measured: HashMap<_, _> = metrics
-            .iter()
-            .filter_map(|metric| Some((metric.id.clone(), Measured::of(metric)?)))
+            .filter_map(|metric| Some((Measured::of(&metric)?, metric.id)))
+            .map(|(of, id)| (id, of))
             .collect();
-        self.rates.note(&measured);
+        self.known.rates.note(noted(&measured), |id| self.since(id));
         Ok(measured)
     }
 
-    fn of(&self, container: &Container, measured: Option<&Measured>) -> wire::ContainerStats {
-        let attributes = wire::ContainerAttributes {
-            id: container.id().to_owned(),
-            metadata: container.config.metadata.clone(),
-            labels: container.config.labels.clone(),
-            annotations: container.config.annotations.clone(),
-        };
-        let rate = self.rates.of(container.id());
-        wire::ContainerStats {
-            attributes: Some(attributes),
-            cpu: measured.map(|measured| measured.cpu(rate)),
-            memory: measured.map(Measured::memory),
-            io: measured.and_then(Measured::io),
-            ..Default::default()
-        }
+    async fn measure_groups(&self, pods: &[Arc<Pod>]) -> HashMap<String, Measured> {
+        let measured = groups::measure(pods).await;
+        // A group may be older than its pod, and that of several.
+        let since = |id: &str| self.pods.find(id).map_or(Since::Gone, |_| Since::Unknown);
+        self.known.groups.note(noted(&measured), since);
+        measured
     }
 
-    fn of_pod(&self, pod: &Pod, measured: &HashMap<String, Measured>) -> wire::PodSandboxStats {
-        let containers = self.containers.of_pod(&pod.id);
-        let ids =
-            || std::iter::once(&*pod.id).chain(containers.iter().map(|container| container.id()));
-        // A pod is its own process and its containers.
-        let parts: Vec<_> = ids().filter_map(|id| measured.get(id)).collect();
-        let rate = ids().filter_map(|id| self.rates.of(id)).reduce(|a, b| a + b);
-        let whole = Measured::sum(&parts);
-        let stats = wire::LinuxPodSandboxStats {
-            cpu: whole.as_ref().map(|whole| whole.cpu(rate)),
-            memory: whole.as_ref().map(Measured::memory),
-            network: interfaces::of(pod),
-            process: whole.as_ref().map(|whole| wire::ProcessUsage {
-                timestamp: time::now(),
-                process_count: Some(wire::UInt64Value { value: whole.processes }),
-            }),
-            containers: containers
-                .iter()
-                .map(|found| self.of(found, measured.get(found.id())))
-                .collect(),
-            io: None,
+    /// Since when a pod's own process, or a container, uses processors.
+    fn since(&self, id: &str) -> Since {
+        let at = match (self.containers.find(id), self.pods.find(id)) {
+            (Ok(container), _) => container.standing().status.started_at,
+            (_, Ok(pod)) => pod.created_at,
+            _ => return Since::Gone,
         };
-        wire::PodSandboxStats {
-            attributes: Some(wire::PodSandboxAttributes {
-                id: pod.id.clone(),
-                metadata: pod.config.metadata.clone(),
-                labels: pod.config.labels.clone(),
-                annotations: pod.config.annotations.clone(),
-            }),
-            linux: Some(stats),
-            windows: None,
-        }
+        if at >= self.known.began { Since::At(at) } else { Since::Unknown }
     }
+}
+
+fn noted(measured: &HashMap<String, Measured>) -> impl Iterator<Item = (&str, &Measured)> {
+    measured.iter().map(|(id, measured)| (&**id, measured))
 }

@@ -5,13 +5,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use berth_cgroup::Place;
+use berth_cgroup_metrics::Pairs;
 use rustix::event::EventfdFlags;
 use rustix::fs::inotify;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 use super::Cgroup;
-use super::files::Pairs;
 use crate::Error;
 use crate::tasks::lock;
 
@@ -27,11 +28,11 @@ pub(crate) struct Memory {
 
 /// Begins to watch. `None` when the container's memory is not controlled.
 pub(crate) fn watch(cgroup: &Cgroup) -> Result<Option<Memory>, Error> {
-    let Some(folder) = cgroup.controller("memory") else { return Ok(None) };
+    let Some(folder) = cgroup.0.controller("memory") else { return Ok(None) };
     let step = || Error::io(format!("watch memory of {}", folder.display()));
-    let (fd, control) = match cgroup {
-        Cgroup::V1(_) => register(folder).map(|(fd, file)| (fd, Some(file))).map_err(step())?,
-        Cgroup::V2(_) => (notify(folder).map_err(step())?, None),
+    let (fd, control) = match &cgroup.0 {
+        Place::V1(_) => register(folder).map(|(fd, file)| (fd, Some(file))).map_err(step())?,
+        Place::V2(_) => (notify(folder).map_err(step())?, None),
     };
     debug_assert_eq!(control.is_none(), berth_cgroup::unified());
     // SAFETY: the descriptor is owned by the watch and never exchanged.

@@ -22,14 +22,19 @@ pub(super) fn parse(word: &str) -> u64 {
 }
 
 /// Lines of `key value`.
-pub(super) struct Pairs(String);
+#[derive(Debug)]
+pub struct Pairs(String);
 
 impl Pairs {
-    pub(super) fn read(folder: &Path, name: &str) -> Pairs {
+    /// Those of a file; none where there is no such file.
+    #[must_use]
+    pub fn read(folder: &Path, name: &str) -> Pairs {
         Pairs(text(folder, name))
     }
 
-    pub(super) fn get(&self, key: &str) -> u64 {
+    /// A value; 0 for a key that is not there.
+    #[must_use]
+    pub fn get(&self, key: &str) -> u64 {
         let mut lines = self.0.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(known, _)| *known == key).map_or(0, |(_, value)| parse(value.trim()))
     }

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
+use berth_cgroup::Place;
 use berth_proto::io::containerd::cgroups::v1::{
     BlkIoEntry, BlkIoStat, CpuStat, CpuUsage, HugetlbStat, MemoryEntry, MemoryOomControl,
     MemoryStat, Metrics, PidsStat, Throttle,
 };
 
-use super::Cgroup;
 use super::files::{Pairs, device, number, parse, text};
 
 /// The kernel counts processor time of `cpuacct.stat` in these.
 const NANOS_PER_TICK: u64 = 10_000_000;
 
-pub(super) fn metrics(cgroup: &Cgroup) -> Metrics {
+pub(super) fn metrics(cgroup: &Place) -> Metrics {
     Metrics {
         hugetlb: cgroup.controller("hugetlb").map(hugetlb).unwrap_or_default(),
         pids: cgroup.controller("pids").map(pids),
@@ -169,4 +169,42 @@ fn entries(folder: &Path, name: &str) -> Vec<BlkIoEntry> {
         Some(BlkIoEntry { op: op.to_owned(), device: String::new(), major, minor, value })
     });
     lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("pids.current", "3\n");
+        write("pids.max", "max\n");
+        write("cpuacct.usage", "70000000\n");
+        write("cpuacct.stat", "user 5\nsystem 2\n");
+        write("cpu.stat", "nr_periods 9\nnr_throttled 4\nthrottled_time 77\n");
+        write("memory.stat", "cache 1\ntotal_cache 2\ntotal_inactive_file 3\n");
+        write("memory.usage_in_bytes", "100\n");
+        write("memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory.memsw.usage_in_bytes", "150\n");
+        write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+        write("blkio.throttle.io_service_bytes", "254:0 Read 10\n254:0 Write 20\nTotal 30\n");
+        let all = ["pids", "cpu", "cpuacct", "memory", "blkio"];
+        let place = Place::V1(all.map(|name| (name.to_owned(), dir.path().to_owned())).into());
+        let metrics = metrics(&place);
+        assert_eq!(metrics.pids.unwrap(), PidsStat { current: 3, limit: 0 });
+        let cpu = metrics.cpu.unwrap();
+        let usage = cpu.usage.unwrap();
+        assert_eq!((usage.total, usage.user, usage.kernel), (70_000_000, 50_000_000, 20_000_000));
+        assert_eq!(cpu.throttling.unwrap().throttled_time, 77);
+        let memory = metrics.memory.unwrap();
+        assert_eq!((memory.cache, memory.total_cache, memory.total_inactive_file), (1, 2, 3));
+        assert_eq!((memory.usage.unwrap().usage, memory.swap.unwrap().usage), (100, 150));
+        assert_eq!(memory.kernel, None);
+        assert_eq!(metrics.memory_oom_control.unwrap().oom_kill, 2);
+        let [read, write] = &*metrics.blkio.unwrap().io_service_bytes_recursive else { panic!() };
+        assert_eq!((read.op.as_str(), read.major, read.value, write.value), ("Read", 254, 10, 20));
+        assert!(metrics.hugetlb.is_empty());
+    }
 }
