@@ -96,7 +96,7 @@ pub fn is_proper_of(method: &str, status: &Status) -> bool {
     let said = status.message();
     match status.code() {
         Code::Unknown if method.starts_with(KUBELETS) => {
-            !said.is_empty() && !["panick", "os error"].iter().any(|words| said.contains(words))
+            !said.is_empty() && !said.contains("panick")
         }
         _ => is_proper(status),
     }

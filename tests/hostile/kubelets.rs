@@ -20,9 +20,15 @@ use crate::messages::{Random, Values, message};
 use crate::stage::Stage;
 use crate::{KUBELETS, SEED, client, input, methods, pids, short, unharmed};
 
-/// They take away what the others are told of, or wait as long as they are told.
-const LEFT_OUT: [&str; 5] =
-    ["StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RemoveImage"];
+/// They take away what the others are told of, or take as long as they are told.
+const LEFT_OUT: [&str; 6] = [
+    "ExecSync",
+    "StopContainer",
+    "RemoveContainer",
+    "StopPodSandbox",
+    "RemovePodSandbox",
+    "RemoveImage",
+];
 /// Messages with some of all fields.
 const MIXED: usize = 12;
 

@@ -33,7 +33,8 @@ impl Stage {
         let node = Node::start_with(&format!(
             "[cluster]\nname = \"hostile\"\nnode = {NAME:?}\naddresses = [\"{address}\"]\n\
              [cluster.etcd]\nendpoints = {:?}\n[cluster.peer]\naddress = \"{address}:{PORT}\"\n\
-             ca = {:?}\ncert = {:?}\nkey = {:?}\n[cri]\nenabled = true\n[network]\nconf_dir = {:?}\n",
+             ca = {:?}\ncert = {:?}\nkey = {:?}\n\
+             [cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n",
             etcd.endpoints(),
             path("ca.pem"),
             path("node.pem"),
