@@ -12,10 +12,10 @@ use tonic::codegen::StdError;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 
-use crate::ANSWERED;
+use crate::{ANSWERED, KUBELETS};
 
 /// Streams that go on once they have begun: what is wrong with the message is told before.
-const ENDLESS: [&str; 3] = ["/Subscribe", "/Watch", "/Stream"];
+const ENDLESS: [&str; 4] = ["/Subscribe", "/Watch", "/Stream", "/GetContainerEvents"];
 /// How long one of these is read.
 const READ: Duration = Duration::from_millis(100);
 
@@ -87,5 +87,17 @@ pub fn is_proper(status: &Status) -> bool {
     match status.code() {
         Code::Internal | Code::Unknown | Code::DataLoss => false,
         _ => !status.message().contains("panick"),
+    }
+}
+
+/// The same of what a method says: to kubelets most refusals have no code, as from containerd's CRI, and
+/// words alone say what is wrong.
+pub fn is_proper_of(method: &str, status: &Status) -> bool {
+    let said = status.message();
+    match status.code() {
+        Code::Unknown if method.starts_with(KUBELETS) => {
+            !said.is_empty() && !said.contains("panick")
+        }
+        _ => is_proper(status),
     }
 }

@@ -1,12 +1,13 @@
 //! What no honest client sends: each method of the interface gets an empty message, one with every
 //! field at its limit, ones of wrong types, and bytes that are none. Each answer says in time what is
 //! wrong, and all processes are there afterwards. The node is part of a cluster, so that what clients ask of
-//! that is among the methods; and other nodes have an address of it, where strangers come too ([`door`]).
+//! that is among the methods, and serves kubelets; and other nodes have an address of it, where strangers come too ([`door`]).
 //! Needs root and the binaries, as stories do.
 
 mod client;
 mod cluster;
 mod door;
+mod kubelets;
 mod messages;
 mod stage;
 mod takes;
@@ -26,8 +27,17 @@ use crate::stage::Stage;
 /// another; `Ends` if it ends as a whole.
 const METHODS: &str = include_str!("methods.txt");
 
-const SERVICES: [&str; 5] =
-    ["berth-gateway", "berth-distribution", "berth-bundle", "berth-runtime", "berth-cluster"];
+const SERVICES: [&str; 6] = [
+    "berth-gateway",
+    "berth-distribution",
+    "berth-bundle",
+    "berth-runtime",
+    "berth-cluster",
+    "berth-cri",
+];
+
+/// What kubelets call. They know no namespaces.
+const KUBELETS: &str = "runtime.v1.";
 
 /// The longest that an answer may take: longer than the services wait for anything of theirs.
 const ANSWERED: Duration = Duration::from_secs(60);
@@ -79,6 +89,7 @@ fn the_table_names_each_method_that_clients_can_call() -> Result<()> {
     let pool = DescriptorPool::decode(berth_proto::FILE_DESCRIPTOR_SET)?;
     let for_clients = |name: &str| {
         ["grpc.health.v1.Health", "berth.cluster.v1.Cluster"].contains(&name)
+            || name.starts_with(KUBELETS)
             || name.starts_with("containerd.services.") && !name.contains(".ttrpc.")
     };
     let mut there = BTreeSet::new();
@@ -101,7 +112,7 @@ async fn an_empty_message_gets_the_code_that_containerd_has_for_it() -> Result<(
     for (method, code, _) in methods() {
         let status = client::answer(&channel, method, Vec::new()).await?;
         let got = format!("{:?}", status.code());
-        if got != code || !client::is_proper(&status) {
+        if got != code || !client::is_proper_of(method, &status) {
             differs.push(format!("{method} {got} instead of {code}: {}", status.message()));
         }
     }
@@ -166,6 +177,10 @@ async fn the_reference_has_the_codes_of_the_table() -> Result<()> {
 
 /// What a call gets that says no namespace, of ours and of the reference.
 fn without_namespace(method: &str) -> (&'static str, &'static str) {
+    if method.starts_with(KUBELETS) {
+        let named = methods().find(|(named, ..)| *named == method);
+        return named.map_or(("", ""), |(_, ours, other)| (ours, other));
+    }
     let refused = ("FailedPrecondition", "FailedPrecondition");
     let exception = lines(WITHOUT_NAMESPACE).find(|(named, ..)| *named == method);
     exception.map_or(refused, |(_, ours, other)| (ours, other))
@@ -217,7 +232,7 @@ async fn whatever_is_sent_is_answered_and_harms_nothing() -> Result<()> {
     for ((method, ..), seed) in methods().zip(SEED..) {
         for (what, message) in messages::all(&input(&pool, method)?, seed) {
             let status = client::answer(&channel, method, message).await?;
-            if !client::is_proper(&status) {
+            if !client::is_proper_of(method, &status) {
                 improper.push(format!("{method}, {what}: {:?}: {}", status.code(), short(&status)));
             }
         }

@@ -1,4 +1,4 @@
-//! A node of a cluster, which is all that there is of it.
+//! A node of a cluster, which is all that there is of it. It serves kubelets, and has no network for pods.
 
 use std::net::Ipv4Addr;
 
@@ -33,11 +33,13 @@ impl Stage {
         let node = Node::start_with(&format!(
             "[cluster]\nname = \"hostile\"\nnode = {NAME:?}\naddresses = [\"{address}\"]\n\
              [cluster.etcd]\nendpoints = {:?}\n[cluster.peer]\naddress = \"{address}:{PORT}\"\n\
-             ca = {:?}\ncert = {:?}\nkey = {:?}\n",
+             ca = {:?}\ncert = {:?}\nkey = {:?}\n\
+             [cri]\nenabled = true\nrestrict_oom_score_adj = true\n[network]\nconf_dir = {:?}\n",
             etcd.endpoints(),
             path("ca.pem"),
             path("node.pem"),
             path("node.key"),
+            path("no-networks"),
         ))?;
         let mut last = String::new();
         until("the node is shown", ANSWERED, || match node.berth("cluster nodes").output() {

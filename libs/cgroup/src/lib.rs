@@ -62,6 +62,27 @@ pub fn of_process(pid: i32) -> Result<Place, Error> {
     Ok(Place::V1(found))
 }
 
+/// The folders of all control groups of a process: also that of the second hierarchy where this is mounted
+/// beside the first.
+///
+/// # Errors
+/// As of [`of_process`].
+pub fn folders(pid: i32) -> Result<Vec<PathBuf>, Error> {
+    let mut folders: Vec<_> = match of_process(pid)? {
+        Place::V2(folder) => return Ok(vec![folder]),
+        Place::V1(all) => all.into_iter().map(|(_, folder)| folder).collect(),
+    };
+    let groups = fs_err::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    if let (Some(path), Some((root, folder))) = (path, second(&mounts))
+        && let Some(path) = path.strip_prefix(root)
+    {
+        folders.push(below(Path::new(folder), path));
+    }
+    Ok(folders)
+}
+
 /// The control groups of this name, given below the root of the hierarchies.
 ///
 /// # Errors
@@ -112,18 +133,29 @@ fn path_of<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
 /// Controller, root within the hierarchy and mount point of each mounted v1 hierarchy.
 fn hierarchies(mounts: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     mounts.lines().flat_map(|line| {
-        let (front, back) = line.split_once(" - ").unwrap_or((line, ""));
-        let mut front = front.split(' ').skip(3);
-        let (root, folder) = (front.next().unwrap_or("/"), front.next().unwrap_or_default());
+        let (root, folder, back) = parts(line);
         let mut back = back.split(' ');
         let options = match back.next() {
             Some("cgroup") => back.nth(1).unwrap_or_default(),
             _ => "",
         };
-        let root = if root == "/" { "" } else { root };
         let named = options.split(',').filter(|one| !matches!(*one, "rw" | "ro" | ""));
         named.map(move |controller| (controller, root, folder))
     })
+}
+
+/// Root within the second hierarchy and where that is mounted, if it is.
+fn second(mounts: &str) -> Option<(&str, &str)> {
+    let mut mounts = mounts.lines().map(parts).filter(|(.., back)| back.starts_with("cgroup2 "));
+    mounts.next().map(|(root, folder, _)| (root, folder))
+}
+
+/// Of a line of mountinfo the root, empty for all, the mount point, and what follows the dash.
+fn parts(line: &str) -> (&str, &str, &str) {
+    let (front, back) = line.split_once(" - ").unwrap_or((line, ""));
+    let mut front = front.split(' ').skip(3);
+    let (root, folder) = (front.next().unwrap_or("/"), front.next().unwrap_or_default());
+    (if root == "/" { "" } else { root }, folder, back)
 }
 
 /// Moves a process into a control group that exists, given below the root of the hierarchies.
@@ -191,6 +223,7 @@ mod tests {
                 ("memory", "/docker/x", "/sys/fs/cgroup/memory"),
             ]
         );
+        assert_eq!(second(mounts), Some(("", "/sys/fs/cgroup/unified")));
         assert_eq!(path_of("4:cpu,cpuacct:/a/b", "cpuacct"), Some("/a/b"));
         assert_eq!(path_of("4:cpu,cpuacct:/a/b", "cpus"), None);
     }

@@ -4,6 +4,8 @@
 //! tokio's children are of no use here: they are waited for one by one, and the shim has to wait
 //! for any.
 
+mod whole;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
@@ -21,10 +23,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::Error;
+use crate::cgroup::Left;
 use crate::tasks::lock;
 
 /// The most that is kept of each of a program's outputs.
 const MAX_OUTPUT: u64 = 1 << 20;
+/// How long the kernel may take to end a program that was killed.
+const KILLED: Duration = Duration::from_secs(5);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,15 @@ pub(crate) struct Output {
     pub status: u32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
+}
+
+/// What is killed when a program does not end in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kills {
+    /// The program: what it has started ends in its own way.
+    Alone,
+    /// The program, and all that it has started.
+    Whole,
 }
 
 /// A program that was started.
@@ -150,13 +164,34 @@ impl Children {
         mut child: Child,
         deadline: Duration,
     ) -> Result<Exit, Error> {
-        match tokio::time::timeout(deadline, &mut child.exit).await {
-            Ok(exit) => exit.map_err(|_| Error::State("the shim is ending")),
-            Err(_) => {
+        match self.ended(&mut child, deadline).await? {
+            Some(exit) => Ok(exit),
+            None => {
                 self.kill(child.pid, Signal::KILL);
                 Err(Error::Deadline { program: program.to_owned(), after: deadline })
             }
         }
+    }
+
+    /// The end of a program, if that comes in time.
+    pub(crate) async fn ended(
+        &self,
+        child: &mut Child,
+        within: Duration,
+    ) -> Result<Option<Exit>, Error> {
+        match tokio::time::timeout(within, &mut child.exit).await {
+            Ok(exit) => exit.map(Some).map_err(|_| Error::State("the shim is ending")),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Kills a program with all that it has started; answers their control groups once the program is gone.
+    pub(crate) async fn kill_whole(&self, child: &mut Child) -> Left {
+        let there = lock(&self.inner).waiters.contains_key(&child.pid);
+        let groups = if there { whole::kill(child.pid) } else { Left::default() };
+        // One in a call of the kernel that does not end has been told at least.
+        let _ = tokio::time::timeout(KILLED, &mut child.exit).await;
+        groups
     }
 
     /// Signals a program that was started here and has not been reaped.
@@ -175,6 +210,7 @@ impl Children {
         mut command: Command,
         input: &[u8],
         deadline: Duration,
+        kills: Kills,
     ) -> Result<Output, Error> {
         let program = command.get_program().to_string_lossy().into_owned();
         let step = || Error::io(format!("make pipes for {program}"));
@@ -188,7 +224,7 @@ impl Children {
             command.stdin(receiver.into_blocking_fd().map_err(step())?);
             feed = Some(sender);
         }
-        let child = self.spawn(&mut command)?;
+        let mut child = self.spawn(&mut command)?;
         drop(command);
         let feed = async {
             if let Some(mut feed) = feed {
@@ -197,7 +233,16 @@ impl Children {
             }
         };
         let (exit, stdout, stderr, ()) = tokio::join!(
-            self.wait(&program, child, deadline),
+            async {
+                if kills == Kills::Alone {
+                    return self.wait(&program, child, deadline).await;
+                }
+                if let Some(exit) = self.ended(&mut child, deadline).await? {
+                    return Ok(exit);
+                }
+                self.kill_whole(&mut child).await;
+                Err(Error::Deadline { program: program.clone(), after: deadline })
+            },
             tokio::time::timeout(deadline, bounded(stdout)),
             tokio::time::timeout(deadline, bounded(stderr)),
             feed,

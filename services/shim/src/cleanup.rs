@@ -22,7 +22,7 @@ pub(crate) async fn delete(args: &Args) -> Result<(), Error> {
     let bundle = bundle(args)?;
     let kept = Kept::read(&bundle)?;
     let children = Arc::new(Children::default());
-    let runc = Runc::new(&kept, &args.namespace, &bundle, children.clone());
+    let runc = Runc::new(&kept, &args.namespace, &args.id, &bundle, children.clone());
     let force = ["delete", "--force", &args.id];
     let deleted = children.reaping(runc.run("failed to delete task", &force, &[])).await?;
     if let Err(error) = deleted {

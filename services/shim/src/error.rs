@@ -43,6 +43,18 @@ pub enum Error {
     /// shim has it, which gives these no code.
     #[error("{0}")]
     Transition(&'static str),
+    /// The first process ended between create and start. The first words are those of containerd's shim.
+    #[error(
+        "cannot start a stopped process: the first process of container {container} ended before it was \
+         started, with exit status {status}{}, delete the task and create it again",
+        killed(*status)
+    )]
+    EndedEarly {
+        /// The container.
+        container: String,
+        /// As [`crate::children::Exit`] has it.
+        status: u32,
+    },
     /// What runs in the container is being written to a checkpoint, which may take minutes.
     #[error("container {0} is being checkpointed, try again when that has ended: unavailable")]
     Dumping(String),
@@ -74,6 +86,21 @@ pub enum Error {
         /// The bound.
         after: Duration,
     },
+    /// runc did not end in time, and was killed.
+    #[error(
+        "container {container}: {command} did not end within {after:.1?} and was killed, {advice}: \
+         context deadline exceeded"
+    )]
+    Late {
+        /// The container.
+        container: String,
+        /// The program and what it was to do, such as `runc create`.
+        command: String,
+        /// The bound.
+        after: Duration,
+        /// What to look for.
+        advice: &'static str,
+    },
     /// A feature that this shim does not have.
     #[error("{0}: not implemented")]
     Unimplemented(&'static str),
@@ -91,6 +118,14 @@ pub enum Error {
     /// Serving or calling failed.
     #[error(transparent)]
     Ttrpc(#[from] berth_ttrpc::Error),
+}
+
+/// Says which signal an exit status tells of.
+fn killed(status: u32) -> String {
+    match status.checked_sub(128).filter(|signal| (1..=64).contains(signal)) {
+        Some(signal) => format!(" (killed by signal {signal})"),
+        None => String::new(),
+    }
 }
 
 impl Error {
@@ -127,9 +162,11 @@ impl Coded for Error {
             Error::State(_) | Error::InitExited(_) | Error::NoRuntime(_) => {
                 Code::FailedPrecondition
             }
-            Error::Runtime { .. } | Error::Transition(_) => Code::Unknown,
+            Error::Runtime { .. } | Error::Transition(_) | Error::EndedEarly { .. } => {
+                Code::Unknown
+            }
             Error::Dumping(_) | Error::Restoring(_) => Code::Unavailable,
-            Error::Deadline { .. } => Code::DeadlineExceeded,
+            Error::Deadline { .. } | Error::Late { .. } => Code::DeadlineExceeded,
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::Io { source, .. } => berth_errors::code_of_io(source),
             Error::Mount(error) => error.code(),

@@ -8,7 +8,7 @@ use berth_proto::containerd::types::{RuntimeInfo, RuntimeVersion};
 use prost::Message;
 use prost_types::Any;
 
-use crate::children::{Children, command};
+use crate::children::{Children, Kills, command};
 use crate::{Error, bundle};
 
 const MAX_INPUT: u64 = 10 << 20;
@@ -45,7 +45,7 @@ async fn features(binary: &str) -> Result<Option<Any>, Error> {
     let children = Arc::new(Children::default());
     let mut ask = command(binary);
     ask.arg("features");
-    let output = children.reaping(children.output(ask, &[], PATIENCE)).await??;
+    let output = children.reaping(children.output(ask, &[], PATIENCE, Kills::Alone)).await??;
     let told = output.status == 0 && output.stdout.starts_with(b"{");
     Ok(told.then(|| Any { type_url: FEATURES.into(), value: output.stdout }))
 }

@@ -27,6 +27,7 @@ mod handover;
 mod info;
 mod io;
 mod log;
+mod patience;
 mod publisher;
 mod runc;
 mod runs;

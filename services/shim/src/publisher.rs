@@ -13,7 +13,7 @@ use berth_ttrpc::{Client, KeyValue};
 use prost::Message;
 use tokio::sync::mpsc;
 
-use crate::children::{Children, command};
+use crate::children::{Children, Kills, command};
 use crate::events::{Event, envelope};
 use crate::{Error, log};
 
@@ -124,7 +124,7 @@ impl Queue {
                 let mut publish = command(&program.to_string_lossy());
                 publish.args(["--address", address, "publish", "--topic", &envelope.topic]);
                 publish.args(["--namespace", &self.namespace]);
-                let output = children.output(publish, &event, DEADLINE).await?;
+                let output = children.output(publish, &event, DEADLINE, Kills::Alone).await?;
                 if output.status != 0 {
                     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
                     return Err(Error::Runtime { what: "publish event", message });

@@ -9,26 +9,39 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::Error;
 use crate::bundle::Kept;
-use crate::children::{Children, Output, command};
+use crate::cgroup::Left;
+use crate::children::{Children, Kills, Output, command};
 use crate::runs::Run;
+use crate::{Error, log, patience};
 
 /// How long one command of runc may take; hooks run inside of it.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it may take to clean up after one that was killed.
+const CLEANING: Duration = Duration::from_secs(20);
+/// How long the kernel may take to end what was killed, until its control groups are empty.
+const EMPTIED: Duration = Duration::from_secs(2);
 /// How long a container's memory may take to be written, or to be read again.
-pub(crate) const DUMPING: Duration = Duration::from_secs(590);
+const DUMPING: Duration = Duration::from_secs(590);
 /// The most of runc's log that is looked at.
 const MAX_LOG: usize = 256 << 10;
 
-/// runc for the containers of one bundle.
+/// runc for the container of one bundle.
 pub(crate) struct Runc {
     binary: String,
+    container: String,
     root: PathBuf,
     bundle: PathBuf,
     systemd_cgroup: bool,
     children: Arc<Children>,
     calls: AtomicU32,
+}
+
+/// A command that did not end in time, and that was killed with all that it had started.
+struct Late {
+    error: Error,
+    /// Those that any of it was in.
+    groups: Left,
 }
 
 /// The three standard streams of a container's process.
@@ -38,12 +51,14 @@ impl Runc {
     pub(crate) fn new(
         kept: &Kept,
         namespace: &str,
+        container: &str,
         bundle: &Path,
         children: Arc<Children>,
     ) -> Runc {
         let binary = if kept.binary_name.is_empty() { "runc" } else { &kept.binary_name };
         Runc {
             binary: binary.to_owned(),
+            container: container.to_owned(),
             root: kept.runc_root(namespace),
             bundle: bundle.to_owned(),
             systemd_cgroup: kept.systemd_cgroup,
@@ -59,13 +74,24 @@ impl Runc {
         args: &[S],
         input: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        self.run_within(PATIENCE, what, args, input).await
+        let bound = (patience::within(PATIENCE), Kills::Whole);
+        self.captured(bound, what, args, input).await
     }
 
-    /// Runs one that may take another time than most.
-    pub(crate) async fn run_within<S: AsRef<OsStr>>(
+    /// Has a container's memory written. Who writes it has the processes in its hands and has to let go of
+    /// them itself: it is not killed with runc.
+    pub(crate) async fn dump<S: AsRef<OsStr>>(
         &self,
-        patience: Duration,
+        what: &'static str,
+        args: &[S],
+    ) -> Result<(), Error> {
+        let bound = (patience::within(DUMPING), Kills::Alone);
+        self.captured(bound, what, args, &[]).await.map(drop)
+    }
+
+    async fn captured<S: AsRef<OsStr>>(
+        &self,
+        (within, kills): (Duration, Kills),
         what: &'static str,
         args: &[S],
         input: &[u8],
@@ -73,10 +99,14 @@ impl Runc {
         let log = self.log();
         let mut command = self.command(&log);
         command.args(args);
-        let run = Run::begin(&self.bundle, args.first().map(AsRef::as_ref));
-        let output = self.children.output(command, input, patience).await;
+        let verb = args.first().map(AsRef::as_ref);
+        let run = Run::begin(&self.bundle, verb);
+        let output = self.children.output(command, input, within, kills).await;
         drop(run);
-        let output = output.map_err(|error| self.absent(error));
+        let output = output.map_err(|error| match error {
+            Error::Deadline { .. } => self.late(verb, within),
+            other => self.absent(other),
+        });
         let Output { status, stdout, stderr } = keep_log(&log, output)?;
         if status == 0 {
             let _ = std::fs::remove_file(&log);
@@ -85,43 +115,113 @@ impl Runc {
         Err(Error::Runtime { what, message: message(&log, status, &stderr) })
     }
 
-    /// Runs a command whose standard streams become those of a process in the container.
-    pub(crate) async fn run_attached<S: AsRef<OsStr>>(
+    /// Runs a command whose standard streams become those of a process that is added to the container.
+    pub(crate) async fn add<S: AsRef<OsStr>>(
         &self,
         what: &'static str,
         args: &[S],
         streams: Option<Streams>,
     ) -> Result<(), Error> {
-        self.run_attached_within(PATIENCE, what, args, streams).await
+        let done = self.attached(patience::within(PATIENCE), what, args, streams).await?;
+        done.map_err(|late| late.error)
     }
 
-    /// Runs one that may take another time than most.
-    pub(crate) async fn run_attached_within<S: AsRef<OsStr>>(
+    /// Runs one that makes the container. Nothing of that is left when it does not end in time.
+    pub(crate) async fn create<S: AsRef<OsStr>>(
         &self,
-        patience: Duration,
         what: &'static str,
         args: &[S],
         streams: Option<Streams>,
     ) -> Result<(), Error> {
+        self.make(PATIENCE, what, args, streams).await
+    }
+
+    /// The same of one that has to read the container's memory.
+    pub(crate) async fn restore<S: AsRef<OsStr>>(
+        &self,
+        what: &'static str,
+        args: &[S],
+        streams: Option<Streams>,
+    ) -> Result<(), Error> {
+        self.make(DUMPING, what, args, streams).await
+    }
+
+    async fn make<S: AsRef<OsStr>>(
+        &self,
+        within: Duration,
+        what: &'static str,
+        args: &[S],
+        streams: Option<Streams>,
+    ) -> Result<(), Error> {
+        let made = self.attached(patience::within(within), what, args, streams).await?;
+        let Err(late) = made else { return Ok(()) };
+        self.undo().await;
+        // runc knows of no group of a container that it had not come to write down.
+        if let Err(error) = late.groups.remove(EMPTIED).await {
+            log::warn(format_args!("container {}: {error}", self.container));
+        }
+        Err(late.error)
+    }
+
+    /// Takes away a container that could not be made as a whole.
+    pub(crate) async fn undo(&self) {
+        let force = ["delete", "--force", &self.container];
+        let bound = (CLEANING, Kills::Whole);
+        if let Err(error) = self.captured(bound, "failed to delete task", &force, &[]).await {
+            log::warn(format_args!("container {}: undo its creation: {error}", self.container));
+        }
+    }
+
+    async fn attached<S: AsRef<OsStr>>(
+        &self,
+        within: Duration,
+        what: &'static str,
+        args: &[S],
+        streams: Option<Streams>,
+    ) -> Result<Result<(), Late>, Error> {
         let log = self.log();
         let mut command = self.command(&log);
         command.args(args);
         if let Some([stdin, stdout, stderr]) = streams {
             command.stdin(stdin).stdout(stdout).stderr(stderr);
         }
-        let run = Run::begin(&self.bundle, args.first().map(AsRef::as_ref));
+        let verb = args.first().map(AsRef::as_ref);
+        let run = Run::begin(&self.bundle, verb);
         let child = self.children.spawn(&mut command);
         // With it go our ends of the container's pipes.
         drop(command);
-        let child = child.map_err(|error| self.absent(error))?;
-        let exit = self.children.wait(&self.binary, child, patience).await;
+        let mut child = child.map_err(|error| self.absent(error))?;
+        let exit = self.children.ended(&mut child, within).await;
         drop(run);
-        let exit = keep_log(&log, exit)?;
+        let Some(exit) = keep_log(&log, exit)? else {
+            let groups = self.children.kill_whole(&mut child).await;
+            let _ = std::fs::remove_file(&log);
+            return Ok(Err(Late { error: self.late(verb, within), groups }));
+        };
         if exit.status == 0 {
             let _ = std::fs::remove_file(&log);
-            return Ok(());
+            return Ok(Ok(()));
         }
         Err(Error::Runtime { what, message: message(&log, exit.status, &[]) })
+    }
+
+    fn late(&self, verb: Option<&OsStr>, after: Duration) -> Error {
+        let verb = verb.unwrap_or_default().to_string_lossy();
+        let advice = match &*verb {
+            "create" | "exec" => {
+                "look for a hook that does not end, and for a file of the image that does not when it is \
+                 read, such as an /etc/passwd that is a link to a device"
+            }
+            "start" => {
+                "look for what holds up its first process, such as a signal that has stopped it"
+            }
+            "checkpoint" | "restore" => {
+                "look for storage that is too slow for the container's memory"
+            }
+            _ => "look for a hook, and for storage, that does not answer, and try again",
+        };
+        let command = format!("{} {verb}", self.binary);
+        Error::Late { container: self.container.clone(), command, after, advice }
     }
 
     /// Tells a runtime that is not there from one that fails.

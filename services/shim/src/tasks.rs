@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::{Error, runs};
+use crate::{Error, patience, runs};
 
 /// A set of running tasks.
 #[derive(Default)]
@@ -35,10 +35,10 @@ impl Tasks {
         future: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
-        let number = runs::current();
+        let (number, until) = (runs::current(), patience::current());
         self.spawn(async move {
             // The caller may have gone away.
-            let _ = sender.send(runs::of(number, future).await);
+            let _ = sender.send(runs::of(number, patience::of(until, future)).await);
         });
         receiver.await.unwrap_or(Err(Error::State("the shim is ending")))
     }

@@ -62,6 +62,35 @@ async fn what_a_killed_shim_leaves_is_cleaned_up() {
 }
 
 #[tokio::test]
+async fn what_is_killed_before_its_start_has_ended_and_start_says_so() {
+    let node = Node::new();
+    let shim = node.shim("k2", &spec(&["sleep", "1000"])).await;
+    let pid = shim.create(Io::default()).await;
+    signal(pid, rustix::process::Signal::KILL);
+    assert_eq!(shim.wait("").await, 137);
+    let state = shim.state("").await;
+    assert_eq!((state.status(), state.exit_status, state.pid), (Status::Stopped, 137, pid));
+    let text = "cannot start a stopped process: the first process of container k2 ended before it was \
+                started, with exit status 137 (killed by signal 9), delete the task and create it again";
+    assert_eq!(shim.start("").await.unwrap_err().to_string(), text);
+    shim.exec("e", &["true"], Io::default()).await.unwrap_err();
+    shim.finish().await;
+    node.events.wait("/tasks/delete").await;
+    assert_eq!(node.events.topics(), ["/tasks/create", "/tasks/exit", "/tasks/delete"]);
+
+    // As soon as it has ended, whoever comes first: runc, or the shim that reaps it.
+    for round in 0..5 {
+        let shim = node.shim(&format!("k3-{round}"), &spec(&["sleep", "1000"])).await;
+        let pid = shim.create(Io::default()).await;
+        signal(pid, rustix::process::Signal::KILL);
+        let error = shim.start("").await.unwrap_err().to_string();
+        assert!(error.contains("ended before it was started, with exit status 137"), "{error}");
+        assert_eq!(shim.wait("").await, 137);
+        shim.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn containers_of_a_pod_share_a_shim() {
     let node = Node::new();
     let mut pod = spec(&["sleep", "1000"]);

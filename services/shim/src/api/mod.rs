@@ -8,8 +8,8 @@ use std::sync::Arc;
 use berth_ttrpc::{Call, Handler, Status};
 use bytes::Bytes;
 
-use crate::runs;
 use crate::task::Shim;
+use crate::{patience, runs};
 
 /// Answers the calls of a shim.
 pub(crate) struct Api {
@@ -32,7 +32,8 @@ impl Handler for Api {
                 if call.method == "Shutdown" && self.sandbox.is_there() {
                     return Ok(Bytes::new());
                 }
-                runs::of(runs::wanted(&call), task::call(&self.shim, call)).await
+                let (number, until) = (runs::wanted(&call), patience::until(call.timeout));
+                runs::of(number, patience::of(until, task::call(&self.shim, call))).await
             }
             "containerd.runtime.sandbox.v1.Sandbox" => self.sandbox.call(&self.shim, call).await,
             service => Err(Status::unimplemented(service, &call.method)),

@@ -2,6 +2,7 @@
 //!
 //! Read and written as files, both hierarchies.
 
+mod left;
 mod oom;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use berth_cgroup::Place;
 use prost_types::Any;
 
+pub(crate) use left::Left;
 pub(crate) use oom::{Memory, watch};
 
 use crate::Error;

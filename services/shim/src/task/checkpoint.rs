@@ -10,7 +10,6 @@ use berth_proto::containerd::runc::v1::CheckpointOptions;
 use super::container::State;
 use super::{Container, Shim};
 use crate::Error;
-use crate::runc::DUMPING;
 
 /// What criu has to say of a dump, in its folder of work.
 const LOG: &str = "dump.log";
@@ -46,8 +45,8 @@ impl Shim {
         };
         let args = arguments(&container, &checkpoint, &work);
         let what = "OCI runtime checkpoint failed";
-        let made = container.runc.run_within(DUMPING, what, &args, &[]).await;
-        let made = made.map(drop).map_err(|error| explained(error, &container, &work));
+        let made = container.runc.dump(what, &args).await;
+        let made = made.map_err(|error| explained(error, &container, &work));
         if own {
             // What is left of it goes with the bundle.
             let _ = std::fs::remove_dir_all(&work);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use berth_proto::containerd::events::{TaskPaused, TaskResumed};
 use prost_types::Any;
 
-use super::Shim;
 use super::container::State;
 use super::process::Phase;
+use super::{Container, Shim};
 use crate::Error;
 use crate::cgroup::Cgroup;
 
@@ -144,6 +144,17 @@ impl Shim {
             exec.map(|exec| exec.id.clone())
         };
         Ok(pids.into_iter().map(|pid| (pid, exec_of(pid))).collect())
+    }
+}
+
+impl Container {
+    /// Ends the first process, if it has not ended.
+    pub(super) fn end_first(&self) {
+        let inner = self.inner();
+        if inner.init.alive() && inner.init_exit.is_none() {
+            // It may have ended, and not been reaped.
+            let _ = send(inner.init.pid, libc::SIGKILL.unsigned_abs());
+        }
     }
 }
 

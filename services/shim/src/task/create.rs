@@ -78,15 +78,21 @@ impl Shim {
         let reservation = self.reserve(&creation.id)?;
         let kept = Kept::of(&creation.options);
         kept.write(&creation.bundle)?;
-        let runc = Runc::new(&kept, &self.namespace, &creation.bundle, self.children.clone());
+        let runc = Runc::new(
+            &kept,
+            &self.namespace,
+            &creation.id,
+            &creation.bundle,
+            self.children.clone(),
+        );
         let spec = Spec::read(&creation.bundle)?;
         let mut rootfs = mount(&creation)?;
         let learning = self.children.learning();
         let mut init = Process::new(&creation.id, creation.stdio.clone());
         let restore = creation.restore();
         if restore.is_none() {
-            init.streams = Some(self.run(&creation, &runc).await?);
-            init.pid = read_pid(&process_file(&creation.bundle, "init", ".pid"))?;
+            let (pid, streams) = self.run(&creation, &runc).await?;
+            (init.pid, init.streams) = (pid, Some(streams));
         }
         let pid = init.pid;
         let container = Arc::new(Container {
@@ -125,22 +131,32 @@ impl Shim {
         Ok(Reservation { shim: self, id })
     }
 
-    async fn run(&self, creation: &Creation, runc: &Runc) -> Result<Streams, Error> {
+    /// Has runc create it; answers its first process. Nothing is left of one that fails.
+    async fn run(&self, creation: &Creation, runc: &Runc) -> Result<(i32, Streams), Error> {
         const WHAT: &str = "OCI runtime create failed";
         let (uid, gid) = (creation.options.io_uid, creation.options.io_gid);
         let (namespace, children) = (self.namespace.as_str(), self.children.clone());
         let owner = Owner { namespace, id: &creation.id, uid, gid, children };
         let mut args = arguments(creation);
-        if creation.stdio.terminal {
+        let streams = if creation.stdio.terminal {
             let socket = ConsoleSocket::bind(&creation.bundle, "init")?;
             args.splice(1..1, ["--console-socket".into(), socket.path().into()]);
-            runc.run_attached(WHAT, &args, None).await?;
-            attach_console(&creation.stdio, &owner, socket.receive().await?).await
+            runc.create(WHAT, &args, None).await?;
+            match socket.receive().await {
+                Ok(console) => attach_console(&creation.stdio, &owner, console).await,
+                Err(error) => Err(error),
+            }
         } else {
             let (streams, ends) = prepare(&creation.stdio, &owner).await?;
-            runc.run_attached(WHAT, &args, Some(ends)).await?;
+            runc.create(WHAT, &args, Some(ends)).await?;
             Ok(streams.begin())
+        };
+        let pid_file = process_file(&creation.bundle, "init", ".pid");
+        let made = streams.and_then(|streams| Ok((read_pid(&pid_file)?, streams)));
+        if made.is_err() {
+            runc.undo().await;
         }
+        made
     }
 }
 

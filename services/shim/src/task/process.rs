@@ -23,6 +23,8 @@ pub(crate) struct Process {
     pub pid: i32,
     pub phase: Phase,
     pub streams: Option<Streams>,
+    /// It was started, whatever became of it.
+    pub ran: bool,
     /// Its start is going on: its exit is kept until that has been told.
     pub starting: bool,
     /// The kept exit; the process is reaped, its number may be somebody else's.
@@ -49,11 +51,18 @@ impl Process {
             pid: 0,
             phase: Phase::Created,
             streams: None,
+            ran: false,
             starting: false,
             held: None,
             spec: Vec::new(),
             exit: watch::Sender::new(None),
         }
+    }
+
+    /// It has been started.
+    pub(crate) fn run(&mut self) {
+        self.phase = Phase::Running;
+        self.ran = true;
     }
 
     /// Whether it is a process of the kernel, not yet reaped.

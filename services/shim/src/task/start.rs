@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use berth_proto::containerd::events::{TaskExecStarted, TaskStart};
 
-use super::container::State;
+use super::container::{Inner, State};
 use super::process::Phase;
 use super::restore::Restore;
 use super::{Container, Shim, process_file};
@@ -13,7 +13,6 @@ use crate::Error;
 use crate::bundle::read_pid;
 use crate::children::Exit;
 use crate::io::{ConsoleSocket, Stdio, Streams, attach_console, prepare};
-use crate::runc::DUMPING;
 
 /// What a shell answers for a program that it cannot run.
 const NOT_RUN: u32 = 127;
@@ -37,7 +36,7 @@ impl Shim {
                 State::Created => {}
                 State::Running => return Err(Error::Transition("cannot start a running process")),
                 State::Paused => return Err(Error::Transition("cannot start a paused process")),
-                State::Stopped => return Err(Error::Transition("cannot start a stopped process")),
+                State::Stopped => return Err(ended(&container.id, &inner)),
             }
             inner.init.starting = true;
             inner.init.pid
@@ -50,11 +49,18 @@ impl Shim {
             let mut inner = container.inner();
             inner.init.starting = false;
             if let Ok(pid) = started {
-                inner.init.phase = Phase::Running;
+                inner.init.run();
                 let container_id = container.id.clone();
                 self.publisher.publish(&TaskStart { container_id, pid: pid.unsigned_abs() });
             }
             inner.init.held.take()
+        };
+        let started = match (started, held) {
+            // It ended when runc was to start it already.
+            (Err(Error::Runtime { message, .. }), Some(exit)) if has_ended(&message) => {
+                Err(Error::EndedEarly { container: container.id.clone(), status: exit.status })
+            }
+            (started, _) => started,
         };
         let restored = started.as_ref().ok().filter(|_| learning.is_some());
         let held = held.or_else(|| self.children.claim(*restored?));
@@ -69,8 +75,12 @@ impl Shim {
     async fn run_init(self: &Arc<Self>, container: &Container, pid: i32) -> Result<i32, Error> {
         let Some(restore) = &container.restore else {
             let what = "OCI runtime start failed";
-            container.runc.run(what, &["start", &container.id], &[]).await?;
-            return Ok(pid);
+            let started = container.runc.run(what, &["start", &container.id], &[]).await;
+            if matches!(started, Err(Error::Late { .. })) {
+                // It may have come to run, of which nobody would know.
+                container.end_first();
+            }
+            return started.map(|_| pid);
         };
         let (pid, streams) = Self::run_restored(container, restore).await?;
         self.watch_cgroup(container, pid);
@@ -93,12 +103,12 @@ impl Shim {
             let socket = ConsoleSocket::bind(&container.bundle, "init")?;
             args.extend(["--console-socket".into(), socket.path().into()]);
             args.push(container.id.clone().into());
-            container.runc.run_attached_within(DUMPING, WHAT, &args, None).await?;
+            container.runc.restore(WHAT, &args, None).await?;
             attach_console(&stdio, &owner, socket.receive().await?).await?
         } else {
             let (streams, ends) = prepare(&stdio, &owner).await?;
             args.push(container.id.clone().into());
-            container.runc.run_attached_within(DUMPING, WHAT, &args, Some(ends)).await?;
+            container.runc.restore(WHAT, &args, Some(ends)).await?;
             streams.begin()
         };
         Ok((read_pid(&pid_file)?, streams))
@@ -136,7 +146,7 @@ impl Shim {
             process.pid = pid;
             match started {
                 Ok(streams) => {
-                    process.phase = Phase::Running;
+                    process.run();
                     process.streams = Some(streams);
                     self.publisher.publish(&TaskExecStarted {
                         container_id: container.id.clone(),
@@ -161,6 +171,23 @@ impl Shim {
     }
 }
 
+/// Why a first process that has ended is not started.
+fn ended(container: &str, inner: &Inner) -> Error {
+    match inner.init_exit.or(inner.init.exit()) {
+        Some(exit) if !inner.init.ran => {
+            Error::EndedEarly { container: container.to_owned(), status: exit.status }
+        }
+        _ => Error::Transition("cannot start a stopped process"),
+    }
+}
+
+/// runc's ways to say that there is nothing to start, of one that was created and not started.
+fn has_ended(message: &str) -> bool {
+    ["container that has stopped", "already dead", "already running"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
 async fn run_exec(
     container: &Container,
     exec: &str,
@@ -178,14 +205,14 @@ async fn run_exec(
     let result = if stdio.terminal {
         let socket = ConsoleSocket::bind(&container.bundle, exec)?;
         args.extend(["--console-socket".into(), socket.path().into(), container.id.clone().into()]);
-        match container.runc.run_attached(WHAT, &args, None).await {
+        match container.runc.add(WHAT, &args, None).await {
             Ok(()) => attach_console(stdio, &owner, socket.receive().await?).await,
             Err(error) => Err(error),
         }
     } else {
         let (streams, ends) = prepare(stdio, &owner).await?;
         args.push(container.id.clone().into());
-        container.runc.run_attached(WHAT, &args, Some(ends)).await.map(|()| streams.begin())
+        container.runc.add(WHAT, &args, Some(ends)).await.map(|()| streams.begin())
     };
     // Both are of no use any more, and go with the bundle at the latest.
     let _ = std::fs::remove_file(&spec_file);

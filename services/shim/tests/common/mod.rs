@@ -232,10 +232,24 @@ impl Shim {
         method: &str,
         request: &impl Message,
     ) -> Result<M, Error> {
-        self.client.call("containerd.task.v3.Task", method, request, LONG).await
+        self.call_within(LONG, method, request).await
+    }
+
+    /// A call of one who waits no longer than so.
+    pub async fn call_within<M: Message + Default>(
+        &self,
+        deadline: Duration,
+        method: &str,
+        request: &impl Message,
+    ) -> Result<M, Error> {
+        self.client.call("containerd.task.v3.Task", method, request, deadline).await
     }
 
     pub async fn try_create(&self, io: Io) -> Result<u32, Error> {
+        self.try_create_within(LONG, io).await
+    }
+
+    pub async fn try_create_within(&self, deadline: Duration, io: Io) -> Result<u32, Error> {
         let options = vec!["rbind".into(), "rw".into()];
         let r#type = "bind".into();
         let rootfs = Mount { r#type, source: self.image.clone(), target: String::new(), options };
@@ -251,7 +265,8 @@ impl Shim {
             options: Some(berth_proto::pack(&self.options)),
             ..wire::CreateTaskRequest::default()
         };
-        self.call("Create", &request).await.map(|answer: wire::CreateTaskResponse| answer.pid)
+        let made = self.call_within(deadline, "Create", &request).await;
+        made.map(|answer: wire::CreateTaskResponse| answer.pid)
     }
 
     pub async fn create(&self, io: Io) -> u32 {
@@ -259,8 +274,13 @@ impl Shim {
     }
 
     pub async fn start(&self, exec: &str) -> Result<u32, Error> {
+        self.start_within(LONG, exec).await
+    }
+
+    pub async fn start_within(&self, deadline: Duration, exec: &str) -> Result<u32, Error> {
         let request = wire::StartRequest { id: self.id.clone(), exec_id: exec.into() };
-        self.call("Start", &request).await.map(|answer: wire::StartResponse| answer.pid)
+        let started = self.call_within(deadline, "Start", &request).await;
+        started.map(|answer: wire::StartResponse| answer.pid)
     }
 
     pub async fn exec(&self, exec: &str, args: &[&str], io: Io) -> Result<(), Error> {
