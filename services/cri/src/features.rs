@@ -1,7 +1,7 @@
 //! What handlers can do, as kernel and runtime say it.
 //!
 //! Owns: when a runtime is asked, and what its answer means. Must not know: how it is asked, which is runtime's: this
-//! service starts no programs.
+//! service starts no runtimes.
 //!
 //! A runtime is asked once, when this service begins, and again when the file of its program is another one. One that did not
 //! answer is asked again by whoever wants to know, [`AGAIN`] later at the earliest.

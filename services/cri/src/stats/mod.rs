@@ -11,6 +11,7 @@
 //! | `rates` | the processor's use between two measurings |
 //! | `interfaces` | what passed a pod's interfaces |
 //! | `layers` | what containers have written |
+//! | `view` | what was measured, as the CRI has it |
 //! | [`metrics`] | all of it in cAdvisor's names |
 //!
 //! Nothing is measured unless somebody asks, but once when this service begins. A list of containers is one call to runtime,

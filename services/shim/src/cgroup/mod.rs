@@ -1,4 +1,5 @@
-//! Control groups: where a process's are, what they measure, who is in them, when memory runs out.
+//! Control groups: where a process's are, what they measure, who is in them, when memory runs out, and removing those
+//! that are left.
 //!
 //! Read and written as files, both hierarchies.
 
