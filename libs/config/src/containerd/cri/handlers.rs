@@ -46,7 +46,10 @@ const OTHERS: [(&str, &str, Kind); 2] =
 /// What means nothing here, and why.
 const NOTHING: [(&[&str], &str); 5] = [
     (&["io_type"], "shims write logs themselves"),
-    (&["disable_pause_image_pull"], "an image is pulled for a pod's own process only if sandbox_image names one"),
+    (
+        &["disable_pause_image_pull"],
+        "an image is pulled for a pod's own process only if sandbox_image names one",
+    ),
     (&["options", "CriuImagePath"], "checkpoints say themselves where they are"),
     (&["options", "CriuWorkPath"], "checkpoints say themselves where they are"),
     (&["options", "CriuPath"], "criu is looked for on PATH"),
