@@ -14,6 +14,7 @@ mod metrics;
 mod mounts;
 mod pause;
 mod pods;
+mod repeated;
 mod selinux;
 mod stage;
 mod streams;

@@ -101,6 +101,7 @@ struct Shared {
     there: Mutex<BTreeMap<String, Arc<Container>>>,
     names: Names,
     runs: Joins<Asked>,
+    starts: Joins<()>,
     turns: Keyed<String>,
 }
 
@@ -168,6 +169,7 @@ impl Containers {
             there: Mutex::default(),
             names: Names::default(),
             runs: Joins::default(),
+            starts: Joins::default(),
             turns: Keyed::default(),
         }))
     }

@@ -9,6 +9,7 @@ use berth_proto::runtime::v1::ContainerState;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::folders::remove;
+use crate::joins::Begun;
 use crate::peers::{Packed, tasks};
 use crate::pods::Pod;
 use crate::users::Users;
@@ -18,16 +19,21 @@ use crate::{Error, Result, counts, handlers, time};
 const NOT_STARTED: (i32, &str) = (128, "StartError");
 
 impl Containers {
-    /// Starts a container that was made.
+    /// Starts a container that was made. Who asks again while it is being started is told what comes of it, too.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Refused`] for a state that is another; [`Error::Peer`], after which it has ended.
     pub async fn start(&self, id: &str) -> Result<()> {
         let step = format!("an error occurred when try to find container {id:?}");
         let container = self.find(id).map_err(Error::within(step))?;
-        let this = self.clone();
-        let work = async move { this.0.start(&container).await };
-        self.to_the_end("start-container", work).await
+        let (this, starting) = (self.clone(), container.clone());
+        let work = async move {
+            this.0.start(&starting).await?;
+            Ok(starting.id().to_owned())
+        };
+        let starts = &self.0.starts;
+        starts.join(&self.0.parts.jobs, container.id(), (), || Ok(Begun::Work(work))).await?;
+        Ok(())
     }
 }
 
