@@ -19,6 +19,7 @@ mod selinux;
 mod stage;
 mod streams;
 mod told;
+mod troubles;
 mod userns;
 
 /// The client of the streaming server's own tests.

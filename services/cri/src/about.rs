@@ -6,7 +6,7 @@ use berth_proto::runtime::v1 as wire;
 use crate::Result;
 use crate::details::Details;
 use crate::features::Features;
-use crate::peers::{Node, networks};
+use crate::peers::{Node, networks, presence};
 
 /// Where systemd runs the machine.
 const SYSTEMD: &str = "/run/systemd/system";
@@ -21,7 +21,12 @@ pub async fn status(
     features: &Features,
     details: Option<&Details>,
 ) -> Result<wire::StatusResponse> {
-    let trouble = networks::trouble(node).await;
+    let (silent, handlers) = tokio::join!(presence::trouble(node), handlers(cri, features));
+    // Networks are runtime's: nobody waits for one that is silent.
+    let trouble = match &silent {
+        Some(silent) => Some(silent.clone()),
+        None => networks::trouble(node).await,
+    };
     let condition = |kind: &str, status, reason: &str, message: String| wire::RuntimeCondition {
         r#type: kind.to_owned(),
         status,
@@ -35,8 +40,12 @@ pub async fn status(
             condition("NetworkReady", false, "NetworkPluginNotReady", message)
         }
     };
+    let runtime = match silent {
+        None => condition("RuntimeReady", true, "", String::new()),
+        Some(silent) => condition("RuntimeReady", false, "RuntimeNotReady", silent),
+    };
     let conditions = vec![
-        condition("RuntimeReady", true, "", String::new()),
+        runtime,
         network,
         condition("ContainerdHasNoDeprecationWarnings", true, "", String::new()),
     ];
@@ -48,7 +57,7 @@ pub async fn status(
     Ok(wire::StatusResponse {
         status: Some(wire::RuntimeStatus { conditions }),
         info: details.map(|details| details.tell(trouble.as_deref())).unwrap_or_default(),
-        runtime_handlers: handlers(cri, features).await,
+        runtime_handlers: handlers,
         features: Some(all),
     })
 }

@@ -103,7 +103,7 @@ async fn described(
     let News { id, pod, kind } = news;
     let mut containers_statuses = Vec::new();
     for container in containers.of_pod(&pod) {
-        // One that is gone meanwhile is told of next.
+        // One that is gone meanwhile is told of next; nothing else is asked of anybody that may be away.
         if let Ok((status, _)) = containers.status(container.id(), false).await {
             containers_statuses.push(status);
         }

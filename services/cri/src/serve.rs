@@ -11,6 +11,7 @@ use berth_store::{Options, Store};
 use berth_streaming::Limits;
 use tokio::sync::watch;
 
+use crate::Error;
 use crate::api::{self, Domain};
 use crate::bases::Bases;
 use crate::checkpoints::{self, Checkpoints};
@@ -178,12 +179,13 @@ fn recover(
         let found = async {
             loop {
                 let recovered = async {
-                    pods.recover().await?;
+                    let unfinished = pods.recover().await?;
                     containers.recover().await?;
-                    checkpoints.recover().await
+                    checkpoints.recover().await?;
+                    Ok::<_, Error>(unfinished)
                 };
                 match recovered.await {
-                    Ok(()) => return,
+                    Ok(unfinished) => return unfinished,
                     Err(error) => {
                         let error = berth_errors::chain(&error);
                         tracing::warn!(error, "find out which pods there are: it is tried again");
@@ -192,10 +194,10 @@ fn recover(
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        if stop.run_until_cancelled(found).await.is_none() {
-            return;
-        }
+        let Some(unfinished) = stop.run_until_cancelled(found).await else { return };
         told.send_replace(true);
+        // What plugins of networks take for that keeps nobody from being answered.
+        pods.undo(unfinished);
         let (pods, containers) = (pods.all().len(), containers.all().len());
         if pods + containers > 0 {
             tracing::info!(pods, containers, "took over those of an earlier run");

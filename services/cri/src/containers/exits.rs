@@ -10,21 +10,30 @@ use super::{Container, Containers, Shared, Standing};
 use crate::events::Kind;
 use crate::peers::tasks::{self, Exit, Process, Whose};
 use crate::peers::{AT_ONCE, WORK};
-use crate::{Result, time};
+use crate::{Error, Result, time};
 
 /// What memory that ran out is called.
 const NO_MEMORY: &str = "OOMKilled";
 /// The number that one ends with which was killed.
 const KILLED: i32 = 137;
-/// Between two attempts to clear an ended process away.
+/// Between two attempts to take an end in. A disk that has room again says so to nobody.
 const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(30);
 /// How one has ended of which nobody knows how.
 const UNKNOWN: (i32, &str) = (255, "Unknown");
 
+/// How a container ended.
+#[derive(Clone, Copy)]
+struct End {
+    /// When, in nanoseconds since 1970.
+    at: i64,
+    code: i32,
+    /// Empty: as the number says.
+    reason: &'static str,
+}
+
 impl Containers {
-    /// Takes in that a process has ended, if it is a container's own. A shim that is slow to clear away holds up nothing
-    /// but that.
+    /// Takes in that a process has ended, if it is a container's own.
     pub fn ended(&self, id: &str, exit: Exit) {
         let Some(container) = self.0.there().get(id).cloned() else { return };
         let this = self.clone();
@@ -70,65 +79,90 @@ impl Containers {
 }
 
 impl Shared {
-    /// Notes how a container ended, and then takes away what is left of its process, until that holds.
+    /// Takes in how a container ended.
     async fn take_in(&self, container: &Arc<Container>, exit: Exit) {
-        let id = container.id();
         // What the kernel tells of that may come after the end.
-        let lacked_memory = exit.code == KILLED && tasks::lacked_memory(&self.parts.node, id).await;
-        let ended = |standing: &mut Standing| {
-            if standing.status.finished_at != 0 {
-                return;
-            }
-            standing.status.finished_at = exit.at.max(1);
-            standing.status.exit_code = exit.code;
-            if lacked_memory {
-                NO_MEMORY.clone_into(&mut standing.status.reason);
-            }
-            (standing.pid, standing.unknown) = (0, false);
-        };
-        self.end(container, ended).await;
-        let mut pause = SHORTEST;
-        while let Err(error) = tasks::delete(&self.parts.node, &Whose::own(id)).await {
-            if !self.there().contains_key(id) {
-                return;
-            }
-            let error = berth_errors::chain(&error);
-            tracing::warn!(id, error, ?pause, "clear away an ended process: it is tried again");
-            tokio::time::sleep(pause).await;
-            pause = LONGEST.min(pause * 2);
-        }
+        let lacked_memory =
+            exit.code == KILLED && tasks::lacked_memory(&self.parts.node, container.id()).await;
+        let reason = if lacked_memory { NO_MEMORY } else { "" };
+        self.take_in_end(container, End { at: exit.at.max(1), code: exit.code, reason }).await;
     }
 
     /// It runs no more, and nobody knows since when, or how it ended; unless it was written down before.
     async fn take_in_unknown(&self, container: &Arc<Container>) {
-        let written = self.parts.statuses.get(container.id()).ok().flatten();
+        let (code, reason) = UNKNOWN;
+        self.take_in_end(container, End { at: time::now(), code, reason }).await;
+    }
+
+    async fn take_in_end(&self, container: &Arc<Container>, end: End) {
+        // Whoever is here may wait for that to be known. Shims that are slow hold up nobody, and what fails is tried again.
+        let noted = self.note_end(container, end).await;
+        self.clear_away(container, end, noted.err());
+    }
+
+    /// Takes away what is left of an ended process, once its end is noted, until that holds or the container is gone:
+    /// one job for each container.
+    fn clear_away(&self, container: &Arc<Container>, end: End, mut failed: Option<Error>) {
+        let (Some(this), container) = (self.this.upgrade(), container.clone()) else { return };
+        let stop = self.parts.jobs.token();
+        self.parts.jobs.spawn("clear-away-ended", async move {
+            let Ok(_alone) = container.ending.try_lock() else { return };
+            let mut pause = SHORTEST;
+            loop {
+                let done = match failed.take() {
+                    Some(error) => Err(error),
+                    None => this.settle_end(&container, end).await,
+                };
+                let id = container.id();
+                let Err(error) = done else { return };
+                if !this.there().contains_key(id) {
+                    return;
+                }
+                let error = berth_errors::chain(&error);
+                tracing::warn!(id, error, ?pause, "take in an end: it is tried again");
+                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return;
+                }
+                pause = LONGEST.min(pause * 2);
+            }
+        });
+    }
+
+    /// Until an end is on disk here, the task has the only word of it.
+    async fn settle_end(&self, container: &Arc<Container>, end: End) -> Result<()> {
+        self.note_end(container, end).await?;
+        tasks::delete(&self.parts.node, &Whose::own(container.id())).await
+    }
+
+    /// Notes how a container ended, and tells it, unless that was done before.
+    async fn note_end(&self, container: &Arc<Container>, end: End) -> Result<()> {
+        // Of what nobody knows any more something may have been written down.
+        let written = match end.reason == UNKNOWN.1 {
+            true => self.parts.statuses.get(container.id())?,
+            false => None,
+        };
+        let written = written.filter(|written| written.finished_at != 0);
         let ended = |standing: &mut Standing| {
             if standing.status.finished_at != 0 {
                 return;
             }
             match written {
-                Some(written) if written.finished_at != 0 => standing.status = written,
-                _ => {
-                    let (code, reason) = UNKNOWN;
-                    standing.status.finished_at = time::now();
-                    standing.status.exit_code = code;
-                    reason.clone_into(&mut standing.status.reason);
+                Some(written) => standing.status = written,
+                None => {
+                    standing.status.finished_at = end.at;
+                    standing.status.exit_code = end.code;
+                    if !end.reason.is_empty() {
+                        end.reason.clone_into(&mut standing.status.reason);
+                    }
                 }
             }
             (standing.pid, standing.unknown) = (0, false);
         };
-        self.end(container, ended).await;
-    }
-
-    async fn end(&self, container: &Arc<Container>, ended: impl FnOnce(&mut Standing)) {
-        match self.settle(container, ended).await {
-            Ok(true) => self.tell(container, Kind::ContainerStoppedEvent),
-            Ok(false) => {}
-            Err(error) => {
-                let error = berth_errors::chain(&error);
-                tracing::error!(id = container.id(), error, "note how a container ended");
-            }
+        let noted = self.settle(container, ended).await;
+        if noted.map_err(Error::within("note how a container ended"))? {
+            self.tell(container, Kind::ContainerStoppedEvent);
         }
+        Ok(())
     }
 
     /// Takes away what there is of a container's process, of which nobody is told; one that runs is killed.

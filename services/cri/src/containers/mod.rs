@@ -18,7 +18,7 @@
 //! | `recover` | what an earlier run has left |
 //!
 //! Invariants: a container's record is there before its status, which is there before it is shown; how it ended is
-//! durable before it is told; its turns (start, stop, remove) come one after another.
+//! durable before it is told, and before its task is deleted, which has the only other word of it; its turns (start, stop, remove) come one after another.
 
 mod command;
 mod create;
@@ -35,7 +35,7 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use berth_config::Cri;
 use berth_cri_spec as spec;
@@ -103,6 +103,8 @@ struct Shared {
     runs: Joins<Asked>,
     starts: Joins<()>,
     turns: Keyed<String>,
+    /// Itself, for jobs that go on when a caller is done.
+    this: Weak<Shared>,
 }
 
 /// A container that was made.
@@ -118,6 +120,8 @@ pub struct Container {
     shown: Mutex<Shown>,
     /// Held while it is written down how the container is: one change follows another.
     noting: tokio::sync::Mutex<()>,
+    /// Held by the job that tries again to take in how it ended.
+    ending: tokio::sync::Mutex<()>,
 }
 
 /// How a container is.
@@ -162,7 +166,7 @@ impl Containers {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let machine = spec::Node::look();
-        Self(Arc::new(Shared {
+        Self(Arc::new_cyclic(|this| Shared {
             parts,
             apparmor: AppArmor::of(&machine),
             machine,
@@ -171,6 +175,7 @@ impl Containers {
             runs: Joins::default(),
             starts: Joins::default(),
             turns: Keyed::default(),
+            this: this.clone(),
         }))
     }
 
@@ -276,7 +281,8 @@ impl Container {
     ) -> Self {
         let now = watch::Sender::new(standing);
         let shown = Mutex::new(Shown::of(spec));
-        Self { metadata, config, snapshotter, now, shown, noting: tokio::sync::Mutex::default() }
+        let (noting, ending) = <_>::default();
+        Self { metadata, config, snapshotter, now, shown, noting, ending }
     }
 
     /// How it is now.

@@ -25,8 +25,8 @@ impl Containers {
         let step = format!("an error occurred when try to find container {id:?}");
         let container = self.find(id).map_err(Error::within(step))?;
         let mut status = status(&container);
-        // As it is called now, if it is still called anything.
-        let names = self.0.parts.images.names(&container.metadata.image_digest).await?;
+        // As it is called now, if it is still called anything; or as it was, where nobody says it.
+        let names = self.0.parts.images.names(&container.metadata.image_digest).await;
         if let Some(tag) = names.tag {
             status.image = Some(wire::ImageSpec { image: tag, ..Default::default() });
         }

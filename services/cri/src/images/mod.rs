@@ -42,6 +42,7 @@ use self::index::{Entry, Index};
 use self::joined::Joined;
 use self::known::Known;
 use self::reference::Reference;
+use self::resolve::Unanswered;
 use self::usage::Meter;
 use self::user::User;
 use crate::peers::{Node, images};
@@ -69,6 +70,7 @@ struct Parts {
     /// Whole names.
     pinned: BTreeSet<String>,
     known: Known,
+    unanswered: Unanswered,
     /// Whom to pull as, where a request does not say it.
     logins: Logins,
     pulls: Joined<(String, String, Credentials), String>,
@@ -114,6 +116,7 @@ impl Images {
             // A pod's own process needs it again.
             pinned: cri.pinned_images.iter().chain(sandbox).map(whole).collect(),
             known: Known::default(),
+            unanswered: Unanswered::default(),
             logins: Logins::of(cri),
             pulls: Joined::default(),
             unpacking: Joined::default(),

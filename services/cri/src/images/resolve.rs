@@ -1,14 +1,43 @@
 //! The image that a container is made of.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_errors::{Code, Coded};
 use berth_runtime_spec::ImageConfig;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
 use super::documents::Documents;
 use super::index::{self, Entry};
 use super::user::User;
 use super::{Images, Parts};
-use crate::Result;
 use crate::peers::images;
+use crate::{Error, Result};
+
+/// How long whoever asks about a container waits for the names of its image.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// For so long nobody waits for them again, after somebody has waited in vain.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// When somebody has asked last for names in vain.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered(Mutex<Option<Instant>>);
+
+impl Unanswered {
+    fn note(&self) {
+        *self.last() = Some(Instant::now());
+    }
+
+    fn is_recent(&self) -> bool {
+        self.last().is_some_and(|at| at.elapsed() < AGAIN)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Each change is one move.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// An image that is here.
 #[derive(Clone, Debug)]
@@ -40,14 +69,27 @@ pub struct Names {
 
 impl Images {
     /// What is called by names that point at this digest, as a container's image does which is asked for often: no
-    /// other record is read.
-    ///
-    /// # Errors
-    /// [`crate::Error::Peer`].
-    pub async fn names(&self, target: &str) -> Result<Names> {
-        let records = images::pointing_at(&self.0.node, target).await?;
+    /// other record is read. Nothing where that cannot be said soon: nobody else waits then for a while.
+    pub async fn names(&self, target: &str) -> Names {
+        let Parts { node, unanswered, .. } = &*self.0;
+        if unanswered.is_recent() {
+            return Names::default();
+        }
+        let late = |_| Error::Deadline("list images".to_owned());
+        let asked = timeout(PATIENCE, images::pointing_at(node, target)).await;
+        let records = match asked.map_err(late).flatten() {
+            Ok(records) => records,
+            Err(error) => {
+                if matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded) {
+                    unanswered.note();
+                }
+                let error = berth_errors::chain(&error);
+                tracing::warn!(target, error, "ask for names of an image: those on record do");
+                return Names::default();
+            }
+        };
         let (tags, digests) = index::names(&records);
-        Ok(Names { tag: tags.into_iter().next(), digest: digests.into_iter().next() })
+        Names { tag: tags.into_iter().next(), digest: digests.into_iter().next() }
     }
 
     /// The image that is meant: by an id, by a name of docker's, by a part of an id.

@@ -12,6 +12,7 @@ pub mod layers;
 pub mod leases;
 pub mod networks;
 mod packed;
+pub mod presence;
 pub mod runtimes;
 pub mod sandboxes;
 pub mod snapshots;
@@ -20,6 +21,8 @@ pub mod transfer;
 pub mod unpack;
 pub mod views;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::{Config, Service};
@@ -62,6 +65,8 @@ pub struct Node {
     pub bundle: Channel,
     /// Containers, tasks, sandboxes, networks.
     pub runtime: Channel,
+    /// Where these three are, in this order.
+    sockets: Arc<[PathBuf; 3]>,
 }
 
 macro_rules! clients {
@@ -87,6 +92,8 @@ clients! {
     streaming: StreamingClient by distribution;
     /// Pulls.
     transfer: TransferClient by distribution;
+    /// What is there of it.
+    records: IntrospectionClient by distribution;
     /// What snapshotters there are.
     snapshotters: IntrospectionClient by bundle;
     /// Root file systems.
@@ -116,6 +123,10 @@ impl Node {
             distribution: of(Service::Distribution),
             bundle: of(Service::Bundle),
             runtime: of(Service::Runtime),
+            sockets: Arc::new(
+                [Service::Distribution, Service::Bundle, Service::Runtime]
+                    .map(|service| config.socket(service)),
+            ),
         }
     }
 }

@@ -2,22 +2,41 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_cri_spec::Kind;
+use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::{Pod, Pods, Standing};
+use super::{Pod, Pods, Shared, Standing};
+use crate::events;
 use crate::peers::containers::{self, Record};
 use crate::peers::{Packed, sandboxes};
 use crate::records::metadata::{Metadata, OfPod, unpack};
 use crate::{Error, Result};
 
+/// So many pods that were not made are undone at once: what a plugin of a network takes for each may be long.
+const UNDONE_AT_ONCE: usize = 4;
+/// Between two attempts to undo them.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What there is of a pod that an earlier run was cut off while it made it, or removed it.
+#[derive(Debug)]
+pub struct Unfinished {
+    id: String,
+    attached: bool,
+    /// Whether kubelets see it: nobody knows its name otherwise.
+    shown: bool,
+}
+
 impl Pods {
-    /// Takes over the pods that there are, and undoes those that an earlier run was cut off while it made them.
+    /// Takes over the pods that there are. Answers which are to be undone ([`Pods::undo`]); until they are they hold
+    /// their names, and are shown as pods that are not ready.
     ///
     /// # Errors
     /// [`Error::Peer`]: nothing is known then.
-    pub async fn recover(&self) -> Result<()> {
+    pub async fn recover(&self) -> Result<Vec<Unfinished>> {
         let node = &self.0.parts.node;
         let mut on_record = BTreeSet::new();
         let mut found = Vec::new();
@@ -36,7 +55,29 @@ impl Pods {
             self.take_over(pod);
         }
         self.look().await;
-        self.undo_unfinished(&on_record).await
+        let listed = sandboxes::list(node).await?.into_iter();
+        let unfinished = listed.filter(|sandbox| !on_record.contains(&sandbox.id));
+        Ok(unfinished.map(|sandbox| self.take_over_unfinished(sandbox)).collect())
+    }
+
+    /// Undoes what was not made, until nothing of it is left, or the process drains.
+    pub fn undo(&self, mut left: Vec<Unfinished>) {
+        let this = self.clone();
+        self.0.parts.jobs.spawn_endless("unfinished-pods", async move {
+            let mut pause = SHORTEST;
+            while !left.is_empty() {
+                let undoing = futures::stream::iter(left).map(|one| this.0.undo(one));
+                left = undoing
+                    .buffer_unordered(UNDONE_AT_ONCE)
+                    .filter_map(std::future::ready)
+                    .collect()
+                    .await;
+                if !left.is_empty() {
+                    tokio::time::sleep(pause).await;
+                    pause = LONGEST.min(pause * 2);
+                }
+            }
+        });
     }
 
     fn take_over(&self, pod: Pod) {
@@ -49,30 +90,40 @@ impl Pods {
     }
 
     /// A sandbox's record without that of its process: a pod was being made, or removed.
-    async fn undo_unfinished(&self, on_record: &BTreeSet<String>) -> Result<()> {
-        for sandbox in sandboxes::list(&self.0.parts.node).await? {
-            let sandboxes::Record { id, metadata, created_at } = &sandbox;
-            if on_record.contains(id) {
-                continue;
-            }
-            let attached =
-                unpack::<OfPod>(id, metadata).is_ok_and(|metadata| !metadata.netns_path.is_empty());
-            match self.0.take_away(id, attached).await {
-                Ok(()) => tracing::info!(id, "undid a pod that was not made"),
-                Err(error) => {
-                    let error = berth_errors::chain(&error);
-                    tracing::warn!(
-                        id,
-                        error,
-                        "undo a pod that was not made: it stays, to be removed"
-                    );
-                    if let Ok(pod) = pod_in(id, metadata, *created_at) {
-                        self.take_over(pod);
-                    }
-                }
-            }
+    fn take_over_unfinished(&self, sandbox: sandboxes::Record) -> Unfinished {
+        let sandboxes::Record { id, metadata, created_at } = sandbox;
+        let pod = pod_in(&id, &metadata, created_at);
+        let attached = pod.as_ref().is_ok_and(|pod| !pod.netns.is_empty());
+        let shown = pod.is_ok();
+        if let Ok(pod) = pod {
+            // Nothing of it runs, and nothing ever will.
+            let now = Standing { stopping: true, ..Standing::default() };
+            self.take_over(Pod { now: watch::Sender::new(now), ..pod });
         }
-        Ok(())
+        Unfinished { id, attached, shown }
+    }
+}
+
+impl Shared {
+    /// Takes it away. Answers it again if that fails.
+    async fn undo(&self, unfinished: Unfinished) -> Option<Unfinished> {
+        let Unfinished { id, attached, shown } = &unfinished;
+        let _alone = self.turns.alone(id).await;
+        if *shown && !self.there().contains_key(id) {
+            // Somebody has removed it.
+            return None;
+        }
+        if let Err(error) = self.take_away(id, *attached).await {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(id, error, "undo a pod that was not made: it is tried again");
+            return Some(unfinished);
+        }
+        tracing::info!(id, "undid a pod that was not made");
+        self.names.release(id);
+        if self.there().remove(id).is_some() {
+            self.parts.events.tell_of_pod(id, events::Kind::ContainerDeletedEvent);
+        }
+        None
     }
 }
 
