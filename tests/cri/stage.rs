@@ -274,6 +274,21 @@ impl Stage {
     }
 }
 
+/// What a client of another thread is answered.
+pub fn apart<T, F>(
+    channel: Channel,
+    call: impl FnOnce(RuntimeServiceClient<Channel>) -> F,
+) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let answer = tokio::time::timeout(SOON * 4, call(RuntimeServiceClient::new(channel))).await;
+        Ok(answer.map_err(|_| Status::deadline_exceeded("of the test"))??.into_inner())
+    })
+}
+
 /// A pod's configuration.
 pub fn pod(name: &str) -> cri::PodSandboxConfig {
     cri::PodSandboxConfig {

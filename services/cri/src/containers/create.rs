@@ -144,10 +144,15 @@ impl Shared {
         self.record(&draft, &spec).await?;
         let status = Status { created_at: time::now(), ..Status::default() };
         self.parts.statuses.put(id, status.clone()).await?;
-        let Draft { metadata, config, snapshotter, .. } = draft;
+        let Draft { pod, metadata, config, snapshotter, .. } = draft;
         let standing = Standing { status, ..Standing::default() };
         let container = Arc::new(Container::new(metadata, config, snapshotter, standing, &spec));
         self.there().insert(id.to_owned(), container.clone());
+        // Whoever has the pod stopped from now on sees it; who began before may not have.
+        if let Err(refused) = is_usable(&pod) {
+            self.there().remove(id);
+            return Err(refused);
+        }
         self.tell(&container, Kind::ContainerCreatedEvent);
         Ok(())
     }
@@ -250,6 +255,8 @@ impl Shared {
 
     /// Takes away what an attempt has made. What stays is found by the next start, as nobody knows it.
     async fn undo(&self, id: &str) -> bool {
+        // Whoever removes the pod may have seen it, and be taking it away.
+        let _alone = self.turns.alone(id).await;
         let undone = self.take_away(id).await;
         if let Err(error) = &undone {
             let error = berth_errors::chain(error);

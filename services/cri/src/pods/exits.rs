@@ -50,17 +50,54 @@ impl Shared {
         let Ok(process) = tasks::get(&self.parts.node, id).await else { return };
         let Some(pod) = self.there().get(id).cloned() else { return };
         match process {
-            Some(Process::Running(pid)) => pod.now.send_modify(|now| {
-                *now = Standing { pid, ready: true, unknown: false, ..*now };
-            }),
+            Some(Process::Running(pid)) => {
+                pod.now.send_if_modified(|now| now.runs(pid));
+            }
             _ => self.has_ended(&pod),
         }
     }
 
     /// A pod's own process has ended, which is told once.
     pub(super) fn has_ended(&self, pod: &Pod) {
-        if pod.now.send_replace(Standing::default()).ready {
+        let mut was_ready = false;
+        pod.now.send_modify(|now| was_ready = now.end());
+        if was_ready {
             self.parts.events.tell_of_pod(&pod.id, Kind::ContainerStoppedEvent);
         }
+    }
+}
+
+impl Standing {
+    /// Its process runs, as was answered. One that has ended meanwhile does not begin again: the answer is late.
+    fn runs(&mut self, pid: u32) -> bool {
+        let may_run = self.ready || self.unknown;
+        if may_run {
+            *self = Standing { pid, ready: true, unknown: false, ..*self };
+        }
+        may_run
+    }
+
+    /// Its process has ended. Answers whether it was thought to run.
+    fn end(&mut self) -> bool {
+        let ended = Standing { pid: 0, ready: false, unknown: false, ..*self };
+        std::mem::replace(self, ended).ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_does_not_bring_a_process_back() {
+        let mut now = Standing { unknown: true, ..Standing::default() };
+        assert!(now.runs(7) && now.ready && now.pid == 7 && !now.unknown);
+        now.stopping = true;
+        assert!(now.end(), "it is told");
+        assert!(!now.end(), "once");
+        let ended = Standing { stopping: true, ..Standing::default() };
+        assert_eq!(now, ended);
+        assert!(!now.runs(7));
+        assert_eq!(now, ended);
     }
 }

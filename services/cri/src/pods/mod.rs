@@ -139,6 +139,13 @@ impl Pods {
         there.get(found).cloned().ok_or_else(|| Error::NotFound(format!("pod {id:?}")))
     }
 
+    /// The pod that has a name, if it was made.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Arc<Pod>> {
+        let id = self.0.names.holder(name)?;
+        self.0.there().get(&id).cloned()
+    }
+
     /// Labels of SELinux for pods.
     #[must_use]
     pub fn selinux(&self) -> &Selinux {

@@ -63,14 +63,11 @@ impl Pods {
         handler: String,
     ) -> Result<Begun<impl Future<Output = Result<String>> + Send + use<>>> {
         let step = || format!("failed to reserve sandbox name {name:?}");
-        if let Some(id) = self.0.names.holder(name) {
-            let there = self.0.there().get(&id).cloned();
-            let is_same = |pod: &Arc<Pod>| {
-                pod.standing().ready && pod.config == config && pod.handler == handler
-            };
-            if there.as_ref().is_some_and(is_same) {
-                return Ok(Begun::Done(id));
-            }
+        // One that is being stopped is not handed on: its name is taken until it is removed.
+        let is_same =
+            |pod: &Arc<Pod>| pod.is_usable() && pod.config == config && pod.handler == handler;
+        if let Some(pod) = self.named(name).filter(is_same) {
+            return Ok(Begun::Done(pod.id.clone()));
         }
         let id = ids::new()?;
         self.0.names.reserve(name, &id).map_err(Error::within(step()))?;
