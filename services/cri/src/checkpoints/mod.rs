@@ -11,7 +11,7 @@
 //! | `restore` | a pod with its containers, each to go on where it was when it is started |
 //!
 //! Invariants: processes stand still while they and their files are written, and go on afterwards, also when this
-//! service has died meanwhile; an archive is whole and durable when it has its name; what is not whole is removed.
+//! service has died meanwhile; whoever stops one does not wait for that; an archive is whole and durable when it has its name; what is not whole is removed.
 //!
 //! Whoever can write an archive can write the memory of a process: restoring one trusts it as its maker.
 
@@ -20,7 +20,7 @@ mod dump;
 mod layout;
 mod restore;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,10 +191,12 @@ impl Checkpoints {
         left: &CancellationToken,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let mut turns = Vec::new();
+        let mut held = Vec::new();
+        // Two who save the same ones of a pod do not wait for each other.
+        let ordered: BTreeMap<_, _> = containers.iter().map(|one| (one.id(), one)).collect();
         let stopping = async {
-            for container in containers {
-                turns.push(self.0.containers.turn(container.id()).await);
+            for (id, container) in &ordered {
+                held.push(self.0.containers.to_save(id).await);
                 self.stop(container, left).await?;
             }
             Ok(())
@@ -204,9 +206,9 @@ impl Checkpoints {
             Ok(()) => work.await,
             Err(error) => Err(error),
         };
-        // All whose turn it was, as a refusal may come of one that stands still all the same.
-        let going_on = containers.iter().take(turns.len());
-        join_all(going_on.map(|container| self.go_on(container.id()))).await;
+        // All that are held, as a refusal may come of one that stands still all the same.
+        let going_on = ordered.keys().take(held.len());
+        join_all(going_on.map(|id| self.go_on(id))).await;
         done
     }
 
