@@ -248,6 +248,67 @@ fn a_container_goes_on_when_the_service_dies_while_it_is_saved() -> Result<()> {
 }
 
 #[test]
+fn a_pod_that_is_restored_again_stays() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, id) = stage.pod_with_logs("first")?;
+        let configs = [shell("count", &stage.image, COUNT)];
+        let container = stage.create(&id, &configs[0], &pod_config)?;
+        stage.start(&container)?;
+        counts(stage, &container)?;
+        let (folder, other) = (tools.join("pod"), tools.join("other"));
+        fs_err::create_dir(&folder)?;
+        checkpoint_pod(stage, &id, &folder, &[&container])?;
+        run(&format!("cp -r {} {}", folder.display(), other.display()))?;
+        stage.remove_pod(&id)?;
+
+        // A pod that is there is not this one.
+        let plain = stage.run_pod(&pod("plain"))?;
+        let there = "is there already: it has no such container \"count\"";
+        refused(restore(stage, &folder, &pod("plain"), &configs), Code::Unknown, there)?;
+        assert_eq!(stage.pod(&plain)?.state, cri::PodSandboxState::SandboxReady as i32);
+
+        let again = pod("again");
+        let [one, two] = std::thread::scope(|scope| {
+            let asking = [(); 2].map(|()| {
+                let (channel, request) = (stage.channel(), restoring(&folder, &again, &configs));
+                let call = |mut c: RuntimeServiceClient<Channel>| async move {
+                    c.restore_pod(request).await
+                };
+                scope.spawn(move || apart(channel, call))
+            });
+            asking.map(|asking| asking.join().expect("a caller"))
+        });
+        let restored = one?;
+        assert_eq!(restored, two?);
+        assert_eq!(restored, restore(stage, &folder, &again, &configs)?);
+        // Also of one who comes after this service.
+        stage.node.kill_service("berth-cri")?;
+        assert_eq!(restored, restore(stage, &folder, &again, &configs)?);
+        let elsewhere = restore(stage, &other, &again, &configs);
+        refused(elsewhere, Code::Unknown, "\"count\" was not restored from here")?;
+
+        let id = &restored.restored_containers[0].container_id;
+        stage.start(id)?;
+        ensure!(number(stage, id, "/restored")? > 0, "it goes on");
+        let late = restore(stage, &folder, &again, &configs);
+        refused(late, Code::Unknown, "container \"count\" is in CONTAINER_RUNNING state")?;
+        assert_eq!(stage.container(id)?.state, RUNNING);
+        ensure!(number(stage, id, "/restored")? > 0, "it runs");
+        let pods = stage.pods(cri::PodSandboxFilter::default())?;
+        let mut ids: Vec<_> = pods.iter().map(|pod| &pod.id).collect();
+        ids.sort();
+        let mut expected = [&plain, &restored.pod_sandbox_id];
+        expected.sort();
+        assert_eq!(ids, expected);
+        for pod in [&plain, &restored.pod_sandbox_id] {
+            stage.remove_pod(pod)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_container_that_is_being_saved_can_be_stopped() -> Result<()> {
     on_a_saving_node(|stage, tools| {
         stage.pull()?;

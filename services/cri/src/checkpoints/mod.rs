@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containers::{Container, Containers};
 use crate::folders::Folders;
+use crate::joins::Joins;
 use crate::peers::{Node, checkpoints};
 use crate::pods::{Pod, Pods};
 use crate::{Error, Result, handlers};
@@ -47,7 +48,12 @@ const MOST: usize = 100;
 
 /// What saves and restores. Clones are the same.
 #[derive(Clone)]
-pub struct Checkpoints(Arc<Parts>);
+pub struct Checkpoints(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    restores: Joins<restore::Asked, restore::Restored>,
+}
 
 /// What it is made of.
 pub struct Parts {
@@ -69,7 +75,7 @@ impl Checkpoints {
     /// Saves nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared { parts, restores: Joins::default() }))
     }
 
     /// Has processes go on that an earlier run has had stand still, and removes what it has not finished. What the
@@ -78,11 +84,11 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::File`].
     pub async fn recover(&self) -> Result<()> {
-        let folder = self.0.folders.checkpoints();
+        let folder = self.0.parts.folders.checkpoints();
         let unfinished = blocking("checkpoints", move || names(&folder)).await??;
         for id in unfinished {
             let this = self.clone();
-            self.0.jobs.spawn("checkpoint-resume", async move { this.go_on(&id).await });
+            self.0.parts.jobs.spawn("checkpoint-resume", async move { this.go_on(&id).await });
         }
         Ok(())
     }
@@ -95,7 +101,7 @@ impl Checkpoints {
     /// what was there before.
     pub async fn container(&self, id: &str, location: &str, limit: i64) -> Result<()> {
         let step = format!("an error occurred when trying to find container {id:?}");
-        let container = self.0.containers.find(id).map_err(Error::within(step))?;
+        let container = self.0.parts.containers.find(id).map_err(Error::within(step))?;
         let location = whole(location, "location")?;
         let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0).map(Duration::from_secs);
         let this = self.clone();
@@ -122,7 +128,7 @@ impl Checkpoints {
     ) -> Result<()> {
         let step = format!("failed to checkpoint pod {id:?}");
         let run = async {
-            let pod = self.0.pods.find(id)?;
+            let pod = self.0.parts.pods.find(id)?;
             no_options(&options)?;
             let folder = whole(folder, "output path")?;
             let chosen = self.chosen(&pod, &ids)?;
@@ -151,7 +157,7 @@ impl Checkpoints {
         }
         let mut seen = BTreeSet::new();
         let found = ids.iter().map(|id| {
-            let container = self.0.containers.find(id)?;
+            let container = self.0.parts.containers.find(id)?;
             let id = container.id();
             if container.metadata.sandbox_id != pod.id {
                 return Err(Error::Invalid(format!("container {id:?} is not of this pod")));
@@ -176,7 +182,7 @@ impl Checkpoints {
     {
         let (limit, left) = (limit.unwrap_or(LONGEST), CancellationToken::new());
         let _here = left.clone().drop_guard();
-        let working = self.0.jobs.spawn("checkpoint", work(left));
+        let working = self.0.parts.jobs.spawn("checkpoint", work(left));
         match timeout(limit, working).await {
             Ok(done) => done.map_err(|_| Error::NotReady)?,
             Err(_) => Err(Error::Deadline(format!("checkpoint {id:?} within {limit:?}"))),
@@ -196,7 +202,7 @@ impl Checkpoints {
         let ordered: BTreeMap<_, _> = containers.iter().map(|one| (one.id(), one)).collect();
         let stopping = async {
             for (id, container) in &ordered {
-                held.push(self.0.containers.to_save(id).await);
+                held.push(self.0.parts.containers.to_save(id).await);
                 self.stop(container, left).await?;
             }
             Ok(())
@@ -223,13 +229,13 @@ impl Checkpoints {
         if left.is_cancelled() {
             return Err(Error::NotReady);
         }
-        let folder = self.0.folders.checkpoints().join(id);
+        let folder = self.0.parts.folders.checkpoints().join(id);
         let make = move || {
             crate::folders::remove(&folder)?;
             berth_durable::make_folder(&folder, 0o700).map_err(Error::file("make", &folder))
         };
         blocking("checkpoints", make).await??;
-        checkpoints::pause(&self.0.node, id).await
+        checkpoints::pause(&self.0.parts.node, id).await
     }
 
     /// Has a container go on that may stand still, as soon as the runtime lets it: not while it still writes what nobody
@@ -242,16 +248,16 @@ impl Checkpoints {
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        self.0.jobs.token().run_until_cancelled(going_on).await;
+        self.0.parts.jobs.token().run_until_cancelled(going_on).await;
     }
 
     /// Has it go on, and removes what is left of its checkpoint.
     async fn try_to_go_on(&self, id: &str) -> Result<()> {
-        let folder = self.0.folders.checkpoints().join(id);
+        let folder = self.0.parts.folders.checkpoints().join(id);
         if !folder.is_dir() {
             return Ok(());
         }
-        match checkpoints::resume(&self.0.node, id).await {
+        match checkpoints::resume(&self.0.parts.node, id).await {
             Err(error) if error.code() == Code::Unavailable => return Err(error),
             // It goes on already.
             Err(error) => tracing::debug!(id, error = berth_errors::chain(&error), "resume"),
@@ -262,7 +268,7 @@ impl Checkpoints {
 
     /// What makes a pod's archives whole: what they are of.
     async fn describe(&self, pod: &Pod, saved: &[Arc<Container>], folder: PathBuf) -> Result<()> {
-        let (_, handler) = handlers::of(&self.0.cri, &pod.id, &pod.handler, &pod.config)?;
+        let (_, handler) = handlers::of(&self.0.parts.cri, &pod.id, &pod.handler, &pod.config)?;
         let files = layout::of_pod(pod, &handler.runtime_type, saved);
         let write = move || {
             files.into_iter().try_for_each(|(name, text)| {
