@@ -11,7 +11,8 @@
 //! | `restore` | a pod with its containers, each to go on where it was when it is started |
 //!
 //! Invariants: processes stand still while they and their files are written, and go on afterwards, also when this
-//! service has died meanwhile; whoever stops one does not wait for that; an archive is whole and durable when it has its name; what is not whole is removed.
+//! service has died meanwhile; whoever stops one does not wait for that; an archive is whole and durable when it has its
+//! name; what is not whole is removed.
 //!
 //! Whoever can write an archive can write the memory of a process: restoring one trusts it as its maker.
 
