@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use berth_grpc::Channel;
 use berth_proto::runtime::v1 as cri;
 use berth_testkit::{run, saving_runc, until};
+use cri::runtime_service_client::RuntimeServiceClient;
 use tonic::{Code, Status};
 
-use crate::stage::{SOON, Stage, on_a_node_of, pod, refused, shell, usual};
+use crate::stage::{SOON, Stage, apart, on_a_node_of, pod, refused, shell, usual};
 
 const RUNNING: i32 = cri::ContainerState::ContainerRunning as i32;
 const CREATED: i32 = cri::ContainerState::ContainerCreated as i32;
@@ -25,12 +27,13 @@ fn on_a_saving_node(test: impl FnOnce(&mut Stage, &Path) -> Result<()> + Send) -
     on_a_node_of(|folder| Ok(usual(folder) + &handler), |stage| test(stage, tools.path()))
 }
 
+fn saving(id: &str, location: &Path, timeout: i64) -> cri::CheckpointContainerRequest {
+    let location = location.display().to_string();
+    cri::CheckpointContainerRequest { container_id: id.to_owned(), location, timeout }
+}
+
 fn checkpoint(stage: &Stage, id: &str, location: &Path, timeout: i64) -> Result<(), Status> {
-    let request = cri::CheckpointContainerRequest {
-        container_id: id.to_owned(),
-        location: location.display().to_string(),
-        timeout,
-    };
+    let request = saving(id, location, timeout);
     stage.runtime(|mut c| async move { c.checkpoint_container(request).await }).map(drop)
 }
 
@@ -50,13 +53,21 @@ fn restore(
     config: &cri::PodSandboxConfig,
     containers: &[cri::ContainerConfig],
 ) -> Result<cri::RestorePodResponse, Status> {
-    let request = cri::RestorePodRequest {
+    let request = restoring(folder, config, containers);
+    stage.runtime(|mut c| async move { c.restore_pod(request).await })
+}
+
+fn restoring(
+    folder: &Path,
+    config: &cri::PodSandboxConfig,
+    containers: &[cri::ContainerConfig],
+) -> cri::RestorePodRequest {
+    cri::RestorePodRequest {
         checkpoint_path: folder.display().to_string(),
         config: Some(config.clone()),
         container_configs: containers.to_vec(),
         ..Default::default()
-    };
-    stage.runtime(|mut c| async move { c.restore_pod(request).await })
+    }
 }
 
 /// What a container has in a file, as a number.
@@ -217,27 +228,139 @@ fn a_container_goes_on_when_the_service_dies_while_it_is_saved() -> Result<()> {
         fs_err::write(tools.join("hold"), "")?;
         let archive = tools.join("saved.tar");
         std::thread::scope(|scope| {
-            let (client, location, id) =
-                (stage.channel(), archive.display().to_string(), id.clone());
-            let asked = scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let mut client = cri::runtime_service_client::RuntimeServiceClient::new(client);
-                let request =
-                    cri::CheckpointContainerRequest { container_id: id, location, timeout: 0 };
-                Ok::<_, anyhow::Error>(
-                    runtime.block_on(client.checkpoint_container(request)).is_err(),
-                )
-            });
+            let (channel, request) = (stage.channel(), saving(&id, &archive, 0));
+            let call = |mut c: RuntimeServiceClient<Channel>| async move {
+                c.checkpoint_container(request).await
+            };
+            let asked = scope.spawn(move || apart(channel, call).is_err());
             let held = tools.join("held");
             until("it is being saved", SOON, || held.exists())?;
             stage.node.kill_service("berth-cri")?;
             fs_err::remove_file(tools.join("hold"))?;
-            ensure!(asked.join().expect("the caller")?, "the call failed");
+            ensure!(asked.join().expect("the caller"), "the call failed");
             Ok(())
         })?;
         let at = number_when_it_answers(stage, &id)?;
         until("it goes on", SOON, || number(stage, &id, "/state").is_ok_and(|now| now > at))?;
         ensure!(!archive.exists(), "it is not whole");
         stage.remove_pod(&pod).map_err(Into::into)
+    })
+}
+
+#[test]
+fn a_pod_that_is_restored_again_stays() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, id) = stage.pod_with_logs("first")?;
+        let configs = [shell("count", &stage.image, COUNT)];
+        let container = stage.create(&id, &configs[0], &pod_config)?;
+        stage.start(&container)?;
+        counts(stage, &container)?;
+        let (folder, other) = (tools.join("pod"), tools.join("other"));
+        fs_err::create_dir(&folder)?;
+        checkpoint_pod(stage, &id, &folder, &[&container])?;
+        run(&format!("cp -r {} {}", folder.display(), other.display()))?;
+        stage.remove_pod(&id)?;
+
+        // A pod that is there is not this one.
+        let plain = stage.run_pod(&pod("plain"))?;
+        let there = "is there already: it has no such container \"count\"";
+        refused(restore(stage, &folder, &pod("plain"), &configs), Code::Unknown, there)?;
+        assert_eq!(stage.pod(&plain)?.state, cri::PodSandboxState::SandboxReady as i32);
+
+        let again = pod("again");
+        let [one, two] = std::thread::scope(|scope| {
+            let asking = [(); 2].map(|()| {
+                let (channel, request) = (stage.channel(), restoring(&folder, &again, &configs));
+                let call = |mut c: RuntimeServiceClient<Channel>| async move {
+                    c.restore_pod(request).await
+                };
+                scope.spawn(move || apart(channel, call))
+            });
+            asking.map(|asking| asking.join().expect("a caller"))
+        });
+        let restored = one?;
+        assert_eq!(restored, two?);
+        assert_eq!(restored, restore(stage, &folder, &again, &configs)?);
+        // Also of one who comes after this service.
+        stage.node.kill_service("berth-cri")?;
+        assert_eq!(restored, restore(stage, &folder, &again, &configs)?);
+        let elsewhere = restore(stage, &other, &again, &configs);
+        refused(elsewhere, Code::Unknown, "\"count\" was not restored from here")?;
+
+        let id = &restored.restored_containers[0].container_id;
+        stage.start(id)?;
+        ensure!(number(stage, id, "/restored")? > 0, "it goes on");
+        let late = restore(stage, &folder, &again, &configs);
+        refused(late, Code::Unknown, "container \"count\" is in CONTAINER_RUNNING state")?;
+        assert_eq!(stage.container(id)?.state, RUNNING);
+        ensure!(number(stage, id, "/restored")? > 0, "it runs");
+        let pods = stage.pods(cri::PodSandboxFilter::default())?;
+        let mut ids: Vec<_> = pods.iter().map(|pod| &pod.id).collect();
+        ids.sort();
+        let mut expected = [&plain, &restored.pod_sandbox_id];
+        expected.sort();
+        assert_eq!(ids, expected);
+        for pod in [&plain, &restored.pod_sandbox_id] {
+            stage.remove_pod(pod)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_container_that_is_being_saved_can_be_stopped() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, pod) = stage.pod_with_logs("stopped")?;
+        let mut ids = Vec::new();
+        for name in ["one", "two"] {
+            let id = stage.create(&pod, &shell(name, &stage.image, COUNT), &pod_config)?;
+            stage.start(&id)?;
+            counts(stage, &id)?;
+            ids.push(id);
+        }
+        fs_err::write(tools.join("hold"), "")?;
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = ids
+                .iter()
+                .map(|id| {
+                    let (channel, request) = (stage.channel(), saving(id, &tools.join(id), 0));
+                    let call = |mut c: RuntimeServiceClient<Channel>| async move {
+                        c.checkpoint_container(request).await
+                    };
+                    scope.spawn(move || apart(channel, call))
+                })
+                .collect();
+            let stopped = (|| {
+                until("both are being saved", SOON, || {
+                    fs_err::read_to_string(tools.join("calls"))
+                        .is_ok_and(|calls| calls.matches(" checkpoint ").count() == 2)
+                })?;
+                // It cannot hear a signal: it is killed when its time is over.
+                stage.stop(&ids[0], 1)?;
+                stage.stop_pod(&pod)?;
+                for id in &ids {
+                    let status = stage.ended(id)?;
+                    assert_eq!(status.exit_code, 137, "{status:?}");
+                }
+                ensure!(asked.iter().all(|asked| !asked.is_finished()), "they are being saved");
+                Ok(())
+            })();
+            // Whoever saves them is let go whatever has become of them.
+            fs_err::remove_file(tools.join("hold"))?;
+            for asked in asked {
+                let saved = asked.join().expect("a caller");
+                ensure!(
+                    !matches!(&saved, Err(late) if late.code() == Code::DeadlineExceeded),
+                    "{saved:?}"
+                );
+            }
+            stopped
+        })?;
+        stage.remove_pod(&pod)?;
+        let left = stage.node.mounts();
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
     })
 }

@@ -63,6 +63,12 @@ impl Folders {
         self.container(id).join("checkpoint")
     }
 
+    /// What a container was given its files of, when it was restored: the path of an archive.
+    #[must_use]
+    pub fn restored(&self, id: &str) -> PathBuf {
+        self.container(id).join("restored")
+    }
+
     /// Where checkpoints are while they are written: a folder for each container that stands still.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {

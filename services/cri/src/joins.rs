@@ -9,30 +9,34 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::{Error, Result};
 
-/// What comes of it: the number of what was made.
-pub type Outcome = Shared<BoxFuture<'static, Result<String, Arc<Error>>>>;
+/// What comes of it: of a pod or container its number.
+pub type Outcome<T> = Shared<BoxFuture<'static, Result<T, Arc<Error>>>>;
 
 /// Work under way, by the name of what is made. Clones are the same.
-pub struct Joins<A>(Arc<Mutex<HashMap<String, Run<A>>>>);
+pub struct Joins<A, T = String>(Arc<Mutex<HashMap<String, Run<A, T>>>>);
 
-struct Run<A> {
+struct Run<A, T> {
     asked: A,
-    outcome: Outcome,
+    outcome: Outcome<T>,
 }
 
-impl<A> Clone for Joins<A> {
+impl<A, T> Clone for Joins<A, T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<A> Default for Joins<A> {
+impl<A, T> Default for Joins<A, T> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<A: PartialEq + Send + 'static> Joins<A> {
+impl<A, T> Joins<A, T>
+where
+    A: PartialEq + Send + 'static,
+    T: Clone + Send + Sync + 'static,
+{
     /// Waits for what was begun under this name, or begins it: `begin` answers the work, or what it came to before.
     /// The work goes on when all who wait have left.
     ///
@@ -43,10 +47,10 @@ impl<A: PartialEq + Send + 'static> Joins<A> {
         jobs: &Tasks,
         name: &str,
         asked: A,
-        begin: impl FnOnce() -> Result<Begun<W>>,
-    ) -> Result<String>
+        begin: impl FnOnce() -> Result<Begun<W, T>>,
+    ) -> Result<T>
     where
-        W: Future<Output = Result<String>> + Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
     {
         let outcome = {
             let mut runs = self.runs();
@@ -58,7 +62,7 @@ impl<A: PartialEq + Send + 'static> Joins<A> {
                     )));
                 }
                 None => match begin()? {
-                    Begun::Done(id) => return Ok(id),
+                    Begun::Done(made) => return Ok(made),
                     Begun::Work(work) => {
                         let outcome = self.spawn(jobs, name.to_owned(), work);
                         runs.insert(name.to_owned(), Run { asked, outcome: outcome.clone() });
@@ -70,9 +74,9 @@ impl<A: PartialEq + Send + 'static> Joins<A> {
         outcome.await.map_err(Error::Joined)
     }
 
-    fn spawn<W>(&self, jobs: &Tasks, name: String, work: W) -> Outcome
+    fn spawn<W>(&self, jobs: &Tasks, name: String, work: W) -> Outcome<T>
     where
-        W: Future<Output = Result<String>> + Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
     {
         let this = self.clone();
         let work = jobs.spawn("make", async move {
@@ -83,16 +87,16 @@ impl<A: PartialEq + Send + 'static> Joins<A> {
         work.map(|done| done.unwrap_or_else(|_| Err(Arc::new(Error::NotReady)))).boxed().shared()
     }
 
-    fn runs(&self) -> MutexGuard<'_, HashMap<String, Run<A>>> {
+    fn runs(&self) -> MutexGuard<'_, HashMap<String, Run<A, T>>> {
         // Each change of the map is one call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether there is something to do.
-pub enum Begun<W> {
+pub enum Begun<W, T = String> {
     /// It was done before, and made this.
-    Done(String),
+    Done(T),
     /// It is done now.
     Work(W),
 }

@@ -19,13 +19,13 @@ impl Checkpoints {
         location: &Path,
         left: &CancellationToken,
     ) -> Result<()> {
-        let Parts { node, folders, .. } = &*self.0;
+        let Parts { node, folders, .. } = &self.0.parts;
         let (id, folder) = (container.id(), folders.checkpoints().join(container.id()));
         let image = folder.join(layout::IMAGE);
         checkpoints::write(node, id, (&image, &folder), LONGEST).await?;
         self.save_layer(container, &folder).await?;
         let record = containers::get(node, id).await?;
-        let (status, _) = self.0.containers.status(id, false).await?;
+        let (status, _) = self.0.parts.containers.status(id, false).await?;
         let small = layout::of_container(container, &record, &status);
         let log = PathBuf::from(&container.metadata.log_path);
         let (location, left) = (location.to_owned(), left.clone());
@@ -42,7 +42,7 @@ impl Checkpoints {
 
     /// What was written on top of the container's image.
     async fn save_layer(&self, container: &Container, folder: &Path) -> Result<()> {
-        let Parts { node, .. } = &*self.0;
+        let Parts { node, .. } = &self.0.parts;
         let named = (&*container.snapshotter, container.id());
         let lease = leases::create_short(node).await?;
         let saved = async {

@@ -11,7 +11,8 @@
 //! | `restore` | a pod with its containers, each to go on where it was when it is started |
 //!
 //! Invariants: processes stand still while they and their files are written, and go on afterwards, also when this
-//! service has died meanwhile; an archive is whole and durable when it has its name; what is not whole is removed.
+//! service has died meanwhile; whoever stops one does not wait for that; an archive is whole and durable when it has its
+//! name; what is not whole is removed.
 //!
 //! Whoever can write an archive can write the memory of a process: restoring one trusts it as its maker.
 
@@ -20,7 +21,7 @@ mod dump;
 mod layout;
 mod restore;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containers::{Container, Containers};
 use crate::folders::Folders;
+use crate::joins::Joins;
 use crate::peers::{Node, checkpoints};
 use crate::pods::{Pod, Pods};
 use crate::{Error, Result, handlers};
@@ -47,7 +49,12 @@ const MOST: usize = 100;
 
 /// What saves and restores. Clones are the same.
 #[derive(Clone)]
-pub struct Checkpoints(Arc<Parts>);
+pub struct Checkpoints(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    restores: Joins<restore::Asked, restore::Restored>,
+}
 
 /// What it is made of.
 pub struct Parts {
@@ -69,7 +76,7 @@ impl Checkpoints {
     /// Saves nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared { parts, restores: Joins::default() }))
     }
 
     /// Has processes go on that an earlier run has had stand still, and removes what it has not finished. What the
@@ -78,11 +85,11 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::File`].
     pub async fn recover(&self) -> Result<()> {
-        let folder = self.0.folders.checkpoints();
+        let folder = self.0.parts.folders.checkpoints();
         let unfinished = blocking("checkpoints", move || names(&folder)).await??;
         for id in unfinished {
             let this = self.clone();
-            self.0.jobs.spawn("checkpoint-resume", async move { this.go_on(&id).await });
+            self.0.parts.jobs.spawn("checkpoint-resume", async move { this.go_on(&id).await });
         }
         Ok(())
     }
@@ -95,7 +102,7 @@ impl Checkpoints {
     /// what was there before.
     pub async fn container(&self, id: &str, location: &str, limit: i64) -> Result<()> {
         let step = format!("an error occurred when trying to find container {id:?}");
-        let container = self.0.containers.find(id).map_err(Error::within(step))?;
+        let container = self.0.parts.containers.find(id).map_err(Error::within(step))?;
         let location = whole(location, "location")?;
         let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0).map(Duration::from_secs);
         let this = self.clone();
@@ -122,7 +129,7 @@ impl Checkpoints {
     ) -> Result<()> {
         let step = format!("failed to checkpoint pod {id:?}");
         let run = async {
-            let pod = self.0.pods.find(id)?;
+            let pod = self.0.parts.pods.find(id)?;
             no_options(&options)?;
             let folder = whole(folder, "output path")?;
             let chosen = self.chosen(&pod, &ids)?;
@@ -151,7 +158,7 @@ impl Checkpoints {
         }
         let mut seen = BTreeSet::new();
         let found = ids.iter().map(|id| {
-            let container = self.0.containers.find(id)?;
+            let container = self.0.parts.containers.find(id)?;
             let id = container.id();
             if container.metadata.sandbox_id != pod.id {
                 return Err(Error::Invalid(format!("container {id:?} is not of this pod")));
@@ -176,7 +183,7 @@ impl Checkpoints {
     {
         let (limit, left) = (limit.unwrap_or(LONGEST), CancellationToken::new());
         let _here = left.clone().drop_guard();
-        let working = self.0.jobs.spawn("checkpoint", work(left));
+        let working = self.0.parts.jobs.spawn("checkpoint", work(left));
         match timeout(limit, working).await {
             Ok(done) => done.map_err(|_| Error::NotReady)?,
             Err(_) => Err(Error::Deadline(format!("checkpoint {id:?} within {limit:?}"))),
@@ -191,10 +198,12 @@ impl Checkpoints {
         left: &CancellationToken,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let mut turns = Vec::new();
+        let mut held = Vec::new();
+        // Two who save the same ones of a pod do not wait for each other.
+        let ordered: BTreeMap<_, _> = containers.iter().map(|one| (one.id(), one)).collect();
         let stopping = async {
-            for container in containers {
-                turns.push(self.0.containers.turn(container.id()).await);
+            for (id, container) in &ordered {
+                held.push(self.0.parts.containers.to_save(id).await);
                 self.stop(container, left).await?;
             }
             Ok(())
@@ -204,9 +213,9 @@ impl Checkpoints {
             Ok(()) => work.await,
             Err(error) => Err(error),
         };
-        // All whose turn it was, as a refusal may come of one that stands still all the same.
-        let going_on = containers.iter().take(turns.len());
-        join_all(going_on.map(|container| self.go_on(container.id()))).await;
+        // All that are held, as a refusal may come of one that stands still all the same.
+        let going_on = ordered.keys().take(held.len());
+        join_all(going_on.map(|id| self.go_on(id))).await;
         done
     }
 
@@ -221,13 +230,13 @@ impl Checkpoints {
         if left.is_cancelled() {
             return Err(Error::NotReady);
         }
-        let folder = self.0.folders.checkpoints().join(id);
+        let folder = self.0.parts.folders.checkpoints().join(id);
         let make = move || {
             crate::folders::remove(&folder)?;
             berth_durable::make_folder(&folder, 0o700).map_err(Error::file("make", &folder))
         };
         blocking("checkpoints", make).await??;
-        checkpoints::pause(&self.0.node, id).await
+        checkpoints::pause(&self.0.parts.node, id).await
     }
 
     /// Has a container go on that may stand still, as soon as the runtime lets it: not while it still writes what nobody
@@ -240,16 +249,16 @@ impl Checkpoints {
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        self.0.jobs.token().run_until_cancelled(going_on).await;
+        self.0.parts.jobs.token().run_until_cancelled(going_on).await;
     }
 
     /// Has it go on, and removes what is left of its checkpoint.
     async fn try_to_go_on(&self, id: &str) -> Result<()> {
-        let folder = self.0.folders.checkpoints().join(id);
+        let folder = self.0.parts.folders.checkpoints().join(id);
         if !folder.is_dir() {
             return Ok(());
         }
-        match checkpoints::resume(&self.0.node, id).await {
+        match checkpoints::resume(&self.0.parts.node, id).await {
             Err(error) if error.code() == Code::Unavailable => return Err(error),
             // It goes on already.
             Err(error) => tracing::debug!(id, error = berth_errors::chain(&error), "resume"),
@@ -260,7 +269,7 @@ impl Checkpoints {
 
     /// What makes a pod's archives whole: what they are of.
     async fn describe(&self, pod: &Pod, saved: &[Arc<Container>], folder: PathBuf) -> Result<()> {
-        let (_, handler) = handlers::of(&self.0.cri, &pod.id, &pod.handler, &pod.config)?;
+        let (_, handler) = handlers::of(&self.0.parts.cri, &pod.id, &pod.handler, &pod.config)?;
         let files = layout::of_pod(pod, &handler.runtime_type, saved);
         let write = move || {
             files.into_iter().try_for_each(|(name, text)| {

@@ -19,7 +19,8 @@ const GONE: Duration = Duration::from_secs(120);
 
 impl Containers {
     /// Asks a container's process to end, and kills it if it has not when the grace is over; none kills it at once.
-    /// A caller that leaves during the grace leaves it as it is.
+    /// A caller that leaves during the grace leaves it as it is. One that is being saved hears nothing until it goes on:
+    /// it is killed when the grace is over, and what is written of it is lost.
     ///
     /// # Errors
     /// [`Error::Refused`] for a signal that is none; [`Error::Deadline`] for one that does not even end when it is
@@ -48,8 +49,8 @@ impl Containers {
     /// Removes a container with all that is kept of it; one that runs is killed before.
     ///
     /// # Errors
-    /// As [`Containers::stop`]; [`Error::Refused`] while it is being removed; [`Error::Peer`], [`Error::File`]: it is
-    /// still there then.
+    /// As [`Containers::stop`]; [`Error::Refused`] while it is being removed; [`Error::Deadline`] for one that is still
+    /// being saved; [`Error::Peer`], [`Error::File`]: it is still there then.
     pub async fn remove(&self, id: &str) -> Result<()> {
         let container = match self.find(id) {
             Err(error) if error.is_not_found() => return Ok(()),
@@ -84,25 +85,40 @@ impl Shared {
             let signal = &container.metadata.stop_signal;
             let signal = if signal.is_empty() { "SIGTERM" } else { signal };
             let number = spec::signal_number(signal)?;
-            // Over several calls it is sent once.
-            if !container.standing().asked_to_stop {
-                self.kill(container, number).await?;
-                container.now.send_modify(|now| now.asked_to_stop = true);
-            }
-            if timeout(grace, container.ended()).await.is_ok() {
-                return Ok(());
+            if let Ok(ended) = timeout(grace, self.ask(container, number)).await {
+                return ended;
             }
         }
         self.kill(container, KILL).await?;
-        let gone = async {
-            // Nobody may tell of its end: it is asked for.
-            while timeout(AGAIN, container.ended()).await.is_err() {
+        // Nobody may tell of its end: it is asked for.
+        let asking = async {
+            while container.may_run() {
                 self.look_at(container).await;
+                let _ = timeout(AGAIN, container.ended()).await;
             }
         };
-        self.look_at(container).await;
+        // What is left of it is not waited for: its shim keeps that while it is being saved.
+        let gone = async {
+            tokio::select! { () = asking => {}, () = container.ended() => {} }
+        };
         let late = |_| Error::Deadline(format!("wait container {:?}", container.id()));
         timeout(GONE, gone).await.map_err(late)
+    }
+
+    /// Asks it to end, and waits until it has. One that is being saved stands still: it could not hear, and would be
+    /// saved as one that is to end.
+    async fn ask(&self, container: &Container, signal: u32) -> Result<()> {
+        tokio::select! {
+            () = container.ended() => return Ok(()),
+            saved = self.saves.alone(container.id()) => drop(saved),
+        }
+        // Over several calls it is sent once.
+        if !container.standing().asked_to_stop {
+            self.kill(container, signal).await?;
+            container.now.send_modify(|now| now.asked_to_stop = true);
+        }
+        container.ended().await;
+        Ok(())
     }
 
     async fn kill(&self, container: &Container, signal: u32) -> Result<()> {
@@ -113,7 +129,7 @@ impl Shared {
         let id = container.id();
         let step = format!("failed to forcibly stop container {id:?}");
         self.stop(container, Duration::ZERO).await.map_err(Error::within(step))?;
-        let _alone = self.turns.alone(id).await;
+        let _alone = self.turn(id).await?;
         if !self.there().contains_key(id) {
             return Ok(());
         }

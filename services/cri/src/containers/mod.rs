@@ -18,7 +18,8 @@
 //! | `recover` | what an earlier run has left |
 //!
 //! Invariants: a container's record is there before its status, which is there before it is shown; how it ended is
-//! durable before it is told, and before its task is deleted, which has the only other word of it; its turns (start, stop, remove) come one after another.
+//! durable before it is told, and before its task is deleted, which has the only other word of it; its turns (start,
+//! stop, remove) come one after another. Whoever saves one, which takes long, has no turn: it can be stopped meanwhile.
 
 mod command;
 mod create;
@@ -36,6 +37,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use berth_config::Cri;
 use berth_cri_spec as spec;
@@ -43,6 +45,7 @@ use berth_lifecycle::{Held, Keyed, Tasks};
 use berth_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use berth_runtime_spec::{Process, Spec};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::apparmor::AppArmor;
 use crate::bases::Bases;
@@ -62,6 +65,9 @@ use self::view::Shown;
 pub use crate::peers::tasks::Exit;
 
 pub(crate) use command::{Command, Wanted};
+
+/// How long one that is being saved is waited for: saving takes as long as the disk, and criu may hang.
+const SAVED: Duration = Duration::from_secs(60);
 
 /// The containers. Clones are the same.
 #[derive(Clone)]
@@ -105,6 +111,8 @@ struct Shared {
     turns: Keyed<String>,
     /// Itself, for jobs that go on when a caller is done.
     this: Weak<Shared>,
+    /// Held while one is saved, and by whoever must not come between. Whoever waits for both has this one first.
+    saves: Keyed<String>,
 }
 
 /// A container that was made.
@@ -176,6 +184,7 @@ impl Containers {
             starts: Joins::default(),
             turns: Keyed::default(),
             this: this.clone(),
+            saves: Keyed::default(),
         }))
     }
 
@@ -221,6 +230,14 @@ impl Containers {
         self.0.turns.alone(id).await
     }
 
+    /// Keeps a container from being removed, changed or saved by others while it is saved; a start under way is waited
+    /// for.
+    pub(crate) async fn to_save(&self, id: &str) -> Held<String> {
+        let saving = self.0.saves.alone(id).await;
+        drop(self.0.turns.alone(id).await);
+        saving
+    }
+
     async fn to_the_end<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -240,6 +257,13 @@ impl Shared {
         let there = self.there();
         let found = ids::find(there.keys(), id)?;
         there.get(found).cloned().ok_or_else(|| Error::NotFound(format!("container {id:?}")))
+    }
+
+    /// Waits until a container is not being saved, and then for its turn.
+    async fn turn(&self, id: &str) -> Result<[Held<String>; 2]> {
+        let saved = |_| Error::Deadline(format!("container {id:?} is being saved to a checkpoint"));
+        let saves = timeout(SAVED, self.saves.alone(id)).await.map_err(saved)?;
+        Ok([self.turns.alone(id).await, saves])
     }
 
     fn tell(&self, container: &Container, kind: Kind) {

@@ -16,8 +16,8 @@ impl Containers {
     /// Changes a container's limits, on record and where it runs.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Refused`] for one that is being removed; [`Error::Spec`]; [`Error::Peer`]: they
-    /// are as before then.
+    /// [`Error::NotFound`]; [`Error::Refused`] for one that is being removed; [`Error::Deadline`] for one that is being
+    /// saved for long; [`Error::Spec`]; [`Error::Peer`]: they are as before then.
     pub async fn update(&self, id: &str, asked: Option<LinuxContainerResources>) -> Result<()> {
         let container = self.find(id).map_err(Error::within("failed to find container"))?;
         let this = self.clone();
@@ -62,7 +62,7 @@ impl Containers {
 
 impl Shared {
     async fn update(&self, container: &Container, asked: &LinuxContainerResources) -> Result<()> {
-        let _alone = self.turns.alone(container.id()).await;
+        let _alone = self.turn(container.id()).await?;
         let standing = container.standing();
         if standing.removing {
             return Err(Error::Refused(format!(

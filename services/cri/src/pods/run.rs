@@ -40,6 +40,24 @@ impl Pods {
         self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await
     }
 
+    /// Makes a pod as [`Pods::run`] does, that no other call makes or has made: whoever gets its number may undo it.
+    ///
+    /// # Errors
+    /// As [`Pods::run`]; [`Error::Refused`] for one that is there, or that another call makes.
+    pub async fn run_new(&self, config: PodSandboxConfig, handler: String) -> Result<String> {
+        let name = berth_cri_spec::pod_name(&config)?;
+        let asked = (config.clone(), handler.clone());
+        let mut is_new = false;
+        let begin = || {
+            let begun = self.begin(&name, config, handler);
+            begun.inspect(|begun| is_new = matches!(begun, Begun::Work(_)))
+        };
+        let id = self.0.runs.join(&self.0.parts.jobs, &name, asked, begin).await?;
+        let there = || Error::Refused(format!("pod {name:?} is there already: {id:?}"));
+        is_new.then_some(()).ok_or_else(there)?;
+        Ok(id)
+    }
+
     /// Takes in what a pod is to use from now on.
     ///
     /// # Errors
