@@ -9,6 +9,7 @@ mod configured;
 mod containers;
 mod devices;
 mod hostile;
+mod lists;
 mod load;
 mod metrics;
 mod mounts;
