@@ -8,6 +8,7 @@ mod clients;
 mod configured;
 mod containers;
 mod devices;
+mod events;
 mod hostile;
 mod lists;
 mod load;
