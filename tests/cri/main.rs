@@ -10,6 +10,7 @@ mod containers;
 mod devices;
 mod events;
 mod hostile;
+mod limits;
 mod lists;
 mod load;
 mod metrics;
