@@ -17,6 +17,7 @@ mod metrics;
 mod mounts;
 mod pause;
 mod pods;
+mod reached;
 mod selinux;
 mod stage;
 mod streams;
