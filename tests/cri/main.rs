@@ -15,6 +15,7 @@ mod lists;
 mod load;
 mod metrics;
 mod mounts;
+mod namespaces;
 mod pause;
 mod pods;
 mod reached;
