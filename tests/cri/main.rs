@@ -18,6 +18,7 @@ mod mounts;
 mod namespaces;
 mod pause;
 mod pods;
+mod propagation;
 mod reached;
 mod selinux;
 mod stage;
