@@ -21,6 +21,7 @@ mod pods;
 mod propagation;
 mod reached;
 mod selinux;
+mod signals;
 mod stage;
 mod streams;
 mod told;
