@@ -25,6 +25,7 @@ mod signals;
 mod stage;
 mod streams;
 mod told;
+mod twice;
 mod userns;
 
 /// The client of the streaming server's own tests.
