@@ -26,6 +26,7 @@ mod stage;
 mod streams;
 mod told;
 mod twice;
+mod typed;
 mod userns;
 
 /// The client of the streaming server's own tests.
