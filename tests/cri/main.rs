@@ -15,6 +15,7 @@ mod lists;
 mod load;
 mod metrics;
 mod mounts;
+mod much;
 mod namespaces;
 mod pause;
 mod pods;
