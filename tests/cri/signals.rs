@@ -18,7 +18,7 @@ fn image(stage: &Stage, registry: &Registry, signal: &str) -> Result<String> {
         "" => json!({"Cmd": ["sh"]}),
         signal => json!({"Cmd": ["sh"], "StopSignal": signal}),
     };
-    let name = format!("signal-{}:1", signal.to_lowercase().replace('+', "-"));
+    let name = format!("asked-by{}:1", signal.to_lowercase().replace('+', "-"));
     let image = Image::build(vec![Layer::busybox()?], config)?.push(registry, &name)?;
     stage.pull_of(&image)?;
     Ok(image)

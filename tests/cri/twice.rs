@@ -111,8 +111,9 @@ fn a_container_that_is_asked_for_by_several_at_once_is_made_once() -> Result<()>
         assert_eq!(all.containers.len(), 2);
         stage.remove_pod(&pod)?;
         assert_eq!(held(stage)?, (before.0 - 1, before.1));
-        let folders = fs_err::read_dir(stage.node.path("root/cri/containers"))?;
-        assert_eq!(folders.count(), 0);
+        // There is none where nothing was ever kept of a container.
+        let folders = fs_err::read_dir(stage.node.path("root/cri/containers"));
+        assert_eq!(folders.map_or(0, Iterator::count), 0);
         stage.node.shims_end()
     })
 }
