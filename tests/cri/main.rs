@@ -8,18 +8,28 @@ mod clients;
 mod configured;
 mod containers;
 mod devices;
+mod events;
 mod hostile;
+mod limits;
+mod lists;
 mod load;
 mod metrics;
 mod mounts;
+mod much;
+mod namespaces;
 mod pause;
 mod pods;
+mod propagation;
+mod reached;
 mod repeated;
 mod selinux;
+mod signals;
 mod stage;
 mod streams;
 mod told;
 mod troubles;
+mod twice;
+mod typed;
 mod userns;
 
 /// The client of the streaming server's own tests.

@@ -17,12 +17,12 @@ const MEMORY: u64 = 64 * MIB;
 const SWAP: u64 = 32 * MIB;
 
 /// A group of pods' own, which no other test uses at the same time.
-fn group(name: &str) -> String {
+pub fn group(name: &str) -> String {
     format!("/berth-tests-cri/{name}-{}", std::process::id())
 }
 
 /// The folder of a group where processors, or memory, are counted, and whether it is of the first hierarchies.
-fn folder(group: &str, controller: &str) -> (PathBuf, bool) {
+pub fn folder(group: &str, controller: &str) -> (PathBuf, bool) {
     let first = Path::new("/sys/fs/cgroup").join(controller);
     let (root, is_first) = match first.is_dir() {
         true => (first, true),
@@ -43,7 +43,7 @@ fn used(group: &str) -> Result<u64> {
 }
 
 /// Whether swap is counted.
-fn counts_swap(group: &str) -> bool {
+pub fn counts_swap(group: &str) -> bool {
     let (folder, is_first) = folder(group, "memory");
     folder.join(if is_first { "memory.memsw.usage_in_bytes" } else { "memory.swap.max" }).exists()
 }

@@ -236,6 +236,25 @@ impl Stage {
         self.runtime(|mut c| async move { c.exec_sync(request).await })
     }
 
+    /// A container that runs.
+    pub fn started(
+        &self,
+        pod: &str,
+        config: &cri::ContainerConfig,
+        pod_config: &cri::PodSandboxConfig,
+    ) -> Result<String> {
+        let id = self.create(pod, config, pod_config)?;
+        self.start(&id)?;
+        Ok(id)
+    }
+
+    /// What a command in a container prints that has to work.
+    pub fn said(&self, id: &str, script: &str) -> Result<String> {
+        let answer = self.exec(id, &["sh", "-c", script], 60)?;
+        anyhow::ensure!(answer.exit_code == 0, "{script}: {answer:?}");
+        Ok(String::from_utf8(answer.stdout)?.trim_end().to_owned())
+    }
+
     /// A folder for logs, and a pod that has it.
     pub fn pod_with_logs(
         &self,
