@@ -1,5 +1,7 @@
 //! Containers and pods saved to files, and pods made again of them, by a runc that saves a container's file `/state`.
 
+mod restores;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +15,7 @@ use crate::stage::{SOON, Stage, apart, on_a_node_of, pod, refused, shell, usual}
 
 const RUNNING: i32 = cri::ContainerState::ContainerRunning as i32;
 const CREATED: i32 = cri::ContainerState::ContainerCreated as i32;
+const EXITED: i32 = cri::ContainerState::ContainerExited as i32;
 
 /// Writes a number to a file ten times a second, and waits where it was restored.
 const COUNT: &str = "[ -e /restored ] && exec sleep 1000; i=0; \

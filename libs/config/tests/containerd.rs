@@ -309,7 +309,7 @@ fn the_default_file_of_the_containerd_that_is_installed_changes_nothing() {
     let cri = &mut expected.cri;
     (cri.enabled, cri.enable_unprivileged_ports, cri.enable_unprivileged_icmp) =
         (true, false, false);
-    // It says so, as all that there is.
+    // What it says of this is not taken for a default.
     cri.enable_selinux = false;
     assert_eq!(loaded.config, expected);
 }

@@ -58,7 +58,7 @@ pub(crate) fn apply(
     for mount in &placed {
         let made = bind::make(&mount.of, &mount.to, facts.handler, &mut table)?;
         if let Some(label) = label.filter(|_| mount.of.selinux_relabel) {
-            bind::relabel(&made, label)?;
+            bind::relabel(&mount.of, label)?;
         }
         if let Some(propagation) = bind::of_root(&mount.of) {
             // What is to be seen on both sides needs a root that is shared, too.

@@ -1,17 +1,20 @@
 //! Giving a file, or a folder with all in it, a label.
 //!
-//! Who writes to a folder that is labelled for it may be hostile: nothing is found by a name twice, no link is followed, one
-//! folder is open at a time, and what is mounted below keeps what it has. The folder itself comes last, so that one that
+//! Who writes to a folder that is labelled for it may be hostile: nothing is found by a name twice, no link in it is
+//! followed, one folder is open at a time, and what is mounted below keeps what it has. The folder itself comes last, so that one that
 //! was cut off is not taken for one that is done.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use berth_tree::names;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, XattrFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
+
+mod way;
 
 /// The attribute that a label is kept in.
 pub const ATTRIBUTE: &str = "security.selinux";
@@ -71,6 +74,12 @@ pub enum Error {
     /// It is the machine's.
     #[error("SELinux relabeling of {0:?} is not allowed")]
     System(PathBuf),
+    /// On the way to it is a link that was not surely made by this machine's root.
+    #[error(
+        "a link in {0:?} leads to it, which a container or another user may have made: mount what it leads to \
+         by its own path"
+    )]
+    Link(PathBuf),
     /// More than the bounds allow.
     #[error("it has more than {most} {what}")]
     TooMuch {
@@ -90,21 +99,16 @@ pub enum Error {
 }
 
 /// Gives what is at a path, and all below it on the same mount, a label; what has it already stays as it is. Nothing
-/// happens where the file system keeps no labels. Links on the way to the path are followed, none below it. Blocks.
+/// happens where the file system keeps no labels. Links on the way to the path are followed where only this machine's
+/// root can have made them, none below it. Blocks.
 ///
 /// # Errors
 /// [`Error`]; what has its label by then keeps it.
 pub fn relabel(path: &Path, label: &str, bounds: Bounds) -> Result<(), Error> {
-    let found = |errno: io::Error| Error::Step { step: "look at", source: errno };
-    let real = std::fs::canonicalize(path).map_err(found)?;
+    let top = way::open(path, label)?;
+    let real = place_of(&top)?;
     if is_systems(&real) {
         return Err(Error::System(real));
-    }
-    let top = rustix::fs::open(&real, HANDLE, Mode::empty()).map_err(failed("open"))?;
-    // It may have become another's between two looks.
-    let opened = std::fs::read_link(place(&top)).map_err(found)?;
-    if opened != real {
-        return Err(failed("look at")(Errno::STALE));
     }
     let mut work =
         Work { label, bounds, until: Instant::now().checked_add(bounds.time), entries: 0 };
@@ -154,18 +158,19 @@ struct Work<'a> {
 impl Work<'_> {
     fn top(&mut self, top: &OwnedFd) -> Result<(), Stop> {
         self.count()?;
+        self.in_time()?;
         if is_folder(top)? { self.below(open(top)?) } else { self.set(top) }
     }
 
     /// All in a folder, and then itself; the same of each folder in it.
     fn below(&mut self, top: OwnedFd) -> Result<(), Stop> {
-        let mut left = list(&top)?;
+        let mut left = self.list(&top)?;
         let mut current = top;
         let mut above: Vec<Level> = Vec::new();
         loop {
             if let Some(name) = left.pop() {
                 let Some(entry) = find(&current, &name)? else { continue };
-                self.count()?;
+                self.in_time()?;
                 if !is_folder(&entry)? {
                     self.set(&entry)?;
                     continue;
@@ -175,7 +180,8 @@ impl Work<'_> {
                     return Err(Error::TooMuch { what: "folders in one another", most }.into());
                 }
                 let folder = open(&entry)?;
-                let left = std::mem::replace(&mut left, list(&folder)?);
+                let names = self.list(&folder)?;
+                let left = std::mem::replace(&mut left, names);
                 above.push(Level { identity: identity(&current)?, left });
                 current = folder;
             } else {
@@ -192,11 +198,30 @@ impl Work<'_> {
         }
     }
 
+    /// The names in a folder, as many of them as there may be.
+    fn list(&mut self, folder: &OwnedFd) -> Result<Vec<Vec<u8>>, Error> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(folder).map_err(failed("list"))? {
+            let entry = entry.map_err(failed("list"))?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            self.count()?;
+            names.push(name.to_vec());
+        }
+        Ok(names)
+    }
+
     fn count(&mut self) -> Result<(), Error> {
         self.entries += 1;
         if self.entries > self.bounds.entries {
             return Err(Error::TooMuch { what: "entries", most: self.bounds.entries });
         }
+        Ok(())
+    }
+
+    fn in_time(&self) -> Result<(), Error> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
             return Err(failed("label all of it")(Errno::TIMEDOUT));
         }
@@ -234,10 +259,6 @@ fn open(handle: &OwnedFd) -> Result<OwnedFd, Error> {
     rustix::fs::openat(handle, ".", FOLDER, Mode::empty()).map_err(failed("open"))
 }
 
-fn list(folder: &OwnedFd) -> Result<Vec<Vec<u8>>, Error> {
-    names(folder).map_err(failed("list"))
-}
-
 fn is_folder(handle: &OwnedFd) -> Result<bool, Error> {
     let stat = rustix::fs::fstat(handle).map_err(failed("look at"))?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
@@ -251,6 +272,13 @@ fn identity(folder: &OwnedFd) -> Result<(u64, u64), Error> {
 /// A path to what a descriptor is of, whatever its name has become: attributes are not set by handles.
 fn place(handle: impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd()).into()
+}
+
+/// Where that is now.
+fn place_of(handle: impl AsFd) -> Result<PathBuf, Error> {
+    rustix::fs::readlink(place(handle), Vec::new())
+        .map(|path| PathBuf::from(OsString::from_vec(path.into_bytes())))
+        .map_err(failed("look at"))
 }
 
 fn failed(step: &'static str) -> impl Fn(Errno) -> Error {

@@ -5,11 +5,15 @@
 mod common;
 
 use berth_errors::{Code, Coded};
+use berth_proto::containerd::runc::v1::Options;
 use berth_proto::containerd::task::v3 as wire;
 use berth_proto::containerd::v1::types::Status;
 use berth_proto::io::containerd::cgroups::{v1, v2};
 use common::*;
 use prost_types::Any;
+
+/// How long a caller waits for what does not end; runc has three quarters of it.
+const WAITS: std::time::Duration = std::time::Duration::from_secs(8);
 
 async fn running(node: &Node, id: &str, spec: &serde_json::Value) -> Shim {
     let shim = node.shim(id, spec).await;
@@ -73,6 +77,38 @@ async fn pausing_holds_and_resuming_lets_go() {
     node.events.wait("/tasks/delete").await;
     let topics = node.events.topics();
     assert_eq!(topics[2..4], ["/tasks/paused", "/tasks/resumed"]);
+}
+
+/// Where the kernel does not freeze all in time runc gives up, and leaves it to come. So it is when runc is killed.
+#[tokio::test]
+async fn a_pause_that_fails_leaves_nothing_frozen() {
+    let node = Node::new();
+    let failing = node.path("failing-runc");
+    let text = format!(
+        "#!/bin/sh\nrunc \"$@\" || exit\ncase \" $* \" in *\" pause \"*) [ -e {hold} ] && sleep 1000; exit 1;; esac\n",
+        hold = node.path("hold").display()
+    );
+    script(&failing, &text);
+    let told = node.path("told");
+    let mut shim = node.shim("p9", &shell("while echo up; do sleep 0.1; done")).await;
+    shim.options =
+        Options { binary_name: failing.to_string_lossy().into_owned(), ..node.options() };
+    shim.create(Io { stdout: format!("file://{}", told.display()), ..Io::default() }).await;
+    shim.start("").await.unwrap();
+    let said = || std::fs::metadata(&told).map_or(0, |about| about.len());
+    for (within, why) in [(LONG, "OCI runtime pause failed"), (WAITS, "runc pause did not end")] {
+        let pause = wire::PauseRequest { id: "p9".into() };
+        let error = shim.call_within::<()>(within, "Pause", &pause).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert_eq!(shim.state("").await.status(), Status::Running);
+        let before = said();
+        eventually("it goes on", || said() > before).await;
+        std::fs::write(node.path("hold"), "").unwrap();
+    }
+    shim.kill("", 9, false).await.unwrap();
+    assert_eq!(shim.wait("").await, 137);
+    shim.finish().await;
+    assert!(!node.events.topics().contains(&"/tasks/paused".to_owned()));
 }
 
 #[tokio::test]

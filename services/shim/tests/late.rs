@@ -109,12 +109,23 @@ async fn an_image_that_holds_up_runc_leaves_nothing_and_the_next_is_made() {
 async fn a_hook_that_does_not_end_is_killed_with_what_it_began() {
     let node = Node::new();
     let begun = node.path("begun");
-    let hook = format!("(sleep 1000; true) & echo >{}; (sleep 1001; true); true", begun.display());
+    // One of them is in a group within that of the container.
+    let group = format!("berth-test/{}-late2", std::process::id());
+    let hook = format!(
+        "(sleep 1000; true) & sleep 1002 & for g in /sys/fs/cgroup/{group} /sys/fs/cgroup/*/{group}; do \
+         [ -d $g ] && mkdir $g/in && {{ echo $! >$g/in/cgroup.procs || rmdir $g/in; }}; done; \
+         ls -d /sys/fs/cgroup/{group}/in /sys/fs/cgroup/*/{group}/in >{nested}; \
+         echo >{begun}; (sleep 1001; true); true",
+        nested = node.path("nested").display(),
+        begun = begun.display()
+    );
     let mut hooked = spec(&["sleep", "1000"]);
     hooked["hooks"] = json!({ "createRuntime": endless(&hook) });
     let shim = node.shim("late2", &hooked).await;
     let error = create_late(&shim, || begun.exists() && in_a_group("late2")).await;
     told(&error, "late2", "create", "look for a hook that does not end");
+    let nested = std::fs::read_to_string(node.path("nested")).unwrap();
+    assert!(nested.contains("-late2/in"), "{nested}");
     nothing_is_left(&node, &shim).await;
     shim.shutdown().await;
     shim.gone().await;

@@ -63,9 +63,10 @@ pub(super) fn make(
     Ok(mount)
 }
 
-/// Gives what is bound a label, with all below it.
-pub(super) fn relabel(mount: &Mount, label: &str) -> Result<(), MountFault> {
-    let path = mount.source().clone().unwrap_or_default();
+/// Gives what is bound a label, with all below it. A link on the way may have been made by who is not to have what it
+/// leads to: the path is the one that was asked for.
+pub(super) fn relabel(of: &cri::Mount, label: &str) -> Result<(), MountFault> {
+    let path = PathBuf::from(&of.host_path);
     let done = berth_selinux::relabel(&path, label, berth_selinux::Bounds::default());
     done.map_err(|source| MountFault::Relabel { path, label: label.to_owned(), source })
 }

@@ -396,4 +396,15 @@ fn what_asks_for_it_gets_the_label_of_the_containers_files() {
     assert_eq!(refused.to_string(), words);
     let cause = std::error::Error::source(&refused).unwrap().to_string();
     assert_eq!(cause, "SELinux relabeling of \"/etc\" is not allowed");
+    // A container that has a folder makes a link in it, which another is to have.
+    std::os::unix::fs::symlink(host.path("other"), host.path("asks/link")).unwrap();
+    let mut mount = bind(&host.text("asks/link"), "/link");
+    mount.selinux_relabel = true;
+    let link = host.made(&self::config(vec![mount]), &[]).err().unwrap();
+    let cause = std::error::Error::source(&link).unwrap().to_string();
+    assert!(
+        cause.starts_with(&format!("a link in {:?} leads to it", host.path("asks"))),
+        "{cause}"
+    );
+    assert_eq!(label_of(&host.path("other")), None);
 }

@@ -1,6 +1,6 @@
 //! Trees with hostile things in them. Whoever may mount may set the attribute, also where SELinux is off.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use rustix::fs::{CWD, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -20,6 +20,10 @@ fn label(path: &Path) -> Result<(), String> {
     relabel(path, LABEL, Bounds::default()).map_err(|error| error.to_string())
 }
 
+fn mode(path: &Path, mode: u32) {
+    fs_err::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
 /// A folder `data` to label, and one `outside` that is not to be touched.
 fn trees() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -31,6 +35,7 @@ fn trees() -> (tempfile::TempDir, PathBuf, PathBuf) {
     for file in [data.join("f"), data.join("a/f"), data.join("a/b/f"), outside.join("deep/f")] {
         fs_err::write(file, "").unwrap();
     }
+    mode(&data, 0o755);
     (dir, data, outside)
 }
 
@@ -61,10 +66,44 @@ fn one_file_and_a_path_through_a_link_are_labelled() {
     label(&data.join("link")).unwrap();
     assert_eq!(label_of(&outside.join("deep/f")).as_deref(), Some(LABEL));
     assert_eq!((label_of(&outside), label_of(&data.join("link"))), (None, None));
+    let links: PathBuf = data.join("link/../deep/f");
+    label(&links).unwrap();
     assert_eq!(
         label(&data.join("none")).unwrap_err(),
         "look at: No such file or directory (os error 2)"
     );
+}
+
+/// A container may be root, and write to a folder that is labelled for it; elsewhere others may.
+#[test]
+fn a_link_that_a_container_or_another_user_may_have_made_leads_nowhere() {
+    let others: [fn(&Path); 3] = [
+        |path| chown(path, Some(1000), None).unwrap(),
+        |path| mode(path, 0o1777),
+        // At another level than the one that is to be given.
+        |path| {
+            let theirs = b"system_u:object_r:container_file_t:s0:c7,c9\0";
+            rustix::fs::setxattr(path, ATTRIBUTE, theirs, XattrFlags::empty()).unwrap();
+        },
+    ];
+    for theirs in others {
+        let (_dir, data, outside) = trees();
+        symlink(&outside, data.join("link")).unwrap();
+        symlink("link", data.join("again")).unwrap();
+        theirs(&data);
+        for path in ["link", "again", "link/deep", "a/../link/deep/f"] {
+            let refused = label(&data.join(path)).unwrap_err();
+            assert!(refused.starts_with(&format!("a link in {data:?} leads to it")), "{refused}");
+        }
+        for path in ["", "deep", "deep/f"] {
+            assert_eq!(label_of(&outside.join(path)), None, "{path}");
+        }
+        label(&data.join("a/f")).unwrap();
+        assert_eq!(label_of(&data.join("a/f")).as_deref(), Some(LABEL));
+    }
+    let (_dir, data, _) = trees();
+    symlink("loop", data.join("loop")).unwrap();
+    assert!(label(&data.join("loop")).unwrap_err().starts_with("look at: Too many levels"));
 }
 
 #[test]

@@ -17,8 +17,10 @@ const NO_MEMORY: &str = "OOMKilled";
 /// The number that one ends with which was killed.
 const KILLED: i32 = 137;
 /// Between two attempts to take an end in. A disk that has room again says so to nobody.
-const SHORTEST: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
+/// The same of one that may run, though its container has ended.
+const LONGEST_OF_RUNNING: Duration = Duration::from_secs(15);
 /// How one has ended of which nobody knows how.
 const UNKNOWN: (i32, &str) = (255, "Unknown");
 
@@ -172,6 +174,31 @@ impl Shared {
             Ok(()) => Ok(()),
             Err(_) => tasks::end(node, &whose, WORK).await,
         }
+    }
+
+    /// Ends what there is of the process of a container that has ended, tried again until that holds: one that is being
+    /// restored cannot be ended, and may run afterwards. What is left when this service stops the next start ends.
+    pub(super) fn end_later(self: &Arc<Self>, container: &Arc<Container>, first: Duration) {
+        let (this, container) = (self.clone(), container.clone());
+        self.parts.jobs.spawn_endless("end-container", async move {
+            let (id, mut pause) = (container.id(), first);
+            loop {
+                tokio::time::sleep(pause).await;
+                // Who removes it ends its process before.
+                if !this.there().contains_key(id) {
+                    return;
+                }
+                let Err(error) = this.end_process(id).await else { return };
+                pause = LONGEST_OF_RUNNING.min(pause.max(SHORTEST) * 2);
+                let error = berth_errors::chain(&error);
+                tracing::warn!(
+                    id,
+                    error,
+                    ?pause,
+                    "end what is left of a container: it is tried again"
+                );
+            }
+        });
     }
 
     /// Asks how a container's process is, and takes in what has become of it.

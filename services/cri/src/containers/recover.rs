@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_cri_spec::Kind;
 use berth_proto::runtime::v1::ContainerState;
 use futures::StreamExt;
 
+use super::exits::SHORTEST;
 use super::{Container, Containers, Standing};
 use crate::peers::AT_ONCE;
 use crate::peers::containers::{self, Record};
@@ -14,6 +16,9 @@ use crate::peers::tasks::{self, Process};
 use crate::records::metadata::{Metadata, OfContainer, unpack};
 use crate::records::status::Status;
 use crate::{Error, Result, time};
+
+/// Between two looks at one whose process cannot be told of.
+const LONGEST: Duration = Duration::from_secs(15);
 
 impl Containers {
     /// Takes over the containers that there are. One that was being made when an earlier run was cut off has no status:
@@ -43,6 +48,7 @@ impl Containers {
         }
         self.look().await;
         self.look_at_new().await;
+        self.look_at_ended().await;
         let folders = self.0.parts.folders.clone();
         berth_lifecycle::blocking("clear folders", move || folders.clear(&on_record)).await?
     }
@@ -53,7 +59,45 @@ impl Containers {
         let is_new =
             |one: &Arc<Container>| one.standing().state() == ContainerState::ContainerCreated;
         let new = futures::stream::iter(self.all().into_iter().filter(is_new));
-        new.for_each_concurrent(AT_ONCE, |one| async move { self.0.look_at_new(&one).await }).await;
+        let look = |one: Arc<Container>| async move {
+            if !self.0.look_at_new(&one).await {
+                self.look_at_new_again(one);
+            }
+        };
+        new.for_each_concurrent(AT_ONCE, look).await;
+    }
+
+    /// The process of one that is being restored cannot be ended, and runs when that is done.
+    fn look_at_new_again(&self, container: Arc<Container>) {
+        let this = self.0.clone();
+        self.0.parts.jobs.spawn_endless("look-at-new", async move {
+            let mut pause = SHORTEST;
+            loop {
+                tokio::time::sleep(pause).await;
+                let _alone = this.turns.alone(container.id()).await;
+                let standing = container.standing();
+                let is_new = standing.state() == ContainerState::ContainerCreated
+                    && !standing.removing
+                    && this.there().contains_key(container.id());
+                if !is_new || this.look_at_new(&container).await {
+                    return;
+                }
+                pause = LONGEST.min(pause * 2);
+            }
+        });
+    }
+
+    /// One that has ended may have a process all the same: it could not be ended, or not cleared away, by then.
+    async fn look_at_ended(&self) {
+        let has_ended =
+            |one: &Arc<Container>| one.standing().state() == ContainerState::ContainerExited;
+        let ended = futures::stream::iter(self.all().into_iter().filter(has_ended));
+        let look = |one: Arc<Container>| async move {
+            if !matches!(tasks::get(&self.0.parts.node, one.id()).await, Ok(None)) {
+                self.0.end_later(&one, Duration::ZERO);
+            }
+        };
+        ended.for_each_concurrent(AT_ONCE, look).await;
     }
 
     fn take_over(&self, record: &Record) -> Result<()> {
@@ -86,26 +130,27 @@ impl Containers {
 
 impl super::Shared {
     /// A process that was made and not started is nobody's: the container can be started. One that was started counts
-    /// from now.
-    async fn look_at_new(&self, container: &Arc<Container>) {
-        let found = tasks::get(&self.parts.node, container.id()).await;
-        let Ok(Some(process)) = found else { return };
-        let done = match process {
-            Process::Created => self.end_process(container.id()).await,
-            _ => {
+    /// from now. Answers whether it is known what became of it.
+    async fn look_at_new(&self, container: &Arc<Container>) -> bool {
+        let done = match tasks::get(&self.parts.node, container.id()).await {
+            Ok(None) => Ok(()),
+            Ok(Some(Process::Created)) => self.end_process(container.id()).await,
+            Ok(Some(_)) => {
                 let started = |standing: &mut Standing| standing.status.started_at = time::now();
                 let noted = self.settle(container, started).await;
                 self.look_at(container).await;
                 noted.map(drop)
             }
+            Err(error) => Err(error),
         };
-        if let Err(error) = done {
-            let error = berth_errors::chain(&error);
+        if let Err(error) = &done {
+            let error = berth_errors::chain(error);
             tracing::warn!(
                 id = container.id(),
                 error,
-                "look at a process whose start was not noted"
+                "look at a process whose start was not noted: it is tried again"
             );
         }
+        done.is_ok()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::ContainerState;
 
+use super::exits::SHORTEST;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::folders::remove;
@@ -38,7 +39,7 @@ impl Containers {
 }
 
 impl Shared {
-    async fn start(&self, container: &Arc<Container>) -> Result<()> {
+    async fn start(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
         let _alone = self.turns.alone(container.id()).await;
         let standing = container.standing();
         let refuse = |why: String| {
@@ -125,21 +126,25 @@ impl Shared {
     }
 
     /// It has ended without having begun.
-    async fn give_up(&self, container: &Container, message: String) -> Result<()> {
+    async fn give_up(self: &Arc<Self>, container: &Arc<Container>, message: String) -> Result<()> {
         // The answer to a start may be lost: what runs is ended.
-        if let Err(error) = self.end_process(container.id()).await {
-            let error = berth_errors::chain(&error);
-            tracing::warn!(id = container.id(), error, "a container that did not start");
-        }
+        let ended = self.end_process(container.id()).await;
         let (exit_code, reason) = NOT_STARTED;
-        let ended = |standing: &mut super::Standing| {
+        let noted = |standing: &mut super::Standing| {
             standing.pid = 0;
             standing.status.finished_at = time::now();
             standing.status.exit_code = exit_code;
             reason.clone_into(&mut standing.status.reason);
             standing.status.message = message;
         };
-        self.settle(container, ended).await.map(drop)
+        self.settle(container, noted).await?;
+        if let Err(error) = ended {
+            let error = berth_errors::chain(&error);
+            let id = container.id();
+            tracing::warn!(id, error, "end what did not start: it is tried again until it is gone");
+            self.end_later(container, SHORTEST);
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{Error, Result, time};
 
 /// SIGKILL.
 pub const KILL: u32 = 9;
+/// How long the memory of a container may take to be read again: longer than runtime and the shim give it, so that what
+/// comes of it is told.
+const RESTORE: Duration = Duration::from_secs(630);
 /// The type of limits that a task is given.
 const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 /// The number of an end that no number is known of.
@@ -102,6 +105,7 @@ impl Exit {
 /// [`Error::Peer`]: it may have been made.
 pub async fn run(node: &Node, new: New) -> Result<u32> {
     let New { id, options, root, output, terminal, saved } = new;
+    let within = if saved.is_some() { RESTORE } else { WORK };
     let request = wire::CreateTaskRequest {
         container_id: id.clone(),
         options: options.map(Into::into),
@@ -115,7 +119,7 @@ pub async fn run(node: &Node, new: New) -> Result<u32> {
     let made = tasks.create(call(request, WORK)).await;
     let pid = made.map_err(refused("failed to create containerd task"))?.into_inner().pid;
     let request = wire::StartRequest { container_id: id, ..Default::default() };
-    let started = tasks.start(call(request, WORK)).await;
+    let started = tasks.start(call(request, within)).await;
     let started = started.map_err(refused("failed to start containerd task"))?.into_inner().pid;
     Ok(if started == 0 { pid } else { started })
 }

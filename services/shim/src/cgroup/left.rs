@@ -26,16 +26,20 @@ impl Left {
         Left(all.collect())
     }
 
-    /// Removes them once they are empty.
+    /// Removes them once they are empty, those within others first.
     ///
     /// # Errors
-    /// [`Error::Io`], such as when there are processes after `within`.
+    /// [`Error::Io`] of the first that could not be removed, such as when there are processes in it after `within`; all
+    /// others are gone.
     pub(crate) async fn remove(&self, within: Duration) -> Result<(), Error> {
         let until = Instant::now() + within;
-        for folder in &self.0 {
-            remove(folder, until).await?;
+        let mut all = Ok(());
+        // In the set a folder comes before those in it.
+        for folder in self.0.iter().rev() {
+            let removed = remove(folder, until).await;
+            all = all.and(removed);
         }
-        Ok(())
+        all
     }
 }
 
@@ -51,5 +55,41 @@ async fn remove(folder: &Path, until: Instant) -> Result<(), Error> {
             }
             _ => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group of this test in whichever hierarchy the shim uses.
+    fn group() -> PathBuf {
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let hierarchy = if berth_cgroup::unified() { root } else { root.join("pids") };
+        hierarchy.join(format!("berth-test-left-{}", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn groups_within_others_go_first_and_one_that_stays_keeps_no_other() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let top = group();
+        let [outer, inner, held] = ["outer", "outer/in", "staying"].map(|name| top.join(name));
+        let [nested, holds] = [inner.join("deep"), held.join("in")];
+        for folder in [&nested, &holds] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        // Nobody told of what is in the one that stays, and it is the first that is looked at.
+        let all = [&outer, &inner, &nested, &held].map(PathBuf::clone);
+        let removed = Left(all.into()).remove(LOOK).await;
+        let there = [&outer, &held].map(|folder| folder.exists());
+        for folder in [&holds, &held, &nested, &inner, &outer, &top] {
+            let _ = std::fs::remove_dir(folder);
+        }
+        assert_eq!(there, [false, true]);
+        let told = removed.unwrap_err().to_string();
+        assert!(told.starts_with(&format!("remove {}: ", held.display())), "{told}");
+        assert!(!top.exists());
     }
 }

@@ -6,6 +6,7 @@
 mod left;
 mod oom;
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use berth_cgroup::Place;
@@ -41,16 +42,54 @@ impl Cgroup {
         collect(folder, &mut pids)?;
         Ok(pids)
     }
+
+    /// Lets all in it run that may have been frozen. Nothing happens where nothing can be frozen, or it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: it may be frozen still.
+    pub(crate) fn thaw(&self) -> Result<(), Error> {
+        let Some(folder) = self.0.controller("freezer") else { return Ok(()) };
+        let (file, word) = match self.0 {
+            Place::V1(_) => ("freezer.state", "THAWED"),
+            Place::V2(_) => ("cgroup.freeze", "0"),
+        };
+        match std::fs::OpenOptions::new().write(true).open(folder.join(file)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            opened => opened
+                .and_then(|mut file| file.write_all(word.as_bytes()))
+                .map_err(Error::io(format!("thaw {}", folder.display()))),
+        }
+    }
 }
 
+/// A group of the container's own may be removed while this looks: nobody is in it then.
 fn collect(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
-    let text = fs_err::read_to_string(folder.join("cgroup.procs"))?;
+    let Some(text) = there(std::fs::read_to_string(folder.join("cgroup.procs")), folder)? else {
+        return Ok(());
+    };
     pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-    for entry in fs_err::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
+    let Some(entries) = there(std::fs::read_dir(folder), folder)? else { return Ok(()) };
+    for entry in entries {
+        let Some(entry) = there(entry, folder)? else { return Ok(()) };
+        if there(entry.file_type(), folder)?.is_some_and(|kind| kind.is_dir()) {
             collect(&entry.path(), pids)?;
         }
     }
     Ok(())
 }
+
+/// What was read of a group; nothing if that is gone, which reading a file of it that was open tells otherwise.
+fn there<T>(read: std::io::Result<T>, folder: &Path) -> Result<Option<T>, Error> {
+    match read {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ENODEV) =>
+        {
+            Ok(None)
+        }
+        read => read.map(Some).map_err(Error::io(format!("read {}", folder.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use prost_types::Any;
 use super::container::State;
 use super::process::Phase;
 use super::{Container, Shim};
-use crate::Error;
 use crate::cgroup::Cgroup;
+use crate::{Error, log};
 
 impl Shim {
     /// Sends a signal to a process, or to all of a container.
@@ -61,10 +61,21 @@ impl Shim {
         }
         let what = "OCI runtime pause failed";
         let paused = container.runc.run(what, &["pause", &container.id], &[]).await;
+        // One that failed, or was killed, may have frozen it by then, and does not take that back.
+        let thawed = match (&paused, container.cgroup.get()) {
+            (Err(_), Some(cgroup)) => cgroup.thaw(),
+            _ => Ok(()),
+        };
         let mut inner = container.inner();
         inner.pausing = false;
+        let runs = inner.init.phase == Phase::Running;
+        if let (Err(error), Err(frozen)) = (&paused, thawed) {
+            log::warn(format_args!("container {id}: {error}: it may stand still: {frozen}"));
+            // So that it can be resumed.
+            inner.paused = runs;
+        }
         paused?;
-        inner.paused = inner.init.phase == Phase::Running;
+        inner.paused = runs;
         self.publisher.publish(&TaskPaused { container_id: id });
         Ok(())
     }
