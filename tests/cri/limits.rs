@@ -130,7 +130,9 @@ fn limits_that_cannot_be_change_nothing() -> Result<()> {
         let id = stage.started(&pod, &limited(stage, script, limits), &config)?;
         stage.said(&id, "while [ ! -e /held ]; do sleep 0.05; done")?;
         let own = format!("{}/{id}", group("refused"));
-        let all = || Ok::<_, anyhow::Error>((shown(stage, &id)?, on_record(stage, &id)?));
+        let all = || {
+            Ok::<_, anyhow::Error>((shown(stage, &id)?, on_record(stage, &id)?, in_force(&own)?))
+        };
         let before = all()?;
         let none = cri::LinuxContainerResources::default;
         let mut cases = vec![

@@ -78,12 +78,21 @@ impl Shared {
         if standing.state() != ContainerState::ContainerRunning {
             return Ok(());
         }
-        let limits = after.linux().as_ref().and_then(|linux| linux.resources().clone());
-        let told = tasks::update(&self.parts.node, container.id(), &limits).await;
+        let told = self.tell_limits(container, &after).await;
         if told.is_err() {
             self.keep(container, &before).await?;
+            // What was set before the refusal the runtime does not take back.
+            if let Err(error) = self.tell_limits(container, &before).await {
+                let error = berth_errors::chain(&error);
+                tracing::warn!(id = container.id(), error, "put limits back that were in force");
+            }
         }
         told
+    }
+
+    async fn tell_limits(&self, container: &Container, spec: &Spec) -> Result<()> {
+        let limits = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        tasks::update(&self.parts.node, container.id(), &limits).await
     }
 
     pub(super) async fn spec_on_record(&self, container: &Container) -> Result<Spec> {
