@@ -1,4 +1,4 @@
-//! Containers that go on from a checkpoint, when what starts them fails or dies meanwhile.
+//! Containers that go on after a checkpoint, or from one, when what has them go on fails or dies meanwhile.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use berth_testkit::until;
 use tonic::Code;
 
 use super::{
-    COUNT, CREATED, EXITED, RUNNING, checkpoint_pod, counts, number, on_a_saving_node, restore,
+    COUNT, CREATED, EXITED, RUNNING, checkpoint, checkpoint_pod, counts, number, on_a_saving_node,
+    restore,
 };
 use crate::stage::{SOON, Stage, pod, shell};
 
@@ -111,5 +112,24 @@ fn what_is_restored_while_the_service_dies_has_been_started() -> Result<()> {
         stage.stop(&id, 0)?;
         assert_eq!(stage.ended(&id)?.exit_code, 137);
         stage.remove_pod(&pod).map_err(Into::into)
+    })
+}
+
+#[test]
+fn one_that_could_not_go_on_at_once_goes_on() -> Result<()> {
+    on_a_saving_node(|stage, tools| {
+        stage.pull()?;
+        let (_, pod_config, pod) = stage.pod_with_logs("refused")?;
+        let id = stage.create(&pod, &shell("count", &stage.image, COUNT), &pod_config)?;
+        stage.start(&id)?;
+        counts(stage, &id)?;
+        let refuse = tools.join("refuse");
+        fs_err::write(&refuse, "")?;
+        checkpoint(stage, &id, &tools.join("saved.tar"), 0)?;
+        ensure!(!refuse.exists(), "it was refused once");
+        let at = number(stage, &id, "/state")?;
+        let counts_on = || number(stage, &id, "/state").is_ok_and(|now| now > at);
+        until("it counts on", SOON, counts_on)?;
+        Ok(stage.remove_pod(&pod)?)
     })
 }

@@ -2,7 +2,7 @@
 # runc, but for checkpoint and restore, for machines whose kernel criu cannot run on. A checkpoint
 # keeps the file /state of a container; a restore runs the container anew, with that as /restored.
 # What it was asked for is noted beside this program, in calls. While there is a file hold beside it
-# a checkpoint or a restore waits, and makes a file held.
+# a checkpoint or a restore waits, and makes a file held. A file refuse has one resume fail, and goes.
 echo "$*" >>"$(dirname "$0")/calls"
 while :; do
   case $1 in
@@ -13,6 +13,10 @@ while :; do
 done
 case $1 in
   checkpoint | restore) verb=$1 && shift ;;
+  resume)
+    rm "$(dirname "$0")/refuse" 2>/dev/null && echo "resume: refused" >&2 && exit 1
+    exec runc $global "$@"
+    ;;
   *) exec runc $global "$@" ;;
 esac
 while [ $# -gt 1 ]; do

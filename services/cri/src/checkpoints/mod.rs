@@ -89,7 +89,11 @@ impl Checkpoints {
         let unfinished = blocking("checkpoints", move || names(&folder)).await??;
         for id in unfinished {
             let this = self.clone();
-            self.0.parts.jobs.spawn("checkpoint-resume", async move { this.go_on(&id).await });
+            self.0.parts.jobs.spawn("checkpoint-resume", async move {
+                // Who saves it anew waits, and is not disturbed in its midst.
+                let _held = this.0.parts.containers.to_save(&id).await;
+                this.go_on(&id).await;
+            });
         }
         Ok(())
     }
@@ -258,11 +262,13 @@ impl Checkpoints {
         if !folder.is_dir() {
             return Ok(());
         }
-        match checkpoints::resume(&self.0.parts.node, id).await {
-            Err(error) if error.code() == Code::Unavailable => return Err(error),
-            // It goes on already.
-            Err(error) => tracing::debug!(id, error = berth_errors::chain(&error), "resume"),
-            Ok(()) => {}
+        let node = &self.0.parts.node;
+        if let Err(error) = checkpoints::resume(node, id).await {
+            let still = error.code() == Code::Unavailable;
+            if still || checkpoints::stands_still(node, id).await? {
+                return Err(error);
+            }
+            tracing::debug!(id, error = berth_errors::chain(&error), "it goes on already");
         }
         blocking("checkpoints", move || crate::folders::remove(&folder)).await?
     }

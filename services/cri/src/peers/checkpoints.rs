@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use berth_proto::containerd::runc::v1::CheckpointOptions;
 use berth_proto::containerd::services::tasks::v1 as wire;
+use berth_proto::containerd::v1::types::Status;
 use berth_proto::pack;
 
-use super::{Node, WORK, call, gone_is_fine, refused};
+use super::{Node, QUICK, WORK, call, gone_is_fine, refused};
 use crate::Result;
 
 /// Has all processes of a container stand still.
@@ -27,6 +28,22 @@ pub async fn pause(node: &Node, container: &str) -> Result<()> {
 pub async fn resume(node: &Node, container: &str) -> Result<()> {
     let request = wire::ResumeTaskRequest { container_id: container.to_owned() };
     gone_is_fine(node.tasks().resume(call(request, WORK)).await).map_err(refused("resume task"))
+}
+
+/// Whether its processes stand still.
+///
+/// # Errors
+/// [`crate::Error::Peer`].
+pub async fn stands_still(node: &Node, container: &str) -> Result<bool> {
+    let request = wire::GetRequest { container_id: container.to_owned(), ..Default::default() };
+    match node.tasks().get(call(request, QUICK)).await {
+        Ok(answer) => {
+            let process = answer.into_inner().process.unwrap_or_default();
+            Ok(matches!(process.status(), Status::Paused | Status::Pausing))
+        }
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+        Err(status) => Err(refused("look for task")(status)),
+    }
 }
 
 /// Writes what runs in a container to the folder `image`, and what is said of that to `work`. It goes on running.
