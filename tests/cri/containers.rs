@@ -1,13 +1,11 @@
 //! The life of containers.
 
 use anyhow::{Result, ensure};
-use berth_grpc::Channel;
 use berth_proto::runtime::v1 as cri;
-use berth_testkit::{Signal, until};
-use cri::runtime_service_client::RuntimeServiceClient;
+use berth_testkit::until;
 use tonic::Code;
 
-use crate::stage::{SOON, Stage, apart, on_a_node, refused, shell};
+use crate::stage::{SOON, on_a_node, refused, shell};
 
 const CREATED: i32 = cri::ContainerState::ContainerCreated as i32;
 const RUNNING: i32 = cri::ContainerState::ContainerRunning as i32;
@@ -169,63 +167,5 @@ fn containers_outlive_the_service_and_what_happens_meanwhile_is_seen() -> Result
         assert_eq!(stage.container(&on)?.exit_code, 3);
         stage.remove_pod(&pod)?;
         stage.node.shims_end()
-    })
-}
-
-/// How many snapshots pods' containers and images have.
-fn snapshots(stage: &Stage) -> Result<usize> {
-    Ok(stage.node.ctr("-n k8s.io snapshots ls").output()?.ok()?.lines().count())
-}
-
-#[test]
-fn no_container_is_made_in_a_pod_that_is_stopped_meanwhile() -> Result<()> {
-    on_a_node(|stage| {
-        stage.pull()?;
-        let (_, pod_config, pod) = stage.pod_with_logs("ending")?;
-        // What the runtime can do is known afterwards: it is not asked for it again.
-        let first = stage.create(&pod, &shell("first", &stage.image, "true"), &pod_config)?;
-        let before = snapshots(stage)?;
-        let request = cri::CreateContainerRequest {
-            pod_sandbox_id: pod.clone(),
-            config: Some(shell("second", &stage.image, "true")),
-            sandbox_config: Some(pod_config.clone()),
-        };
-        let stop = cri::StopPodSandboxRequest { pod_sandbox_id: pod.clone() };
-        // The container's record waits for the runtime, and so does the end of the pod's process.
-        stage.node.signal_service("berth-runtime", Signal::STOP)?;
-        std::thread::scope(|scope| {
-            let channel = stage.channel();
-            let call = |mut c: RuntimeServiceClient<Channel>| async move {
-                c.create_container(request).await
-            };
-            let made = scope.spawn(move || apart(channel, call));
-            let rooted =
-                until("it has its root", SOON, || snapshots(stage).is_ok_and(|now| now > before));
-            let channel = stage.channel();
-            let call = |mut c: RuntimeServiceClient<Channel>| async move {
-                c.stop_pod_sandbox(stop).await
-            };
-            let stopped = scope.spawn(move || apart(channel, call));
-            let third = shell("third", "none.invalid/none:1", "true");
-            let stopping = until("the pod is being stopped", SOON, || {
-                let refusal = stage.create(&pod, &third, &pod_config);
-                refused(refusal, Code::Unknown, "is not running").is_ok()
-            });
-            stage.node.signal_service("berth-runtime", Signal::CONT)?;
-            let (made, stopped) =
-                (made.join().expect("a caller"), stopped.join().expect("a caller"));
-            rooted.and(stopping)?;
-            stopped?;
-            let words = format!("sandbox container {pod:?} is not running");
-            refused(made, Code::Unknown, &words)
-        })?;
-        assert_eq!(snapshots(stage)?, before, "nothing is left of it");
-        let request = cri::ListContainersRequest::default();
-        let there = stage.runtime(|mut c| async move { c.list_containers(request).await })?;
-        let ids: Vec<_> = there.containers.into_iter().map(|one| one.id).collect();
-        assert_eq!(ids, [first]);
-        stage.remove_pod(&pod)?;
-        ensure!(stage.node.mounts().is_empty(), "{:?}", stage.node.mounts());
-        Ok(())
     })
 }
