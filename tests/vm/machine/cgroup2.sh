@@ -129,10 +129,12 @@ limits() { (cd $pod_group/$keeps && cat memory.max cpu.max cpu.weight memory.hig
 echo "STORY pod_limits=$(limits)"
 berth cri update --memory 41943040 --cpu-period 50000 --cpu-quota 25000 $keeps >/dev/null
 echo "STORY pod_updated=$(limits)"
+# How long its processors were waited for; the shares of the last minutes beside that move on their own.
+waited() { sed -n 's/^some .*total=//p' $pod_group/$keeps/cpu.pressure; }
 # All of the pod stands still while what is told of it is compared.
 echo 1 >$pod_group/cgroup.freeze
 until grep -q 'frozen 1' $pod_group/cgroup.events; do sleep 0.1; done
-pod_files() { (cd $pod_group && cat cpu.stat memory.current memory.stat */cpu.stat */cpu.pressure */memory.current */memory.stat); }
+pod_files() { (cd $pod_group && cat cpu.stat memory.current memory.stat */cpu.stat */memory.current */memory.stat) && waited; }
 # The last number of this name: a pod's own come after those of its containers.
 last() { tr -d ' \n' </tmp/$1 | grep -o "\"$2\":{\"value\":[0-9]*" | tail -n 1 | sed 's/.*[^0-9]//'; }
 # How long processors were waited for.
@@ -145,8 +147,7 @@ echo "STORY pod_told_cpu=$(same "$(last told usage_core_nano_seconds)" $(($(used
 echo "STORY pod_told_memory=$(same "$(last told working_set_bytes)" $(working $pod_group/$keeps))"
 echo "STORY pod_told_all_cpu=$(same "$(last told_pod usage_core_nano_seconds)" $(($(used $pod_group) * 1000)))"
 echo "STORY pod_told_all_memory=$(same "$(last told_pod working_set_bytes)" $(working $pod_group))"
-waited=$(sed -n 's/^some .*total=//p' $pod_group/$keeps/cpu.pressure)
-echo "STORY pod_told_pressure=$(same "$(pressure)" $((waited * 1000)))"
+echo "STORY pod_told_pressure=$(same "$(pressure)" $(($(waited) * 1000)))"
 echo 0 >$pod_group/cgroup.freeze
 container takes "$takes" '"memory_limit_in_bytes": 50331648'
 takes=$(berth cri create $pod /takes.json /pod.json)
