@@ -307,6 +307,10 @@ fn a_pod_that_is_restored_again_stays() -> Result<()> {
         for pod in [&plain, &restored.pod_sandbox_id] {
             stage.remove_pod(pod)?;
         }
+        let left = ["containers", "checkpoints"].map(|of| stage.node.path("root/cri").join(of));
+        let [containers, checkpoints] = left.map(|folder| folder.display().to_string());
+        let left = run(&format!("find {containers} {checkpoints} -type f"))?;
+        assert_eq!(left, "", "files that are left");
         Ok(())
     })
 }
