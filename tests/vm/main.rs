@@ -68,7 +68,6 @@ fn a_container_that_criu_has_saved_goes_on() -> Result<()> {
         ("pod_restored", "0"),
         ("pod_started", "0"),
         ("pod_count", "went on"),
-        ("pod_left", "0"),
         ("left", "0"),
         ("stopped", "0"),
         ("end", "yes"),

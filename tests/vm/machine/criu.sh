@@ -64,6 +64,5 @@ until [ -n "$now" ]; do now=$(counted $container 2>/dev/null) || now=; [ -n "$no
 until [ "$(counted $container)" -gt "$now" ] 2>/dev/null; do sleep 0.1; done
 echo "saved at $at or more, now at $now"
 berth cri rmp -f $pod >/dev/null
-echo "STORY pod_left=$(find /var/lib/berth/cri/checkpoints /var/lib/berth/cri/containers -type f | wc -l)"
 echo "STORY left=$(find /var/lib/berth/runtime/checkpoints -type f | wc -l)"
 . /end
