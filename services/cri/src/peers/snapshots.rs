@@ -73,15 +73,9 @@ pub async fn prepare(
 ) -> Result<Vec<RootMount>> {
     let (of, named) = (snapshotter.to_owned(), key.to_owned());
     let request = wire::PrepareSnapshotRequest { snapshotter: of, key: named, parent, labels };
-    match node.snapshots().prepare(held(call(request, WORK), lease)?).await {
-        Err(status) if code_of(&status) == Code::AlreadyExists => {
-            mounts(node, snapshotter, key).await
-        }
-        made => {
-            let made = made.map_err(refused("prepare root file system"))?.into_inner();
-            Ok(made.mounts.into_iter().map(Into::into).collect())
-        }
-    }
+    let made = node.snapshots().prepare(held(call(request, WORK), lease)?).await;
+    let made = made.map(|made| made.into_inner().mounts);
+    made_or_there(node, (snapshotter, key), "prepare root file system", made).await
 }
 
 /// Makes one to be read alone of another, under a lease. Answers what it is mounted from; of one that is there already
@@ -98,14 +92,23 @@ pub async fn view(
 ) -> Result<Vec<RootMount>> {
     let (of, named) = (snapshotter.to_owned(), key.to_owned());
     let request = wire::ViewSnapshotRequest { snapshotter: of, key: named, parent, labels };
-    match node.snapshots().view(held(call(request, WORK), lease)?).await {
+    let made = node.snapshots().view(held(call(request, WORK), lease)?).await;
+    let made = made.map(|made| made.into_inner().mounts);
+    made_or_there(node, (snapshotter, key), "make a view", made).await
+}
+
+/// What one is mounted from that was made, or that was there already.
+async fn made_or_there(
+    node: &Node,
+    (snapshotter, key): (&str, &str),
+    step: &'static str,
+    made: Result<Vec<Mount>, tonic::Status>,
+) -> Result<Vec<RootMount>> {
+    match made {
         Err(status) if code_of(&status) == Code::AlreadyExists => {
             mounts(node, snapshotter, key).await
         }
-        made => {
-            let made = made.map_err(refused("make a view"))?.into_inner();
-            Ok(made.mounts.into_iter().map(Into::into).collect())
-        }
+        made => Ok(made.map_err(refused(step))?.into_iter().map(Into::into).collect()),
     }
 }
 
