@@ -20,6 +20,7 @@ mod cgroup;
 mod children;
 mod cleanup;
 mod clock;
+mod criu;
 mod daemon;
 mod error;
 mod events;

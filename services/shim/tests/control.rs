@@ -207,3 +207,22 @@ async fn a_signal_for_all_reaches_every_process_of_a_shared_namespace() {
     shim.finish().await;
     assert_eq!(lines(), ["first", "ready", "ready", "ready", "second", "third"]);
 }
+
+#[tokio::test]
+async fn one_that_runc_finds_in_no_group_is_killed_all_the_same() {
+    let node = Node::new();
+    let blind = node.path("blind");
+    let text = "#!/bin/sh\ncase \" $* \" in *\" kill \"*) exit 0;; esac\nexec runc \"$@\"\n";
+    script(&blind, text);
+    let mut shim = node.shim("p10", &shell("trap '' TERM; while :; do sleep 1; done")).await;
+    let binary_name = blind.to_string_lossy().into_owned();
+    shim.options = Options { binary_name, ..node.options() };
+    shim.create(Io::default()).await;
+    shim.start("").await.unwrap();
+    // Other signals reach whom runc finds, and nobody else.
+    shim.kill("", 15, true).await.unwrap();
+    assert_eq!(shim.state("").await.status(), Status::Running);
+    shim.kill("", 9, true).await.unwrap();
+    assert_eq!(shim.wait("").await, 137);
+    shim.finish().await;
+}

@@ -63,6 +63,16 @@ until [ -n "$now" ]; do now=$(counted $container 2>/dev/null) || now=; [ -n "$no
 [ "$now" -ge "$at" ] && echo "STORY pod_count=went on"
 until [ "$(counted $container)" -gt "$now" ] 2>/dev/null; do sleep 0.1; done
 echo "saved at $at or more, now at $now"
+# The control groups of pods, and whether somebody is in them: nobody is in that which was saved.
+groups() {
+  (cd /sys/fs/cgroup/k8s.io && find . -mindepth 1 -type d | sort | while read -r group; do
+    [ -n "$(cat $group/cgroup.procs)" ] && echo "$group used" || echo "$group empty"
+  done)
+}
+own=$(printf "./$pod used\n./$container used\n" | sort)
+[ "$(groups)" = "$own" ] && echo "STORY pod_groups=own" || groups
 berth cri rmp -f $pod >/dev/null
+echo "STORY pod_groups_left=$(groups | wc -l)"
+echo "STORY pod_left=$(find /var/lib/berth/cri/checkpoints /var/lib/berth/cri/containers -type f | wc -l)"
 echo "STORY left=$(find /var/lib/berth/runtime/checkpoints -type f | wc -l)"
 . /end

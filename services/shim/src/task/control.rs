@@ -37,13 +37,19 @@ impl Shim {
         if !by_runc {
             return send(pid, signal);
         }
+        let kills = signal == libc::SIGKILL.unsigned_abs();
         let signal = signal.to_string();
         let mut args = vec!["kill"];
         if all {
             args.push("--all");
         }
         args.extend([container.id.as_str(), signal.as_str()]);
-        container.runc.run("OCI runtime kill failed", &args, &[]).await.map(drop).map_err(gone)
+        container.runc.run("OCI runtime kill failed", &args, &[]).await.map_err(gone)?;
+        // runc signals those in the container's group, where the first need not be.
+        if kills {
+            container.end_first();
+        }
+        Ok(())
     }
 
     pub(crate) async fn pause(self: Arc<Self>, id: String) -> Result<(), Error> {

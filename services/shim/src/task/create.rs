@@ -18,7 +18,7 @@ use crate::bundle::{Kept, Spec, read_pid};
 use crate::io::{ConsoleSocket, Owner, Stdio, Streams, attach_console, prepare};
 use crate::runc::Runc;
 use crate::tasks::lock;
-use crate::{Error, log};
+use crate::{Error, criu, log};
 
 /// What to create.
 pub(crate) struct Creation {
@@ -33,8 +33,13 @@ pub(crate) struct Creation {
 
 impl Creation {
     /// What its start restores, if it is of a checkpoint.
-    fn restore(&self) -> Option<Restore> {
-        Some(Restore::new(self.checkpoint.clone()?, &self.bundle, &self.options))
+    fn restore(&self) -> Result<Option<Restore>, Error> {
+        let Some(checkpoint) = self.checkpoint.clone() else { return Ok(None) };
+        // In the first hierarchies runc tells criu itself.
+        if berth_cgroup::unified() {
+            criu::configure(&self.bundle, &self.id, self.options.systemd_cgroup)?;
+        }
+        Ok(Some(Restore::new(checkpoint, &self.bundle, &self.options)))
     }
 }
 
@@ -89,7 +94,7 @@ impl Shim {
         let mut rootfs = mount(&creation)?;
         let learning = self.children.learning();
         let mut init = Process::new(&creation.id, creation.stdio.clone());
-        let restore = creation.restore();
+        let restore = creation.restore()?;
         if restore.is_none() {
             let (pid, streams) = self.run(&creation, &runc).await?;
             (init.pid, init.streams) = (pid, Some(streams));
