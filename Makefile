@@ -9,6 +9,8 @@ PACKAGES := build-essential runc docker-registry containerd busybox-static skope
 TOOLS    := golang-go golang-github-containerd-containerd-dev
 # What images of docker-compose.yml are made of where there is no network.
 IMAGES   := tini ca-certificates
+# Tests that take minutes and no more than one processor, beside which the others run.
+LONG     := --test vm --test kills --test failpoints
 PREFIX   ?= /usr/local
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime berth-cluster berth-cri containerd-shim-runc-v2
 UNITS    := deploy/berth.service $(wildcard deploy/systemd/*)
@@ -41,15 +43,15 @@ demo-cluster: build ## three nodes and etcd on this machine: images on different
 lint: ## formatting and lints; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --workspace --test newer --test skew --test compose --test vm --locked -- -D warnings
+	cargo clippy --workspace --test newer --test skew --test compose $(LONG) --locked -- -D warnings
 
 test: tools lint ## everything: lints, unit tests, stories with real clients, kills, collections, cgroup v2 (needs root)
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
-	cargo test --workspace --locked --test vm --no-run
-	@cargo test --workspace --locked --test vm >"$(TARGET)/vm.log" 2>&1 & vm=$$!; \
+	cargo test --workspace --locked $(LONG) --no-run
+	@cargo test --workspace --locked $(LONG) >"$(TARGET)/long.log" 2>&1 & long=$$!; \
 	cargo test --workspace --locked; rest=$$?; \
-	wait $$vm; vm=$$?; cat "$(TARGET)/vm.log"; exit $$(( rest ? rest : vm ))
+	wait $$long; long=$$?; cat "$(TARGET)/long.log"; exit $$(( rest ? rest : long ))
 
 test-long: tools scale ## eight times the kills -9 of services that `make test` makes, ten times its load, a hundred pods, 10,000 commands that fail, and simulated clusters (needs root)
 	cargo build --workspace --locked
