@@ -29,10 +29,12 @@ mod one;
 mod page;
 mod pool;
 mod reader;
+mod reason;
 mod ring;
 mod scan;
 mod shelf;
 mod state;
+mod told;
 mod unshown;
 mod watching;
 
@@ -48,7 +50,8 @@ pub use one::Worth;
 pub use page::{Listed, MAX_PAGE, PAGE};
 pub use ring::Kept;
 pub use shelf::Bounds;
-pub use watching::{PIECE, Piece, Told, Watching};
+pub use told::{PIECE, Told};
+pub use watching::{Piece, Watching};
 
 use crate::backoff::Backoff;
 use crate::keys::{Kind, Layout};
@@ -244,7 +247,7 @@ impl Views {
     #[must_use]
     pub fn relists(&self, kind: Kind) -> u64 {
         let counts = &self.shared.counts[kind as usize];
-        follow::Reason::ALL.into_iter().map(|reason| counts.listings(reason)).sum()
+        reason::Reason::ALL.into_iter().map(|reason| counts.listings(reason)).sum()
     }
 
     fn counts(&self) -> impl Iterator<Item = (Kind, &Counts)> {

@@ -11,7 +11,8 @@ use prost::Message;
 use prost_types::{Any, FieldMask};
 use serde_json::Value;
 
-use super::{Mode, attach, free, shared};
+use super::shared::{self, FILES};
+use super::{Mode, attach, free};
 use crate::client::{Client, Step, told};
 use crate::container;
 
@@ -24,9 +25,6 @@ const LABEL: &str = "io.berth.network-of";
 const MAX_KEPT: usize = 256 << 10;
 /// The longest name of a host that the kernel and its file have alike.
 const MAX_HOSTNAME: usize = 63;
-
-/// What is mounted in a container that is on networks.
-pub(super) const FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// What a container's record keeps of its network.
 #[derive(Clone, Debug, Default)]

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use berth_runtime_spec::BindMount;
 
-use super::{attach, kept::FILES};
+use super::attach;
 use crate::client::Client;
 use crate::container;
+
+/// What is mounted in a container that is on networks.
+pub(super) const FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// What a container has of another.
 pub(super) struct Shared {

@@ -16,7 +16,6 @@ use super::bucket::Bucket;
 use super::dirty::{Dirty, KINDS, earlier};
 use super::own::Own;
 use super::shelf::Shelf;
-use super::transact::{FIRST, KEYS};
 use super::{Publisher, encode, standing, there};
 use crate::backoff::{Backoff, jitter};
 use crate::objects::Published;
@@ -24,6 +23,11 @@ use crate::peers::etcd::Etcd;
 use crate::session::Registration;
 use crate::{Error, Result};
 
+/// The most keys of one write, the node's own apart: etcd takes 128 operations as it comes. One that is set up to
+/// take less is told by its errors.
+pub(super) const KEYS: usize = 99;
+/// How many keys go with the first write of a registration: more with each that is made quickly, up to [`KEYS`].
+pub(super) const FIRST: usize = 25;
 /// Keys under a node's prefixes that are read beyond what it could have written.
 const SPARE: usize = 1000;
 /// Before a comparison is made again that could not read all.

@@ -6,16 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::flush::Flusher;
+use super::flush::{Flusher, KEYS};
 use super::shelf::{Due, Place};
 use crate::peers::etcd::{Outcome, Write};
 use crate::{Error, Result};
 
-/// The most keys of one write, the node's own apart: etcd takes 128 operations as it comes. One that is set up to
-/// take less is told by its errors.
-pub(super) const KEYS: usize = 99;
-/// How many keys go with the first write of a registration: more with each that is made quickly, up to [`KEYS`].
-pub(super) const FIRST: usize = 25;
 /// How many at the least where etcd is slow.
 const FEW: usize = 8;
 /// A write that took no longer was quick; one that took [`SLOW`] was slow.
@@ -193,6 +188,7 @@ fn half(room: usize, turn: bool) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flush::FIRST;
     use super::*;
 
     #[test]

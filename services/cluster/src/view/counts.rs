@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use berth_metrics::{Names, Samples};
 
 use super::Views;
-use super::follow::Reason;
+use super::reason::Reason;
 
 /// What happened to the views of one kind, whichever was there.
 #[derive(Debug, Default)]

@@ -1,12 +1,6 @@
 //! Following one kind of objects in etcd: list once, then watch, whatever becomes of etcd.
 //!
-//! A watch that ended is taken up where it was. Only when that cannot be is all listed again:
-//!
-//! | because | |
-//! |---|---|
-//! | `compacted` | etcd has forgotten the changes that came next |
-//! | `other` | it is another cluster, or another history of this one: its data was lost |
-//! | `room` | there is room for what was left out |
+//! A watch that ended is taken up where it was. Only when that cannot be is all listed again: see [`Reason`].
 //!
 //! What the listings differ in is told as changes, so that watchers go on.
 //!
@@ -19,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::one::View;
+use super::reason::Reason;
 use super::shelf::Shelf;
 use super::state::{see, see_entry};
 use crate::backoff::Backoff;
@@ -27,26 +22,6 @@ use crate::{Error, Result};
 
 /// How often all may be listed again because there is room.
 const ROOM_EVERY: Duration = Duration::from_secs(60);
-
-/// Why all is listed again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    Compacted,
-    Other,
-    Room,
-}
-
-impl Reason {
-    pub const ALL: [Self; 3] = [Reason::Compacted, Reason::Other, Reason::Room];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Reason::Compacted => "compacted",
-            Reason::Other => "other",
-            Reason::Room => "room",
-        }
-    }
-}
 
 pub(super) struct Follower {
     view: Arc<View>,

@@ -16,7 +16,7 @@ use super::link::Linked;
 use super::one::View;
 use super::reader::Reader;
 use super::state::{Seen, see_entry};
-use super::watching::Told;
+use super::told::Told;
 use crate::backoff::Backoff;
 use crate::peers::etcd::{self, Entry, Watch};
 use crate::{Error, Result};

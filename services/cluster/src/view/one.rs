@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Settings;
 use super::counts::Counts;
-use super::follow::Reason;
+use super::reason::Reason;
 use super::shelf::Shelf;
 use super::state::{Seen, State};
 use crate::Error;

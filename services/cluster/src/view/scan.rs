@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::item::Item;
 use super::one::View;
 use super::page::MAX_BYTES;
-use super::watching::PIECE;
+use super::told::PIECE;
 
 /// Goes once over what is there. What is put meanwhile is passed over: the ring tells it, from the change
 /// on that was the next one when the scan began.

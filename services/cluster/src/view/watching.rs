@@ -22,19 +22,8 @@ use super::reader::Reader;
 use super::ring::{Change, Found, Group};
 use super::scan::Scan;
 use super::state::State;
+use super::told::{PIECE, Told};
 use crate::{Error, Result};
-
-/// The most changes in one message.
-pub const PIECE: usize = 500;
-
-/// A change as a watcher gets it.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// It is gone, or does not match any more.
-    pub deleted: bool,
-    /// What it is, or was.
-    pub item: Arc<Item>,
-}
 
 /// Some changes.
 #[derive(Debug)]
