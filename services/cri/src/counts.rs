@@ -1,15 +1,11 @@
-//! What this service counts, and what there is when somebody asks.
+//! What this service counts.
 //!
 //! Calls of kubelets are counted where all calls are (`berth_grpc_…`), pulls by distribution. Here is what neither tells: the
 //! steps of a pod that others do, and events that nobody was told of.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_metrics::{Names, Samples, Work};
-
-use crate::containers::Containers;
-use crate::pods::Pods;
 
 /// A pod's network, which runtime's plugins make.
 pub static ATTACH: Work = Work::new();
@@ -25,10 +21,8 @@ pub static START_CONTAINER: Work = Work::new();
 pub static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Has all of it told with the metrics of the process.
-pub fn register(pods: Pods, containers: Containers) {
+pub fn register() {
     berth_metrics::counted(Names::Ours, "cri", tell);
-    let there = move |samples: &mut Samples| tell_there(&pods, &containers, samples);
-    berth_metrics::counted(Names::Ours, "pods", there);
 }
 
 fn tell(samples: &mut Samples) {
@@ -52,29 +46,6 @@ fn tell(samples: &mut Samples) {
     samples.counter("berth_cri_events_lost_total", help).sample(&[], LOST.load(Ordering::Relaxed));
 }
 
-fn tell_there(pods: &Pods, containers: &Containers, samples: &mut Samples) {
-    let mut by_state = BTreeMap::from([("ready", 0_u64), ("not-ready", 0)]);
-    for pod in pods.all() {
-        let state = if pod.standing().ready { "ready" } else { "not-ready" };
-        *by_state.entry(state).or_default() += 1;
-    }
-    for (state, count) in by_state {
-        let help = "Pods, by state";
-        samples.gauge("berth_cri_pods", help).sample(&[("state", state)], count);
-    }
-    let states = ["created", "running", "exited", "unknown"];
-    let mut by_state = [0_u64; 4];
-    for container in containers.all() {
-        // The CRI numbers them in this order.
-        let state = usize::try_from(i32::from(container.standing().state())).unwrap_or(3);
-        by_state[state.min(3)] += 1;
-    }
-    for (state, count) in states.into_iter().zip(by_state) {
-        let help = "Containers of pods, by state";
-        samples.gauge("berth_cri_containers", help).sample(&[("state", state)], count);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +54,7 @@ mod tests {
     async fn steps_are_told_by_their_ends() {
         ATTACH.of(async { Err::<(), ()>(()) }).await.unwrap_err();
         LOST.fetch_add(2, Ordering::Relaxed);
-        berth_metrics::counted(Names::Ours, "cri", tell);
+        register();
         let text = berth_metrics::all().await;
         for line in [
             "berth_cri_step_seconds_count{step=\"attach\",outcome=\"failed\"} 1",

@@ -1,6 +1,7 @@
 //! What becomes of pods and containers, told to whoever listens.
 //!
-//! Owns: the order of what is told, and who listens. Must not know: why something happened.
+//! Owns: the order of what is told, and who listens. Must not know: why something happened, and how things are
+//! then.
 //!
 //! What happens is told without waiting for anybody: a listener that is [`BEHIND`] events behind loses its stream, and asks
 //! again.
@@ -16,9 +17,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::containers::Containers;
-use crate::pods::Pods;
-use crate::{Error, Result, counts, time};
+use crate::{Error, Result, counts};
 
 pub use wire::ContainerEventType as Kind;
 
@@ -32,7 +31,7 @@ pub struct Events {
     told: broadcast::Sender<Arc<wire::ContainerEventResponse>>,
 }
 
-/// Who tells it, with how things are then.
+/// Who tells it.
 pub struct Teller {
     news: mpsc::Receiver<News>,
     told: broadcast::Sender<Arc<wire::ContainerEventResponse>>,
@@ -82,38 +81,20 @@ impl Events {
 }
 
 impl Teller {
-    /// Tells what happens until `stop`.
-    pub async fn run(mut self, pods: Pods, containers: Containers, stop: CancellationToken) {
+    /// Tells what happens until `stop`, as `describe` says it of what the event is of, its pod, and what happened.
+    pub async fn run(
+        mut self,
+        describe: impl AsyncFn(String, String, Kind) -> wire::ContainerEventResponse,
+        stop: CancellationToken,
+    ) {
         let telling = async {
-            while let Some(news) = self.news.recv().await {
-                let told = described(news, &pods, &containers).await;
+            while let Some(News { id, pod, kind }) = self.news.recv().await {
+                let told = describe(id, pod, kind).await;
                 // Nobody may listen any more.
                 let _ = self.told.send(Arc::new(told));
             }
         };
         stop.run_until_cancelled(telling).await;
-    }
-}
-
-async fn described(
-    news: News,
-    pods: &Pods,
-    containers: &Containers,
-) -> wire::ContainerEventResponse {
-    let News { id, pod, kind } = news;
-    let mut containers_statuses = Vec::new();
-    for container in containers.of_pod(&pod) {
-        // One that is gone meanwhile is told of next; nothing else is asked of anybody that may be away.
-        if let Ok((status, _)) = containers.status(container.id(), false).await {
-            containers_statuses.push(status);
-        }
-    }
-    wire::ContainerEventResponse {
-        container_id: id,
-        container_event_type: kind.into(),
-        created_at: time::now(),
-        pod_sandbox_status: pods.status(&pod, false).ok().map(|(status, _)| status),
-        containers_statuses,
     }
 }
 

@@ -17,7 +17,7 @@
 //! | [`users`] | a pod's user namespace |
 //! | [`handlers`], [`bases`], [`bandwidth`] | what a pod asks to be run by, what specifications begin with, and how fast its network is |
 //! | [`features`] | what handlers can do |
-//! | [`counts`] | what this service counts |
+//! | [`counts`], [`there`] | what this service counts, and what there is |
 //! | [`selinux`] | labels of SELinux, and which level is which pod's |
 //! | [`records`] | what is kept of them, as containerd's clients read it |
 //! | [`apparmor`] | the profile of containers |
@@ -28,7 +28,7 @@
 //! | [`streaming`] | commands, containers' streams and ports, for clients that come with a token |
 //! | [`stats`] | what pods and containers use |
 //! | [`exits`] | what ends |
-//! | [`events`] | what becomes of pods and containers, told to who listens |
+//! | [`events`], [`described`] | what becomes of pods and containers, told to who listens, and how they are then |
 //! | [`teardown`] | a pod with its containers |
 //! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
@@ -43,6 +43,7 @@ pub mod bases;
 pub mod checkpoints;
 pub mod containers;
 pub mod counts;
+pub mod described;
 pub mod details;
 mod error;
 pub mod events;
@@ -63,6 +64,7 @@ mod serve;
 pub mod stats;
 pub mod streaming;
 pub mod teardown;
+pub mod there;
 pub mod time;
 pub mod users;
 pub mod views;

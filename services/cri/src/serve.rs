@@ -17,6 +17,7 @@ use crate::bases::Bases;
 use crate::checkpoints::{self, Checkpoints};
 use crate::containers::{self, Containers};
 use crate::counts;
+use crate::described::described;
 use crate::details::Details;
 use crate::events;
 use crate::exits::Exits;
@@ -29,6 +30,7 @@ use crate::records::status::Statuses;
 use crate::selinux::Selinux;
 use crate::stats::{self, Stats};
 use crate::streaming::Streaming;
+use crate::there;
 
 /// The version of this service's tables.
 const SCHEMA: u32 = 1;
@@ -91,7 +93,10 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let limits = Limits { idle: *config.cri.stream_idle_timeout, ..Limits::default() };
     let streaming =
         Streaming::listen(&config.cri, limits, (containers.clone(), pods.clone()), tasks).await?;
-    tasks.spawn("events", teller.run(pods.clone(), containers.clone(), tasks.token()));
+    let (of_pods, of_containers) = (pods.clone(), containers.clone());
+    let describe =
+        async move |id, pod, kind| described((id, pod), kind, &of_pods, &of_containers).await;
+    tasks.spawn("events", teller.run(describe, tasks.token()));
     let checkpoints = Checkpoints::new(checkpoints::Parts {
         node: node.clone(),
         cri: cri.clone(),
@@ -137,7 +142,8 @@ fn figures(
     (pods, containers): (Pods, Containers),
     jobs: &Tasks,
 ) -> Stats {
-    counts::register(pods.clone(), containers.clone());
+    counts::register();
+    there::register(pods.clone(), containers.clone());
     Stats::new(stats::Parts {
         node: node.clone(),
         pods,
