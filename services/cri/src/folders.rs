@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use berth_config::{Config, Service};
@@ -30,9 +31,9 @@ pub struct Folders {
 /// The files of one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFolders {
-    /// What lasts over a start of the machine: hostname, hosts, resolv.conf.
+    /// Hostname, hosts, resolv.conf.
     pub root: PathBuf,
-    /// What does not: shm.
+    /// What goes with a start of the machine: shm.
     pub state: PathBuf,
 }
 
@@ -132,6 +133,20 @@ impl Folders {
         let init = self.init().join(INIT_NAME);
         // One that runs cannot be written to: it is replaced.
         berth_durable::replace(&init, INIT, 0o555).map_err(Error::file("write", init))
+    }
+}
+
+/// Makes a folder where there is none, with those above it. `mode` is its own permissions, less the umask. It is not
+/// flushed: for what is of no use any more after a start of the machine, which ends pods. Blocks.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn make(folder: &Path, mode: u32) -> Result<()> {
+    let made = folder.parent().map_or(Ok(()), fs_err::create_dir_all);
+    let mut new = std::fs::DirBuilder::new();
+    match made.and_then(|()| new.mode(mode).create(folder)) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made.map_err(Error::file("make", folder)),
     }
 }
 

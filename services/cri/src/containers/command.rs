@@ -12,7 +12,7 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::{Container, Containers, Shared};
-use crate::folders::remove;
+use crate::folders;
 use crate::peers::tasks::{self, KILL, Pipes, Whose};
 use crate::peers::{Node, WORK};
 use crate::{Error, Result, ids};
@@ -99,7 +99,7 @@ impl Command {
     async fn open(&self) -> Result<Ends> {
         let (pipes, names) = (self.pipes.clone(), self.names());
         let make = move || {
-            berth_durable::make_folder(&pipes, 0o700).map_err(Error::file("make", &pipes))?;
+            folders::make(&pipes, 0o700)?;
             names.into_iter().try_for_each(|name| {
                 let made =
                     mknodat(CWD, pipes.join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
@@ -188,7 +188,7 @@ impl Command {
             deleted = tasks::end(&self.node, &self.whose, WORK).await;
         }
         let pipes = self.pipes.clone();
-        blocking("exec-pipes", move || remove(&pipes)).await??;
+        blocking("exec-pipes", move || folders::remove(&pipes)).await??;
         deleted
     }
 }

@@ -13,7 +13,7 @@ use crate::images::Resolved;
 use crate::peers::views::{View, hide, show};
 use crate::pods::Pod;
 use crate::users::Users;
-use crate::{Error, Result, ids, views};
+use crate::{Error, Result, folders, ids, views};
 
 /// How many mounts of images a container has.
 const MAX_IMAGES: usize = 128;
@@ -126,7 +126,7 @@ impl Shared {
 /// Makes folders with what a root file system has at these paths. Blocks.
 fn fill(volumes: &[(PathBuf, String)], root: &std::path::Path) -> Result<()> {
     for (folder, path) in volumes {
-        berth_durable::make_folder(folder, 0o755).map_err(Error::file("make", folder))?;
+        folders::make(folder, 0o755)?;
         copy_folder(root, path.as_ref(), folder, BOUNDS).map_err(|error| {
             let why = berth_errors::chain(&error);
             Error::Refused(format!("taking runtime copy of volume {path:?}: {why}"))

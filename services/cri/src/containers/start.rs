@@ -9,7 +9,7 @@ use berth_proto::runtime::v1::ContainerState;
 use super::exits::SHORTEST;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
-use crate::folders::remove;
+use crate::folders;
 use crate::joins::Begun;
 use crate::peers::{Packed, tasks};
 use crate::pods::Pod;
@@ -86,7 +86,7 @@ impl Shared {
         let config = &container.config;
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
-        berth_durable::make_folder(&streams, 0o700).map_err(Error::file("make", &streams))?;
+        folders::make(&streams, 0o700)?;
         let saved = self.parts.folders.saved(id);
         let longest = self.parts.cri.max_container_log_line_size;
         let (log, stdin, once) = (&container.metadata.log_path, config.stdin, config.stdin_once);
@@ -102,7 +102,7 @@ impl Shared {
         let pid = tasks::run(&self.parts.node, new).await?;
         if restored {
             // Started again it would begin, and what it went on from may be large.
-            blocking("checkpoints", move || remove(&saved)).await??;
+            blocking("checkpoints", move || folders::remove(&saved)).await??;
         }
         Ok(pid)
     }

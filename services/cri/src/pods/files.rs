@@ -1,10 +1,13 @@
 //! What the containers of a pod see of it: its names, its resolver's configuration, the memory that they share.
+//!
+//! None of it is flushed: no pod outlives the machine.
 
+use std::io::Write;
 use std::path::Path;
 
-use berth_durable::{make_folder, replace};
 use berth_mount::{Mount, mount_all, unmount_all};
 use berth_proto::runtime::v1::{DnsConfig, NamespaceMode, PodSandboxConfig};
+use fs_err::os::unix::fs::OpenOptionsExt;
 
 use crate::folders::{self, PodFolders};
 use crate::users::Users;
@@ -20,14 +23,14 @@ const MOST: u64 = 1 << 20;
 /// # Errors
 /// [`Error::File`], [`Error::Mount`].
 pub(super) fn make(
-    folders: &PodFolders,
+    of_pod: &PodFolders,
     config: &PodSandboxConfig,
     node: &str,
     users: Option<Users>,
 ) -> Result<()> {
     let owner = users.map(|users| users.root());
-    for folder in [&folders.root, &folders.state] {
-        make_folder(folder, 0o755).map_err(Error::file("make", folder))?;
+    for folder in [&of_pod.root, &of_pod.state] {
+        folders::make(folder, 0o755)?;
     }
     let hostname = if config.hostname.is_empty() { node } else { &config.hostname };
     let hosts = of_machine(Path::new("/etc/hosts"))?;
@@ -40,8 +43,8 @@ pub(super) fn make(
         ("hosts", hosts),
         ("resolv.conf", resolv),
     ] {
-        let file = folders.root.join(name);
-        replace(&file, &text, READABLE).map_err(Error::file("write", &file))?;
+        let file = of_pod.root.join(name);
+        write(&file, &text).map_err(Error::file("write", &file))?;
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(&file, Some(user), Some(group))
                 .map_err(Error::file("give away", &file))?;
@@ -52,7 +55,12 @@ pub(super) fn make(
         let why = "host \"/dev/shm\" is not available for host ipc";
         return there.then_some(()).ok_or_else(|| Error::Refused(why.to_owned()));
     }
-    make_shm(&folders.state.join("shm"), owner.unwrap_or_default())
+    make_shm(&of_pod.state.join("shm"), owner.unwrap_or_default())
+}
+
+fn write(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(READABLE).open(file)?.write_all(text)
 }
 
 /// Whether a pod has the node's System V and POSIX shared memory.
@@ -61,7 +69,7 @@ pub(super) fn shares_memory_with_node(config: &PodSandboxConfig) -> bool {
 }
 
 fn make_shm(shm: &Path, (user, group): (u32, u32)) -> Result<()> {
-    make_folder(shm, 0o700).map_err(Error::file("make", shm))?;
+    folders::make(shm, 0o700)?;
     // What a run before was cut off after would lie below the new one.
     unmount_all(shm)?;
     let options = ["noexec", "nosuid", "nodev", "mode=1777", "size=67108864"];
