@@ -57,7 +57,7 @@ test-long: tools scale ## eight times the kills -9 of services that `make test` 
 	cargo build --workspace --locked
 	BERTH_KILLS=200 cargo test --workspace --test kills --locked -- --nocapture
 	BERTH_LOAD_SECONDS=400 cargo test --workspace --test client --locked -- --nocapture
-	BERTH_PODS=100 BERTH_ROUNDS=3 cargo test --workspace -p berth-stories --test cri --locked -- --nocapture many
+	BERTH_PODS=100 BERTH_ROUNDS=3 BERTH_FIRST=1 cargo test --workspace -p berth-stories --test cri --locked -- --nocapture many
 	BERTH_FAILURES=10000 cargo test --workspace -p berth-stories --test cri --locked -- --nocapture failures
 
 test-newer: setup ## ctr 2 on a node and on a containerd 2 beside it, both of Debian's next release (needs root)

@@ -84,6 +84,23 @@ fn a_file_of_containerds_makes_of_pods_what_it_says() -> Result<()> {
 }
 
 fn by_another_handler(stage: &Stage) -> Result<()> {
+    // An image is unpacked for the handler that it is pulled for, as requests say it and as kubelets said it before.
+    let native = || stage.node.ctr("-n k8s.io snapshots --snapshotter native ls").output()?.ok();
+    let of = |annotation: &str| cri::PodSandboxConfig {
+        annotations: [("io.containerd.cri.runtime-handler".into(), annotation.into())].into(),
+        ..Default::default()
+    };
+    for (handler, annotation, is_unpacked) in
+        [("", "", false), ("runc", "copies", false), ("", "copies", true), ("copies", "", true)]
+    {
+        let image = stage.image.clone();
+        let image = cri::ImageSpec { image, runtime_handler: handler.into(), ..Default::default() };
+        let (image, sandbox_config) = (Some(image), Some(of(annotation)));
+        let request = cri::PullImageRequest { image, sandbox_config, ..Default::default() };
+        stage.images(|mut c| async move { c.pull_image(request).await })?;
+        let there = native()?;
+        assert_eq!(there.contains("Committed"), is_unpacked, "{handler:?} {annotation:?}: {there}");
+    }
     let config = pod("copied");
     let id = stage.run_pod_by("copies", &config)?;
     let network = stage.pod(&id)?.network.context("a network")?;
@@ -108,7 +125,6 @@ fn by_another_handler(stage: &Stage) -> Result<()> {
     ensure!(fs_err::read_dir(&runc)?.next().is_some(), "nothing in {}", runc.display());
 
     // An image that is mounted, and what the container has written, are that snapshotter's, too.
-    let native = || stage.node.ctr("-n k8s.io snapshots --snapshotter native ls").output()?.ok();
     let there = native()?;
     ensure!(there.contains("image-volumes/") && there.contains(&one), "{there}");
     let found = stage.exec(&one, &["test", "-e", "/image/bin/sh"], 0)?;

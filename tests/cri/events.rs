@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use berth_proto::runtime::v1 as cri;
+use berth_testkit::Signal;
 use cri::ContainerEventType as Kind;
 use tonic::Streaming;
 
@@ -80,6 +81,19 @@ fn an_event_has_the_pod_and_all_of_its_containers() -> Result<()> {
         let of_pod = stopped.pod_sandbox_status.clone().context("a pod")?;
         assert_eq!(of_pod.state(), cri::PodSandboxState::SandboxNotready);
         assert_eq!(states(&stopped), [(one, EXITED)]);
+        Ok(())
+    })
+}
+
+#[test]
+fn who_listens_is_told_that_there_comes_no_more() -> Result<()> {
+    on_a_node(|stage| {
+        let request = cri::GetEventsRequest {};
+        let mut told =
+            stage.stream(|mut c| async move { c.get_container_events(request).await })?;
+        stage.node.signal_service("berth-cri", Signal::TERM)?;
+        // It is not the connection that ends.
+        assert_eq!(stage.next(&mut told)?, None);
         Ok(())
     })
 }

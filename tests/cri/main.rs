@@ -18,6 +18,7 @@ mod mounts;
 mod much;
 mod namespaces;
 mod pause;
+mod plugins;
 mod pods;
 mod propagation;
 mod reached;

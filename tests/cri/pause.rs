@@ -38,13 +38,6 @@ pub fn configure(stage: &Stage, image: &str) -> Result<()> {
     })
 }
 
-/// What people are told of a pod.
-fn info(stage: &Stage, id: &str) -> Result<serde_json::Value> {
-    let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
-    let answer = stage.runtime(|mut c| async move { c.pod_sandbox_status(request).await })?;
-    Ok(serde_json::from_str(&answer.info["info"])?)
-}
-
 fn snapshots(stage: &Stage) -> Result<String> {
     stage.node.ctr("-n k8s.io snapshots ls").output()?.ok()
 }
@@ -69,7 +62,7 @@ fn a_pods_own_process_may_be_an_images() -> Result<()> {
         assert_eq!(record["Labels"], labels);
         let annotation = "io.kubernetes.cri.podsandbox.image-name";
         assert_eq!(record["Spec"]["annotations"][annotation], json!(image));
-        let about = info(stage, &id)?;
+        let about = stage.details(&id)?;
         assert_eq!((&about["image"], &about["snapshotKey"]), (&json!(image), &json!(id)));
         let ran = fs_err::read(format!("/proc/{}/cmdline", about["pid"]))?;
         assert_eq!(ran, b"/bin/sleep\x00100000\0");
@@ -86,8 +79,8 @@ fn a_pods_own_process_may_be_an_images() -> Result<()> {
         until("the pods are known again", SOON, || {
             [&id, &own].iter().all(|id| stage.pod(id).is_ok_and(|pod| pod.state == READY))
         })?;
-        assert_eq!(info(stage, &id)?["image"], json!(image));
-        assert_eq!(info(stage, &own)?["image"], "");
+        assert_eq!(stage.details(&id)?["image"], json!(image));
+        assert_eq!(stage.details(&own)?["image"], "");
         configure(stage, &image)?;
         for id in [&id, &own] {
             stage.remove_pod(id)?;

@@ -57,6 +57,16 @@ fn a_pod_is_made_and_shown_and_taken_away_whole() -> Result<()> {
         update(&id)?;
         let kept = serde_json::json!({"Overhead": null, "Resources": {"cpu_shares": 512}});
         assert_eq!(stage.extension(&id, "updated-resources")?, kept);
+        let told = stage.details(&id)?;
+        assert_eq!(
+            (&told["overhead"], &told["resources"]),
+            (&kept["Overhead"], &kept["Resources"])
+        );
+        assert_eq!(told["runtimeType"], "io.containerd.runc.v2");
+        assert_eq!(told["runtimeOptions"]["systemd_cgroup"], false);
+        assert_eq!(told["cniResult"]["Interfaces"]["eth0"]["IPConfigs"][0]["IP"], network.ip);
+        assert_eq!(told["sandboxMetadata"]["ID"], id);
+        ensure!(told["runtimeSpec"]["process"]["args"].is_array(), "{told}");
 
         stage.stop_pod(&id)?;
         stage.stop_pod(&id)?;

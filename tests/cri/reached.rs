@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use berth_proto::runtime::v1 as cri;
 use berth_testkit::{run, until};
 use serde_json::json;
 
-use crate::stage::{SOON, Stage, on_a_node, pod, shell};
+use crate::stage::{SOON, on_a_node, pod, shell};
 
 /// The node's address in the network of pods.
 const NODE: &str = "10.77.0.1";
@@ -27,13 +27,6 @@ fn fetched(address: &str) -> Result<String> {
     let mut got = String::new();
     client.read_to_string(&mut got)?;
     Ok(got)
-}
-
-/// What people are told of a pod.
-fn info(stage: &Stage, id: &str) -> Result<serde_json::Value> {
-    let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
-    let answer = stage.runtime(|mut c| async move { c.pod_sandbox_status(request).await })?;
-    Ok(serde_json::from_str(answer.info.get("info").context("details")?)?)
 }
 
 #[test]
@@ -162,7 +155,7 @@ fn what_a_pod_needs_is_told_and_on_record() -> Result<()> {
             assert_eq!(linux["resources"]["memory_limit_in_bytes"], 64 << 20);
             assert_eq!(linux["resources"]["cpu_quota"], 50_000);
         };
-        as_asked(&info(stage, &id)?);
+        as_asked(&stage.details(&id)?);
         let told = stage.node.ctr("-n k8s.io containers info").args([&id]).output()?.ok()?;
         let told: serde_json::Value = serde_json::from_str(&told)?;
         let notes = &told["Spec"]["annotations"];
@@ -177,7 +170,7 @@ fn what_a_pod_needs_is_told_and_on_record() -> Result<()> {
         // Also by a service that was not there when it was asked for.
         stage.node.kill_service("berth-cri")?;
         until("the pod is known again", SOON, || stage.pod(&id).is_ok())?;
-        as_asked(&info(stage, &id)?);
+        as_asked(&stage.details(&id)?);
         Ok(stage.remove_pod(&id)?)
     })
 }

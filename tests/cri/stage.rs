@@ -168,6 +168,13 @@ impl Stage {
         answer.status.context("a status")
     }
 
+    /// What people are told of a pod.
+    pub fn details(&self, id: &str) -> Result<serde_json::Value> {
+        let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
+        let answer = self.runtime(|mut c| async move { c.pod_sandbox_status(request).await })?;
+        Ok(serde_json::from_str(answer.info.get("info").context("details")?)?)
+    }
+
     /// Pulls busybox, and answers its number.
     pub fn pull(&self) -> Result<String, Status> {
         self.pull_of(&self.image)

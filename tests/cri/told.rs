@@ -109,6 +109,12 @@ fn a_log_that_is_rotated_loses_nothing() -> Result<()> {
         }
         until("all was said", SOON, || numbers(&logs).is_ok_and(|numbers| numbers.len() == 3000))?;
         assert_eq!(numbers(&logs)?, (0..3000).collect::<Vec<_>>());
+        stage.stop(&id, 0)?;
+        let request = cri::ReopenContainerLogRequest { container_id: id.clone() };
+        let late = stage.runtime(|mut c| async move { c.reopen_container_log(request).await });
+        let late = late.unwrap_err();
+        let why = "container is not running: it is in CONTAINER_EXITED state";
+        ensure!(late.message().contains(why), "{late}");
         Ok(stage.remove_pod(&pod)?)
     })
 }

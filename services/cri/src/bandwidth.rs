@@ -35,7 +35,7 @@ pub fn of(annotations: &HashMap<String, String>) -> Result<Option<Value>> {
     Ok(Some(told))
 }
 
-/// A quantity of Kubernetes: a number with a suffix of powers of 1000 or 1024.
+/// A quantity of Kubernetes: a number with an exponent, or with a suffix of powers of 1000 or 1024.
 fn bits(text: &str) -> Result<u64> {
     let wrong = |why: &str| {
         let step = "get cni namespace options: reading pod bandwidth annotations";
@@ -45,6 +45,8 @@ fn bits(text: &str) -> Result<u64> {
     let (number, suffix) = text.split_at(at.unwrap_or(text.len()));
     let factor = match suffix {
         "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
         "m" => 1e-3,
         "k" => 1e3,
         "M" => 1e6,
@@ -58,7 +60,7 @@ fn bits(text: &str) -> Result<u64> {
         "Ti" => 1024.0_f64.powi(4),
         "Pi" => 1024.0_f64.powi(5),
         "Ei" => 1024.0_f64.powi(6),
-        _ => return Err(wrong(&format!("{text:?} is no quantity"))),
+        exponent => power(exponent).ok_or_else(|| wrong(&format!("{text:?} is no quantity")))?,
     };
     let number: f64 = number.parse().map_err(|_| wrong(&format!("{text:?} is no quantity")))?;
     match number * factor {
@@ -69,18 +71,30 @@ fn bits(text: &str) -> Result<u64> {
     }
 }
 
+/// What `e3` or `E3` multiplies by.
+fn power(text: &str) -> Option<f64> {
+    let exponent = text.strip_prefix(['e', 'E'])?.parse::<i32>().ok()?;
+    Some(10.0_f64.powi(exponent))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn quantities_are_bits_a_second() {
-        for (text, expected) in
-            [("1M", 1_000_000), ("2Ki", 2048), ("1.5G", 1_500_000_000), ("5000", 5000)]
-        {
+        for (text, expected) in [
+            ("1M", 1_000_000),
+            ("2Ki", 2048),
+            ("1.5G", 1_500_000_000),
+            ("5000", 5000),
+            ("1e6", 1_000_000),
+            ("1.5E+3", 1500),
+            ("2000000000u", 2000),
+        ] {
             assert_eq!(bits(text).unwrap(), expected, "{text}");
         }
-        for text in ["", "M", "1X", "10", "-1M", "2P", "1e400"] {
+        for text in ["", "M", "1X", "10", "-1M", "2P", "1e400", "1E", "1e", "1e3k"] {
             assert!(bits(text).is_err(), "{text}");
         }
     }

@@ -25,7 +25,7 @@ pub async fn described(
         container_id: id,
         container_event_type: kind.into(),
         created_at: time::now(),
-        pod_sandbox_status: pods.status(&pod, false).ok().map(|(status, _)| status),
+        pod_sandbox_status: pods.status(&pod).ok(),
         containers_statuses,
     }
 }

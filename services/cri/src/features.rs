@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::{Cri, Handler};
-use berth_lifecycle::blocking;
+use berth_lifecycle::{Tasks, blocking};
 use berth_proto::runtime::v1::RuntimeHandlerFeatures;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -38,9 +38,10 @@ pub struct Features(Arc<Shared>);
 struct Shared {
     node: Node,
     cri: Cri,
+    jobs: Tasks,
     kernel: (u32, u32),
-    /// By the handlers' names. Held while one is asked about.
-    known: Mutex<HashMap<String, Known>>,
+    /// By the handlers' names. Each is held while it is asked about, which holds up no other.
+    known: HashMap<String, Mutex<Option<Known>>>,
 }
 
 /// What was told, and by which program.
@@ -56,40 +57,41 @@ type Identity = (u64, u64, u64, i64, i64);
 impl Features {
     /// Asks nobody yet.
     #[must_use]
-    pub fn new(node: Node, cri: Cri) -> Self {
+    pub fn new(node: Node, cri: Cri, jobs: Tasks) -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        let (kernel, known) = (version(&release), Mutex::default());
-        Self(Arc::new(Shared { node, cri, kernel, known }))
+        let kernel = version(&release);
+        let known = cri.runtimes.keys().map(|name| (name.clone(), Mutex::default())).collect();
+        Self(Arc::new(Shared { node, cri, jobs, kernel, known }))
     }
 
-    /// What a handler can do; nothing where its runtime does not say.
+    /// What a handler can do; nothing where its runtime does not say. An answer that comes when nobody waits for it any
+    /// more is there for who asks next.
     pub async fn of(&self, name: &str) -> Option<RuntimeHandlerFeatures> {
         let (this, name) = (self.clone(), name.to_owned());
-        let asked = async move { this.0.of(&name).await };
-        tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
+        let asked = self.0.jobs.spawn("features", async move { this.0.of(&name).await });
+        tokio::time::timeout(PATIENCE, asked).await.ok()?.ok().flatten()
     }
 
     /// Asks about all of them, however long that takes.
     pub async fn begin(&self) {
-        for name in self.0.cri.runtimes.keys() {
-            self.0.of(name).await;
-        }
+        let asking = self.0.cri.runtimes.keys().map(|name| self.0.of(name));
+        futures::future::join_all(asking).await;
     }
 }
 
 impl Shared {
     async fn of(&self, name: &str) -> Option<RuntimeHandlerFeatures> {
         let handler = self.cri.runtimes.get(name)?;
-        let mut known = self.known.lock().await;
+        let mut known = self.known.get(name)?.lock().await;
         let program = identity(program(handler)).await;
-        if let Some(Known { program: before, told, at }) = known.get(name)
+        if let Some(Known { program: before, told, at }) = &*known
             && *before == program
             && (told.is_some() || at.elapsed() < AGAIN)
         {
             return *told;
         }
         let told = self.ask(name, handler).await;
-        known.insert(name.to_owned(), Known { program, told, at: Instant::now() });
+        *known = Some(Known { program, told, at: Instant::now() });
         told
     }
 

@@ -4,6 +4,8 @@ use berth_config::{Cri, Handler};
 use berth_cri_spec as spec;
 use berth_proto::runtime::v1::{NamespaceMode, PodSandboxConfig};
 
+use serde_json::{Value, json};
+
 use crate::peers::Packed;
 use crate::{Error, Result};
 
@@ -113,6 +115,27 @@ pub fn options_with(handler: &Handler, owner: (u32, u32)) -> Packed {
         true => Packed::of_another_shim(handler),
         false => Packed::runc(handler, owner),
     }
+}
+
+/// The same for people, under the names that containerd's clients look for.
+#[must_use]
+pub fn shown_options(handler: &Handler) -> Value {
+    if handler.has_own_options() {
+        return json!({
+            "type_url": handler.options_type,
+            "config_path": handler.options_path,
+            "config_body": handler.options_body,
+        });
+    }
+    json!({
+        "binary_name": handler.binary,
+        "root": handler.binary_root,
+        "systemd_cgroup": handler.systemd_cgroup,
+        "no_new_keyring": handler.no_new_keyring,
+        "shim_cgroup": handler.shim_cgroup,
+        "io_uid": handler.io_uid,
+        "io_gid": handler.io_gid,
+    })
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
     let bases = blocking("read base specifications", move || Bases::read(&read)).await??;
     let (events, teller) = events::channel();
     let images = Images::new(node.clone(), config);
-    let features = Features::new(node.clone(), cri.clone());
+    let features = Features::new(node.clone(), cri.clone(), tasks.clone());
     let pods = Pods::new(pods::Parts {
         node: node.clone(),
         cri: cri.clone(),
@@ -131,6 +131,7 @@ pub async fn serve(config: &Config, tasks: &Tasks) -> anyhow::Result<Served> {
         node,
         cri: Arc::new(cri),
         recovered,
+        stop: tasks.token(),
     };
     berth_grpc::server::serve(&config.socket(Service::Cri), 0o600, api::routes(&domain), tasks)?;
     Ok(Served { store })

@@ -11,6 +11,9 @@ use crate::images::user::User;
 use crate::images::{Image, Pull};
 use crate::{Error, Result};
 
+/// The annotation of pods with the handler that an image is pulled for, as kubelets said it before requests did.
+const HANDLER: &str = "io.containerd.cri.runtime-handler";
+
 /// Serves images.
 pub(super) struct Service(pub(super) Domain);
 
@@ -64,9 +67,11 @@ impl wire::image_service_server::ImageService for Service {
         &self,
         request: Request<wire::PullImageRequest>,
     ) -> Answer<wire::PullImageResponse> {
-        let wire::PullImageRequest { image, auth, .. } = request.into_inner();
+        let wire::PullImageRequest { image, auth, sandbox_config } = request.into_inner();
         let credentials = credentials(auth.unwrap_or_default());
         let wire::ImageSpec { image, runtime_handler: handler, .. } = image.unwrap_or_default();
+        let of_pod = sandbox_config.unwrap_or_default().annotations.remove(HANDLER);
+        let handler = if handler.is_empty() { of_pod.unwrap_or_default() } else { handler };
         let want = Pull { image, credentials, handler };
         let image_ref = self.0.images.pull(want).await.map_err(told)?;
         Ok(Response::new(wire::PullImageResponse { image_ref }))

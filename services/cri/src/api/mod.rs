@@ -16,6 +16,7 @@ use berth_proto::runtime::v1::image_service_server::ImageServiceServer;
 use berth_proto::runtime::v1::runtime_service_server::RuntimeServiceServer;
 use futures::Stream;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 
@@ -63,6 +64,8 @@ pub struct Domain {
     pub cri: Arc<Cri>,
     /// Whether what an earlier run has left is known.
     pub recovered: watch::Receiver<bool>,
+    /// Streams without an end of their own end with it.
+    pub stop: CancellationToken,
 }
 
 impl Domain {

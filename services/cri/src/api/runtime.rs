@@ -1,8 +1,10 @@
 //! runtime.v1.RuntimeService.
 
+use std::collections::HashMap;
+
 use berth_grpc::status;
 use berth_proto::runtime::v1 as wire;
-use tokio_stream::StreamExt;
+use futures::StreamExt;
 use tonic::{Request, Response, Status};
 
 use super::{Answer, Domain, Listed, in_parts};
@@ -91,8 +93,13 @@ impl wire::runtime_service_server::RuntimeService for Service {
         request: Request<wire::PodSandboxStatusRequest>,
     ) -> Answer<wire::PodSandboxStatusResponse> {
         let wire::PodSandboxStatusRequest { pod_sandbox_id, verbose } = request.into_inner();
-        let found = self.domain()?.pods.status(&pod_sandbox_id, verbose).map_err(status)?;
-        let (status, info) = (Some(found.0), found.1);
+        let pods = &self.domain()?.pods;
+        let found = pods.status(&pod_sandbox_id).map_err(status)?;
+        let info = match verbose {
+            true => pods.details(&pod_sandbox_id).await.map_err(status)?,
+            false => HashMap::new(),
+        };
+        let status = Some(found);
         Ok(Response::new(wire::PodSandboxStatusResponse { status, info, ..Default::default() }))
     }
 
@@ -383,7 +390,8 @@ impl wire::runtime_service_server::RuntimeService for Service {
         &self,
         _: Request<wire::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        let told = self.domain()?.events.listen().map(|told| told.map_err(status));
-        Ok(Response::new(Box::pin(told)))
+        let domain = self.domain()?;
+        let told = domain.events.listen().map(|told| told.map_err(status));
+        Ok(Response::new(Box::pin(told.take_until(domain.stop.clone().cancelled_owned()))))
     }
 }

@@ -54,7 +54,7 @@ impl Containers {
     ) -> Result<String> {
         let step = format!("failed to find sandbox id {pod:?}");
         let pod = self.0.parts.pods.find(pod).map_err(Error::within(step))?;
-        is_usable(&pod)?;
+        pod.expect_usable()?;
         let (config, pod_config) = (config.unwrap_or_default(), pod_config.unwrap_or_default());
         let name = spec::container_name(&config, &pod_config)?;
         let asked = (pod.id.clone(), config.clone(), pod_config.clone());
@@ -92,12 +92,6 @@ impl Containers {
             made.map(|()| id)
         }))
     }
-}
-
-/// Whether containers can be run in a pod.
-fn is_usable(pod: &Pod) -> Result<()> {
-    let refused = || Error::Refused(format!("sandbox container {:?} is not running", pod.id));
-    pod.is_usable().then_some(()).ok_or_else(refused)
 }
 
 impl Shared {
@@ -140,7 +134,7 @@ impl Shared {
         let spec = self.spec(&draft, root).await.map_err(Error::within(step))?;
         self.apparmor.ensure(&spec).await?;
         // It may have been stopped meanwhile, with the containers that it had then.
-        is_usable(&draft.pod)?;
+        draft.pod.expect_usable()?;
         self.record(&draft, &spec).await?;
         let status = Status { created_at: time::now(), ..Status::default() };
         self.parts.statuses.put(id, status.clone()).await?;
@@ -149,7 +143,7 @@ impl Shared {
         let container = Arc::new(Container::new(metadata, config, snapshotter, standing, &spec));
         self.there().insert(id.to_owned(), container.clone());
         // Whoever has the pod stopped from now on sees it; who began before may not have.
-        if let Err(refused) = is_usable(&pod) {
+        if let Err(refused) = pod.expect_usable() {
             self.there().remove(id);
             return Err(refused);
         }

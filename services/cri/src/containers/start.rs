@@ -79,9 +79,7 @@ impl Shared {
 
     async fn run(&self, container: &Container) -> Result<u32> {
         let pod = self.parts.pods.find(&container.metadata.sandbox_id)?;
-        if !pod.is_usable() {
-            return Err(Error::Refused(format!("sandbox container {:?} is not running", pod.id)));
-        }
+        pod.expect_usable()?;
         let id = container.id();
         let config = &container.config;
         self.target(config, &pod.id)?;

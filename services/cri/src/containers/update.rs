@@ -33,8 +33,10 @@ impl Containers {
     pub async fn reopen_log(&self, id: &str) -> Result<()> {
         let step = format!("an error occurred when try to find container {id:?}");
         let container = self.find(id).map_err(Error::within(step))?;
-        if container.standing().state() != ContainerState::ContainerRunning {
-            return Err(Error::Refused("container is not running".to_owned()));
+        let state = container.standing().state();
+        if state != ContainerState::ContainerRunning {
+            let why = format!("container is not running: it is in {} state", state.as_str_name());
+            return Err(Error::Refused(why));
         }
         let path = container.metadata.log_path.clone();
         if path.is_empty() {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Container, Containers, Standing};
 use crate::records::golang;
-use crate::{Error, Result};
+use crate::{Error, Result, handlers};
 
 impl Containers {
     /// How a container is, with details where they are asked for.
@@ -70,12 +70,19 @@ impl Containers {
 
     fn info(&self, container: &Container, spec: &Spec) -> HashMap<String, String> {
         let standing = container.standing();
+        let pod = self.0.parts.pods.find(&container.metadata.sandbox_id).ok();
+        let cri = &self.0.parts.cri;
+        let runtime = pod.as_ref().and_then(|pod| {
+            handlers::of(cri, &pod.id, &pod.handler, &pod.config).ok().map(|(_, handler)| handler)
+        });
         let info = json!({
             "sandboxID": container.metadata.sandbox_id,
             "pid": standing.pid,
             "removing": standing.removing,
             "snapshotKey": container.id(),
             "snapshotter": container.snapshotter,
+            "runtimeType": runtime.map(|handler| &handler.runtime_type),
+            "runtimeOptions": runtime.map(handlers::shown_options),
             "config": golang::to_json(&container.config),
             "runtimeSpec": spec,
         });

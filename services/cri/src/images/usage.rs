@@ -1,15 +1,15 @@
 //! What the snapshots of a snapshotter use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::Result;
 use crate::peers::Node;
-use crate::peers::snapshots::{self, Used};
+use crate::peers::snapshots::{self, Snapshot, Used};
 
 /// How long a measurement counts, as with containerd.
 const COUNTS: Duration = Duration::from_secs(10);
@@ -34,13 +34,22 @@ pub struct Meter(tokio::sync::Mutex<Measured>);
 #[derive(Debug, Default)]
 struct Measured {
     last: Option<(Instant, Usage)>,
-    /// Of snapshots that change no more.
-    committed: HashMap<String, Used>,
+    /// By the snapshots' keys.
+    known: HashMap<String, Known>,
+}
+
+/// What was found of a snapshot last.
+#[derive(Debug)]
+struct Known {
+    used: Used,
+    /// It changes no more.
+    whole: bool,
 }
 
 impl Meter {
     /// The last measurement if it is recent; otherwise a new one, for which all wait who ask meanwhile. A snapshotter
-    /// that tells of no folder has `other`.
+    /// that tells of no folder has `other`. What was measured counts for the next when the caller leaves before all is;
+    /// a snapshot that cannot be measured is as it was before, or nothing.
     ///
     /// # Errors
     /// [`crate::Error::Peer`].
@@ -52,28 +61,35 @@ impl Meter {
             return Ok(usage.clone());
         }
         let folder = snapshots::root(node, snapshotter).await?.unwrap_or(other);
-        let mut before = std::mem::take(&mut measured.committed);
         let all = snapshots::list(node, snapshotter).await?;
-        let known = all.into_iter().map(|snapshot| {
-            let known = before.remove(&snapshot.key).filter(|_| snapshot.committed);
-            (snapshot, known)
+        let there: HashSet<_> = all.iter().map(|snapshot| snapshot.key.clone()).collect();
+        measured.known.retain(|key, _| there.contains(key));
+        let is_known = |snapshot: &Snapshot| {
+            snapshot.committed && measured.known.get(&snapshot.key).is_some_and(|known| known.whole)
+        };
+        let asked: Vec<_> = all.into_iter().filter(|snapshot| !is_known(snapshot)).collect();
+        let measuring = futures::stream::iter(asked).map(|snapshot| async move {
+            let used = snapshots::usage(node, snapshotter, &snapshot.key).await;
+            (snapshot, used)
         });
-        let known: Vec<_> = known.collect();
-        let measuring = futures::stream::iter(known).map(|(snapshot, known)| async move {
-            let used = match known {
-                Some(used) => Some(used),
-                None => snapshots::usage(node, snapshotter, &snapshot.key).await?,
-            };
-            Ok::<_, crate::Error>((snapshot, used.unwrap_or_default()))
-        });
-        let found: Vec<_> = measuring.buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut measuring = measuring.buffer_unordered(AT_ONCE);
+        while let Some((snapshot, used)) = measuring.next().await {
+            let Snapshot { key, committed } = snapshot;
+            match used {
+                Ok(used) => {
+                    let known = Known { used: used.unwrap_or_default(), whole: committed };
+                    measured.known.insert(key, known);
+                }
+                Err(error) => {
+                    let error = berth_errors::chain(&error);
+                    tracing::warn!(key, snapshotter, error, "measure a snapshot");
+                }
+            }
+        }
         let mut used = Used::default();
-        for (snapshot, of) in found {
+        for Known { used: of, .. } in measured.known.values() {
             used.bytes = used.bytes.saturating_add(of.bytes);
             used.inodes = used.inodes.saturating_add(of.inodes);
-            if snapshot.committed {
-                measured.committed.insert(snapshot.key, of);
-            }
         }
         let usage = Usage { at: SystemTime::now(), folder, used };
         measured.last = Some((Instant::now(), usage.clone()));

@@ -70,6 +70,19 @@ pub async fn put(node: &Node, id: &str, extension: &str, held: Packed) -> Result
     noted.map(drop).map_err(refused("update record of sandbox"))
 }
 
+/// What is kept in an extension; `None` where there is nothing.
+///
+/// # Errors
+/// [`crate::Error::Peer`].
+pub async fn held(node: &Node, id: &str, extension: &str) -> Result<Option<Packed>> {
+    let request = wire::StoreGetRequest { sandbox_id: id.to_owned() };
+    let found = match node.sandboxes().get(call(request, QUICK)).await {
+        Err(status) if status.code() == tonic::Code::NotFound => return Ok(None),
+        found => found.map_err(refused("look for record of sandbox"))?.into_inner().sandbox,
+    };
+    Ok(found.unwrap_or_default().extensions.remove(extension).map(Into::into))
+}
+
 /// Takes one away. It is no error if there is none.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use crate::records::metadata::{Metadata, OfPod, pack};
 use crate::{Error, Result, handlers};
 
 /// The extension with what the pod was told to use after it was made, and its type.
-const UPDATED: &str = "updated-resources";
+pub(super) const UPDATED: &str = "updated-resources";
 const UPDATED_TYPE: &str = "io.containerd.cri.v1/UpdatedResources";
 /// How long a pod's process may take to be gone that was killed.
 const GONE: Duration = Duration::from_secs(30);

@@ -18,6 +18,7 @@
 //! Invariants: a pod's record is there before anything of it is, and goes when nothing of it is left; a pod that
 //! could not be undone stays, to be stopped and removed again.
 
+mod details;
 mod end;
 mod exits;
 mod files;
@@ -178,6 +179,20 @@ impl Pod {
     pub fn is_usable(&self) -> bool {
         let Standing { ready, stopping, .. } = self.standing();
         ready && !stopping
+    }
+
+    /// Refuses what containers of one that is not usable were to do.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with its state.
+    pub fn expect_usable(&self) -> Result<()> {
+        let state = match self.standing() {
+            Standing { ready: true, stopping: false, .. } => return Ok(()),
+            Standing { ready: true, .. } => "being stopped",
+            Standing { ready: false, .. } => "not ready",
+        };
+        let id = &self.id;
+        Err(Error::Refused(format!("sandbox container {id:?} is not running: its pod is {state}")))
     }
 
     /// Whether it shares the node's network.

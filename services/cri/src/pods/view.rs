@@ -1,28 +1,19 @@
 //! How pods are, as kubelets see it.
 
-use std::collections::HashMap;
-
 use berth_proto::runtime::v1 as wire;
-use serde_json::json;
 
 use super::{Pod, Pods};
-use crate::records::golang;
-use crate::{Result, handlers};
+use crate::{Error, Result};
 
 impl Pods {
-    /// How a pod is, with details where they are asked for.
+    /// How a pod is.
     ///
     /// # Errors
-    /// [`crate::Error::NotFound`].
-    pub fn status(
-        &self,
-        id: &str,
-        verbose: bool,
-    ) -> Result<(wire::PodSandboxStatus, HashMap<String, String>)> {
+    /// [`Error::NotFound`].
+    pub fn status(&self, id: &str) -> Result<wire::PodSandboxStatus> {
         let step = "an error occurred when try to find sandbox";
-        let pod = self.find(id).map_err(crate::Error::within(step))?;
-        let info = if verbose { self.info(&pod) } else { HashMap::new() };
-        Ok((status(&pod), info))
+        let pod = self.find(id).map_err(Error::within(step))?;
+        Ok(status(&pod))
     }
 
     /// Those that a filter names; all without one.
@@ -45,30 +36,6 @@ impl Pods {
                     .all(|(key, value)| pod.labels.get(key) == Some(value))
         });
         wanted.collect()
-    }
-
-    fn info(&self, pod: &Pod) -> HashMap<String, String> {
-        let (standing, handler) = (pod.standing(), &pod.handler);
-        let name =
-            if handler.is_empty() { &self.0.parts.cri.default_runtime_name } else { handler };
-        let runtime = self.0.parts.cri.runtimes.get(name).map(|handler| &handler.runtime_type);
-        let (key, snapshotter) = match &*pod.image {
-            "" => Default::default(),
-            _ => {
-                let cri = &self.0.parts.cri;
-                let of = handlers::snapshotter(cri, &pod.id, handler, &pod.config);
-                (&*pod.id, of.unwrap_or_default())
-            }
-        };
-        let info = json!({
-            "pid": standing.pid,
-            "processStatus": if standing.ready { "running" } else { "deleted" },
-            "netNamespaceClosed": !pod.netns.is_empty() && !std::path::Path::new(&pod.netns).exists(),
-            "image": pod.image, "snapshotKey": key, "snapshotter": snapshotter,
-            "runtimeHandler": handler, "runtimeType": runtime,
-            "config": golang::to_json(&pod.config),
-        });
-        [("info".to_owned(), info.to_string())].into()
     }
 }
 

@@ -114,9 +114,7 @@ impl Streaming {
         let wire::PortForwardRequest { pod_sandbox_id, port } = request;
         let step = format!("failed to find sandbox {pod_sandbox_id:?}");
         let pod = self.pods.find(&pod_sandbox_id).map_err(Error::within(step))?;
-        if !pod.standing().ready {
-            return Err(Error::Refused("sandbox container is not running".to_owned()));
-        }
+        pod.expect_usable()?;
         let number = |port: &i32| {
             let wrong = || Error::Invalid(format!("invalid port {port}"));
             u16::try_from(*port).ok().filter(|port| *port > 0).ok_or_else(wrong)

@@ -13,7 +13,7 @@ use crate::records::{Choice, Dns, HostsLine, IdRange, Port, Users, Wanted};
 /// The most interfaces of an attachment.
 pub const MAX_NETWORKS: usize = 16;
 /// The most ports of the machine that lead to one.
-pub const MAX_PORTS: usize = 256;
+pub const MAX_PORTS: usize = 4096;
 /// The most lines that are added to a hosts file.
 pub const MAX_HOSTS: usize = 1024;
 /// The most names in one line of it, or of one interface.
@@ -27,8 +27,9 @@ const MAX_ARGS: usize = 64;
 const MAX_ARG: usize = 4096;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4095;
-/// The most bytes of capability arguments.
-const MAX_CAPABILITIES: usize = 64 << 10;
+/// The most bytes of capability arguments: those of pods have all annotations in them, of which Kubernetes takes
+/// 256 KiB, and their escapes.
+const MAX_CAPABILITIES: usize = 2 << 20;
 /// The most ranges of ids that the kernel takes.
 const MAX_RANGES: usize = 340;
 /// The longest name of a machine, and of one in the domain name system.

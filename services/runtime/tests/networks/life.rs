@@ -71,7 +71,7 @@ fn what_may_not_be_asked_for_is_refused_before_anything_is_done() {
             (on(&["web"], "a/b"), Code::InvalidArgument, "id: "),
             (on(&["web"; 17], "a"), Code::InvalidArgument, "17 networks"),
             (with_ports("web", vec![port(65536)]), Code::InvalidArgument, "port 65536"),
-            (with_ports("web", (1..258).map(port).collect()), Code::InvalidArgument, "257 ports"),
+            (with_ports("web", (1..4098).map(port).collect()), Code::InvalidArgument, "4097 ports"),
             (with_ports("plain", vec![port(1)]), Code::FailedPrecondition, "no plugin for ports"),
             (address, Code::FailedPrecondition, "no plugin for addresses"),
             (
