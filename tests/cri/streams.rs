@@ -1,6 +1,7 @@
 //! Streams of commands and containers, and ports of pods, as API servers come for them: by WebSocket, with the address that
 //! the CRI gave.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tonic::Code;
 
-use crate::stage::{SOON, Stage, on_a_node, refused, shell};
+use crate::stage::{SOON, Stage, on_a_node, on_a_node_of, refused, shell, usual};
 
 const SUCCESS: &[u8] = b"{\"status\":\"Success\"}";
 
@@ -68,6 +69,26 @@ impl Stage {
         };
         Ok(self.runtime(|mut c| async move { c.exec(request).await })?.url)
     }
+}
+
+#[test]
+fn a_connection_without_a_word_ends_when_it_is_configured_to() -> Result<()> {
+    let file = |folder: &Path| {
+        Ok(usual(folder).replace("[cri]\n", "[cri]\nstream_idle_timeout = \"2s\"\n"))
+    };
+    on_a_node_of(file, |stage| {
+        let (_, pod_config, pod) = stage.pod_with_logs("idle")?;
+        stage.pull()?;
+        let id = stage.started(&pod, &shell("on", &stage.image, "sleep 1000"), &pod_config)?;
+        let url = stage.exec_url(&id, &["sh", "-c", "echo on; exec sleep 1000"], false)?;
+        stage.within(async {
+            let mut client = Client::connect(&url, "v4.channel.k8s.io").await?;
+            client.hear(1, "on").await?;
+            while client.0.next().await.is_some_and(|message| message.is_ok()) {}
+            Ok(())
+        })?;
+        Ok(stage.remove_pod(&pod)?)
+    })
 }
 
 #[test]

@@ -162,6 +162,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_handler_says_of_specifications_is_passed_on() {
+        let usual = facts(&Handler::default());
+        let pod_annotations = vec!["a/*".to_owned()];
+        let with = |set: fn(&mut Handler)| {
+            let mut handler = Handler::default();
+            set(&mut handler);
+            facts(&handler)
+        };
+        let of_pod = with(|handler| handler.pod_annotations = vec!["a/*".into()]);
+        assert_eq!(of_pod, spec::Handler { pod_annotations, ..usual.clone() });
+        let container_annotations = vec!["b".to_owned()];
+        let of_container = with(|handler| handler.container_annotations = vec!["b".into()]);
+        assert_eq!(of_container, spec::Handler { container_annotations, ..usual.clone() });
+        let without = with(|handler| handler.privileged_without_host_devices = true);
+        let expected = spec::Handler { privileged_without_host_devices: true, ..usual.clone() };
+        assert_eq!(without, expected);
+        let all =
+            with(|handler| handler.privileged_without_host_devices_all_devices_allowed = true);
+        let expected = spec::Handler {
+            privileged_without_host_devices_all_devices_allowed: true,
+            ..usual.clone()
+        };
+        assert_eq!(all, expected);
+        let writable = with(|handler| handler.cgroup_writable = true);
+        assert_eq!(writable, spec::Handler { cgroup_writable: true, ..usual });
+    }
+
+    #[test]
     fn a_shim_that_is_none_of_runc_is_told_its_own_options() {
         let handler = Handler {
             runtime_type: "io.containerd.kata.v2".into(),
