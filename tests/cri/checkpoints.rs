@@ -1,6 +1,7 @@
 //! Containers and pods saved to files, and pods made again of them, by a runc that saves a container's file `/state`.
 
 mod restores;
+mod unfinished;
 
 use std::path::Path;
 
