@@ -30,6 +30,7 @@
 //! | [`exits`] | what ends |
 //! | [`events`] | what becomes of pods and containers, told to who listens |
 //! | [`teardown`] | a pod with its containers |
+//! | [`pauses`] | between attempts at what is tried until it works |
 //! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
 //! | [`about`], [`details`] | the node itself |
@@ -54,6 +55,7 @@ pub mod ids;
 pub mod images;
 pub mod joins;
 pub mod names;
+pub mod pauses;
 pub mod peers;
 pub mod pods;
 pub mod records;
