@@ -21,7 +21,6 @@ mod pause;
 mod pods;
 mod propagation;
 mod reached;
-mod repeated;
 mod selinux;
 mod signals;
 mod stage;
