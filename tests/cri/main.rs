@@ -24,6 +24,7 @@ mod reached;
 mod selinux;
 mod signals;
 mod stage;
+mod stopped;
 mod streams;
 mod told;
 mod troubles;
