@@ -27,8 +27,14 @@ const PIECE: usize = 256 << 10;
 /// # Errors
 /// [`Error::File`]; [`Error::NotReady`] when nobody wants it any more.
 pub fn pack(folder: &Path, location: &Path, mark: &Path, is_left: impl Fn() -> bool) -> Result<()> {
-    berth_durable::replace(mark, location.as_os_str().as_bytes(), 0o600)
-        .map_err(Error::file("write", mark))?;
+    // What a death leaves of the mark itself goes with the folder.
+    berth_durable::replace_through(
+        &folder.join("mark"),
+        mark,
+        location.as_os_str().as_bytes(),
+        0o600,
+    )
+    .map_err(Error::file("write", mark))?;
     let packed = pack_marked(folder, location, is_left);
     let unmarked = fs_err::remove_file(mark).map_err(Error::file("remove", mark));
     packed.and(unmarked)
