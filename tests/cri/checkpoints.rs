@@ -1,6 +1,8 @@
 //! Containers and pods saved to files, and pods made again of them, by a runc that saves a container's file `/state`.
 
+mod meanwhile;
 mod restores;
+mod unfinished;
 
 use std::path::Path;
 

@@ -15,6 +15,7 @@ use crate::stage::{SOON, Stage, on_a_node, on_a_node_of, pod, refused, shell};
 /// nothing, and plugins that hang, are given.
 const AT_ONCE: Duration = Duration::from_secs(15);
 const RUNNING: i32 = cri::ContainerState::ContainerRunning as i32;
+const CREATED: i32 = cri::ContainerState::ContainerCreated as i32;
 const EXITED: i32 = cri::ContainerState::ContainerExited as i32;
 
 /// What an HTTP client hears of the service's health: whether its store can be written.
@@ -31,15 +32,52 @@ fn task(stage: &Stage, id: &str) -> Result<Option<String>> {
     Ok(tasks.lines().find(|line| line.starts_with(id)).map(str::to_owned))
 }
 
+/// Where that signal is ignored, a file that may not be written is an error, as one on a full disk is.
+fn with_errors_of_disks(stage: &mut Stage) -> Result<()> {
+    stage.node.stop()?;
+    let by = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""].map(Into::into);
+    let by = by.into_iter().chain([Node::binary("berthd")?.into_os_string()]);
+    stage.node.start_by(by);
+    stage.node.start_berthd()
+}
+
+#[test]
+fn a_start_that_cannot_be_written_down_leaves_nothing_that_runs() -> Result<()> {
+    on_a_node(|stage| {
+        with_errors_of_disks(stage)?;
+        stage.pull()?;
+        let (_, pod_config, pod) = stage.pod_with_logs("unwritten")?;
+        for (name, dies) in [("stays", false), ("dies", true)] {
+            let id = stage.create(&pod, &shell(name, &stage.image, "sleep 100000"), &pod_config)?;
+            let service = stage.node.service_pid("berth-cri")?;
+            run(&format!("prlimit --pid {service} --fsize=0:"))?;
+            let disk = stage.node.path("root/cri");
+            let step = format!("note below {} that it runs: ", disk.display());
+            refused(stage.start(&id), Code::Internal, &step)?;
+            assert_eq!(stage.container(&id)?.state, CREATED, "as it is on record");
+            assert_eq!(task(stage, &id)?, None, "nothing of it runs");
+            if dies {
+                // The next one has no such limit.
+                stage.node.kill_service("berth-cri")?;
+            } else {
+                run(&format!("prlimit --pid {service} --fsize=unlimited:"))?;
+            }
+            until("it can be written", SOON, || is_ready(&stage.node))?;
+            until("it is known", SOON, || stage.container(&id).is_ok())?;
+            assert_eq!(stage.container(&id)?.state, CREATED, "as it is on record");
+            stage.start(&id)?;
+            assert_eq!(stage.container(&id)?.state, RUNNING);
+            stage.stop(&id, 0)?;
+            assert_eq!(stage.ended(&id)?.exit_code, 137);
+        }
+        Ok(stage.remove_pod(&pod)?)
+    })
+}
+
 #[test]
 fn an_end_that_cannot_be_written_down_is_not_lost() -> Result<()> {
     on_a_node(|stage| {
-        // Where that signal is ignored, a file that may not be written is an error, as one on a full disk is.
-        stage.node.stop()?;
-        let by = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""].map(Into::into);
-        let by = by.into_iter().chain([Node::binary("berthd")?.into_os_string()]);
-        stage.node.start_by(by);
-        stage.node.start_berthd()?;
+        with_errors_of_disks(stage)?;
         stage.pull()?;
         let (logs, pod_config, pod) = stage.pod_with_logs("unwritten")?;
         let script = "trap 'exit 3' TERM; echo here; while :; do sleep 0.05; done";
@@ -133,7 +171,7 @@ const HANGS: &str = "#!/bin/sh\ncat > /dev/null\ncd \"$(dirname \"$0\")/..\" || 
     if [ $CNI_COMMAND = ADD ]; then echo '{\"cniVersion\": \"1.0.0\", \"interfaces\": [{\"name\": \"eth0\", \"sandbox\": \"'$CNI_NETNS'\"}],\n\
     \"ips\": [{\"address\": \"10.79.0.2/24\", \"interface\": 0}]}'; fi\n";
 
-fn hanging(folder: &Path) -> Result<String> {
+pub fn hanging(folder: &Path) -> Result<String> {
     let programs = folder.join("bin");
     fs_err::create_dir(&programs)?;
     write_program(&programs.join("hangs"), HANGS)?;

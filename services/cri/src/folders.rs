@@ -18,6 +18,8 @@ pub const INIT_NAME: &str = "pause";
 const PLACES: [&str; 4] = ["dev", "etc", "proc", "sys"];
 /// And a file.
 const RESOLVER: &str = "etc/resolv.conf";
+/// What the name of a file that says which archive is being written ends with.
+pub const ARCHIVE_MARK: &str = ".archive";
 /// Folders of pods and containers: containers of other users may have to pass.
 const PASSABLE: u32 = 0o755;
 
@@ -43,6 +45,12 @@ impl Folders {
     pub fn of(config: &Config) -> Self {
         let (root, state) = (config.service_root(Service::Cri), config.service_state(Service::Cri));
         Self { root, state }
+    }
+
+    /// What lasts over a start of the machine: the store, and folders of pods and containers.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The files of the pod `id`.
@@ -74,6 +82,12 @@ impl Folders {
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+
+    /// The path of the archive that a container is being written to, in somebody else's folder.
+    #[must_use]
+    pub fn archive_mark(&self, id: &str) -> PathBuf {
+        self.checkpoints().join(format!("{id}{ARCHIVE_MARK}"))
     }
 
     /// The folder of pipes and sockets of a container's or command's streams.

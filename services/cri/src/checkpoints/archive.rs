@@ -5,10 +5,12 @@
 
 use std::ffi::OsString;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use tar::{Archive, Builder, EntryType, Header};
 
 use super::layout;
@@ -20,13 +22,69 @@ const MOST: usize = 100_000;
 const PIECE: usize = 256 << 10;
 
 /// Writes all files of a folder, and of folders in it, into an archive, which is there with all of them or not at all.
+/// While it is written `mark` says where it is, for whoever comes after a service that died.
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::NotReady`] when nobody wants it any more.
-pub fn pack(folder: &Path, location: &Path, is_left: impl Fn() -> bool) -> Result<()> {
-    let mut unfinished = OsString::from(location);
-    unfinished.push(".partial");
-    let unfinished = PathBuf::from(unfinished);
+pub fn pack(folder: &Path, location: &Path, mark: &Path, is_left: impl Fn() -> bool) -> Result<()> {
+    // What a death leaves of the mark itself goes with the folder.
+    berth_durable::replace_through(
+        &folder.join("mark"),
+        mark,
+        location.as_os_str().as_bytes(),
+        0o600,
+    )
+    .map_err(Error::file("write", mark))?;
+    let packed = pack_marked(folder, location, is_left);
+    let unmarked = fs_err::remove_file(mark).map_err(Error::file("remove", mark));
+    packed.and(unmarked)
+}
+
+/// Removes what is left of an archive that was being written when this service died, and then what says so. What
+/// somebody else may have put in its place stays, if it is no file.
+///
+/// # Errors
+/// [`Error::File`]: it is said still.
+pub fn clear(mark: &Path) -> Result<()> {
+    let location = match fs_err::read(mark) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        read => PathBuf::from(OsString::from_vec(read.map_err(Error::file("read", mark))?)),
+    };
+    let path = unfinished(&location);
+    let removed = remove_unfinished(&path);
+    removed.map_err(|errno| Error::file("remove", &path)(errno.into()))?;
+    fs_err::remove_file(mark).map_err(Error::file("remove", mark))
+}
+
+fn remove_unfinished(path: &Path) -> rustix::io::Result<()> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let gone = |errno| matches!(errno, Errno::NOENT | Errno::NOTDIR);
+    let above = match rustix::fs::open(above, flags | OFlags::DIRECTORY, Mode::empty()) {
+        Err(errno) if gone(errno) => return Ok(()),
+        opened => opened?,
+    };
+    let file = match rustix::fs::openat(&above, name, flags | OFlags::NOFOLLOW, Mode::empty()) {
+        Err(errno) if gone(errno) => return Ok(()),
+        opened => opened?,
+    };
+    let is_file =
+        FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::RegularFile;
+    match is_file {
+        true => rustix::fs::unlinkat(&above, name, AtFlags::empty()),
+        false => Ok(()),
+    }
+}
+
+/// What an archive is called until it is whole.
+fn unfinished(location: &Path) -> PathBuf {
+    let mut name = OsString::from(location);
+    name.push(".partial");
+    name.into()
+}
+
+fn pack_marked(folder: &Path, location: &Path, is_left: impl Fn() -> bool) -> Result<()> {
+    let unfinished = unfinished(location);
     let packed = write(folder, &unfinished).and_then(|()| match is_left() {
         true => Err(Error::NotReady),
         false => {
@@ -207,7 +265,9 @@ mod tests {
             fs_err::write(from.join(name), name).unwrap();
         }
         let archive = dir.path().join("a.tar");
-        pack(&from, &archive, || false).unwrap();
+        let mark = dir.path().join("mark");
+        pack(&from, &archive, &mark, || false).unwrap();
+        assert!(!mark.exists());
         unpack(&archive, &into).unwrap();
         let expected = ["checkpoint/core-1.img", "checkpoint/pages-1.img", "rootfs-diff.tar"];
         assert_eq!(below(&into), expected.map(String::from).into());
@@ -222,8 +282,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir(dir.path().join("from")).unwrap();
         let archive = dir.path().join("a.tar");
-        assert!(matches!(pack(&dir.path().join("from"), &archive, || true), Err(Error::NotReady)));
+        let packed = pack(&dir.path().join("from"), &archive, &dir.path().join("mark"), || true);
+        assert!(matches!(packed, Err(Error::NotReady)));
         assert_eq!(below(dir.path()), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_is_left_of_an_archive_is_removed_if_it_is_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, folder, nowhere, other] =
+            ["file", "link", "folder", "none/x", "other"].map(|name| dir.path().join(name));
+        fs_err::write(unfinished(&file), "x").unwrap();
+        fs_err::write(&other, "x").unwrap();
+        std::os::unix::fs::symlink(&other, unfinished(&link)).unwrap();
+        fs_err::create_dir(unfinished(&folder)).unwrap();
+        let mark = dir.path().join("mark");
+        for archive in [&file, &link, &folder, &nowhere] {
+            fs_err::write(&mark, archive.as_os_str().as_bytes()).unwrap();
+            clear(&mark).unwrap();
+            assert!(!mark.exists());
+        }
+        clear(&mark).unwrap();
+        assert_eq!(below(dir.path()), ["link.partial", "other"].map(String::from).into());
+        assert!(unfinished(&folder).is_dir());
     }
 
     #[test]

@@ -29,13 +29,14 @@ impl Checkpoints {
         let small = layout::of_container(container, &record, &status);
         let log = PathBuf::from(&container.metadata.log_path);
         let (location, left) = (location.to_owned(), left.clone());
+        let mark = folders.archive_mark(id);
         let pack = move || {
             for (name, bytes) in small {
                 let path = folder.join(name);
                 fs_err::write(&path, bytes).map_err(Error::file("write", &path))?;
             }
             archive::copy_log(&log, &folder.join(layout::LOG))?;
-            archive::pack(&folder, &location, || left.is_cancelled())
+            archive::pack(&folder, &location, &mark, || left.is_cancelled())
         };
         blocking("checkpoint-archive", pack).await?
     }

@@ -34,7 +34,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::{Container, Containers};
-use crate::folders::Folders;
+use crate::folders::{ARCHIVE_MARK, Folders};
 use crate::joins::Joins;
 use crate::peers::{Node, checkpoints};
 use crate::pods::{Pod, Pods};
@@ -87,12 +87,14 @@ impl Checkpoints {
     pub async fn recover(&self) -> Result<()> {
         let folder = self.0.parts.folders.checkpoints();
         let unfinished = blocking("checkpoints", move || names(&folder)).await??;
-        for id in unfinished {
+        let id = |name: String| name.strip_suffix(ARCHIVE_MARK).map(str::to_owned).unwrap_or(name);
+        for id in unfinished.into_iter().map(id).collect::<BTreeSet<_>>() {
             let this = self.clone();
             self.0.parts.jobs.spawn("checkpoint-resume", async move {
                 // Who saves it anew waits, and is not disturbed in its midst.
                 let _held = this.0.parts.containers.to_save(&id).await;
                 this.go_on(&id).await;
+                this.clear(&id).await;
             });
         }
         Ok(())
@@ -254,6 +256,16 @@ impl Checkpoints {
             }
         };
         self.0.parts.jobs.token().run_until_cancelled(going_on).await;
+    }
+
+    /// Removes what is left of its archive, in the folder of who asked for that. Where it cannot be the next run tries.
+    async fn clear(&self, id: &str) {
+        let mark = self.0.parts.folders.archive_mark(id);
+        let cleared = blocking("checkpoints", move || archive::clear(&mark)).await;
+        if let Err(error) = cleared.map_err(Error::from).flatten() {
+            let error = berth_errors::chain(&error);
+            tracing::warn!(id, error, "remove what is left of a checkpoint");
+        }
     }
 
     /// Has it go on, and removes what is left of its checkpoint.

@@ -8,6 +8,7 @@ use futures::StreamExt;
 
 use super::{Container, Containers, Shared, Standing};
 use crate::events::Kind;
+use crate::pauses::Pauses;
 use crate::peers::tasks::{self, Exit, Process, Whose};
 use crate::peers::{AT_ONCE, WORK};
 use crate::{Error, Result, time};
@@ -16,8 +17,7 @@ use crate::{Error, Result, time};
 const NO_MEMORY: &str = "OOMKilled";
 /// The number that one ends with which was killed.
 const KILLED: i32 = 137;
-/// Between two attempts to take an end in. A disk that has room again says so to nobody.
-pub(super) const SHORTEST: Duration = Duration::from_secs(1);
+/// Between two attempts to take an end in, at most.
 const LONGEST: Duration = Duration::from_secs(30);
 /// The same of one that may run, though its container has ended.
 const LONGEST_OF_RUNNING: Duration = Duration::from_secs(15);
@@ -42,7 +42,10 @@ impl Containers {
         self.0.parts.jobs.spawn("container-ended", async move {
             // A start under way is told of first.
             drop(this.0.turns.alone(container.id()).await);
-            this.0.take_in(&container, exit).await;
+            // Nobody is told that one ran whose start has failed.
+            if container.standing().status.started_at != 0 {
+                this.0.take_in(&container, exit).await;
+            }
         });
     }
 
@@ -109,7 +112,7 @@ impl Shared {
         let stop = self.parts.jobs.token();
         self.parts.jobs.spawn("clear-away-ended", async move {
             let Ok(_alone) = container.ending.try_lock() else { return };
-            let mut pause = SHORTEST;
+            let mut pauses = Pauses::up_to(LONGEST);
             loop {
                 let done = match failed.take() {
                     Some(error) => Err(error),
@@ -121,11 +124,11 @@ impl Shared {
                     return;
                 }
                 let error = berth_errors::chain(&error);
+                let pause = pauses.next();
                 tracing::warn!(id, error, ?pause, "take in an end: it is tried again");
-                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                if stop.run_until_cancelled(pauses.wait()).await.is_none() {
                     return;
                 }
-                pause = LONGEST.min(pause * 2);
             }
         });
     }
@@ -178,27 +181,34 @@ impl Shared {
 
     /// Ends what there is of the process of a container that has ended, tried again until that holds: one that is being
     /// restored cannot be ended, and may run afterwards. What is left when this service stops the next start ends.
-    pub(super) fn end_later(self: &Arc<Self>, container: &Arc<Container>, first: Duration) {
+    pub(super) fn end_later(self: &Arc<Self>, container: &Arc<Container>) {
         let (this, container) = (self.clone(), container.clone());
         self.parts.jobs.spawn_endless("end-container", async move {
-            let (id, mut pause) = (container.id(), first);
-            loop {
-                tokio::time::sleep(pause).await;
-                // Who removes it ends its process before.
-                if !this.there().contains_key(id) {
-                    return;
-                }
-                let Err(error) = this.end_process(id).await else { return };
-                pause = LONGEST_OF_RUNNING.min(pause.max(SHORTEST) * 2);
-                let error = berth_errors::chain(&error);
+            let (id, mut pauses) = (container.id(), Pauses::up_to(LONGEST_OF_RUNNING));
+            while let Err(error) = this.end_unless_started(&container).await {
+                let (error, pause) = (berth_errors::chain(&error), pauses.next());
                 tracing::warn!(
                     id,
                     error,
                     ?pause,
                     "end what is left of a container: it is tried again"
                 );
+                pauses.wait().await;
             }
         });
+    }
+
+    /// Ends what is left of one that does not run, as far as anybody is told.
+    async fn end_unless_started(&self, container: &Container) -> Result<()> {
+        let id = container.id();
+        // One whose failed start could not be written down may be started again.
+        let is_new = container.standing().state() == ContainerState::ContainerCreated;
+        let _alone = if is_new { Some(self.turns.alone(id).await) } else { None };
+        // Who removes it ends its process before.
+        if container.may_run() || !self.there().contains_key(id) {
+            return Ok(());
+        }
+        self.end_process(id).await
     }
 
     /// Asks how a container's process is, and takes in what has become of it.

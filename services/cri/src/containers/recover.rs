@@ -8,8 +8,8 @@ use berth_cri_spec::Kind;
 use berth_proto::runtime::v1::ContainerState;
 use futures::StreamExt;
 
-use super::exits::SHORTEST;
 use super::{Container, Containers, Standing};
+use crate::pauses::Pauses;
 use crate::peers::AT_ONCE;
 use crate::peers::containers::{self, Record};
 use crate::peers::tasks::{self, Process};
@@ -17,7 +17,7 @@ use crate::records::metadata::{Metadata, OfContainer, unpack};
 use crate::records::status::Status;
 use crate::{Error, Result, time};
 
-/// Between two looks at one whose process cannot be told of.
+/// Between two looks at one whose process cannot be told of, at most.
 const LONGEST: Duration = Duration::from_secs(15);
 
 impl Containers {
@@ -71,9 +71,9 @@ impl Containers {
     fn look_at_new_again(&self, container: Arc<Container>) {
         let this = self.0.clone();
         self.0.parts.jobs.spawn_endless("look-at-new", async move {
-            let mut pause = SHORTEST;
+            let mut pauses = Pauses::up_to(LONGEST);
             loop {
-                tokio::time::sleep(pause).await;
+                pauses.wait().await;
                 let _alone = this.turns.alone(container.id()).await;
                 let standing = container.standing();
                 let is_new = standing.state() == ContainerState::ContainerCreated
@@ -82,7 +82,6 @@ impl Containers {
                 if !is_new || this.look_at_new(&container).await {
                     return;
                 }
-                pause = LONGEST.min(pause * 2);
             }
         });
     }
@@ -94,7 +93,7 @@ impl Containers {
         let ended = futures::stream::iter(self.all().into_iter().filter(has_ended));
         let look = |one: Arc<Container>| async move {
             if !matches!(tasks::get(&self.0.parts.node, one.id()).await, Ok(None)) {
-                self.0.end_later(&one, Duration::ZERO);
+                self.0.end_later(&one);
             }
         };
         ended.for_each_concurrent(AT_ONCE, look).await;

@@ -1,4 +1,7 @@
 //! Starting a container. One that does not start has ended, with the reason.
+//!
+//! Nobody is told that one runs before that is written down. Where it cannot be, as on a full disk, its process is ended
+//! and the start has failed: the container is as it was on record, which is what the next run of this service finds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +9,6 @@ use std::sync::Arc;
 use berth_lifecycle::blocking;
 use berth_proto::runtime::v1::ContainerState;
 
-use super::exits::SHORTEST;
 use super::{Container, Containers, Shared};
 use crate::events::Kind;
 use crate::folders;
@@ -55,25 +57,42 @@ impl Shared {
             ContainerState::ContainerCreated => {}
             state => return refuse(format!("container is in {} state", state.as_str_name())),
         }
-        match counts::START_CONTAINER.of(self.run(container)).await {
-            Ok(pid) => {
-                let started = |standing: &mut super::Standing| {
-                    // One that was quick has ended already.
-                    let (now, ended) = (time::now(), standing.status.finished_at);
-                    standing.status.started_at = if ended == 0 { now } else { now.min(ended) };
-                    standing.pid = if ended == 0 { pid } else { 0 };
-                };
-                self.settle(container, started).await?;
+        match self.begin(container).await {
+            Ok(()) => {
                 self.tell(container, Kind::ContainerStartedEvent);
                 // It may have ended before anybody could be told.
                 self.look_at(container).await;
+                self.drop_saved(container).await;
                 Ok(())
             }
             Err(error) => {
-                let message = berth_errors::chain(&error);
-                self.give_up(container, message).await?;
+                self.give_up(container, berth_errors::chain(&error)).await;
                 Err(Error::within(format!("failed to start container {:?}", container.id()))(error))
             }
+        }
+    }
+
+    /// Makes and starts its process, and writes that down.
+    async fn begin(&self, container: &Container) -> Result<()> {
+        let pid = counts::START_CONTAINER.of(self.run(container)).await?;
+        let started = |standing: &mut super::Standing| {
+            // One that was quick has ended already.
+            let (now, ended) = (time::now(), standing.status.finished_at);
+            standing.status.started_at = if ended == 0 { now } else { now.min(ended) };
+            standing.pid = if ended == 0 { pid } else { 0 };
+        };
+        let noted = self.settle(container, started).await;
+        let step = format!("note below {} that it runs", self.parts.folders.root().display());
+        noted.map(drop).map_err(Error::within(step))
+    }
+
+    /// Removes what a restored container went on from: it is not started again, and that may be large.
+    async fn drop_saved(&self, container: &Container) {
+        let saved = self.parts.folders.saved(container.id());
+        let removed = blocking("checkpoints", move || folders::remove(&saved)).await;
+        if let Err(error) = removed.map_err(Error::from).flatten() {
+            let (id, error) = (container.id(), berth_errors::chain(&error));
+            tracing::warn!(id, error, "remove what a container went on from: it goes with that");
         }
     }
 
@@ -85,7 +104,6 @@ impl Shared {
         self.target(config, &pod.id)?;
         let streams = self.parts.folders.streams(id);
         folders::make(&streams, 0o700)?;
-        let saved = self.parts.folders.saved(id);
         let longest = self.parts.cri.max_container_log_line_size;
         let (log, stdin, once) = (&container.metadata.log_path, config.stdin, config.stdin_once);
         let new = tasks::New {
@@ -94,15 +112,9 @@ impl Shared {
             root: self.labelled_root(container).await?,
             output: output(log, longest, &streams, stdin, once),
             terminal: config.tty,
-            saved: Some(saved.clone()).filter(|saved| saved.is_dir()),
+            saved: Some(self.parts.folders.saved(id)).filter(|saved| saved.is_dir()),
         };
-        let restored = new.saved.is_some();
-        let pid = tasks::run(&self.parts.node, new).await?;
-        if restored {
-            // Started again it would begin, and what it went on from may be large.
-            blocking("checkpoints", move || folders::remove(&saved)).await??;
-        }
-        Ok(pid)
+        tasks::run(&self.parts.node, new).await
     }
 
     /// In a user namespace its streams are its user's: it may open them by their names.
@@ -123,9 +135,9 @@ impl Shared {
         Ok(Some(handlers::options_with(handler, owner)))
     }
 
-    /// It has ended without having begun.
-    async fn give_up(self: &Arc<Self>, container: &Arc<Container>, message: String) -> Result<()> {
-        // The answer to a start may be lost: what runs is ended.
+    /// It has ended without having begun; or can be started again, where not even that can be written down.
+    async fn give_up(self: &Arc<Self>, container: &Arc<Container>, message: String) {
+        // The answer to a start may be lost, or not written down: what runs is ended.
         let ended = self.end_process(container.id()).await;
         let (exit_code, reason) = NOT_STARTED;
         let noted = |standing: &mut super::Standing| {
@@ -135,14 +147,15 @@ impl Shared {
             reason.clone_into(&mut standing.status.reason);
             standing.status.message = message;
         };
-        self.settle(container, noted).await?;
+        let id = container.id();
+        if let Err(error) = self.settle(container, noted).await {
+            tracing::warn!(id, error = berth_errors::chain(&error), "note that it did not start");
+        }
         if let Err(error) = ended {
             let error = berth_errors::chain(&error);
-            let id = container.id();
             tracing::warn!(id, error, "end what did not start: it is tried again until it is gone");
-            self.end_later(container, SHORTEST);
+            self.end_later(container);
         }
-        Ok(())
     }
 }
 

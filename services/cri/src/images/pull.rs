@@ -7,7 +7,7 @@ use berth_ids::Digest;
 
 use super::credentials::{Credentials, Keyring};
 use super::reference::Reference;
-use super::silence::Silence;
+use super::silence::{Missing, Silence};
 use super::{Images, Parts, platform};
 use crate::peers::images::{self, Record};
 use crate::peers::transfer;
@@ -95,7 +95,7 @@ impl Images {
         let Some(patience) = *patience else { return pull.await };
         tokio::select! {
             outcome = pull => outcome,
-            what = silence.broken(patience) => Err(silent(&name, reference.host(), &what, patience)),
+            what = silence.broken(patience) => Err(silent(reference, what, patience)),
         }
     }
 
@@ -125,7 +125,10 @@ fn failed(image: &str, code: Code, message: &str) -> Error {
 }
 
 /// The code and the end are containerd's.
-fn silent(image: &str, host: &str, what: &str, longest: Duration) -> Error {
+fn silent(reference: &Reference, missing: Missing, longest: Duration) -> Error {
+    let Missing { what, host } = missing;
+    // Until a part is asked for nobody has said who is asked.
+    let host = host.unwrap_or_else(|| format!("{} or a mirror of it", reference.host()));
     let message = format!("nothing came from {host} for {longest:?} of {what}: context canceled");
-    failed(image, Code::Cancelled, &message)
+    failed(&reference.to_string(), Code::Cancelled, &message)
 }

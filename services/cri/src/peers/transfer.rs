@@ -51,7 +51,12 @@ pub struct Report {
     pub done: i64,
     /// Bytes in all.
     pub total: i64,
+    /// The host that was asked for it last, which may be a mirror; empty: nobody was, or nobody says.
+    pub host: String,
 }
+
+/// The annotation by which distribution says that.
+const HOST: &str = "io.berth.host";
 
 /// Pulls an image and unpacks it; without its caller it ends. Hosts of registries are looked up by `login`, and
 /// `told` hears how far it is.
@@ -122,8 +127,9 @@ fn request(want: &Pull<'_>, questions: &str, progress: &str) -> TransferRequest 
 }
 
 fn of_wire(report: wire::Progress) -> Report {
-    let wire::Progress { event, name, progress, total, .. } = report;
-    Report { event, part: name, done: progress, total }
+    let wire::Progress { event, name, progress, total, desc, .. } = report;
+    let host = desc.and_then(|mut of| of.annotations.remove(HOST)).unwrap_or_default();
+    Report { event, part: name, done: progress, total, host }
 }
 
 fn answer(login: Option<Login>) -> wire::AuthResponse {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Pod, Pods, Shared, Standing};
 use crate::events;
+use crate::pauses::Pauses;
 use crate::peers::containers::{self, Record};
 use crate::peers::{Packed, sandboxes};
 use crate::records::metadata::{Metadata, OfPod, unpack};
@@ -17,8 +18,7 @@ use crate::{Error, Result};
 
 /// So many pods that were not made are undone at once: what a plugin of a network takes for each may be long.
 const UNDONE_AT_ONCE: usize = 4;
-/// Between two attempts to undo them.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// Between two attempts to undo them, at most.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// What there is of a pod that an earlier run was cut off while it made it, or removed it.
@@ -64,7 +64,7 @@ impl Pods {
     pub fn undo(&self, mut left: Vec<Unfinished>) {
         let this = self.clone();
         self.0.parts.jobs.spawn_endless("unfinished-pods", async move {
-            let mut pause = SHORTEST;
+            let mut pauses = Pauses::up_to(LONGEST);
             while !left.is_empty() {
                 let undoing = futures::stream::iter(left).map(|one| this.0.undo(one));
                 left = undoing
@@ -73,8 +73,7 @@ impl Pods {
                     .collect()
                     .await;
                 if !left.is_empty() {
-                    tokio::time::sleep(pause).await;
-                    pause = LONGEST.min(pause * 2);
+                    pauses.wait().await;
                 }
             }
         });

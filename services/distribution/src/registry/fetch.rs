@@ -22,7 +22,7 @@ use crate::counts::{REGISTRIES, Traffic};
 const PROGRESS: u64 = 64 << 10;
 
 /// A blob that is being fetched. Its digest is the reader's to check.
-pub struct Download {
+pub struct Download<'a> {
     repository: Arc<Repository>,
     descriptor: Descriptor,
     step: String,
@@ -32,7 +32,11 @@ pub struct Download {
     host: usize,
     /// Connections in a row without progress.
     fruitless: u32,
+    asks: Asks<'a>,
 }
+
+/// Hears which host is asked, and from which byte on.
+type Asks<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
 
 struct Body {
     response: Response,
@@ -49,13 +53,18 @@ enum Cut {
     Stalled,
 }
 
-impl Download {
-    /// From byte `offset` on. Nothing is sent before [`Download::next`].
+impl<'a> Download<'a> {
+    /// From byte `offset` on. Nothing is sent before [`Download::next`]; `asks` hears of each host before it is asked.
     #[must_use]
-    pub fn new(repository: Arc<Repository>, descriptor: Descriptor, offset: u64) -> Self {
+    pub fn new(
+        repository: Arc<Repository>,
+        descriptor: Descriptor,
+        offset: u64,
+        asks: Asks<'a>,
+    ) -> Self {
         let step =
             format!("fetch blob {} of {}", descriptor.digest, repository.reference().locator());
-        Self { repository, descriptor, step, offset, body: None, host: 0, fruitless: 0 }
+        Self { repository, descriptor, step, offset, body: None, host: 0, fruitless: 0, asks }
     }
 
     /// Bytes that came so far, those before the first offset included.
@@ -179,6 +188,7 @@ impl Download {
             deadline: repository.settings.answer,
         };
         let offset = self.offset;
+        (self.asks)(&host.endpoint.host, offset);
         let response = repository
             .send(&call, |request| match offset {
                 0 => request,

@@ -115,7 +115,8 @@ async fn receive(
     if offset < descriptor.size {
         let mut feed = feed.filter(|_| offset == 0);
         let repository = Arc::clone(source.registry(descriptor)?);
-        let mut download = Download::new(repository, descriptor.clone(), offset);
+        let asks = |host: &str, at| progress.asks(host, at);
+        let mut download = Download::new(repository, descriptor.clone(), offset, &asks);
         while let Some(bytes) = download.next().await? {
             writer.write(bytes.clone()).await?;
             if let Some(reader) = &mut feed

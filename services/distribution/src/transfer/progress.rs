@@ -1,6 +1,6 @@
 //! What a transfer tells its caller while it goes on.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -16,6 +16,9 @@ const RESERVED: usize = 2048;
 const MAX_NAME: usize = 256;
 /// How often a blob's byte count is told.
 const TICK: Duration = Duration::from_millis(100);
+/// The annotation that a blob's descriptor is told with while it is on its way: the host that was asked for it last,
+/// which may be a mirror.
+const HOST: &str = "io.berth.host";
 
 /// One event. The words are containerd's; its clients draw their bars by them.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,11 +79,15 @@ impl Reporter {
     /// Begins to tell of a blob, as `waiting`.
     #[must_use]
     pub fn blob(&self, descriptor: &Descriptor, parents: &[String]) -> BlobProgress {
+        let mut told = descriptor.clone();
+        // Who wrote the manifest has no word in who is asked.
+        told.annotations.remove(HOST);
         let blob = BlobProgress {
             reporter: self.clone(),
             name: ingest_key(descriptor),
             parents: parents.to_vec(),
-            descriptor: descriptor.clone(),
+            descriptor: told,
+            host: Mutex::default(),
             told: Mutex::new(Instant::now()),
         };
         blob.tell("waiting", 0);
@@ -94,20 +101,47 @@ pub struct BlobProgress {
     name: String,
     parents: Vec<String>,
     descriptor: Descriptor,
+    /// Who was asked for it last; empty: nobody.
+    host: Mutex<String>,
     told: Mutex<Instant>,
 }
 
 impl BlobProgress {
     /// Tells of a change of state: at `progress` of the blob's bytes.
     pub fn tell(&self, event: &str, progress: u64) {
+        self.tell_of(self.descriptor.clone(), event, progress);
+    }
+
+    fn tell_of(&self, descriptor: Descriptor, event: &str, progress: u64) {
         self.reporter.send(Progress {
             event: event.to_owned(),
             name: self.name.clone(),
             parents: self.parents.clone(),
             progress,
-            total: self.descriptor.size,
-            descriptor: Some(self.descriptor.clone()),
+            total: descriptor.size,
+            descriptor: Some(descriptor),
         });
+    }
+
+    /// Tells that a host is asked for what is missing, from `progress` on: it may be silent from here on.
+    pub fn asks(&self, host: &str, progress: u64) {
+        host.clone_into(&mut self.host());
+        let event = if progress == 0 { "waiting" } else { "downloading" };
+        self.tell_of(self.on_its_way(), event, progress);
+    }
+
+    /// The blob's descriptor, with who was asked for it.
+    fn on_its_way(&self) -> Descriptor {
+        let mut descriptor = self.descriptor.clone();
+        let host = self.host().clone();
+        if !host.is_empty() {
+            descriptor.annotations.insert(HOST.to_owned(), host);
+        }
+        descriptor
+    }
+
+    fn host(&self) -> MutexGuard<'_, String> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a state in which the blob is complete.
@@ -117,10 +151,10 @@ impl BlobProgress {
 
     /// Tells how far it is, if that was not told just now.
     pub fn tick(&self, event: &str, progress: u64) {
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.elapsed() >= TICK && self.reporter.has_room() {
             *told = Instant::now();
-            self.tell(event, progress);
+            self.tell_of(self.on_its_way(), event, progress);
         }
     }
 }
@@ -158,6 +192,26 @@ mod tests {
         assert_eq!(ingest_key(&descriptor), format!("manifest-v1@{digest}"));
         descriptor.annotations.insert(REF_NAME.to_owned(), "v".repeat(300));
         assert_eq!(ingest_key(&descriptor), format!("manifest-{digest}"));
+    }
+
+    #[test]
+    fn who_is_asked_is_told_and_a_manifest_cannot_say_it() {
+        let mut descriptor = Descriptor::new("x/y", crate::content::hash::sha256(b"x"), 9);
+        descriptor.annotations.insert(HOST.to_owned(), "made-up".to_owned());
+        let (reporter, mut events) = Reporter::channel();
+        let blob = reporter.blob(&descriptor, &[]);
+        blob.asks("mirror:1", 0);
+        blob.asks("registry:2", 4);
+        blob.done("complete");
+        let mut next = || {
+            let event = events.try_recv().unwrap();
+            let host = event.descriptor.unwrap().annotations.remove(HOST);
+            (event.event, event.progress, host.unwrap_or_default())
+        };
+        assert_eq!(next(), ("waiting".to_owned(), 0, String::new()));
+        assert_eq!(next(), ("waiting".to_owned(), 0, "mirror:1".to_owned()));
+        assert_eq!(next(), ("downloading".to_owned(), 4, "registry:2".to_owned()));
+        assert_eq!(next(), ("complete".to_owned(), 9, String::new()));
     }
 
     #[test]
