@@ -1,6 +1,8 @@
-//! Commands that print more than a kubelet's messages may have.
+//! Commands that print more than a kubelet's messages may have, and such that are named with more than a pipe holds.
 
-use anyhow::{Context, Result, ensure};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
 use berth_proto::runtime::v1 as cri;
 use prost::Message;
 
@@ -10,6 +12,8 @@ use crate::stage::{Stage, on_a_node, shell};
 const MESSAGE: usize = 16 << 20;
 /// What a message has beside what was printed, at the most.
 const BESIDE: usize = 64 << 10;
+/// How long an answer may take that waits for nobody: far less than what runc is given until it is killed.
+const AT_ONCE: Duration = Duration::from_secs(30);
 /// The last number that is printed.
 const LAST: usize = 2_400_000;
 
@@ -66,6 +70,32 @@ fn the_beginning_is_told_and_how_much_is_not() -> Result<()> {
         ensure!(one.len() + other.len() >= MESSAGE - BESIDE, "{} {}", one.len(), other.len());
         // What fits is told as it is.
         assert_eq!(exec(stage, &id, "seq 5")?.stdout, b"1\n2\n3\n4\n5\n");
+        Ok(stage.remove_pod(&pod)?)
+    })
+}
+
+/// runc quotes it in its complaint, which is more than a pipe holds once each sign is escaped.
+#[test]
+fn a_command_of_a_long_name_is_refused_at_once() -> Result<()> {
+    on_a_node(|stage| {
+        stage.pull()?;
+        let (_, pod_config, pod) = stage.pod_with_logs("long")?;
+        let id = stage.started(&pod, &shell("one", &stage.image, "sleep 100000"), &pod_config)?;
+        for sign in ["\"", "\n"] {
+            let begun = Instant::now();
+            let Err(status) = stage.exec(&id, &[&sign.repeat(60_000)], 0) else {
+                bail!("there is such a program");
+            };
+            ensure!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+            let head: String = status.message().chars().take(300).collect();
+            ensure!(head.contains("OCI runtime exec failed"), "{:?}: {head}", status.code());
+        }
+        // What prints more than a pipe holds before its start is told loses nothing of it.
+        assert_eq!(stage.said(&id, "seq 50000")?.lines().count(), 50_000);
+        let streams = stage.node.socket("cri").with_file_name("cri/io").join(&id[..20]);
+        let left = fs_err::read_dir(streams)?.map(|entry| Ok(entry?.file_name()));
+        // The container's own.
+        assert_eq!(left.collect::<std::io::Result<Vec<_>>>()?, ["attach.sock"]);
         Ok(stage.remove_pod(&pod)?)
     })
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use berth_lifecycle::{Held, Keyed};
 
 pub use add::Outcome;
-pub use gc::Leftover;
+pub use gc::{Alone, Leftover};
 
 use crate::attachment::Told;
 use crate::cache::{Cache, Found, Record};

@@ -49,7 +49,7 @@ mod version;
 pub use attachment::{Attachment, AttachmentId};
 pub use capabilities::{Bandwidth, Capabilities, DnsServers, IpRange, PortMapping};
 pub use conf::{MAX_FILE, MAX_PLUGINS, Network};
-pub use engine::{Engine, Leftover, Outcome, Settings};
+pub use engine::{Alone, Engine, Leftover, Outcome, Settings};
 pub use error::Error;
 pub use folder::{Bad, MAX_FILES, Networks, read, watch};
 pub use plugin::{Command, MAX_ERRORS, MAX_OUTPUT};

@@ -16,6 +16,8 @@ pub struct Network {
     pub bin_dirs: Vec<PathBuf>,
     /// How many configurations of `conf_dir` count; 0: all.
     pub max_conf_num: usize,
+    /// Nobody but this node attaches to the networks of `conf_dir`: their plugins are asked to collect what is left.
+    pub gc_conf_dir: bool,
     /// How long one plugin may take for one thing.
     pub plugin_timeout: HumanDuration,
     /// What `berth network create` chooses subnets from: IPv4 in parts of /24, IPv6 in parts of /64.
@@ -28,6 +30,7 @@ impl Default for Network {
             conf_dir: "/etc/cni/net.d".into(),
             bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
             max_conf_num: 1,
+            gc_conf_dir: false,
             plugin_timeout: HumanDuration::secs(60),
             pools: vec!["10.89.0.0/16".into(), "fd62:6572:7468::/48".into()],
         }

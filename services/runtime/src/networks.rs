@@ -12,6 +12,7 @@
 //! | `attach`, `told` | attaching, and what plugins are told of it |
 //! | `detach`, `departures` | undoing it, until that holds |
 //! | `earlier` | what an earlier run has left |
+//! | `collect` | what plugins have kept of what is gone |
 //! | `stray` | what records and what is there do not say alike |
 //! | `files`, `resolver` | hosts, hostname, resolv.conf |
 //! | `view` | what is attached, as callers see it |
@@ -21,6 +22,7 @@
 
 mod attach;
 mod bridge;
+mod collect;
 mod departures;
 mod detach;
 mod earlier;
@@ -113,6 +115,7 @@ impl Networks {
             conf_dir: settings.conf_dir.clone(),
             theirs,
             max_conf_num: settings.max_conf_num,
+            gc_conf_dir: settings.gc_conf_dir,
             changes: RwLock::default(),
         };
         let engine = Engine::new(Settings {
@@ -140,6 +143,7 @@ impl Networks {
         }));
         networks.follow_departures();
         networks.clear_earlier();
+        networks.collect_earlier();
         Ok(networks)
     }
 

@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "networks/collect.rs"]
+mod collect;
 #[path = "networks/faults.rs"]
 mod faults;
 #[path = "networks/kills.rs"]

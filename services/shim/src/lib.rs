@@ -11,6 +11,8 @@
 //!   process of a container goes out after those of its others.
 //! - A caller that goes away leaves nothing half done: what changes state runs in a task of its
 //!   own.
+//! - While runc works somebody reads what it prints: it ends whatever it says, and what it says is no output of the
+//!   container.
 //! - Small above all: there is one such process per container or pod.
 
 mod api;

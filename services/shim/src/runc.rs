@@ -1,6 +1,8 @@
 //! runc's command line.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -23,8 +25,8 @@ const CLEANING: Duration = Duration::from_secs(20);
 const EMPTIED: Duration = Duration::from_secs(2);
 /// How long a container's memory may take to be written, or to be read again.
 const DUMPING: Duration = Duration::from_secs(590);
-/// The most of runc's log that is looked at.
-const MAX_LOG: usize = 256 << 10;
+/// The most of runc's log that is looked at, in bytes: it may quote a command, each sign of which takes several.
+const MAX_LOG: u64 = 1 << 20;
 
 /// runc for the container of one bundle.
 pub(crate) struct Runc {
@@ -264,9 +266,10 @@ struct Line {
 
 /// What runc said last: in its log, else on its standard error. The log is removed.
 fn message(log: &Path, status: u32, stderr: &[u8]) -> String {
-    let mut text = std::fs::read(log).unwrap_or_default();
+    let mut text = Vec::new();
+    // What cannot be read is none.
+    let _ = File::open(log).and_then(|log| log.take(MAX_LOG).read_to_end(&mut text));
     let _ = std::fs::remove_file(log);
-    text.truncate(MAX_LOG);
     let lines = serde_json::Deserializer::from_slice(&text).into_iter::<Line>();
     let last = lines.map_while(Result::ok).filter(|line| line.level == "error").last();
     match last.map(|line| line.msg.trim().to_owned()) {

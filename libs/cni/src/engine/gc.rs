@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_lifecycle::Held;
+
 use super::{Engine, request};
 use crate::attachment::Told;
 use crate::cache::{Cache, Found};
@@ -19,6 +21,39 @@ pub struct Leftover {
     pub netns: Option<PathBuf>,
     /// Whether its ADD never ended.
     pub pending: bool,
+}
+
+/// A network of which nothing goes on.
+#[must_use = "it goes on when this is dropped"]
+pub struct Alone {
+    engine: Engine,
+    network: Network,
+    _lock: Held<String>,
+}
+
+impl Alone {
+    /// As [`Engine::gc`].
+    ///
+    /// # Errors
+    /// As those of [`Engine::gc`].
+    pub async fn gc(&self, valid: &[AttachmentId]) -> Result<(), Error> {
+        let Self { engine, network, .. } = self;
+        if network.disable_gc {
+            return Ok(());
+        }
+        let mut errors = Vec::new();
+        let left = engine.leftovers(valid).await?;
+        for id in left.into_iter().map(|left| left.id).filter(|id| id.network == network.name) {
+            errors.extend(engine.remove_recorded(&id, Some(network)).await.err());
+        }
+        if network.version >= Version::V1_1_0 {
+            for plugin in &network.plugins {
+                let input = request::of_gc(network, plugin, valid);
+                errors.extend(engine.call_for_network(plugin, Command::Gc, input).await.err());
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
+    }
 }
 
 impl Engine {
@@ -49,25 +84,19 @@ impl Engine {
     /// plugins collect what they find, from version 1.1.0. Nothing of the network goes on meanwhile. A network may
     /// say that it is not to be collected; then nothing is done.
     ///
+    /// The plugins take away what others have attached to the network, too: it has to be one's own.
+    ///
     /// # Errors
     /// [`Error::Several`] of what failed, after the rest was done.
     pub async fn gc(&self, network: &Network, valid: &[AttachmentId]) -> Result<(), Error> {
-        if network.disable_gc {
-            return Ok(());
-        }
-        let _network = self.shared.networks.alone(&network.name).await;
-        let mut errors = Vec::new();
-        let left = self.leftovers(valid).await?;
-        for id in left.into_iter().map(|left| left.id).filter(|id| id.network == network.name) {
-            errors.extend(self.remove_recorded(&id, Some(network)).await.err());
-        }
-        if network.version >= Version::V1_1_0 {
-            for plugin in &network.plugins {
-                let input = request::of_gc(network, plugin, valid);
-                errors.extend(self.call_for_network(plugin, Command::Gc, input).await.err());
-            }
-        }
-        if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
+        self.alone(network).await.gc(valid).await
+    }
+
+    /// Waits until nothing of a network goes on. What is attached by then stays so until this is dropped, and
+    /// nothing more is: who has to look for what is valid looks now.
+    pub async fn alone(&self, network: &Network) -> Alone {
+        let lock = self.shared.networks.alone(network.name()).await;
+        Alone { engine: self.clone(), network: network.clone(), _lock: lock }
     }
 
     async fn tidy(&self) -> Result<(), Error> {

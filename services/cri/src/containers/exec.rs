@@ -62,10 +62,10 @@ impl Shared {
         let wanted = Wanted { stdout: true, stderr: true, ..Wanted::default() };
         let (command, mut ends, process) = self.command(container, args, wanted).await?;
         let run = async {
-            command.start(&mut ends, &process).await?;
             let budget = Arc::new(AtomicUsize::new(MOST));
             let [stdout, stderr] = [ends.stdout.take(), ends.stderr.take()]
                 .map(|pipe| pipe.map(|pipe| Reading::of(pipe, &budget)));
+            command.start(&mut ends, &process).await?;
             let exit_code = match left.run_until_cancelled(command.wait(limit)).await {
                 Some(exit_code) => exit_code,
                 None => command.kill().await.and(Err(Error::NotReady)),
@@ -94,7 +94,7 @@ async fn drained(reading: Option<Reading>, over: impl Future<Output = ()>) -> Ve
     }
 }
 
-/// An output that is read while the command runs.
+/// An output that is read from before the command starts on, as that may print before its start is told.
 struct Reading {
     read: Arc<Mutex<Read>>,
     task: JoinHandle<()>,
@@ -141,6 +141,12 @@ impl Reading {
             );
         }
         kept
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The streams of a command.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use berth_streaming::{Asked, Input, Output, Size, Sizes, Streams};
@@ -28,12 +29,14 @@ pub(super) async fn run(
     let wanted = Wanted { stdin, stdout: stdout || tty, stderr: stderr && !tty, tty };
     let (command, mut ends, process) = containers.command(container, args, wanted).await?;
     let ran = async {
-        command.start(&mut ends, &process).await?;
         let Streams { stdin, stdout, stderr, sizes, gone } = streams;
-        let outputs = async {
-            tokio::join!(output(ends.stdout.take(), stdout), output(ends.stderr.take(), stderr))
-        };
-        let beside = async {
+        let (out, err) = (ends.stdout.take(), ends.stderr.take());
+        let outputs = async { tokio::join!(output(out, stdout), output(err, stderr)) };
+        let mut outputs = std::pin::pin!(outputs);
+        // They are read before the start is told: what is printed by then may be more than a pipe holds.
+        let mut drained = false;
+        beside(outputs.as_mut(), &mut drained, command.start(&mut ends, &process)).await?;
+        let typed = async {
             let input = async {
                 if let (Some(from), Some(to)) = (stdin, ends.stdin.take()) {
                     input(from, to, &gone).await;
@@ -43,15 +46,14 @@ pub(super) async fn run(
             };
             tokio::join!(input, resize(&command, sizes))
         };
-        let mut outputs = std::pin::pin!(outputs);
-        let mut beside = std::pin::pin!(beside);
+        let mut typed = std::pin::pin!(typed);
         let mut waiting = std::pin::pin!(command.wait(None));
-        let (mut drained, mut told) = (false, false);
+        let mut told = false;
         let code = loop {
             tokio::select! {
                 code = &mut waiting => break code,
                 _ = &mut outputs, if !drained => drained = true,
-                _ = &mut beside, if !told => told = true,
+                _ = &mut typed, if !told => told = true,
             }
         };
         if !drained {
@@ -65,6 +67,21 @@ pub(super) async fn run(
     let code = ran?;
     cleared?;
     Ok(code)
+}
+
+/// Does some work while the outputs are read, which may come to their end meanwhile.
+async fn beside<T>(
+    mut outputs: Pin<&mut impl Future>,
+    drained: &mut bool,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = &mut outputs, if !*drained => *drained = true,
+        }
+    }
 }
 
 /// What a client types, until it has typed all or is gone.

@@ -82,7 +82,13 @@ impl Networks {
         }
         for key in files {
             let folder = self.0.folders.of(&key);
-            done = self.unless_on_record(&key, move || remove_all(&folder)).await.and(done);
+            let remove = move || {
+                remove_all(&folder)?;
+                // Of the namespace, if this was the last one; else it stays.
+                let _ = folder.parent().map(fs_err::remove_dir);
+                Ok(())
+            };
+            done = self.unless_on_record(&key, remove).await.and(done);
         }
         done
     }

@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub(super) theirs: watch::Receiver<Arc<berth_cni::Networks>>,
     /// How many of the others are the pods'; 0: all.
     pub(super) max_conf_num: usize,
+    /// Whether nobody else attaches to the others.
+    pub(super) gc_conf_dir: bool,
     /// Held alone while own ones are made or removed; shared until what names one is on record.
     pub(super) changes: RwLock<()>,
 }
@@ -72,6 +74,23 @@ impl Known {
         }
         all.bad.extend(theirs.bad.iter().cloned().chain(own.bad));
         all.bad.truncate(2 * MAX_FILES);
+        Ok(all)
+    }
+
+    /// Those that nobody else attaches to, by name. Read here: what watches the folder may not have yet.
+    pub(super) async fn collected(&self) -> Result<Vec<Arc<Network>>, Fault> {
+        let (own, conf_dir) = (self.own.clone(), self.conf_dir.clone());
+        let read =
+            move || (berth_cni::read(&own, 0).networks, berth_cni::read(&conf_dir, 0).networks);
+        let (own, theirs) = berth_lifecycle::blocking("read networks", read).await?;
+        // A name is the machine's before it is one of ours.
+        let is_theirs =
+            |network: &Arc<Network>| theirs.iter().any(|one| one.name() == network.name());
+        let mut all: Vec<_> = own.into_iter().filter(|network| !is_theirs(network)).collect();
+        if self.gc_conf_dir {
+            all.extend(theirs);
+        }
+        all.sort_by(|one, other| one.name().cmp(other.name()));
         Ok(all)
     }
 

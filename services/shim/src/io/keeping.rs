@@ -69,6 +69,16 @@ impl Keeping {
         Keeping { from, name, to: Mutex::new(Some(kept)) }
     }
 
+    /// Writes what was read before.
+    pub(crate) fn put(&self, said: &[u8]) {
+        if let Some(Kept { log, losses, tap, heard, .. }) = &mut *lock(&self.to)
+            && !said.is_empty()
+        {
+            losses.note(log.write(said), &self.name);
+            *heard = tap.as_ref().is_some_and(|tap| tap.send(said));
+        }
+    }
+
     /// Copies until the output ends.
     pub(crate) async fn copy(&self) {
         while self.from.readable().await.is_ok() {

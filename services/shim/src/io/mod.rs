@@ -4,6 +4,7 @@ mod attach;
 mod console;
 mod copy;
 mod cri;
+mod held;
 mod keeping;
 mod logger;
 mod losses;
@@ -12,5 +13,6 @@ mod streams;
 mod target;
 
 pub(crate) use console::ConsoleSocket;
+pub(crate) use held::Speaker;
 pub(crate) use streams::{Owner, Streams, attach_console, prepare};
 pub(crate) use target::Stdio;

@@ -16,6 +16,7 @@ use super::attach::{Attach, Hub, Place, To};
 use super::console::Console;
 use super::copy;
 use super::cri::{CriLog, Partial};
+use super::held::{Held, Speaker, full};
 use super::keeping::{Keeping, Source};
 use super::logger::Logger;
 use super::sink::{Log, Sink};
@@ -40,7 +41,7 @@ pub(crate) struct Streams {
     /// Those of them that are kept in a log.
     kept: Vec<Arc<Keeping>>,
     /// Outputs that are not copied yet: see [`Streams::begin`].
-    waiting: Vec<(pipe::Receiver, Sink, String)>,
+    waiting: Vec<Held>,
     input: JoinSet<()>,
     /// Keeps a standard input open that a client detached from.
     stdin: Option<File>,
@@ -70,7 +71,7 @@ impl Outputs {
     }
 }
 
-/// Makes the pipes of a process without a terminal; what it prints is copied from [`Streams::begin`] on.
+/// Makes the pipes of a process without a terminal; what it prints is read from [`Streams::begin`] on.
 pub(crate) async fn prepare(
     stdio: &Stdio,
     owner: &Owner<'_>,
@@ -115,7 +116,7 @@ pub(crate) async fn attach_console(
     streams.attach = listen(outputs.heard, to)?;
     streams.logger = outputs.logger;
     if let Some(sink) = outputs.stdout {
-        streams.copy(Source::Console(console.clone()), sink, owner.id.to_owned());
+        streams.copy(Source::Console(console.clone()), sink, owner.id.to_owned(), Vec::new());
     }
     streams.console = Some(console);
     Ok(streams)
@@ -213,29 +214,48 @@ impl Streams {
         let Some(sink) = sink else { return Ok(std::process::Stdio::null()) };
         let (to, from) = pipe::pipe().map_err(Error::io(format!("make pipe for {name}")))?;
         let end = own(to.into_blocking_fd(), owner)?;
-        self.waiting.push((from, sink, format!("{} {name}", owner.id)));
+        self.waiting.push(Held::new(from, sink, format!("{} {name}", owner.id)));
         Ok(end.into())
     }
 
-    /// Starts copying what the process prints. Until it runs, runc itself is at the other end of
-    /// the pipes: what that says of a failure is in the answer, and is not the container's output.
-    pub(crate) fn begin(mut self) -> Self {
-        for (from, sink, name) in std::mem::take(&mut self.waiting) {
-            self.copy(Source::Pipe(from), sink, name);
+    /// Has runc work, and copies what the process prints once it has. Until then runc itself is at the other end
+    /// of the pipes: what that says of a failure is in its answer, and is read here and dropped.
+    pub(crate) async fn begin(
+        mut self,
+        speaker: Speaker,
+        runc: impl Future<Output = Result<(), Error>>,
+    ) -> Result<Self, Error> {
+        let mut runc = std::pin::pin!(runc);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut runc => break done?,
+                place = full(&mut waiting, speaker) => self.go_on(waiting.swap_remove(place)),
+            }
         }
-        self
+        waiting.into_iter().for_each(|held| self.go_on(held));
+        Ok(self)
     }
 
-    fn copy(&mut self, from: Source, sink: Sink, name: String) {
+    /// Copies what was kept back of an output, and all that follows.
+    fn go_on(&mut self, held: Held) {
+        held.account();
+        let Held { from, sink, name, said, .. } = held;
+        self.copy(Source::Pipe(from), sink, name, said);
+    }
+
+    fn copy(&mut self, from: Source, sink: Sink, name: String, said: Vec<u8>) {
         match (from, sink) {
             (Source::Pipe(from), Sink::Pipe(to)) => {
-                self.outputs.spawn(copy::output(from, to, name));
+                self.outputs.spawn(copy::output(said, from, to, name));
             }
             (Source::Console(from), Sink::Pipe(to)) => {
-                self.outputs.spawn(copy::output(from, to, name));
+                self.outputs.spawn(copy::output(said, from, to, name));
             }
             (from, Sink::Log(log, tap)) => {
                 let keeping = Arc::new(Keeping::new(from, log, tap, name));
+                keeping.put(&said);
                 self.kept.push(keeping.clone());
                 self.outputs.spawn(async move { keeping.copy().await });
             }

@@ -15,7 +15,7 @@ use super::process::Process;
 use super::restore::Restore;
 use super::{Shim, Slot, process_file};
 use crate::bundle::{Kept, Spec, read_pid};
-use crate::io::{ConsoleSocket, Owner, Stdio, Streams, attach_console, prepare};
+use crate::io::{ConsoleSocket, Owner, Speaker, Stdio, Streams, attach_console, prepare};
 use crate::runc::Runc;
 use crate::tasks::lock;
 use crate::{Error, criu, log};
@@ -153,8 +153,8 @@ impl Shim {
             }
         } else {
             let (streams, ends) = prepare(&creation.stdio, &owner).await?;
-            runc.create(WHAT, &args, Some(ends)).await?;
-            Ok(streams.begin())
+            let create = runc.create(WHAT, &args, Some(ends));
+            Ok(streams.begin(Speaker::Runtime, create).await?)
         };
         let pid_file = process_file(&creation.bundle, "init", ".pid");
         let made = streams.and_then(|streams| Ok((read_pid(&pid_file)?, streams)));

@@ -12,7 +12,7 @@ use super::{Container, Shim, process_file};
 use crate::Error;
 use crate::bundle::read_pid;
 use crate::children::Exit;
-use crate::io::{ConsoleSocket, Stdio, Streams, attach_console, prepare};
+use crate::io::{ConsoleSocket, Speaker, Stdio, Streams, attach_console, prepare};
 
 /// What a shell answers for a program that it cannot run.
 const NOT_RUN: u32 = 127;
@@ -108,8 +108,8 @@ impl Shim {
         } else {
             let (streams, ends) = prepare(&stdio, &owner).await?;
             args.push(container.id.clone().into());
-            container.runc.restore(WHAT, &args, Some(ends)).await?;
-            streams.begin()
+            let restore = container.runc.restore(WHAT, &args, Some(ends));
+            streams.begin(Speaker::Process, restore).await?
         };
         Ok((read_pid(&pid_file)?, streams))
     }
@@ -212,7 +212,7 @@ async fn run_exec(
     } else {
         let (streams, ends) = prepare(stdio, &owner).await?;
         args.push(container.id.clone().into());
-        container.runc.add(WHAT, &args, Some(ends)).await.map(|()| streams.begin())
+        streams.begin(Speaker::Process, container.runc.add(WHAT, &args, Some(ends))).await
     };
     // Both are of no use any more, and go with the bundle at the latest.
     let _ = std::fs::remove_file(&spec_file);
