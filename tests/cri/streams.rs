@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use berth_proto::runtime::v1 as cri;
+use berth_testkit::until;
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -87,6 +88,38 @@ fn a_connection_without_a_word_ends_when_it_is_configured_to() -> Result<()> {
             while client.0.next().await.is_some_and(|message| message.is_ok()) {}
             Ok(())
         })?;
+        Ok(stage.remove_pod(&pod)?)
+    })
+}
+
+#[test]
+fn a_command_does_not_outlive_the_service_that_made_it() -> Result<()> {
+    on_a_node(|stage| {
+        let (_, pod_config, pod) = stage.pod_with_logs("cut-off")?;
+        stage.pull()?;
+        let id = stage.started(&pod, &shell("on", &stage.image, "sleep 1000"), &pod_config)?;
+        let url = stage.exec_url(&id, &["sh", "-c", "echo on; exec sleep 2000"], false)?;
+        stage.within(async {
+            let mut client = Client::connect(&url, "v4.channel.k8s.io").await?;
+            client.hear(1, "on").await?;
+            stage.node.kill_service("berth-cri")?;
+            while client.0.next().await.is_some_and(|message| message.is_ok()) {}
+            Ok(())
+        })?;
+        let folders = || -> Result<usize> {
+            let io = fs_err::read_dir(stage.node.path("state/cri/io"))?;
+            let mut folders = 0;
+            for container in io {
+                for entry in fs_err::read_dir(container?.path())? {
+                    folders += usize::from(entry?.file_type()?.is_dir());
+                }
+            }
+            Ok(folders)
+        };
+        until("it is taken away", SOON, || folders().is_ok_and(|folders| folders == 0))?;
+        until("it is told of", SOON, || stage.container(&id).is_ok())?;
+        let runs = stage.said(&id, "pgrep -f 'sleep [12]000'")?;
+        assert_eq!(runs.lines().count(), 1, "the container's own alone: {runs}");
         Ok(stage.remove_pod(&pod)?)
     })
 }

@@ -175,7 +175,7 @@ pub enum Error {
     },
     /// A network, or what is attached to one.
     #[error(transparent)]
-    Network(#[from] crate::networks::Fault),
+    Network(#[from] crate::networks::fault::Fault),
     /// A task of ours was cut off.
     #[error("{0} was cut off, the service is stopping: unavailable")]
     Stopping(&'static str),

@@ -26,7 +26,7 @@ mod collect;
 mod departures;
 mod detach;
 mod earlier;
-mod fault;
+pub(crate) mod fault;
 mod files;
 mod known;
 mod link;
@@ -59,7 +59,7 @@ use crate::gate::Gate;
 use files::{Folders, Rewrites};
 use known::Known;
 
-/// Attachments whose plugins are at work at once.
+/// Attachments that are made at once; and as many are undone, so that what hangs in the one keeps none of the others.
 const AT_ONCE: usize = 8;
 
 /// A container or sandbox: its namespace and id.
@@ -97,7 +97,8 @@ struct Shared {
     folders: Folders,
     rewrites: Rewrites,
     names: Keyed<Key>,
-    plugins: Turns,
+    joining: Turns,
+    leaving: Turns,
     asked: Turns,
     departures: Arc<Notify>,
 }
@@ -137,7 +138,8 @@ impl Networks {
             folders: Folders::in_state(&state),
             rewrites: Rewrites::default(),
             names: Keyed::default(),
-            plugins: Turns::new(AT_ONCE),
+            joining: Turns::new(AT_ONCE),
+            leaving: Turns::new(AT_ONCE),
             asked: Turns::new(1),
             departures,
         }));

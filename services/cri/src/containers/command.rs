@@ -1,6 +1,6 @@
 //! A command within a container: its pipes, its process, its end.
 //!
-//! Invariant: nothing of a command is left once [`Command::clear`] has answered.
+//! Invariant: nothing of a command is left once [`Command::clear_away`] has answered, unless it has told of that.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
-use super::{Container, Containers, Shared};
+use super::{Container, Containers, Parts, Shared};
 use crate::folders;
 use crate::peers::tasks::{self, KILL, Pipes, Whose};
 use crate::peers::{Node, WORK};
@@ -60,8 +60,7 @@ impl Shared {
         match command.open().await {
             Ok(ends) => Ok((command, ends, process)),
             Err(error) => {
-                // The failure itself is what is told.
-                let _ = command.clear().await;
+                command.clear_away().await;
                 Err(error)
             }
         }
@@ -90,6 +89,13 @@ impl Shared {
 }
 
 impl Command {
+    /// One that an earlier run has made.
+    pub(super) fn earlier(parts: &Parts, container: &str, name: String) -> Self {
+        let pipes = parts.folders.streams(container).join(&name);
+        let whose = Whose { container: container.to_owned(), command: name };
+        Self { node: parts.node.clone(), whose, pipes, wanted: Wanted::default() }
+    }
+
     fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         let Wanted { stdin, stdout, stderr, .. } = self.wanted;
         let all = [("stdin", stdin), ("stdout", stdout), ("stderr", stderr)];
@@ -182,7 +188,7 @@ impl Command {
     }
 
     /// Takes away what is left of it; one that runs still is killed.
-    pub(crate) async fn clear(&self) -> Result<()> {
+    async fn clear(&self) -> Result<()> {
         let mut deleted = tasks::delete(&self.node, &self.whose).await;
         if deleted.is_err() {
             deleted = tasks::end(&self.node, &self.whose, WORK).await;
@@ -190,6 +196,15 @@ impl Command {
         let pipes = self.pipes.clone();
         blocking("exec-pipes", move || folders::remove(&pipes)).await??;
         deleted
+    }
+
+    /// The same where it is no concern of who waits for the command: what fails goes with the container.
+    pub(crate) async fn clear_away(&self) {
+        if let Err(error) = self.clear().await {
+            let Whose { container, command } = &self.whose;
+            let error = berth_errors::chain(&error);
+            tracing::warn!(container, command, error, "take away what is left of a command");
+        }
     }
 }
 

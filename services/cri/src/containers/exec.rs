@@ -80,10 +80,8 @@ impl Shared {
             Ok::<_, Error>(ExecSyncResponse { stdout, stderr, exit_code: exit_code? })
         };
         let ran = run.await;
-        let cleared = command.clear().await;
-        let ran = ran?;
-        cleared?;
-        Ok(ran)
+        command.clear_away().await;
+        ran
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod command;
 mod create;
+mod earlier;
 mod end;
 mod exec;
 mod exits;

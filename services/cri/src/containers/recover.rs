@@ -49,6 +49,7 @@ impl Containers {
         self.look().await;
         self.look_at_new().await;
         self.look_at_ended().await;
+        self.end_earlier_commands().await?;
         let folders = self.0.parts.folders.clone();
         berth_lifecycle::blocking("clear folders", move || folders.clear(&on_record)).await?
     }

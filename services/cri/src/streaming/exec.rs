@@ -63,10 +63,8 @@ pub(super) async fn run(
         code
     };
     let ran = ran.await;
-    let cleared = command.clear().await;
-    let code = ran?;
-    cleared?;
-    Ok(code)
+    command.clear_away().await;
+    ran
 }
 
 /// Does some work while the outputs are read, which may come to their end meanwhile.

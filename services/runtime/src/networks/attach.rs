@@ -1,21 +1,18 @@
 //! Attaching: the record, the namespace, the plugins of each network, the files.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use berth_cni::{AttachmentId, Network};
+use berth_cni::AttachmentId;
 use berth_ids::{Labels, Namespace, validate_identifier};
 use berth_netns::{NetNs, Owned};
 
 use super::fault::Fault;
+use super::told::Chosen;
 use super::view::Attached;
 use super::{DEFAULT, Key, Networks, container_id, told};
 use crate::error::{Error, Result};
-use crate::records::{ATTACHMENTS, Attachment, Choice, Joined, Standing, Users, Wanted};
+use crate::records::{ATTACHMENTS, Attachment, Joined, Standing, Users, Wanted};
 use crate::work::to_the_end;
-
-/// The networks of an attachment, in order, and what is wanted on each.
-pub(super) type Chosen = Vec<(Arc<Network>, Choice)>;
 
 impl Networks {
     /// Makes a network namespace for a container or sandbox, and attaches it. What is there already and was asked for in
@@ -129,7 +126,11 @@ impl Networks {
 
     /// The namespace, the plugins, and the files.
     async fn join(&self, key: &Key, record: &Attachment, chosen: &Chosen) -> Result<Vec<Joined>> {
-        let _turn = self.0.plugins.take().await;
+        let _turn = self.0.joining.take().await;
+        // Who waited for long may have been given up.
+        if self.record(key)?.is_none_or(|now| now.standing != Standing::Joining) {
+            return Err(Fault::Detached(key.1.clone()).into());
+        }
         let (folder, users) = (self.0.folders.namespaces(), self.0.folders.users());
         let (name, maps) = (container_id(key), record.wanted.users.as_ref().map(Users::maps));
         let make = move || {

@@ -74,7 +74,7 @@ impl Networks {
     /// Undoes all that plugins have done and all that was made, but not the record. May be repeated. The namespace stays
     /// until no plugin needs it any more.
     pub(super) async fn undo(&self, key: &Key, record: &Attachment) -> Result<()> {
-        let _turn = self.0.plugins.take().await;
+        let _turn = self.0.leaving.take().await;
         let mut failed: Vec<(String, Code)> = Vec::new();
         for joined in record.joined.iter().rev() {
             if let Err(error) = self.0.engine.remove(&attachment_id(key, joined)).await {

@@ -107,7 +107,7 @@ impl Networks {
             return Ok(());
         }
         tracing::info!(attachment = %id, "undo an attachment without a record");
-        let _turn = self.0.plugins.take().await;
+        let _turn = self.0.leaving.take().await;
         Ok(self.0.engine.remove(&id).await.map_err(|error| Fault::from(Box::new(error)))?)
     }
 

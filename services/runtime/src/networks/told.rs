@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use berth_cni::{Attachment as ToPlugins, Capabilities, DnsServers, Network, PortMapping};
 
-use super::attach::Chosen;
 use super::bridge::without_default_routes;
 use super::fault::Fault;
 use super::{Key, container_id};
 use crate::error::{Error, Result};
 use crate::records::{Attachment, Choice, Port, Wanted};
+
+/// The networks of an attachment, in order, and what is wanted on each.
+pub(super) type Chosen = Vec<(Arc<Network>, Choice)>;
 
 /// What CNI's conventions call them.
 const PORTS: &str = "portMappings";
