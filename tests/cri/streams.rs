@@ -118,8 +118,8 @@ fn a_command_does_not_outlive_the_service_that_made_it() -> Result<()> {
         };
         until("it is taken away", SOON, || folders().is_ok_and(|folders| folders == 0))?;
         until("it is told of", SOON, || stage.container(&id).is_ok())?;
-        let runs = stage.said(&id, "pgrep -f 'sleep [12]000'")?;
-        assert_eq!(runs.lines().count(), 1, "the container's own alone: {runs}");
+        let runs = stage.node.ctr("-n k8s.io tasks ps").args([&id]).output()?.ok()?;
+        assert_eq!(runs.lines().count(), 2, "a header, and the container's own: {runs}");
         Ok(stage.remove_pod(&pod)?)
     })
 }

@@ -3,7 +3,7 @@
 //! Owns: every spawned task ([`Tasks`]), every started program ([`child`]), the pipes that tie a
 //! service to the supervisor (lifeline, ready), what it and systemd tell each other, the node's two
 //! folders ([`root`]), the blocking pool's front door ([`blocking`]), how many do something at once
-//! ([`Turns`]), who waits for whom by a key ([`Keyed`]), why a process cannot do its work, if so ([`check`],
+//! ([`Turns`]), who waits for whom by a key ([`Keyed`]), how long before something is tried again ([`Pauses`]), why a process cannot do its work, if so ([`check`],
 //! [`hindrances`]), and that one at rest lets memory go.
 //! Must not know: what any task or program does, nor any wire type.
 //!
@@ -25,6 +25,7 @@ mod diagnose;
 mod error;
 mod inherited;
 mod keyed;
+mod pauses;
 mod ready;
 mod rest;
 pub mod root;
@@ -39,6 +40,7 @@ pub use diagnose::{describe_on_signal, described};
 pub use error::Error;
 pub use inherited::{LIFELINE_FD, NODE_STARTS, READY_FD, node_starts};
 pub use keyed::{Held, Keyed};
+pub use pauses::Pauses;
 pub use ready::notify_ready;
 pub use shutdown::shutdown_signal;
 pub use systemd::{Reloading, SYSTEMDS, activated, reloading};

@@ -57,9 +57,9 @@ impl Exits {
 
     fn tell(&self, news: News) {
         match news {
-            News::Ended(id, how) => {
+            News::Ended { id, pid, exit } => {
                 if !self.pods.ended(&id) {
-                    self.containers.ended(&id, how);
+                    self.containers.ended(&id, pid, exit);
                 }
             }
             News::NoMemory(id) => self.containers.lacks_memory(&id),

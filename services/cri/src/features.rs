@@ -68,7 +68,9 @@ impl Features {
     /// more is there for who asks next.
     pub async fn of(&self, name: &str) -> Option<RuntimeHandlerFeatures> {
         let (this, name) = (self.clone(), name.to_owned());
-        let asked = self.0.jobs.spawn("features", async move { this.0.of(&name).await });
+        let stop = self.0.jobs.token();
+        let asking = async move { stop.run_until_cancelled(this.0.of(&name)).await.flatten() };
+        let asked = self.0.jobs.spawn("features", asking);
         tokio::time::timeout(PATIENCE, asked).await.ok()?.ok().flatten()
     }
 

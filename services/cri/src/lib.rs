@@ -30,7 +30,6 @@
 //! | [`exits`] | what ends |
 //! | [`events`], [`described`] | what becomes of pods and containers, told to who listens, and how they are then |
 //! | [`teardown`] | a pod with its containers |
-//! | [`pauses`] | between attempts at what is tried until it works |
 //! | [`views`] | images that are mounted for pods |
 //! | [`time`] | times as the CRI has them |
 //! | [`about`], [`details`] | the node itself |
@@ -56,7 +55,6 @@ pub mod ids;
 pub mod images;
 pub mod joins;
 pub mod names;
-pub mod pauses;
 pub mod peers;
 pub mod pods;
 pub mod records;

@@ -1,6 +1,4 @@
-//! Work that goes on when whoever asked for it has gone away, and pauses between its repetitions.
-
-use std::time::Duration;
+//! Work that goes on when whoever asked for it has gone away.
 
 use berth_lifecycle::Tasks as Jobs;
 
@@ -13,24 +11,6 @@ pub(crate) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     jobs.spawn(name, work).await.map_err(|_| Error::Stopping(name))?
-}
-
-/// Pauses that grow.
-pub(crate) struct Pauses {
-    next: Duration,
-    longest: Duration,
-}
-
-impl Pauses {
-    /// The first and the longest.
-    pub(crate) fn new([next, longest]: [Duration; 2]) -> Self {
-        Self { next, longest }
-    }
-
-    pub(crate) async fn pause(&mut self) {
-        tokio::time::sleep(self.next).await;
-        self.next = self.longest.min(self.next * 2);
-    }
 }
 
 /// Work on a task's or a sandbox's folder, on a thread that may wait.

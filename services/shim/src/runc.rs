@@ -27,6 +27,8 @@ const EMPTIED: Duration = Duration::from_secs(2);
 const DUMPING: Duration = Duration::from_secs(590);
 /// The most of runc's log that is looked at, in bytes: it may quote a command, each sign of which takes several.
 const MAX_LOG: u64 = 1 << 20;
+/// The longest message of it that is passed on.
+const MAX_MESSAGE: usize = 64 << 10;
 
 /// runc for the container of one bundle.
 pub(crate) struct Runc {
@@ -264,6 +266,16 @@ struct Line {
     msg: String,
 }
 
+/// What is left of a message that quotes something long: answers have bounds of their own.
+fn shortened(mut message: String) -> String {
+    let most = message.floor_char_boundary(MAX_MESSAGE);
+    if most < message.len() {
+        message.truncate(most);
+        message.push('…');
+    }
+    message
+}
+
 /// What runc said last: in its log, else on its standard error. The log is removed.
 fn message(log: &Path, status: u32, stderr: &[u8]) -> String {
     let mut text = Vec::new();
@@ -273,7 +285,7 @@ fn message(log: &Path, status: u32, stderr: &[u8]) -> String {
     let lines = serde_json::Deserializer::from_slice(&text).into_iter::<Line>();
     let last = lines.map_while(Result::ok).filter(|line| line.level == "error").last();
     match last.map(|line| line.msg.trim().to_owned()) {
-        Some(message) if !message.is_empty() => message,
+        Some(message) if !message.is_empty() => shortened(message),
         _ => match String::from_utf8_lossy(stderr).trim() {
             "" => format!("exit status {status}"),
             words => format!("exit status {status}: {words}"),

@@ -46,13 +46,29 @@ impl Alone {
         for id in left.into_iter().map(|left| left.id).filter(|id| id.network == network.name) {
             errors.extend(engine.remove_recorded(&id, Some(network)).await.err());
         }
-        if network.version >= Version::V1_1_0 {
+        errors.extend(self.collected(valid).await);
+        if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
+    }
+
+    /// Has the plugins collect what they find, from version 1.1.0, and undoes nothing that is on record here.
+    ///
+    /// # Errors
+    /// As those of [`Engine::gc`].
+    pub async fn collect(&self, valid: &[AttachmentId]) -> Result<(), Error> {
+        let errors = self.collected(valid).await;
+        if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
+    }
+
+    async fn collected(&self, valid: &[AttachmentId]) -> Vec<Error> {
+        let Self { engine, network, .. } = self;
+        let mut errors = Vec::new();
+        if !network.disable_gc && network.version >= Version::V1_1_0 {
             for plugin in &network.plugins {
                 let input = request::of_gc(network, plugin, valid);
                 errors.extend(engine.call_for_network(plugin, Command::Gc, input).await.err());
             }
         }
-        if errors.is_empty() { Ok(()) } else { Err(Error::Several(errors)) }
+        errors
     }
 }
 

@@ -187,15 +187,16 @@ impl Command {
         tasks::close_input(&self.node, &self.whose).await
     }
 
-    /// Takes away what is left of it; one that runs still is killed.
-    async fn clear(&self) -> Result<()> {
+    /// Takes away what is left of it; one that runs still is killed. By the folder of its pipes it is found again where
+    /// that cannot be.
+    pub(super) async fn clear(&self) -> Result<()> {
         let mut deleted = tasks::delete(&self.node, &self.whose).await;
         if deleted.is_err() {
             deleted = tasks::end(&self.node, &self.whose, WORK).await;
         }
+        deleted?;
         let pipes = self.pipes.clone();
-        blocking("exec-pipes", move || folders::remove(&pipes)).await??;
-        deleted
+        blocking("exec-pipes", move || folders::remove(&pipes)).await?
     }
 
     /// The same where it is no concern of who waits for the command: what fails goes with the container.

@@ -1,8 +1,9 @@
 //! Commands that an earlier run has left in containers: nobody hears them any more, and nobody else takes them away.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
-use berth_lifecycle::blocking;
+use berth_lifecycle::{Pauses, blocking};
 use futures::StreamExt;
 
 use super::Containers;
@@ -10,8 +11,12 @@ use super::command::Command;
 use crate::peers::AT_ONCE;
 use crate::{Error, Result};
 
+/// Between two attempts to end one, at most.
+const LONGEST: Duration = Duration::from_secs(15);
+
 impl Containers {
-    /// Has what is left of them ended and taken away, while others are made already.
+    /// Has what is left of them ended and taken away, while others are made already: one that was just being started
+    /// cannot be yet, and is tried again. What is left when this service stops is found by the next run.
     ///
     /// # Errors
     /// [`Error::File`]: nothing is done then.
@@ -23,11 +28,20 @@ impl Containers {
             let command = |name| Command::earlier(&self.0.parts, container.id(), name);
             left.extend(names.into_iter().map(command));
         }
-        self.0.parts.jobs.spawn("earlier-commands", async move {
-            let ending = futures::stream::iter(left);
-            ending.for_each_concurrent(AT_ONCE, |one| async move { one.clear_away().await }).await;
+        self.0.parts.jobs.spawn_endless("earlier-commands", async move {
+            futures::stream::iter(left).for_each_concurrent(AT_ONCE, clear).await;
         });
         Ok(())
+    }
+}
+
+async fn clear(command: Command) {
+    let mut pauses = Pauses::up_to(LONGEST);
+    while let Err(error) = command.clear().await {
+        let error = berth_errors::chain(&error);
+        let pause = pauses.next();
+        tracing::warn!(error, ?pause, "end a command of an earlier run: it is tried again");
+        pauses.wait().await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! A command within a container that is waited for, with what it printed.
 //!
 //! Invariants: what is printed beyond [`MOST`] is read and dropped, and said so; a process that the command has left
-//! behind and that holds an output open ends nothing but its own stream; nothing of a command is left.
+//! behind and that holds an output open ends nothing but its own stream; what is left of a command that cannot be taken
+//! away is told, and goes with the container.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_lifecycle::Pauses;
 use berth_proto::runtime::v1::ContainerState;
 use futures::StreamExt;
 
 use super::{Container, Containers, Shared, Standing};
 use crate::events::Kind;
-use crate::pauses::Pauses;
 use crate::peers::tasks::{self, Exit, Process, Whose};
 use crate::peers::{AT_ONCE, WORK};
 use crate::{Error, Result, time};
@@ -35,15 +35,16 @@ struct End {
 }
 
 impl Containers {
-    /// Takes in that a process has ended, if it is a container's own.
-    pub fn ended(&self, id: &str, exit: Exit) {
+    /// Takes in that the process of this number has ended, if it is a container's own.
+    pub fn ended(&self, id: &str, pid: u32, exit: Exit) {
         let Some(container) = self.0.there().get(id).cloned() else { return };
         let this = self.clone();
         self.0.parts.jobs.spawn("container-ended", async move {
             // A start under way is told of first.
             drop(this.0.turns.alone(container.id()).await);
-            // Nobody is told that one ran whose start has failed.
-            if container.standing().status.started_at != 0 {
+            // Nobody is told that one ran whose start has failed, nor is it taken for the one of the next start.
+            let now = container.standing();
+            if now.status.started_at != 0 && (now.pid == 0 || now.pid == pid) {
                 this.0.take_in(&container, exit).await;
             }
         });

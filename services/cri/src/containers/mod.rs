@@ -15,7 +15,7 @@
 //! | `update` | other limits; a log that was moved |
 //! | `command`, `exec` | a command within it; one that is waited for, with what it printed |
 //! | `view` | how it is, as kubelets see it |
-//! | `recover` | what an earlier run has left |
+//! | `recover`, `earlier` | what an earlier run has left: containers, and commands in them |
 //!
 //! Invariants: a container's record is there before its status, which is there before it is shown; how it ended is
 //! durable before it is told, and before its task is deleted, which has the only other word of it; its turns (start,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_cri_spec::Kind;
+use berth_lifecycle::Pauses;
 use berth_proto::runtime::v1::ContainerState;
 use futures::StreamExt;
 
 use super::{Container, Containers, Standing};
-use crate::pauses::Pauses;
 use crate::peers::AT_ONCE;
 use crate::peers::containers::{self, Record};
 use crate::peers::tasks::{self, Process};

@@ -76,10 +76,8 @@ impl Shared {
     async fn begin(&self, container: &Container) -> Result<()> {
         let pid = counts::START_CONTAINER.of(self.run(container)).await?;
         let started = |standing: &mut super::Standing| {
-            // One that was quick has ended already.
-            let (now, ended) = (time::now(), standing.status.finished_at);
-            standing.status.started_at = if ended == 0 { now } else { now.min(ended) };
-            standing.pid = if ended == 0 { pid } else { 0 };
+            standing.status.started_at = time::now();
+            standing.pid = pid;
         };
         let noted = self.settle(container, started).await;
         let step = format!("note below {} that it runs", self.parts.folders.root().display());

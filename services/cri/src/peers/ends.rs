@@ -11,7 +11,14 @@ use crate::NAMESPACE;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// Its own process has ended.
-    Ended(String, Exit),
+    Ended {
+        /// The container.
+        id: String,
+        /// The number that the process had.
+        pid: u32,
+        /// How.
+        exit: Exit,
+    },
     /// Memory ran out in it.
     NoMemory(String),
 }
@@ -24,7 +31,7 @@ pub fn news(event: NodeEvent) -> Option<News> {
         // A command within a container has a number of its own.
         let is_own = exit.id == exit.container_id;
         let how = Exit::new(exit.exit_status, exit.exited_at.as_ref());
-        return is_own.then_some(News::Ended(exit.id, how));
+        return is_own.then_some(News::Ended { id: exit.id, pid: exit.pid, exit: how });
     }
     let oom = unpack::<TaskOom>(&value)?.ok()?;
     Some(News::NoMemory(oom.container_id))

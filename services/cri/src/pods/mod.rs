@@ -12,7 +12,7 @@
 //! | `files` | what its containers see of it |
 //! | `end` | stopping and removing it |
 //! | `exits` | its process has ended |
-//! | `view` | how it is, as kubelets see it |
+//! | `view`, `details` | how it is, as kubelets see it, and to who wants details |
 //! | `recover` | what an earlier run has left |
 //!
 //! Invariants: a pod's record is there before anything of it is, and goes when nothing of it is left; a pod that
@@ -177,8 +177,7 @@ impl Pod {
     /// Whether containers can be run in it.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        let Standing { ready, stopping, .. } = self.standing();
-        ready && !stopping
+        self.expect_usable().is_ok()
     }
 
     /// Refuses what containers of one that is not usable were to do.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_cri_spec::Kind;
+use berth_lifecycle::Pauses;
 use futures::StreamExt;
 use tokio::sync::watch;
 
 use super::{Pod, Pods, Shared, Standing};
 use crate::events;
-use crate::pauses::Pauses;
 use crate::peers::containers::{self, Record};
 use crate::peers::{Packed, sandboxes};
 use crate::records::metadata::{Metadata, OfPod, unpack};

@@ -49,6 +49,6 @@ impl Networks {
             record.joined.iter().map(move |joined| attachment_id(key, joined))
         });
         let valid: Vec<_> = each.collect();
-        Ok(alone.gc(&valid).await.map_err(|error| Fault::from(Box::new(error)))?)
+        Ok(alone.collect(&valid).await.map_err(|error| Fault::from(Box::new(error)))?)
     }
 }

@@ -6,7 +6,6 @@ use berth_netns::NetNs;
 
 use super::attach::attachment_id;
 use super::fault::Fault;
-use super::own::remove_all;
 use super::{Key, Networks};
 use crate::error::{Error, Result};
 use crate::records::{ATTACHMENTS, Attachment, Standing};
@@ -88,13 +87,10 @@ impl Networks {
             return Err(Fault::Detach { id, trouble: words.join("; "), code }.into());
         }
         let namespaces = [self.0.folders.netns(key), self.0.folders.userns(key)];
-        let folder = self.0.folders.of(key);
+        let (folders, own) = (self.0.folders.clone(), key.clone());
         let work = move || {
             namespaces.into_iter().try_for_each(|path| NetNs::at(path).remove())?;
-            remove_all(&folder)?;
-            // Of the namespace, if this was the last one; else it stays.
-            let _ = folder.parent().map(fs_err::remove_dir);
-            Ok::<_, Fault>(())
+            folders.remove(&own)
         };
         let removed = berth_lifecycle::blocking("remove network namespace", work).await;
         Ok(removed.map_err(Fault::from)??)

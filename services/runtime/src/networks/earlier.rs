@@ -6,15 +6,14 @@ use std::collections::BTreeSet;
 
 use berth_cni::AttachmentId;
 use berth_errors::chain;
+use berth_lifecycle::Pauses;
 use berth_netns::NetNs;
 
 use super::fault::Fault;
 use super::files::Folders;
-use super::own::remove_all;
 use super::{Key, Networks, key_of};
 use crate::error::Result;
 use crate::records::Standing;
-use crate::work::Pauses;
 
 /// Until what could not be undone is tried again: at first, and at the most.
 const PAUSES: [std::time::Duration; 2] =
@@ -46,7 +45,7 @@ impl Networks {
                     tracing::warn!(error = chain(&error), "undo what has no record, again later");
                 }
             }
-            pauses.pause().await;
+            pauses.wait().await;
         }
         if let Err(error) = self.rewrite_hosts().await {
             tracing::warn!(error = chain(&error), "rewrite hosts files");
@@ -81,13 +80,8 @@ impl Networks {
             done = self.clear_namespace(pin).await.and(done);
         }
         for key in files {
-            let folder = self.0.folders.of(&key);
-            let remove = move || {
-                remove_all(&folder)?;
-                // Of the namespace, if this was the last one; else it stays.
-                let _ = folder.parent().map(fs_err::remove_dir);
-                Ok(())
-            };
+            let (folders, own) = (self.0.folders.clone(), key.clone());
+            let remove = move || folders.remove(&own);
             done = self.unless_on_record(&key, remove).await.and(done);
         }
         done

@@ -73,6 +73,15 @@ impl Folders {
         self.files.join(ns).join(id)
     }
 
+    /// Removes the folder of an attachment. May be repeated. Blocks.
+    pub(super) fn remove(&self, key: &Key) -> Result<(), Fault> {
+        let folder = self.of(key);
+        remove_all(&folder)?;
+        // Of the namespace, if this was the last one; else it stays.
+        let _ = folder.parent().map(fs_err::remove_dir);
+        Ok(())
+    }
+
     /// Whose folders there are.
     pub(super) fn all(&self) -> Result<Vec<Key>, Fault> {
         let mut keys = Vec::new();
@@ -103,7 +112,10 @@ impl Networks {
     pub(super) async fn write_files(&self, key: &Key, record: Attachment) -> Result<()> {
         let (folder, id) = (self.0.folders.of(key), key.1.clone());
         let work = move || {
-            fs_err::create_dir_all(&folder).map_err(Fault::file("make", &folder))?;
+            let make = || fs_err::create_dir_all(&folder);
+            // That of the namespace may have gone just now, as another was the last one in it.
+            let made = make().or_else(|_| make());
+            made.map_err(Fault::file("make", &folder))?;
             if record.wanted.without_files {
                 return Ok(());
             }
@@ -231,4 +243,14 @@ fn write_in_place(path: &Path, text: &str) -> Result<(), Fault> {
         file.set_len(text.len() as u64)
     };
     write().map_err(Fault::file("rewrite", path))
+}
+
+/// Removes a folder with what is in it, if it is there.
+pub(super) fn remove_all(folder: &Path) -> Result<(), Fault> {
+    match fs_err::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Fault::file("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
 }

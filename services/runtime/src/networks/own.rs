@@ -3,7 +3,6 @@
 //! Invariant: a network's file is there whole and durable before it is acknowledged, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use berth_ids::validate_labels;
 
 use super::bridge::{Bridge, device_for};
 use super::fault::Fault;
+use super::files::remove_all;
 use super::known::{All, Described};
 use super::subnet::{self, Taken};
 use super::{Networks, link};
@@ -249,14 +249,4 @@ fn subnets(
 fn devices(all: &All) -> Result<BTreeSet<String>, Fault> {
     let there = subnet::interfaces().map_err(Fault::file("read devices in", "/proc/net"))?;
     Ok(all.networks.values().flat_map(Described::bridges).chain(there).collect())
-}
-
-/// Removes a folder with what is in it, if it is there.
-pub(super) fn remove_all(folder: &Path) -> Result<(), Fault> {
-    match fs_err::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Fault::file("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }

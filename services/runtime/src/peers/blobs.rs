@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use berth_grpc::{NODE_MESSAGE, code_of, with_lease, with_media_type, with_namespace};
 use berth_ids::{Algorithm, Digest, Namespace};
+use berth_lifecycle::Pauses;
 use berth_proto::containerd::services::content::v1::content_client::ContentClient;
 use berth_proto::containerd::services::content::v1::{WriteAction, WriteContentRequest};
 use berth_proto::containerd::services::diff::v1::diff_client::DiffClient;
@@ -21,7 +22,6 @@ use super::Services;
 use super::services::refused;
 use crate::checkpoints::{Blob, Blobs};
 use crate::error::{Error, Result};
-use crate::work::Pauses;
 
 /// Under this label a lease says when it ends.
 const EXPIRE: &str = "containerd.io/gc.expire";
@@ -167,7 +167,7 @@ where
             }
             answer => return answer,
         }
-        pauses.pause().await;
+        pauses.wait().await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_errors::{Code, Coded, chain};
+use berth_lifecycle::Pauses;
 use tokio::time::Instant;
 
 use super::{Life, Proxied};
@@ -11,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::process::Exit;
 use crate::register::Key;
 use crate::sandboxes::READY;
-use crate::work::Pauses;
 
 /// Between two waits at a controller that is away, at first and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(128), Duration::from_secs(4)];
@@ -48,7 +48,7 @@ impl Proxied {
                 tracing::warn!(namespace = %ns, id, sandboxer = name, error, "wait for sandbox");
                 warned = true;
             }
-            pauses.pause().await;
+            pauses.wait().await;
         }
     }
 
@@ -58,7 +58,7 @@ impl Proxied {
         let mut pauses = Pauses::new(PAUSES);
         loop {
             match self.there().wait(ns, id).await {
-                Err(error) if error.code() == Code::Unavailable => pauses.pause().await,
+                Err(error) if error.code() == Code::Unavailable => pauses.wait().await,
                 answered => return answered,
             }
         }
@@ -96,7 +96,7 @@ impl Proxied {
                     self.forget(life, chain(&error));
                     return false;
                 }
-                Ok(_) | Err(_) => pauses.pause().await,
+                Ok(_) | Err(_) => pauses.wait().await,
             }
         }
         false

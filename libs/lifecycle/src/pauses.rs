@@ -13,10 +13,16 @@ pub struct Pauses {
 }
 
 impl Pauses {
+    /// The first and the longest.
+    #[must_use]
+    pub const fn new([next, longest]: [Duration; 2]) -> Self {
+        Self { next, longest }
+    }
+
     /// From a second on, up to this.
     #[must_use]
     pub const fn up_to(longest: Duration) -> Self {
-        Self { next: SHORTEST, longest }
+        Self::new([SHORTEST, longest])
     }
 
     /// The pause that [`Pauses::wait`] makes next.
