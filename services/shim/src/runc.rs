@@ -266,14 +266,15 @@ struct Line {
     msg: String,
 }
 
-/// What is left of a message that quotes something long: answers have bounds of their own.
-fn shortened(mut message: String) -> String {
-    let most = message.floor_char_boundary(MAX_MESSAGE);
-    if most < message.len() {
-        message.truncate(most);
-        message.push('…');
+/// What is left of a message that quotes something long: answers have bounds of their own. What it is about stands at
+/// its beginning, and why at its end.
+fn shortened(message: String) -> String {
+    if message.len() <= MAX_MESSAGE {
+        return message;
     }
-    message
+    let head = message.floor_char_boundary(MAX_MESSAGE / 2);
+    let tail = message.ceil_char_boundary(message.len() - MAX_MESSAGE / 2);
+    format!("{} … {}", &message[..head], &message[tail..])
 }
 
 /// What runc said last: in its log, else on its standard error. The log is removed.
