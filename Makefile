@@ -10,7 +10,7 @@ TOOLS    := golang-go golang-github-containerd-containerd-dev
 # What images of docker-compose.yml are made of where there is no network.
 IMAGES   := tini ca-certificates
 # Tests that take minutes and no more than one processor, beside which the others run.
-LONG     := --test vm --test kills --test failpoints
+LONG     := --test vm --test kills --test failpoints --test faults
 PREFIX   ?= /usr/local
 BINARIES := berth berthd berth-gateway berth-distribution berth-bundle berth-runtime berth-cluster berth-cri containerd-shim-runc-v2
 UNITS    := deploy/berth.service $(wildcard deploy/systemd/*)
