@@ -1,6 +1,6 @@
 //! Lists: what filters leave of them, and that they are the same in parts.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use berth_proto::runtime::v1 as cri;
 use tonic::Streaming;
 
@@ -237,6 +237,27 @@ fn figures_in_parts_are_of_those_of_the_lists() -> Result<()> {
             ensure!(parts.contains(&scene.running) && parts.contains(&scene.pods[0]), "{parts:?}");
             assert_eq!(parts.contains(&scene.pods[1]), filter.is_none(), "{filter:?}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_measured_spoils_no_figures() -> Result<()> {
+    on_a_node(|stage| {
+        stage.pull()?;
+        let ctr =
+            |line: &str| stage.node.ctr(&format!("-n k8s.io snapshots {line}")).output()?.ok();
+        ctr("prepare sick")?;
+        let mounts = ctr("mounts /nowhere sick")?;
+        let folder = mounts.split_whitespace().find(|word| word.ends_with("/fs"));
+        let folder = std::path::Path::new(folder.context("a folder")?);
+        fs_err::remove_dir_all(folder.parent().context("a folder")?)?;
+        let alone = ctr("usage sick");
+        ensure!(alone.is_err(), "it is measured: {alone:?}");
+        let request = cri::ImageFsInfoRequest {};
+        let info = stage.images(|mut c| async move { c.image_fs_info(request).await })?;
+        let used = info.image_filesystems.first().and_then(|of| of.used_bytes);
+        ensure!(used.is_some_and(|used| used.value > 1 << 20), "{info:?}");
         Ok(())
     })
 }
