@@ -164,6 +164,22 @@ pub fn make(folder: &Path, mode: u32) -> Result<()> {
     }
 }
 
+/// The names of what is in a folder, which need not be there. Blocks.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs_err::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file("list", folder))?,
+    };
+    let name = |entry: std::io::Result<fs_err::DirEntry>| {
+        let entry = entry.map_err(Error::file("list", folder))?;
+        Ok(entry.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
 /// Removes a folder with what is in it, if it is there, however deep it is: containers write to volumes. Blocks.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ pub(crate) fn configure(bundle: &Path, id: &str, systemd: bool) -> Result<(), Er
         true => of_systemd(group, id)?,
         false => of_path(group, id, own()?),
     };
-    let mut told = match spec.pointer_mut("/annotations").and_then(|all| all.get(ANNOTATION)) {
+    let mut told = match spec.pointer("/annotations").and_then(|all| all.get(ANNOTATION)) {
         Some(other) => other_file(Path::new(other.as_str().unwrap_or_default()))?,
         None => other_file(Path::new(DEFAULT))?,
     };

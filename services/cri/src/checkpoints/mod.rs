@@ -34,7 +34,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::{Container, Containers};
-use crate::folders::{ARCHIVE_MARK, Folders};
+use crate::folders::{self, ARCHIVE_MARK, Folders};
 use crate::joins::Joins;
 use crate::peers::{Node, checkpoints};
 use crate::pods::{Pod, Pods};
@@ -86,7 +86,7 @@ impl Checkpoints {
     /// [`Error::File`].
     pub async fn recover(&self) -> Result<()> {
         let folder = self.0.parts.folders.checkpoints();
-        let unfinished = blocking("checkpoints", move || names(&folder)).await??;
+        let unfinished = blocking("checkpoints", move || folders::names(&folder)).await??;
         let id = |name: String| name.strip_suffix(ARCHIVE_MARK).map(str::to_owned).unwrap_or(name);
         for id in unfinished.into_iter().map(id).collect::<BTreeSet<_>>() {
             let this = self.clone();
@@ -312,17 +312,4 @@ fn no_options(options: &HashMap<String, String>) -> Result<()> {
         Some(key) => Err(Error::Invalid(format!("option {key:?} of a checkpoint: there is none"))),
         None => Ok(()),
     }
-}
-
-/// What is in a folder, which need not be there.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let entries = match fs_err::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::file("list", folder))?,
-    };
-    let name = |entry: std::io::Result<fs_err::DirEntry>| {
-        let entry = entry.map_err(Error::file("list", folder))?;
-        Ok(entry.file_name().to_string_lossy().into_owned())
-    };
-    entries.map(name).collect()
 }

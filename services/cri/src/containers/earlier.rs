@@ -1,6 +1,6 @@
 //! Commands that an earlier run has left in containers: nobody hears them any more, and nobody else takes them away.
 
-use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use berth_lifecycle::{Pauses, blocking};
@@ -9,7 +9,7 @@ use futures::StreamExt;
 use super::Containers;
 use super::command::Command;
 use crate::peers::AT_ONCE;
-use crate::{Error, Result};
+use crate::{Result, folders};
 
 /// Between two attempts to end one, at most.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -19,7 +19,7 @@ impl Containers {
     /// cannot be yet, and is tried again. What is left when this service stops is found by the next run.
     ///
     /// # Errors
-    /// [`Error::File`]: nothing is done then.
+    /// [`crate::Error::File`]: nothing is done then.
     pub(super) async fn end_earlier_commands(&self) -> Result<()> {
         let mut left = Vec::new();
         for container in self.all() {
@@ -46,17 +46,8 @@ async fn clear(command: Command) {
 }
 
 /// The names of the folders in one, which need not be there.
-fn folders_in(folder: &std::path::Path) -> Result<Vec<String>> {
-    let entries = match fs_err::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::file("list", folder))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::file("list", folder))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            names.extend(entry.file_name().into_string());
-        }
-    }
+fn folders_in(folder: &Path) -> Result<Vec<String>> {
+    let mut names = folders::names(folder)?;
+    names.retain(|name| folder.join(name).is_dir());
     Ok(names)
 }

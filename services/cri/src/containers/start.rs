@@ -58,11 +58,13 @@ impl Shared {
             state => return refuse(format!("container is in {} state", state.as_str_name())),
         }
         match self.begin(container).await {
-            Ok(()) => {
+            Ok(restored) => {
                 self.tell(container, Kind::ContainerStartedEvent);
                 // It may have ended before anybody could be told.
                 self.look_at(container).await;
-                self.drop_saved(container).await;
+                if restored {
+                    self.drop_saved(container).await;
+                }
                 Ok(())
             }
             Err(error) => {
@@ -72,16 +74,16 @@ impl Shared {
         }
     }
 
-    /// Makes and starts its process, and writes that down.
-    async fn begin(&self, container: &Container) -> Result<()> {
-        let pid = counts::START_CONTAINER.of(self.run(container)).await?;
+    /// Makes and starts its process, and writes that down. Answers whether it goes on from a checkpoint.
+    async fn begin(&self, container: &Container) -> Result<bool> {
+        let (pid, restored) = counts::START_CONTAINER.of(self.run(container)).await?;
         let started = |standing: &mut super::Standing| {
             standing.status.started_at = time::now();
             standing.pid = pid;
         };
         let noted = self.settle(container, started).await;
         let step = format!("note below {} that it runs", self.parts.folders.root().display());
-        noted.map(drop).map_err(Error::within(step))
+        noted.map(|_| restored).map_err(Error::within(step))
     }
 
     /// Removes what a restored container went on from: it is not started again, and that may be large.
@@ -94,7 +96,8 @@ impl Shared {
         }
     }
 
-    async fn run(&self, container: &Container) -> Result<u32> {
+    /// Answers its process's number, and whether that goes on from a checkpoint.
+    async fn run(&self, container: &Container) -> Result<(u32, bool)> {
         let pod = self.parts.pods.find(&container.metadata.sandbox_id)?;
         pod.expect_usable()?;
         let id = container.id();
@@ -112,7 +115,8 @@ impl Shared {
             terminal: config.tty,
             saved: Some(self.parts.folders.saved(id)).filter(|saved| saved.is_dir()),
         };
-        tasks::run(&self.parts.node, new).await
+        let restored = new.saved.is_some();
+        Ok((tasks::run(&self.parts.node, new).await?, restored))
     }
 
     /// In a user namespace its streams are its user's: it may open them by their names.

@@ -16,10 +16,8 @@ use crate::error::Result;
 impl Networks {
     /// Once for each start, which it does not delay.
     pub(super) fn collect_earlier(&self) {
-        let (this, stop) = (self.clone(), self.0.jobs.token());
-        drop(self.0.jobs.spawn("collection of networks", async move {
-            stop.run_until_cancelled(this.collect()).await
-        }));
+        let this = self.clone();
+        self.0.jobs.spawn_endless("collection of networks", async move { this.collect().await });
     }
 
     /// Collects what is left of each network. What fails is told, and harms nobody: plugins are asked again on the
